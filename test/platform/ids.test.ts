@@ -1,0 +1,59 @@
+import { TypeID } from 'typeid-js';
+import { describe, expect, it } from 'vitest';
+import { createIds, idPrefixes } from '../../src/platform/ids.ts';
+import { createSystemRandom, generateSecret } from '../../src/platform/random.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+describe('ids', () => {
+  it('are TypeIDs of UUIDv7 with the prefix of their kind', () => {
+    const clock = new FakeClock();
+    const id = createIds(clock, createSystemRandom()).next('agent');
+    expect(id).toMatch(/^agt_[0-7][0-9a-hjkmnp-tv-z]{25}$/);
+    const uuid = TypeID.fromString(id).toUUID();
+    expect(uuid[14]).toBe('7');
+    expect('89ab').toContain(uuid[19]);
+    expect(Number.parseInt(uuid.replaceAll('-', '').slice(0, 12), 16)).toBe(clock.now().getTime());
+  });
+
+  it('sort by the time they were made', () => {
+    const clock = new FakeClock();
+    const ids = createIds(clock, createSystemRandom());
+    const made = Array.from({ length: 50 }, () => {
+      clock.advance(0.001);
+      return ids.next('grant');
+    });
+    expect([...made].sort()).toEqual(made);
+  });
+
+  it('never repeat within a millisecond', () => {
+    const ids = createIds(new FakeClock(), createSystemRandom());
+    expect(new Set(Array.from({ length: 5_000 }, () => ids.next('token'))).size).toBe(5_000);
+  });
+
+  it('have a prefix of their own for every kind', () => {
+    const prefixes = Object.values(idPrefixes);
+    expect(new Set(prefixes).size).toBe(prefixes.length);
+  });
+});
+
+describe('generated secrets', () => {
+  it('carry all 256 bits in [A-Za-z0-9_] behind a recognisable prefix', () => {
+    const highest = { bytes: (length: number) => Buffer.alloc(length, 0xff) };
+    const lowest = { bytes: (length: number) => Buffer.alloc(length) };
+    expect(generateSecret(highest, 'hpa')).toMatch(/^hpa_[A-Za-z0-9]{43}$/);
+    expect(generateSecret(lowest, 'hps')).toBe(`hps_${'0'.repeat(43)}`);
+    const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+    const value = [...generateSecret(highest, 'hpr').slice(4)].reduce(
+      (sum, digit) => sum * 62n + BigInt(digits.indexOf(digit)),
+      0n,
+    );
+    expect(value).toBe(2n ** 256n - 1n);
+  });
+
+  it('are never handed out twice by the pooled generator', () => {
+    const random = createSystemRandom();
+    const seen = new Set(Array.from({ length: 2_000 }, () => random.bytes(32).toString('hex')));
+    expect(seen.size).toBe(2_000);
+    expect(random.bytes(20_000)).toHaveLength(20_000);
+  });
+});
