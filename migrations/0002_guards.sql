@@ -105,7 +105,7 @@ begin
        and c.relkind = 'r'
      order by c.relname
   loop
-    if child.upper_bound < present - case child.parent when 'tokens' then interval '1 day' else interval '400 days' end then
+    if child.upper_bound < present - (case child.parent when 'tokens' then interval '1 day' else interval '400 days' end) then
       execute format('drop table public.%I', child.name);
       dropped := dropped + 1;
     end if;

@@ -1,0 +1,53 @@
+import { Kysely, PostgresDialect, type Transaction } from 'kysely';
+import pg from 'pg';
+import type { Log } from '../platform/log.ts';
+import type { DB } from './schema.gen.ts';
+
+/** A handle on the broker's database: what a function takes that needs no atomicity. */
+export type Db = Kysely<DB>;
+/** A handle inside a transaction: what a function takes that needs atomicity. */
+export type Tx = Transaction<DB>;
+
+export interface DatabaseOptions {
+  /** postgres:// URL. */
+  url: string;
+  log: Log;
+  maxConnections: number;
+  /** Shown in pg_stat_activity. */
+  applicationName: string;
+  statementTimeoutMs?: number;
+}
+
+export interface Database {
+  db: Db;
+  /** The pool under `db`, for the few statements that go straight through pg. */
+  pool: pg.Pool;
+  close(): Promise<void>;
+}
+
+// 64-bit counters (epochs, versions) come as numbers: they rise by one, far below 2^53.
+const int8 = 20;
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === int8 && format !== 'binary'
+      ? (text: string) => Number(text)
+      : pg.types.getTypeParser(oid, format)) as pg.CustomTypesConfig['getTypeParser'],
+};
+
+/** Opens a pool whose every connection has timeouts, so that no statement or lock waits for ever. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.maxConnections,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 60_000,
+    statement_timeout: options.statementTimeoutMs ?? 10_000,
+    lock_timeout: 5_000,
+    idle_in_transaction_session_timeout: 15_000,
+    types,
+  });
+  pool.on('error', (error) => options.log.warn('an idle database connection was lost', { err: error }));
+  const db = new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
+  return { db, pool, close: () => db.destroy() };
+}

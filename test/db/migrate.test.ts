@@ -1,0 +1,63 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { openDatabase } from '../../src/db/database.ts';
+import { migrate, missingMigrations } from '../../src/db/migrate.ts';
+import { createLog } from '../../src/platform/log.ts';
+import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
+
+const root = join(import.meta.dirname, '../..');
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+
+const ownerDatabase = () =>
+  openDatabase({
+    url: database.ownerUrl,
+    log: createLog('warn'),
+    maxConnections: 2,
+    applicationName: 'hallpass-test',
+  });
+
+describe('migrations', () => {
+  it('say what is missing, and run once however many run them at the same time', async () => {
+    await database.owner.query('drop schema public cascade; create schema public');
+    expect(await missingMigrations(database.db)).toEqual(['0001_broker', '0002_guards']);
+    const owners = [ownerDatabase(), ownerDatabase()];
+    const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 2]);
+    await Promise.all(owners.map((owner) => owner.close()));
+    expect(await missingMigrations(database.db)).toEqual([]);
+  });
+
+  it('leave the database as it was when one of them fails', async () => {
+    await database.owner.query(
+      'drop schema public cascade; create schema public; create table grants (a int)',
+    );
+    const owner = ownerDatabase();
+    await expect(migrate(owner.db, inject('server').applicationRole)).rejects.toThrow('already exists');
+    await owner.close();
+    const tables = await database.owner.query("select to_regclass('admins') as admins");
+    expect(tables.rows[0]).toEqual({ admins: null });
+  });
+
+  it('give the types that the code was compiled against', () => {
+    const server = inject('server');
+    const url = new URL(server.adminUrl);
+    url.pathname = `/${server.template}`;
+    const config = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+    const [command, ...args] = String(config.scripts['generate:db']).split(' ');
+    const result = spawnSync(
+      join(root, 'node_modules/.bin', command ?? ''),
+      [...args, '--url', url.href, '--verify'],
+      {
+        cwd: root,
+        encoding: 'utf8',
+      },
+    );
+    expect(`${result.stdout}${result.stderr}`).toContain('up-to-date');
+    expect(result.status).toBe(0);
+  });
+});

@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { afterAll, inject } from 'vitest';
+import { type Database, openDatabase } from '../../src/db/database.ts';
+import { createLog } from '../../src/platform/log.ts';
+
+export interface TestDatabase extends Database {
+  /** URL of the application role: what the broker under test is given. */
+  url: string;
+  /** A connection of the owner, for what only tests do (break a table, edit history). */
+  owner: pg.Client;
+  ownerUrl: string;
+}
+
+async function withAdmin(adminUrl: string, statement: string): Promise<void> {
+  const admin = new pg.Client({ connectionString: adminUrl });
+  await admin.connect();
+  try {
+    await admin.query(statement);
+  } finally {
+    await admin.end();
+  }
+}
+
+/** A database of this test file's own, cloned from the migrated template; dropped when the file ends. */
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const server = inject('server');
+  const name = `hallpass_test_${randomBytes(6).toString('hex')}`;
+  await withAdmin(
+    server.adminUrl,
+    `create database ${name} template ${server.template} owner ${server.ownerRole}`,
+  );
+  const urlOf = (role: string): string => {
+    const url = new URL(server.adminUrl);
+    url.username = role;
+    url.password = server.password;
+    url.pathname = `/${name}`;
+    return url.href;
+  };
+  const url = urlOf(server.applicationRole);
+  const database = openDatabase({
+    url,
+    log: createLog('warn'),
+    maxConnections: 12,
+    applicationName: 'hallpass-test',
+  });
+  const owner = new pg.Client({ connectionString: urlOf(server.ownerRole) });
+  owner.on('error', () => {});
+  await owner.connect();
+  afterAll(async () => {
+    await database.close();
+    await owner.end();
+    await withAdmin(server.adminUrl, `drop database if exists ${name} with (force)`);
+  });
+  return { ...database, url, owner, ownerUrl: urlOf(server.ownerRole) };
+}
