@@ -36,7 +36,7 @@ export async function migrate(owner: Db, applicationRole: string): Promise<strin
     migrationLockTableName: 'migrations_lock',
   });
   const { error, results } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
+  if (error !== undefined) throw error instanceof Error ? error : new Error(String(error));
   await sql`select grant_application_role(${applicationRole}::name)`.execute(owner);
   return (results ?? []).map((result) => result.migrationName);
 }
