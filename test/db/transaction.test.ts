@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { isOutage, sqlStateOf } from '../../src/db/sqlstate.ts';
+import { isOutage, sqlStateOf, violates } from '../../src/db/sqlstate.ts';
 import { withTransaction } from '../../src/db/transaction.ts';
 import { BrokerError, refuse } from '../../src/errors.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
@@ -98,6 +98,19 @@ describe('withTransaction', () => {
     expect(isOutage(Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }))).toBe(true);
     expect(isOutage(new Error('Connection terminated unexpectedly'))).toBe(true);
     expect(isOutage(new Error('other'))).toBe(false);
+  });
+});
+
+describe('violates', () => {
+  it('names the one constraint that was broken', async () => {
+    const twice = database.db
+      .insertInto('jobs')
+      .values([job('same'), job('same')])
+      .execute();
+    const error = await twice.catch((caught: unknown) => caught);
+    expect(violates(error, 'jobs_pkey')).toBe(true);
+    expect(violates(error, 'other')).toBe(false);
+    expect(violates(new Error('x'), 'jobs_pkey')).toBe(false);
   });
 });
 
