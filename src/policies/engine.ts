@@ -1,0 +1,202 @@
+import { BrokerError } from '../errors.ts';
+import type { Random } from '../platform/random.ts';
+import { type Cedar, type CedarCall, instantiateCedar } from './cedar.ts';
+import { type Decision, type DecisionRequest, normaliseAddress, type PolicyRef } from './facts.ts';
+import { scanPolicy } from './policy-scan.ts';
+
+/** A stored policy: one document may hold several statements. */
+export interface PolicyDocument {
+  id: string;
+  version: number;
+  cedar: string;
+}
+
+export interface PolicyEngine {
+  /** The epoch of the policies in force; undefined before the first `load`. */
+  readonly epoch: bigint | undefined;
+  /** Every string that the policies in force mention. */
+  readonly literals: ReadonlySet<string>;
+  /**
+   * Puts these policies in force, at once and all together (synchronous). False, and nothing changes, when
+   * what is in force has a later epoch. A document that does not parse throws `internal`, and nothing changes.
+   */
+  load(policies: readonly PolicyDocument[], epoch: bigint | number): boolean;
+  /** Default deny, forbid wins, any error denies. What throws is an `error`. No I/O. */
+  decide(request: DecisionRequest): Decision;
+}
+
+interface Statement {
+  policy: PolicyRef;
+  /** From 1, in its document. */
+  number: number;
+  text: string;
+}
+
+interface PolicySet {
+  epoch: bigint;
+  statements: ReadonlyMap<string, Statement>;
+  literals: ReadonlySet<string>;
+}
+
+const unparsable = (document: PolicyDocument | undefined, internal: string): BrokerError =>
+  new BrokerError('internal', { internal: `policy ${document?.id ?? 'set'} cannot be loaded: ${internal}` });
+
+function splitDocument(cedar: Cedar, document: PolicyDocument): Statement[] {
+  const parts = cedar.policySetTextToParts(document.cedar);
+  if (parts.type === 'failure') throw unparsable(document, parts.errors.map((e) => e.message).join('; '));
+  if (parts.policy_templates.length > 0) throw unparsable(document, 'it holds a template');
+  const policy = { id: document.id, version: document.version };
+  return parts.policies.map((text, index) => ({ policy, number: index + 1, text }));
+}
+
+function parseDocuments(cedar: Cedar, documents: readonly PolicyDocument[]): Omit<PolicySet, 'epoch'> {
+  const statements = new Map<string, Statement>();
+  const literals = new Set<string>();
+  for (const document of documents) {
+    const scan = scanPolicy(document.cedar);
+    if (scan.tooDeepAt !== undefined) throw unparsable(document, 'it is too deep to evaluate');
+    for (const literal of scan.literals) literals.add(literal);
+    for (const statement of splitDocument(cedar, document)) statements.set(`s${statements.size}`, statement);
+  }
+  return { statements, literals };
+}
+
+function prepare(cedar: Cedar, name: string, statements: PolicySet['statements']): void {
+  const staticPolicies = Object.fromEntries([...statements].map(([id, { text }]) => [id, text]));
+  const answer = cedar.preparsePolicySet(name, { staticPolicies });
+  if (answer.type === 'failure') throw unparsable(undefined, answer.errors.map((e) => e.message).join('; '));
+}
+
+type Fact = string | number | boolean | readonly string[] | null | undefined;
+
+/** An unknown fact is left out, never null. */
+function contextOf({ context }: DecisionRequest): CedarCall['context'] {
+  const { source_ip: address, ...facts } = context;
+  const known: CedarCall['context'] = {};
+  for (const [name, fact] of Object.entries<Fact>(facts)) {
+    if (fact === undefined || fact === null) continue;
+    known[name] = typeof fact === 'object' ? [...fact] : fact;
+  }
+  const source = address === undefined || address === null ? undefined : normaliseAddress(address);
+  if (source !== undefined) known.source_ip = { __extn: { fn: 'ip', arg: source } };
+  return known;
+}
+
+function callOf(request: DecisionRequest, policySetName: string): CedarCall {
+  const { principal, resource } = request;
+  const agent = { type: 'Agent', id: principal.id };
+  const target = { type: 'Resource', id: resource.identifier };
+  return {
+    principal: agent,
+    action: { type: 'Action', id: 'request' },
+    resource: target,
+    context: contextOf(request),
+    preparsedPolicySetId: policySetName,
+    entities: [
+      {
+        uid: agent,
+        attrs: { name: principal.name, environment: principal.environment, labels: [...principal.labels] },
+        parents: [{ type: 'Owner', id: principal.owner }],
+      },
+      { uid: target, attrs: { kind: resource.kind, labels: [...resource.labels] }, parents: [] },
+    ],
+  };
+}
+
+/** Every string in the facts, however deep. */
+export function factStrings(value: unknown): string[] {
+  if (typeof value === 'string') return [value];
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(factStrings) : [];
+}
+
+const failed = (error: string, policies: PolicyRef[] = []): Decision => ({
+  decision: 'error',
+  policies,
+  errors: [error],
+});
+
+function distinctPolicies(ids: readonly string[], statements: PolicySet['statements']): PolicyRef[] {
+  const found = ids.flatMap((id) => statements.get(id)?.policy ?? []);
+  const distinct = new Map(found.map((policy) => [`${policy.id}@${policy.version}`, policy]));
+  return [...distinct]
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+    .map(([, { id, version }]) => ({ id, version }));
+}
+
+function readAnswer(answer: ReturnType<Cedar['statefulIsAuthorized']>, set: PolicySet): Decision {
+  if (answer.type === 'failure') return failed(answer.errors.map((error) => error.message).join('; '));
+  const { reason, errors } = answer.response.diagnostics;
+  if (errors.length > 0) {
+    const ids = errors.map((error) => error.policyId);
+    const texts = errors.map(({ policyId, error }) => {
+      const statement = set.statements.get(policyId);
+      return `${statement?.policy.id}@${statement?.policy.version} statement ${statement?.number}: ${error.message}`;
+    });
+    return { decision: 'error', policies: distinctPolicies(ids, set.statements), errors: texts.sort() };
+  }
+  const decision = answer.response.decision === 'allow' ? 'permit' : 'deny';
+  return { decision, policies: distinctPolicies(reason, set.statements), errors: [] };
+}
+
+/** A Cedar instance that is made when first used; one that threw may be broken, so the next call makes another. */
+function createRenewableInstance(prepareInto: (cedar: Cedar) => void) {
+  let instance: Cedar | undefined;
+  return <T>(use: (cedar: Cedar) => T): T => {
+    try {
+      if (instance === undefined) {
+        const renewed = instantiateCedar();
+        prepareInto(renewed);
+        instance = renewed;
+      }
+      return use(instance);
+    } catch (error) {
+      instance = undefined;
+      throw error;
+    }
+  };
+}
+
+/**
+ * Decides by Cedar. Cedar's prepared sets are global to their wasm instance by name: each engine has an
+ * instance and a random name of its own, which it overwrites, so that memory does not grow with changes.
+ */
+export function createPolicyEngine({ random }: { random: Random }): PolicyEngine {
+  const name = random.bytes(16).toString('hex');
+  let inForce: PolicySet | undefined;
+  const withCedar = createRenewableInstance((cedar) => {
+    if (inForce !== undefined) prepare(cedar, name, inForce.statements);
+  });
+
+  function evaluate(set: PolicySet, request: DecisionRequest): Decision {
+    try {
+      // Cedar throws on a lone surrogate, and a throw costs the instance.
+      if (factStrings(request).some((text) => /\p{Surrogate}/u.test(text))) {
+        return failed('a fact is not well-formed Unicode');
+      }
+      return withCedar((cedar) => readAnswer(cedar.statefulIsAuthorized(callOf(request, name)), set));
+    } catch (error) {
+      return failed(`Cedar threw: ${String(error)}`);
+    }
+  }
+
+  return {
+    get epoch() {
+      return inForce?.epoch;
+    },
+    get literals() {
+      return inForce?.literals ?? new Set<string>();
+    },
+    load(policies, epoch) {
+      const wanted = BigInt(epoch);
+      if (inForce !== undefined && inForce.epoch > wanted) return false;
+      inForce = withCedar((cedar) => {
+        const next = { epoch: wanted, ...parseDocuments(cedar, policies) };
+        prepare(cedar, name, next.statements);
+        return next;
+      });
+      return true;
+    },
+    decide: (request) =>
+      inForce === undefined ? failed('no policies have been loaded') : evaluate(inForce, request),
+  };
+}

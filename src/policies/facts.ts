@@ -1,0 +1,86 @@
+import ipaddr from 'ipaddr.js';
+
+/** The agent that asks: `Agent::"<id>"` in `Owner::"<owner>"`. */
+export interface AgentFacts {
+  /** `agt_...` */
+  id: string;
+  /** `adm_...` */
+  owner: string;
+  name: string;
+  environment: string;
+  labels: readonly string[];
+}
+
+/** What it asks for: `Resource::"<identifier>"`. */
+export interface ResourceFacts {
+  identifier: string;
+  kind: string;
+  labels: readonly string[];
+}
+
+export type Risk = 'low' | 'medium' | 'high';
+
+/** The circumstances. Nothing here is written freely by the requester. */
+export interface ContextFacts {
+  scopes: readonly string[];
+  /** The highest risk among `scopes`, by the current catalogue. */
+  max_risk: Risk;
+  duration_seconds: number;
+  has_ticket: boolean;
+  /** How many people have approved. */
+  approvals: number;
+  /** Every group of everyone who has approved. */
+  approver_groups: readonly string[];
+  /** 0..23, UTC. */
+  hour: number;
+  /** 1 (Monday) to 7 (Sunday), UTC. */
+  weekday: number;
+  /** An address as text; left out where it is not known or not an address. */
+  source_ip?: string | null | undefined;
+  auth_method: string;
+  delegated: boolean;
+}
+
+export interface DecisionRequest {
+  principal: AgentFacts;
+  resource: ResourceFacts;
+  context: ContextFacts;
+}
+
+/** A version of a stored policy. */
+export interface PolicyRef {
+  id: string;
+  version: number;
+}
+
+export interface Decision {
+  /** `error` denies too: Cedar skips a policy that errs, and a skipped `forbid` would open. */
+  decision: 'permit' | 'deny' | 'error';
+  /** The policies that determined it: permits of a permit, forbids of a deny, those that erred of an error. */
+  policies: PolicyRef[];
+  /** What went wrong, for the log; empty unless `decision` is `error`. */
+  errors: string[];
+}
+
+const riskOrder: readonly Risk[] = ['low', 'medium', 'high'];
+
+/** The highest risk among `scopes`; a scope the catalogue does not know counts as `high`. */
+export function maxRisk(scopes: readonly string[], risks: ReadonlyMap<string, Risk>): Risk {
+  const ranks = scopes.map((scope) => riskOrder.indexOf(risks.get(scope) ?? 'high'));
+  return riskOrder[Math.max(0, ...ranks)] ?? 'high';
+}
+
+/** `hour` (0..23) and `weekday` (Monday 1 to Sunday 7, ISO 8601) of a moment, in UTC. */
+export function timeFacts(moment: Date): Pick<ContextFacts, 'hour' | 'weekday'> {
+  return { hour: moment.getUTCHours(), weekday: moment.getUTCDay() || 7 };
+}
+
+/**
+ * The one spelling of an address: zone ids removed, IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) as IPv4.
+ * Undefined for what is no address; IPv4 only with four decimal parts.
+ */
+export function normaliseAddress(address: string): string | undefined {
+  const bare = address.replace(/%.*$/s, '');
+  if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare).toString();
+  return ipaddr.IPv6.isValid(bare) ? ipaddr.process(bare).toString() : undefined;
+}

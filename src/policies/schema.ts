@@ -1,0 +1,29 @@
+/**
+ * What policies may speak about; every policy is validated against this, strictly.
+ *
+ * `hour` is 0..23 and `weekday` 1 (Monday) to 7 (Sunday, ISO 8601), both UTC. Every fact is declared as present, so that a
+ * policy need not write `context has source_ip`; a fact that is not known is left out, and a policy that
+ * reads it then errs, which denies.
+ */
+export const policySchema = `
+entity Owner;
+entity Agent in [Owner] = { name: String, environment: String, labels: Set<String> };
+entity Resource = { kind: String, labels: Set<String> };
+action "request" appliesTo {
+  principal: Agent,
+  resource: Resource,
+  context: {
+    scopes: Set<String>,
+    max_risk: String,
+    duration_seconds: Long,
+    has_ticket: Bool,
+    approvals: Long,
+    approver_groups: Set<String>,
+    hour: Long,
+    weekday: Long,
+    source_ip: ipaddr,
+    auth_method: String,
+    delegated: Bool,
+  },
+};
+`;

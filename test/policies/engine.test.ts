@@ -1,0 +1,265 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createSystemRandom } from '../../src/platform/random.ts';
+import { createPolicyEngine } from '../../src/policies/engine.ts';
+import {
+  type Changes,
+  engineWith,
+  forbidWhen,
+  lowRiskAtOnce,
+  onePersonAgrees,
+  overflows,
+  permitAll,
+  permitWhen,
+  productionDatabases,
+  requestOf,
+} from './fixtures.ts';
+
+const pol = (index: number, version = 1) => ({ id: `pol_${index}`, version });
+const newEngine = () => createPolicyEngine({ random: createSystemRandom() });
+
+describe('a decision', () => {
+  it('is deny where no policy permits', () => {
+    expect(engineWith().decide(requestOf())).toEqual({ decision: 'deny', policies: [], errors: [] });
+    expect(engineWith(permitWhen('context.approvals >= 1')).decide(requestOf()).decision).toBe('deny');
+  });
+
+  it('is an error before any policies are loaded', () => {
+    expect(newEngine().decide(requestOf()).decision).toBe('error');
+    expect(newEngine().epoch).toBeUndefined();
+  });
+
+  it('names every policy that permits, once however many of its statements do', () => {
+    const engine = engineWith(`${permitAll}\n${permitAll}`, permitWhen('false'), permitAll);
+    expect(engine.decide(requestOf())).toEqual({
+      decision: 'permit',
+      policies: [pol(0), pol(2)],
+      errors: [],
+    });
+  });
+
+  it('is deny where one forbids, whatever else permits, and names the forbid', () => {
+    const engine = engineWith(permitAll, `${permitAll}\n${forbidWhen('context.has_ticket == false')}`);
+    expect(engine.decide(requestOf())).toEqual({ decision: 'deny', policies: [pol(1)], errors: [] });
+    expect(engine.decide(requestOf({ context: { has_ticket: true } })).decision).toBe('permit');
+  });
+
+  it('is an error, not a permit, where a forbid errs', () => {
+    const { decision, policies, errors } = engineWith(permitAll, forbidWhen(overflows)).decide(requestOf());
+    expect(decision).toBe('error');
+    expect(policies).toEqual([pol(1)]);
+    expect(errors).toEqual([expect.stringMatching(/^pol_1@1 statement 1: .*overflow/)]);
+  });
+
+  it('is an error where a permit errs, even beside one that permits', () => {
+    expect(engineWith(permitAll, permitWhen(overflows)).decide(requestOf()).decision).toBe('error');
+  });
+
+  it('knows the agent, its owner and the resource', () => {
+    const engine = engineWith(`permit(
+      principal == Agent::"agt_1", action == Action::"request", resource == Resource::"https://api.example/"
+    ) when { principal in Owner::"adm_owner" && principal.labels.contains("team:data") && principal.name == "reporter"
+      && resource.labels.contains("internal") && resource.kind == "api" };`);
+    expect(engine.decide(requestOf()).decision).toBe('permit');
+    const others: Changes[] = [
+      { principal: { id: 'agt_2' } },
+      { principal: { owner: 'adm_2' } },
+      { principal: { labels: [] } },
+      { resource: { identifier: 'https://api.example/x' } },
+      { resource: { labels: [] } },
+    ];
+    for (const other of others) expect(engine.decide(requestOf(other)).decision).toBe('deny');
+  });
+
+  it.each([
+    ['203.0.113.7', 'permit'],
+    ['::ffff:203.0.113.7', 'permit'],
+    ['198.51.100.1', 'deny'],
+    ['2001:db8::1%eth0', 'permit'],
+  ])('knows the address %s by its one spelling: %s', (address, expected) => {
+    const engine = engineWith(
+      permitWhen('context.source_ip.isInRange(ip("203.0.113.0/24"))'),
+      permitWhen('context.source_ip.isInRange(ip("2001:db8::/32"))'),
+    );
+    expect(engine.decide(requestOf({ context: { source_ip: address } })).decision).toBe(expected);
+  });
+
+  it.each([
+    undefined,
+    null,
+    'unix:',
+    '',
+  ])('leaves out an address that is %j; a policy that needs it errs', (address) => {
+    const request = requestOf({ context: { source_ip: address } });
+    expect(engineWith(permitAll).decide(request).decision).toBe('permit');
+    expect(engineWith(permitAll, forbidWhen('!context.source_ip.isIpv4()')).decide(request).decision).toBe(
+      'error',
+    );
+    expect(engineWith(permitWhen('!(context has source_ip)')).decide(request).decision).toBe('permit');
+  });
+});
+
+describe('the example policies', () => {
+  const engine = engineWith(lowRiskAtOnce, onePersonAgrees, productionDatabases);
+  const database = { resource: { kind: 'postgres' }, principal: { environment: 'production' } };
+  const rows: [string, Changes, string][] = [
+    ['low risk for 900 s', { context: { duration_seconds: 900 } }, 'permit'],
+    ['low risk for 901 s', { context: { duration_seconds: 901 } }, 'deny'],
+    ['medium risk', { context: { max_risk: 'medium' } }, 'deny'],
+    ['high risk with one approval', { context: { max_risk: 'high', approvals: 1 } }, 'permit'],
+    ['a production database', database, 'deny'],
+    ['a production database with one approval', { ...database, context: { approvals: 1 } }, 'deny'],
+    [
+      'a production database with one approval of security',
+      { ...database, context: { approvals: 1, approver_groups: ['security'] } },
+      'deny',
+    ],
+    [
+      'a production database with two approvals without security',
+      { ...database, context: { approvals: 2, approver_groups: ['data'] } },
+      'deny',
+    ],
+    [
+      'a production database with two approvals, one of security',
+      { ...database, context: { approvals: 2, approver_groups: ['data', 'security'] } },
+      'permit',
+    ],
+    ['a staging database', { ...database, principal: { environment: 'staging' } }, 'permit'],
+  ];
+  it.each(rows)('%s: %#', (_, changes, expected) => {
+    expect(engine.decide(requestOf(changes)).decision).toBe(expected);
+  });
+});
+
+describe('hostile facts', () => {
+  it('that are not well-formed Unicode give an error, thousands of times, and harm no later decision', () => {
+    const engine = engineWith(permitAll);
+    const places: Changes[] = [
+      { principal: { id: '\ud800' } },
+      { principal: { labels: ['\udfff'] } },
+      { resource: { identifier: 'x\udc00' } },
+      { context: { scopes: ['\ud800x'] } },
+      { context: { auth_method: '\udbff' } },
+    ];
+    for (let i = 0; i < 4000; i += 1) {
+      expect(engine.decide(requestOf(places[i % places.length])).decision).toBe('error');
+    }
+    expect(engine.decide(requestOf()).decision).toBe('permit');
+  });
+
+  it('of any text never throw and never turn into anything but text', () => {
+    const engine = engineWith(permitWhen('context.auth_method == principal.name'));
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (one, other) => {
+        const request = requestOf({
+          principal: { name: one, id: other, labels: [other] },
+          context: { auth_method: one, scopes: [one, other] },
+        });
+        expect(engine.decide(request).decision).toBe('permit');
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('that are no numbers give an error', () => {
+    const engine = engineWith(permitAll);
+    for (const duration of [Number.NaN, 1.5, Number.POSITIVE_INFINITY]) {
+      expect(engine.decide(requestOf({ context: { duration_seconds: duration } })).decision).toBe('error');
+    }
+    expect(engine.decide(requestOf()).decision).toBe('permit');
+  });
+
+  it('an exception out of Cedar denies, and the next decision is made in a new instance', () => {
+    const engine = engineWith(permitAll);
+    let failures = 0;
+    // Runs out of stack, then decides on the way back up, so that Cedar overflows in the middle of its work.
+    const dive = (depth: number): void => {
+      try {
+        dive(depth + 1);
+      } catch {
+        // This far down the stack is spent.
+      }
+      if (failures < 3 && engine.decide(requestOf()).decision === 'error') failures += 1;
+    };
+    try {
+      dive(0);
+    } catch {
+      // As above.
+    }
+    expect(failures).toBeGreaterThan(0);
+    expect(engine.decide(requestOf())).toEqual({ decision: 'permit', policies: [pol(0)], errors: [] });
+  });
+});
+
+describe('load', () => {
+  const document = (cedar: string, version = 1) => ({ id: 'pol_0', version, cedar });
+
+  it('puts the new policies in force with the next decision, and nothing of the old', () => {
+    const engine = newEngine();
+    expect(engine.load([document(permitAll)], 1)).toBe(true);
+    expect(engine.decide(requestOf())).toMatchObject({ decision: 'permit', policies: [pol(0, 1)] });
+    engine.load([document(`${permitAll}${permitAll}`, 2)], 2n);
+    expect(engine.decide(requestOf())).toMatchObject({ decision: 'permit', policies: [pol(0, 2)] });
+    engine.load([], 3);
+    expect(engine.decide(requestOf()).decision).toBe('deny');
+    expect(engine.epoch).toBe(3n);
+  });
+
+  it('never goes back to an older epoch', () => {
+    const engine = newEngine();
+    engine.load([document(permitAll)], 7);
+    expect(engine.load([], 6)).toBe(false);
+    expect(engine.epoch).toBe(7n);
+    expect(engine.decide(requestOf()).decision).toBe('permit');
+  });
+
+  it.each([
+    ['no Cedar', 'permit('],
+    ['a template', 'permit(principal == ?principal, action, resource);'],
+    ['too deep', permitWhen(`${'('.repeat(500)}true${')'.repeat(500)}`)],
+  ])('refuses %s and keeps what is in force', (_, text) => {
+    const engine = engineWith(permitAll);
+    expect(() => engine.load([document(permitAll), document(text)], 2)).toThrow(
+      expect.objectContaining({ code: 'internal', internal: expect.stringContaining('pol_0') }),
+    );
+    expect(engine.epoch).toBe(1n);
+    expect(engine.decide(requestOf()).decision).toBe('permit');
+  });
+
+  it('keeps statements of documents with the same id apart', () => {
+    const engine = newEngine();
+    engine.load([document(permitAll, 1), document(forbidWhen('true'), 2)], 1);
+    expect(engine.decide(requestOf())).toMatchObject({ decision: 'deny', policies: [pol(0, 2)] });
+  });
+
+  it('of one engine is never seen by another, even one with the same name', () => {
+    const random = { bytes: (length: number) => Buffer.alloc(length, 7) };
+    const [one, other] = [createPolicyEngine({ random }), createPolicyEngine({ random })];
+    one.load([document(permitAll)], 1);
+    other.load([], 1);
+    expect(one.decide(requestOf()).decision).toBe('permit');
+    expect(other.decide(requestOf()).decision).toBe('deny');
+    other.load([document(permitAll)], 2);
+    one.load([], 2);
+    expect(one.decide(requestOf()).decision).toBe('deny');
+    expect(other.decide(requestOf()).decision).toBe('permit');
+  });
+
+  it('knows every string the policies in force mention', () => {
+    const engine = engineWith(productionDatabases);
+    expect([...engine.literals].sort()).toEqual(['postgres', 'production', 'request', 'security']);
+    engine.load([], 2);
+    expect(engine.literals.size).toBe(0);
+  });
+
+  it('2,000 times over does not make memory grow', () => {
+    const engine = newEngine();
+    const texts = [lowRiskAtOnce, onePersonAgrees, productionDatabases].join('\n').repeat(3);
+    const reload = (from: number, to: number) => {
+      for (let i = from; i < to; i += 1) engine.load([document(`${texts}// ${i}`, i)], i);
+      return process.memoryUsage().rss;
+    };
+    const before = reload(0, 400);
+    expect(reload(400, 2000) - before).toBeLessThan(40 * 1024 * 1024);
+  });
+});
