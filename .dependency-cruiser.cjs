@@ -54,8 +54,8 @@ module.exports = {
     {
       name: 'nothing-imports-compose',
       severity: 'error',
-      from: { path: '^src/', pathNot: '^src/(main|cli)\\.ts$' },
-      to: { path: '^src/compose\\.ts$' },
+      from: { path: '^src/', pathNot: '^src/((main|cli|compose)\\.ts$|compose/)' },
+      to: { path: '^src/compose(\\.ts$|/)' },
     },
     {
       name: 'nothing-imports-main',

@@ -212,6 +212,8 @@ create table tokens (
   agent_id        text not null,
   agent_epoch     bigint not null,
   secret_id       text,
+  -- How the agent proved itself: policy sees it when a broker token is used.
+  auth_method     text not null,
   grant_id        text,
   resource_id     text,
   resource_epoch  bigint,

@@ -98,6 +98,8 @@ export interface ErrorOptions {
   /** Further members of the problem document (RFC 9457 section 3.2). */
   extensions?: Record<string, unknown>;
   retryAfterSeconds?: number;
+  /** Whether the refusal is on the record already, by an event of its own. */
+  recorded?: boolean;
 }
 
 /** The one error class. What a caller may know is in `code`, `detail` and `extensions`; the rest is for the log. */
@@ -107,6 +109,7 @@ export class BrokerError extends Error {
   readonly internal: string | undefined;
   readonly extensions: Record<string, unknown>;
   readonly retryAfterSeconds: number | undefined;
+  readonly recorded: boolean;
 
   constructor(code: ErrorCode, options: ErrorOptions = {}) {
     super(`${code}${options.detail === undefined ? '' : `: ${options.detail}`}`, { cause: options.cause });
@@ -116,6 +119,7 @@ export class BrokerError extends Error {
     this.internal = options.internal;
     this.extensions = options.extensions ?? {};
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.recorded = options.recorded ?? false;
   }
 
   get entry(): ErrorEntry {

@@ -242,6 +242,7 @@ export interface SigningKeys {
 export interface Tokens {
   agent_epoch: number;
   agent_id: string;
+  auth_method: string;
   exp: Timestamp;
   grant_id: string | null;
   iat: Timestamp;

@@ -12,13 +12,15 @@ const transitions: Record<KeyState, readonly KeyState[]> = {
   compromised: [],
 };
 
+export const keyStates = Object.keys(transitions) as KeyState[];
+
 export function canMove(from: KeyState, to: KeyState): boolean {
   return transitions[from].includes(to);
 }
 
 /** The states from which a key may go to `to`: what a compare-and-set on the state compares with. */
 export function statesBefore(to: KeyState): KeyState[] {
-  return (Object.keys(transitions) as KeyState[]).filter((from) => canMove(from, to));
+  return keyStates.filter((from) => canMove(from, to));
 }
 
 /** What the rules need of a key; the key material stays out. A time is null until the key got there. */

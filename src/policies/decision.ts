@@ -12,16 +12,18 @@ export interface EligibleApprovers {
   groups: readonly (readonly string[])[];
 }
 
+export interface DeniedResult {
+  outcome: 'denied';
+  code: 'policy-denied' | 'policy-error' | 'no-eligible-approver';
+  policies: PolicyRef[];
+  /** For the log; empty unless `code` is `policy-error`. */
+  errors: string[];
+}
+
 export type ProbeResult =
   | { outcome: 'permit'; policies: PolicyRef[] }
   | { outcome: 'pending'; approvalsRequired: number; policies: PolicyRef[] }
-  | {
-      outcome: 'denied';
-      code: 'policy-denied' | 'policy-error' | 'no-eligible-approver';
-      policies: PolicyRef[];
-      /** For the log; empty unless `code` is `policy-error`. */
-      errors: string[];
-    };
+  | DeniedResult;
 
 /** The same request as if `approvals` people of these groups had approved it. */
 export function withApprovals(

@@ -1,19 +1,21 @@
-export interface DecisionCache<Value> {
+export interface BoundedCache<Value> {
   readonly size: number;
   get(key: string): Value | undefined;
   set(key: string, value: Value): void;
 }
 
 /** One key of several parts; different parts never make the same key. */
-export function decisionKey(parts: readonly (string | number | bigint | readonly string[])[]): string {
+export function cacheKey(
+  parts: readonly (string | number | bigint | readonly string[] | null | undefined)[],
+): string {
   return JSON.stringify(parts, (_, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part));
 }
 
 /**
- * Keeps the last `maxEntries` used. Nothing is ever invalidated: the key must hold every version the value depends
- * on (grant, policy epoch, resource, agent) and every fact of the use.
+ * Keeps the last `maxEntries` used. Nothing is ever invalidated: either the key holds every version that the value
+ * depends on, or whoever uses the value has its versions checked where they are kept.
  */
-export function createDecisionCache<Value>({ maxEntries = 10_000 } = {}): DecisionCache<Value> {
+export function createBoundedCache<Value>({ maxEntries = 10_000 } = {}): BoundedCache<Value> {
   // A Map iterates in the order of insertion, so the first key is the one least recently used.
   const entries = new Map<string, Value>();
   return {
@@ -30,8 +32,9 @@ export function createDecisionCache<Value>({ maxEntries = 10_000 } = {}): Decisi
     set(key, value) {
       entries.delete(key);
       entries.set(key, value);
-      const [oldest] = entries.keys();
-      if (entries.size > maxEntries && oldest !== undefined) entries.delete(oldest);
+      if (entries.size <= maxEntries) return;
+      const oldest = entries.keys().next();
+      if (oldest.done !== true) entries.delete(oldest.value);
     },
   };
 }

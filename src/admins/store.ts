@@ -1,0 +1,316 @@
+import { sql } from 'kysely';
+import type { Role } from '../caller.ts';
+import type { Db, Tx } from '../db/database.ts';
+import type { Admin, AdminKey } from './admin.ts';
+
+const adminColumns = ['id', 'name', 'email', 'roles', 'groups', 'created_at', 'updated_at'] as const;
+const keyColumns = [
+  'id',
+  'name',
+  'issued_by',
+  'created_at',
+  'expires_at',
+  'revoked_at',
+  'last_used_at',
+] as const;
+
+interface AdminRow {
+  id: string;
+  name: string;
+  email: string;
+  roles: string[];
+  groups: string[];
+  created_at: Date;
+  updated_at: Date;
+}
+
+function toAdmin(row: AdminRow): Admin {
+  return {
+    id: row.id,
+    name: row.name,
+    email: row.email,
+    roles: row.roles as Role[],
+    groups: row.groups,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+export async function insertAdmin(tx: Tx, admin: Admin & { createdBy: string | null }): Promise<void> {
+  await tx
+    .insertInto('admins')
+    .values({
+      id: admin.id,
+      name: admin.name,
+      email: admin.email,
+      roles: admin.roles,
+      groups: admin.groups,
+      created_at: admin.createdAt,
+      created_by: admin.createdBy,
+      updated_at: admin.updatedAt,
+    })
+    .execute();
+}
+
+export async function findAdmin(db: Db, id: string): Promise<Admin | undefined> {
+  const row = await db
+    .selectFrom('admins')
+    .select(adminColumns)
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toAdmin(row);
+}
+
+export async function findAdminByEmail(db: Db, email: string): Promise<Admin | undefined> {
+  const row = await db
+    .selectFrom('admins')
+    .select(adminColumns)
+    .where('email', '=', email)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toAdmin(row);
+}
+
+/** The person, locked until the transaction ends. */
+export async function lockAdmin(tx: Tx, id: string): Promise<Admin | undefined> {
+  const row = await tx
+    .selectFrom('admins')
+    .select(adminColumns)
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .forUpdate()
+    .executeTakeFirst();
+  return row === undefined ? undefined : toAdmin(row);
+}
+
+export async function listAdmins(
+  db: Db,
+  page: { limit: number; after?: string | undefined },
+): Promise<Admin[]> {
+  let query = db
+    .selectFrom('admins')
+    .select(adminColumns)
+    .where('deleted_at', 'is', null)
+    .orderBy('id')
+    .limit(page.limit);
+  if (page.after !== undefined) query = query.where('id', '>', page.after);
+  return (await query.execute()).map(toAdmin);
+}
+
+export type AdminChange = Partial<Pick<Admin, 'name' | 'email' | 'roles' | 'groups'>>;
+
+export async function updateAdmin(
+  tx: Tx,
+  admin: { id: string; change: AdminChange; at: Date },
+): Promise<Admin> {
+  const row = await tx
+    .updateTable('admins')
+    .set({ ...admin.change, updated_at: admin.at })
+    .where('id', '=', admin.id)
+    .returning(adminColumns)
+    .executeTakeFirstOrThrow();
+  return toAdmin(row);
+}
+
+/** Deletes softly and ends every key: the id stays taken for ever. */
+export async function deleteAdmin(tx: Tx, admin: { id: string; at: Date }): Promise<void> {
+  await tx
+    .updateTable('admins')
+    .set({ deleted_at: admin.at, updated_at: admin.at })
+    .where('id', '=', admin.id)
+    .execute();
+  await tx
+    .updateTable('admin_keys')
+    .set({ revoked_at: admin.at })
+    .where('admin_id', '=', admin.id)
+    .where('revoked_at', 'is', null)
+    .execute();
+}
+
+/** Locks every person with the role `admin`, so that two removals at once see each other. */
+export async function lockAdminRole(tx: Tx): Promise<void> {
+  await tx
+    .selectFrom('admins')
+    .select('id')
+    .where(sql<boolean>`'admin' = any(roles)`)
+    .where('deleted_at', 'is', null)
+    .orderBy('id')
+    .forUpdate()
+    .execute();
+}
+
+/** How many people have the role `admin` and a key that is good at `now`. */
+export async function countUsableAdmins(tx: Tx, now: Date): Promise<number> {
+  const row = await tx
+    .selectFrom('admins')
+    .innerJoin('admin_keys', 'admin_keys.admin_id', 'admins.id')
+    .select((eb) => eb.fn.count<string>('admins.id').distinct().as('n'))
+    .where(sql<boolean>`'admin' = any(admins.roles)`)
+    .where('admins.deleted_at', 'is', null)
+    .where('admin_keys.revoked_at', 'is', null)
+    .where('admin_keys.expires_at', '>', now)
+    .executeTakeFirstOrThrow();
+  return Number(row.n);
+}
+
+export async function ownsLiveAgents(tx: Tx, adminId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('agents')
+    .select('id')
+    .where('owner_id', '=', adminId)
+    .where('deleted_at', 'is', null)
+    .limit(1)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+export interface NewAdminKey {
+  id: string;
+  adminId: string;
+  name: string;
+  keyHash: Buffer;
+  issuedBy: string | null;
+  createdAt: Date;
+  expiresAt: Date;
+}
+
+export async function insertKey(tx: Tx, key: NewAdminKey): Promise<void> {
+  await tx
+    .insertInto('admin_keys')
+    .values({
+      id: key.id,
+      admin_id: key.adminId,
+      name: key.name,
+      key_hash: key.keyHash,
+      issued_by: key.issuedBy,
+      created_at: key.createdAt,
+      expires_at: key.expiresAt,
+    })
+    .execute();
+}
+
+export async function listKeys(db: Db, adminId: string): Promise<AdminKey[]> {
+  const rows = await db
+    .selectFrom('admin_keys')
+    .select(keyColumns)
+    .where('admin_id', '=', adminId)
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({
+    id: row.id,
+    name: row.name,
+    issuedBy: row.issued_by,
+    createdAt: row.created_at,
+    expiresAt: row.expires_at,
+    revokedAt: row.revoked_at,
+    lastUsedAt: row.last_used_at,
+  }));
+}
+
+/** Revokes a key; answers whether the person has it and whether this call ended it. */
+export async function revokeKey(
+  tx: Tx,
+  key: { id: string; adminId: string; at: Date },
+): Promise<'revoked' | 'already' | 'unknown'> {
+  const changed = await tx
+    .updateTable('admin_keys')
+    .set({ revoked_at: key.at })
+    .where('id', '=', key.id)
+    .where('admin_id', '=', key.adminId)
+    .where('revoked_at', 'is', null)
+    .executeTakeFirst();
+  if (changed.numUpdatedRows > 0n) return 'revoked';
+  const row = await tx
+    .selectFrom('admin_keys')
+    .select('id')
+    .where('id', '=', key.id)
+    .where('admin_id', '=', key.adminId)
+    .executeTakeFirst();
+  return row === undefined ? 'unknown' : 'already';
+}
+
+export interface Approver {
+  id: string;
+  groups: string[];
+  /** Whether they could approve now: one of their keys is good. */
+  hasKey: boolean;
+}
+
+/** Everyone who has the role `approver`. */
+export async function listApprovers(db: Db, now: Date): Promise<Approver[]> {
+  return db
+    .selectFrom('admins')
+    .select(['id', 'groups'])
+    .select((eb) =>
+      eb
+        .exists(
+          eb
+            .selectFrom('admin_keys')
+            .select('admin_keys.id')
+            .whereRef('admin_keys.admin_id', '=', 'admins.id')
+            .where('revoked_at', 'is', null)
+            .where('expires_at', '>', now),
+        )
+        .$castTo<boolean>()
+        .as('hasKey'),
+    )
+    .where(sql<boolean>`'approver' = any(roles)`)
+    .where('deleted_at', 'is', null)
+    .orderBy('id')
+    .execute();
+}
+
+export interface KeyHolder {
+  keyId: string;
+  issuedBy: string | null;
+  adminId: string;
+  roles: Role[];
+  groups: string[];
+}
+
+/** Who holds the key with this digest, if it is good at `now`. */
+export async function findKeyHolder(db: Db, keyHash: Buffer, now: Date): Promise<KeyHolder | undefined> {
+  const row = await db
+    .selectFrom('admin_keys')
+    .innerJoin('admins', 'admins.id', 'admin_keys.admin_id')
+    .select([
+      'admin_keys.id as key_id',
+      'admin_keys.issued_by',
+      'admins.id as admin_id',
+      'admins.roles',
+      'admins.groups',
+    ])
+    .where('key_hash', '=', keyHash)
+    .where('revoked_at', 'is', null)
+    .where('expires_at', '>', now)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  if (row === undefined) return undefined;
+  return {
+    keyId: row.key_id,
+    issuedBy: row.issued_by,
+    adminId: row.admin_id,
+    roles: row.roles as Role[],
+    groups: row.groups,
+  };
+}
+
+/** Writes when keys were last used, many at once; never moves the time back. */
+export async function recordKeyUse(db: Db, uses: ReadonlyMap<string, Date>): Promise<void> {
+  await sql`
+    update admin_keys k set last_used_at = u.at
+      from unnest(${[...uses.keys()]}::text[], ${[...uses.values()].map((at) => at.toISOString())}::timestamptz[]) as u(id, at)
+     where k.id = u.id and (k.last_used_at is null or k.last_used_at < u.at)`.execute(db);
+}
+
+/** Remembers that the bootstrap key was used; false if it was before. */
+export async function claimBootstrap(tx: Tx, claim: { adminId: string; at: Date }): Promise<void> {
+  await tx.insertInto('bootstrap').values({ admin_id: claim.adminId, at: claim.at }).execute();
+}
+
+/** Whether the bootstrap admin was made, ever. Callers that come at the same time wait for each other. */
+export async function lockBootstrap(tx: Tx): Promise<boolean> {
+  await sql`select pg_advisory_xact_lock(hashtext('hallpass.bootstrap'))`.execute(tx);
+  return (await tx.selectFrom('bootstrap').select('admin_id').executeTakeFirst()) !== undefined;
+}

@@ -1,0 +1,50 @@
+import { endsLater } from '../client-secrets/client-secret.ts';
+
+export type Environment = 'production' | 'staging' | 'development';
+
+/** How it proves itself at the token endpoint (RFC 7591 section 2). */
+export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post';
+
+export interface Agent {
+  /** Also its `client_id`. */
+  id: string;
+  name: string;
+  /** The person who answers for it. */
+  owner: string;
+  environment: Environment;
+  authMethod: ClientAuthMethod;
+  /** A set. */
+  labels: string[];
+  /** What was issued under an older one is dead for ever. */
+  epoch: number;
+  /** Rises with every change. */
+  version: number;
+  createdAt: Date;
+  createdBy: string;
+  updatedAt: Date;
+  /** Null: never. */
+  expiresAt: Date | null;
+  disabledAt: Date | null;
+}
+
+export type AgentStatus = 'enabled' | 'disabled' | 'expired';
+
+type AgentLife = Pick<Agent, 'disabledAt' | 'expiresAt'>;
+
+export function agentStatus(agent: AgentLife, now: Date): AgentStatus {
+  if (agent.disabledAt !== null) return 'disabled';
+  return endsLater(agent.expiresAt, now) ? 'enabled' : 'expired';
+}
+
+/** Whether it may get and use anything at `now`. */
+export function isUsable(agent: AgentLife, now: Date): boolean {
+  return agentStatus(agent, now) === 'enabled';
+}
+
+/**
+ * Whether giving the agent another `expiresAt` (undefined: as it is) would bring it back after it expired. What ended
+ * with it must stay ended, so that takes a new epoch.
+ */
+export function comesBack(agent: AgentLife, expiresAt: Date | null | undefined, now: Date): boolean {
+  return expiresAt !== undefined && !endsLater(agent.expiresAt, now) && endsLater(expiresAt, now);
+}

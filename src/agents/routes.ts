@@ -1,0 +1,102 @@
+import { presentIssued, presentSecret } from '../client-secrets/present.ts';
+import type { Cursors } from '../http/cursor.ts';
+import type { Handlers } from '../http/operation.ts';
+import type { AgentNow, AgentsService } from './service.ts';
+
+function present(agent: AgentNow) {
+  return {
+    id: agent.id,
+    client_id: agent.id,
+    name: agent.name,
+    owner: agent.owner,
+    environment: agent.environment,
+    token_endpoint_auth_method: agent.authMethod,
+    labels: agent.labels,
+    status: agent.status,
+    epoch: agent.epoch,
+    created_at: agent.createdAt.toISOString(),
+    created_by: agent.createdBy,
+    updated_at: agent.updatedAt.toISOString(),
+    expires_at: agent.expiresAt?.toISOString() ?? null,
+    disabled_at: agent.disabledAt?.toISOString() ?? null,
+  };
+}
+
+/** A time of the contract; null stays null. */
+function toTime(text: string | null): Date | null {
+  return text === null ? null : new Date(text);
+}
+
+type Operations =
+  | 'createAgent'
+  | 'listAgents'
+  | 'getAgent'
+  | 'updateAgent'
+  | 'deleteAgent'
+  | 'disableAgent'
+  | 'enableAgent'
+  | 'createAgentSecret'
+  | 'revokeAgentSecret';
+
+interface AgentRoutesDeps {
+  agents: AgentsService;
+  cursors: Cursors;
+}
+
+export function agentRoutes(deps: AgentRoutesDeps): Pick<Handlers, Operations> {
+  return { ...recordRoutes(deps), ...actionRoutes(deps) };
+}
+
+function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
+  return {
+    async createAgent({ body, ...act }) {
+      const { token_endpoint_auth_method: authMethod, expires_at = null, labels = [], ...terms } = body;
+      const agent = await agents.create(act, { ...terms, authMethod, labels, expiresAt: toTime(expires_at) });
+      return {
+        status: 201,
+        body: { ...present(agent), client_secret: agent.clientSecret },
+        headers: { Location: `/v1/agents/${agent.id}` },
+      };
+    },
+    async listAgents({ query: { limit = 50, cursor } }) {
+      const [after] = cursors.read('agents', cursor) ?? [];
+      const page = await agents.list({ limit, after });
+      const next_cursor = cursors.next('agents', page, (agent) => [agent.id]);
+      return { status: 200, body: { items: page.items.map(present), next_cursor } };
+    },
+    async getAgent({ path }) {
+      const agent = await agents.get(path.agent_id);
+      return { status: 200, body: { ...present(agent), secrets: agent.secrets.map(presentSecret) } };
+    },
+    async updateAgent({ path, body, ...act }) {
+      const { token_endpoint_auth_method: authMethod, expires_at, ...terms } = body;
+      const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
+      const agent = await agents.update(act, path.agent_id, { ...terms, authMethod, expiresAt });
+      return { status: 200, body: present(agent) };
+    },
+    async deleteAgent({ path, ...act }) {
+      await agents.remove(act, path.agent_id);
+      return { status: 204 };
+    },
+  } satisfies Partial<Handlers>;
+}
+
+function actionRoutes({ agents }: AgentRoutesDeps) {
+  return {
+    async disableAgent({ path, body, ...act }) {
+      return { status: 200, body: present(await agents.disable(act, { id: path.agent_id, ...body })) };
+    },
+    async enableAgent({ path, body, ...act }) {
+      return { status: 200, body: present(await agents.enable(act, { id: path.agent_id, ...body })) };
+    },
+    async createAgentSecret({ path, body, ...act }) {
+      const expiresAt = toTime(body.expires_at ?? null);
+      const issued = await agents.issueSecret(act, { agentId: path.agent_id, expiresAt });
+      return { status: 201, body: presentIssued(issued) };
+    },
+    async revokeAgentSecret({ path, ...act }) {
+      await agents.revokeSecret(act, { agentId: path.agent_id, secretId: path.secret_id });
+      return { status: 204 };
+    },
+  } satisfies Partial<Handlers>;
+}

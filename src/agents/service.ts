@@ -1,0 +1,223 @@
+import { type AuditEventType, byAct } from '../audit/audit-event.ts';
+import type { Act, Person } from '../caller.ts';
+import { type Client, type ClientSecret, endsLater } from '../client-secrets/client-secret.ts';
+import {
+  type ClientSecretsDeps,
+  type IssuedSecret,
+  issueSecret as issueClientSecret,
+  revokeSecret as revokeClientSecret,
+} from '../client-secrets/service.ts';
+import { listSecrets, revokeAllSecrets } from '../client-secrets/store.ts';
+import type { Db, Tx } from '../db/database.ts';
+import { type Page, takePage } from '../db/page.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError, Refusal, refuse } from '../errors.ts';
+import { type Agent, type AgentStatus, agentStatus, comesBack } from './agent.ts';
+import * as store from './store.ts';
+
+export interface AgentsDeps extends ClientSecretsDeps {
+  db: Db;
+}
+
+/** `expiresAt` null: never. */
+export type NewAgent = store.AgentTerms;
+
+/** An agent and what it is now. */
+export type AgentNow = Agent & { status: AgentStatus };
+
+export type AgentsService = ReturnType<typeof createAgentsService>;
+
+/** Agents and their client secrets. What is issued to an agent carries its epoch, and ends when that is raised. */
+export function createAgentsService(deps: AgentsDeps) {
+  return {
+    create: (act: Act<Person>, agent: NewAgent) => create(deps, act, agent),
+    list: (page: { limit: number; after?: string | undefined }) => list(deps, page),
+    get: (id: string) => get(deps, id),
+    update: (act: Act<Person>, id: string, change: store.AgentChange) => update(deps, act, { id, change }),
+    remove: (act: Act<Person>, id: string) => remove(deps, act, id),
+    disable: (act: Act<Person>, action: Switch) => flip(deps, act, { ...action, to: 'disabled' }),
+    enable: (act: Act<Person>, action: Switch) => flip(deps, act, { ...action, to: 'enabled' }),
+    issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
+    revokeSecret: (act: Act<Person>, secret: { agentId: string; secretId: string }) =>
+      revokeSecret(deps, act, secret),
+    /** The agent, whatever its status; undefined if it is unknown or deleted. */
+    find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
+    /** Everyone who controls the agent at `now`: its owner, who created it, who issued a live secret of it. */
+    controllersOf: (db: Db, agentId: string, now: Date): Promise<Set<string>> =>
+      store.listControllers(db, agentId, now),
+    /** The agent, whatever its status, with the digests of its live secrets; undefined if unknown or deleted. */
+    findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
+      store.findAgentClient(db, clientId, now),
+  };
+}
+
+function atPresent({ clock }: AgentsDeps, agent: Agent): AgentNow {
+  return { ...agent, status: agentStatus(agent, clock.now()) };
+}
+
+const clientOf = (agentId: string): Client => ({ kind: 'agent', id: agentId });
+
+async function create(
+  deps: AgentsDeps,
+  act: Act<Person>,
+  input: NewAgent,
+): Promise<AgentNow & { clientSecret: string }> {
+  const { db, audit, clock, ids } = deps;
+  return withTransaction(db, async (tx) => {
+    const refusal = await checkTerms(deps, tx, input);
+    if (refusal !== undefined) return refusal;
+    const terms = { ...input, labels: asSet(input.labels) };
+    const by = { createdAt: clock.now(), createdBy: act.caller.id };
+    const agent = await store.insertAgent(tx, { ...terms, ...by, id: ids.next('agent') });
+    await audit.append(tx, { ...subject(act, agent.id), type: 'agent.created', details: describe(terms) });
+    const secret = await issueClientSecret(deps, tx, { act, client: clientOf(agent.id), expiresAt: null });
+    if (secret instanceof Refusal) return secret;
+    return { ...atPresent(deps, agent), clientSecret: secret.clientSecret };
+  });
+}
+
+/** Refuses an owner who is not there and an expiry that is past. The owner stays until the transaction ends. */
+async function checkTerms(
+  { clock }: AgentsDeps,
+  tx: Tx,
+  { owner, expiresAt }: store.AgentChange,
+): Promise<Refusal | undefined> {
+  if (expiresAt !== undefined && !endsLater(expiresAt, clock.now())) {
+    return refuse('invalid-request', { detail: 'expires_at must be in the future' });
+  }
+  if (owner !== undefined && !(await store.lockOwner(tx, owner))) {
+    return refuse('invalid-request', { detail: 'owner is not a person here' });
+  }
+  return undefined;
+}
+
+async function list(
+  deps: AgentsDeps,
+  page: { limit: number; after?: string | undefined },
+): Promise<Page<AgentNow>> {
+  const rows = await store.listAgents(deps.db, { ...page, limit: page.limit + 1 });
+  return takePage(
+    rows.map((agent) => atPresent(deps, agent)),
+    page.limit,
+  );
+}
+
+async function get(deps: AgentsDeps, id: string): Promise<AgentNow & { secrets: ClientSecret[] }> {
+  const agent = await store.findAgent(deps.db, id);
+  if (agent === undefined) throw new BrokerError('not-found');
+  return { ...atPresent(deps, agent), secrets: await listSecrets(deps.db, clientOf(id)) };
+}
+
+async function update(
+  deps: AgentsDeps,
+  act: Act<Person>,
+  { id, change }: { id: string; change: store.AgentChange },
+): Promise<AgentNow> {
+  const { db, audit, clock } = deps;
+  return withTransaction(db, async (tx) => {
+    const before = await store.lockAgent(tx, id);
+    if (before === undefined) return refuse('not-found');
+    const refusal = await checkTerms(deps, tx, change);
+    if (refusal !== undefined) return refusal;
+    const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
+    const at = clock.now();
+    const raiseEpoch = comesBack(before, change.expiresAt, at);
+    const agent = await store.updateAgent(tx, { id, change: terms, raiseEpoch, at });
+    const details = raiseEpoch ? { ...describe(terms), epoch: agent.epoch } : describe(terms);
+    await audit.append(tx, { ...subject(act, id), type: 'agent.updated', details });
+    return atPresent(deps, agent);
+  });
+}
+
+async function remove({ db, audit, clock }: AgentsDeps, act: Act<Person>, id: string): Promise<void> {
+  await withTransaction(db, async (tx) => {
+    const at = clock.now();
+    if (!(await store.deleteAgent(tx, { id, at }))) return refuse('not-found');
+    const revoked = await revokeAllSecrets(tx, clientOf(id), at);
+    const details = { secrets_revoked: revoked };
+    await audit.append(tx, { ...subject(act, id), type: 'agent.deleted', details });
+    return undefined;
+  });
+}
+
+export interface Switch {
+  id: string;
+  reason?: string | undefined;
+}
+
+type SwitchTable = Record<
+  'disabled' | 'enabled',
+  { type: AuditEventType; apply: typeof store.disableAgent; already: string }
+>;
+
+const switches: SwitchTable = {
+  disabled: { type: 'agent.disabled', apply: store.disableAgent, already: 'the agent is disabled already' },
+  enabled: { type: 'agent.enabled', apply: store.enableAgent, already: 'the agent is not disabled' },
+};
+
+async function flip(
+  deps: AgentsDeps,
+  act: Act<Person>,
+  { id, reason, to }: Switch & { to: keyof SwitchTable },
+): Promise<AgentNow> {
+  const { db, audit, clock } = deps;
+  const { type, apply, already } = switches[to];
+  return withTransaction(db, async (tx) => {
+    const agent = await apply(tx, { id, at: clock.now() });
+    if (agent === undefined) {
+      const exists = (await store.findAgent(tx, id)) !== undefined;
+      return exists ? refuse('conflict', { detail: already }) : refuse('not-found');
+    }
+    const details = { epoch: agent.epoch, ...(reason === undefined ? {} : { reason }) };
+    await audit.append(tx, { ...subject(act, id), type, details });
+    return atPresent(deps, agent);
+  });
+}
+
+interface SecretRequest {
+  agentId: string;
+  /** Null: never. */
+  expiresAt: Date | null;
+}
+
+async function issueSecret(
+  deps: AgentsDeps,
+  act: Act<Person>,
+  { agentId, expiresAt }: SecretRequest,
+): Promise<IssuedSecret> {
+  return withTransaction(deps.db, async (tx) => {
+    if ((await store.lockAgent(tx, agentId)) === undefined) return refuse('not-found');
+    return issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt });
+  });
+}
+
+async function revokeSecret(
+  deps: AgentsDeps,
+  act: Act<Person>,
+  { agentId, secretId }: { agentId: string; secretId: string },
+): Promise<void> {
+  await withTransaction(deps.db, async (tx) => {
+    if ((await store.lockAgent(tx, agentId)) === undefined) return refuse('not-found');
+    return revokeClientSecret(deps, tx, { act, client: clientOf(agentId), secretId });
+  });
+}
+
+function asSet(labels: readonly string[]): string[] {
+  return [...new Set(labels)];
+}
+
+function subject(act: Act<Person>, agentId: string) {
+  return { ...byAct(act), agentId, objectId: agentId };
+}
+
+/** Terms under the contract's names; those that are undefined do not get into the record. */
+function describe(terms: store.AgentChange): Record<string, unknown> {
+  return {
+    name: terms.name,
+    owner: terms.owner,
+    environment: terms.environment,
+    token_endpoint_auth_method: terms.authMethod,
+    labels: terms.labels,
+    expires_at: terms.expiresAt,
+  };
+}

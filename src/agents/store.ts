@@ -1,0 +1,207 @@
+import { type Selectable, sql } from 'kysely';
+import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/store.ts';
+import type { Db, Tx } from '../db/database.ts';
+import type { Agents } from '../db/schema.gen.ts';
+import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
+
+const columns = [
+  'id',
+  'name',
+  'owner_id',
+  'environment',
+  'token_endpoint_auth_method',
+  'labels',
+  'epoch',
+  'version',
+  'created_at',
+  'created_by',
+  'updated_at',
+  'expires_at',
+  'disabled_at',
+] as const;
+
+function toAgent(row: Pick<Selectable<Agents>, (typeof columns)[number]>): Agent {
+  return {
+    id: row.id,
+    name: row.name,
+    owner: row.owner_id,
+    environment: row.environment as Environment,
+    authMethod: row.token_endpoint_auth_method as ClientAuthMethod,
+    labels: row.labels,
+    epoch: row.epoch,
+    version: row.version,
+    createdAt: row.created_at,
+    createdBy: row.created_by,
+    updatedAt: row.updated_at,
+    expiresAt: row.expires_at,
+    disabledAt: row.disabled_at,
+  };
+}
+
+function living(db: Db) {
+  return db.selectFrom('agents').select(columns).where('deleted_at', 'is', null);
+}
+
+/** What somebody says of an agent. */
+export type AgentTerms = Pick<
+  Agent,
+  'name' | 'owner' | 'environment' | 'authMethod' | 'labels' | 'expiresAt'
+>;
+
+export async function insertAgent(
+  tx: Tx,
+  agent: AgentTerms & { id: string; createdAt: Date; createdBy: string },
+): Promise<Agent> {
+  const row = await tx
+    .insertInto('agents')
+    .values({
+      id: agent.id,
+      name: agent.name,
+      owner_id: agent.owner,
+      environment: agent.environment,
+      token_endpoint_auth_method: agent.authMethod,
+      labels: agent.labels,
+      created_at: agent.createdAt,
+      created_by: agent.createdBy,
+      updated_at: agent.createdAt,
+      expires_at: agent.expiresAt,
+    })
+    .returning(columns)
+    .executeTakeFirstOrThrow();
+  return toAgent(row);
+}
+
+export async function findAgent(db: Db, id: string): Promise<Agent | undefined> {
+  const row = await living(db).where('id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : toAgent(row);
+}
+
+/** The agent, its row locked until the transaction ends. */
+export async function lockAgent(tx: Tx, id: string): Promise<Agent | undefined> {
+  const row = await living(tx).where('id', '=', id).forUpdate().executeTakeFirst();
+  return row === undefined ? undefined : toAgent(row);
+}
+
+/**
+ * Whether a person exists who can be an owner. Until the transaction ends they cannot be deleted, and whoever waits
+ * to delete them sees the agent.
+ */
+export async function lockOwner(tx: Tx, adminId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('admins')
+    .select('id')
+    .where('id', '=', adminId)
+    .where('deleted_at', 'is', null)
+    .forShare()
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+export async function listAgents(
+  db: Db,
+  page: { limit: number; after?: string | undefined },
+): Promise<Agent[]> {
+  let query = living(db).orderBy('id').limit(page.limit);
+  if (page.after !== undefined) query = query.where('id', '>', page.after);
+  return (await query.execute()).map(toAgent);
+}
+
+export type AgentChange = { [Field in keyof AgentTerms]?: AgentTerms[Field] | undefined };
+
+/** Changes what `change` has; the rest stays. `raiseEpoch` ends everything issued so far. */
+export async function updateAgent(
+  tx: Tx,
+  { id, change, raiseEpoch, at }: { id: string; change: AgentChange; raiseEpoch: boolean; at: Date },
+): Promise<Agent> {
+  const row = await tx
+    .updateTable('agents')
+    .set((eb) => ({
+      name: change.name,
+      owner_id: change.owner,
+      environment: change.environment,
+      token_endpoint_auth_method: change.authMethod,
+      labels: change.labels,
+      expires_at: change.expiresAt,
+      epoch: raiseEpoch ? eb('epoch', '+', 1) : undefined,
+      updated_at: at,
+    }))
+    .where('id', '=', id)
+    .returning(columns)
+    .executeTakeFirstOrThrow();
+  return toAgent(row);
+}
+
+interface Moment {
+  id: string;
+  at: Date;
+}
+
+/** Disables an enabled or expired agent, for ever ending what was issued to it; undefined if it is not one. */
+export async function disableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | undefined> {
+  const row = await tx
+    .updateTable('agents')
+    .set((eb) => ({ disabled_at: at, epoch: eb('epoch', '+', 1), updated_at: at }))
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .where('disabled_at', 'is', null)
+    .returning(columns)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toAgent(row);
+}
+
+/** Enables a disabled agent; undefined if it is not one. The epoch stays raised. */
+export async function enableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | undefined> {
+  const row = await tx
+    .updateTable('agents')
+    .set({ disabled_at: null, updated_at: at })
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .where('disabled_at', 'is not', null)
+    .returning(columns)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toAgent(row);
+}
+
+/** Deletes softly, for ever ending what was issued to it: the id stays taken. False if there is no such agent. */
+export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> {
+  const result = await tx
+    .updateTable('agents')
+    .set((eb) => ({ deleted_at: at, epoch: eb('epoch', '+', 1), updated_at: at }))
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+/** Its owner, who created it, and who issued those of its secrets that are alive at `now`. */
+export async function listControllers(db: Db, agentId: string, now: Date): Promise<Set<string>> {
+  const rows = await db
+    .selectFrom('agents')
+    .select('owner_id as id')
+    .where('id', '=', agentId)
+    .union(db.selectFrom('agents').select('created_by as id').where('id', '=', agentId))
+    .union(
+      db
+        .selectFrom('agent_secrets')
+        .select('issued_by as id')
+        .where('client_id', '=', agentId)
+        .where('revoked_at', 'is', null)
+        .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)])),
+    )
+    .execute();
+  return new Set(rows.map((row) => row.id));
+}
+
+/** An agent as the token endpoint needs it: with what a presented secret is compared with. */
+export interface AgentClient extends Agent {
+  secrets: LiveDigest[];
+}
+
+/** Reads an agent and its live secrets in one query. */
+export async function findAgentClient(db: Db, clientId: string, now: Date): Promise<AgentClient | undefined> {
+  const row = await living(db)
+    .select(liveDigests('agent', sql.ref('agents.id'), now).as('secrets'))
+    .where('id', '=', clientId)
+    .executeTakeFirst();
+  return row === undefined ? undefined : { ...toAgent(row), secrets: toLiveDigests(row.secrets) };
+}

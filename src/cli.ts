@@ -1,0 +1,81 @@
+#!/usr/bin/env node
+import { recoverAdmin } from './admins/bootstrap.ts';
+import { createAudit } from './audit/store.ts';
+import { ConfigError, readConfig } from './config.ts';
+import { type Database, openDatabase } from './db/database.ts';
+import { startEmbeddedServer } from './db/embedded/embedded-server.ts';
+import { migrate } from './db/migrate.ts';
+import { ensurePartitions } from './db/partitions.ts';
+import { BrokerError } from './errors.ts';
+import { addSeconds, systemClock as clock } from './platform/clock.ts';
+import { createIds } from './platform/ids.ts';
+import { createLog, type Log } from './platform/log.ts';
+import { createSystemRandom } from './platform/random.ts';
+
+const usage = `usage: hallpass migrate                  bring the database of DATABASE_OWNER_URL to this version
+       hallpass admin recover <e-mail>  give a person the role admin and a new key, good for a day`;
+
+function open(url: string, log: Log): Database {
+  return openDatabase({
+    url,
+    log,
+    maxConnections: 1,
+    applicationName: 'hallpass cli',
+    statementTimeoutMs: 0,
+  });
+}
+
+/** As the owner; the application role is the one that DATABASE_URL logs in as. */
+async function runMigrate(log: Log): Promise<string> {
+  const { databaseOwnerUrl, databaseUrl } = readConfig();
+  if (databaseOwnerUrl === undefined) throw new ConfigError('DATABASE_OWNER_URL', 'is missing');
+  if (databaseUrl === undefined)
+    throw new ConfigError('DATABASE_URL', 'is missing (it names the application role)');
+  const owner = open(databaseOwnerUrl, log);
+  try {
+    const applied = await migrate(owner.db, decodeURIComponent(new URL(databaseUrl).username));
+    return applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`;
+  } finally {
+    await owner.close();
+  }
+}
+
+/** Needs the database and no key: for whoever has lost the last one. A broker on an embedded server must be stopped. */
+async function runRecover(email: string, log: Log): Promise<string> {
+  const { databaseUrl, dataDirectory } = readConfig();
+  const random = createSystemRandom();
+  const embedded =
+    databaseUrl === undefined
+      ? await startEmbeddedServer({ dataDir: dataDirectory, clock, log, random })
+      : undefined;
+  const { db, close } = open(databaseUrl ?? embedded?.applicationUrl ?? '', log);
+  try {
+    const ids = createIds(clock, random);
+    await ensurePartitions(db, clock.now(), addSeconds(clock.now(), 24 * 3600));
+    const issued = await recoverAdmin({ db, audit: createAudit({ clock, ids }), clock, random, ids }, email);
+    return `${issued.key}\ngood until ${issued.expiresAt.toISOString()}, shown this once`;
+  } finally {
+    await close();
+    await embedded?.stop();
+  }
+}
+
+async function dispatch(words: string[], log: Log): Promise<string | undefined> {
+  const [command, action, email] = words;
+  if (command === 'migrate' && words.length === 1) return runMigrate(log);
+  if (command === 'admin' && action === 'recover' && email !== undefined && words.length === 3) {
+    return runRecover(email, log);
+  }
+  return undefined;
+}
+
+const log = createLog('warn');
+try {
+  const answer = await dispatch(process.argv.slice(2), log);
+  process.stdout.write(`${answer ?? usage}\n`);
+  process.exitCode = answer === undefined ? 2 : 0;
+} catch (error) {
+  const detail = error instanceof BrokerError ? (error.detail ?? error.entry.title) : String(error);
+  process.stderr.write(`hallpass: ${detail}\n`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,22 @@
+import type { ClientSecret } from './client-secret.ts';
+import type { IssuedSecret } from './service.ts';
+
+/** A client secret as the API shows it. */
+export function presentSecret(secret: ClientSecret) {
+  return {
+    id: secret.id,
+    issued_by: secret.issuedBy,
+    created_at: secret.createdAt.toISOString(),
+    expires_at: secret.expiresAt?.toISOString() ?? null,
+    revoked_at: secret.revokedAt?.toISOString() ?? null,
+  };
+}
+
+/** A new client secret as the API shows it, once. */
+export function presentIssued(issued: IssuedSecret) {
+  return {
+    id: issued.id,
+    client_secret: issued.clientSecret,
+    expires_at: issued.expiresAt?.toISOString() ?? null,
+  };
+}

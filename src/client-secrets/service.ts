@@ -1,0 +1,71 @@
+import { byAct } from '../audit/audit-event.ts';
+import type { Audit } from '../audit/store.ts';
+import type { Act, Person } from '../caller.ts';
+import { hashSecret } from '../crypto/hash.ts';
+import type { Tx } from '../db/database.ts';
+import { type Refusal, refuse } from '../errors.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Ids } from '../platform/ids.ts';
+import { generateSecret, type Random } from '../platform/random.ts';
+import { type Client, endsLater, maxLiveSecrets, secretPrefixes } from './client-secret.ts';
+import * as store from './store.ts';
+
+export interface ClientSecretsDeps {
+  audit: Audit;
+  clock: Clock;
+  random: Random;
+  ids: Ids;
+}
+
+export interface IssuedSecret {
+  id: string;
+  /** Shown once. */
+  clientSecret: string;
+  expiresAt: Date | null;
+}
+
+/**
+ * Makes a client secret and records it. The caller holds the client's row FOR UPDATE in `tx` (or has just inserted
+ * it), so that of two at once the second sees the first. Refusals: `invalid-request` (an expiry that is past),
+ * `too-many-secrets`.
+ */
+export async function issueSecret(
+  { audit, clock, random, ids }: ClientSecretsDeps,
+  tx: Tx,
+  { act, client, expiresAt }: { act: Act<Person>; client: Client; expiresAt: Date | null },
+): Promise<IssuedSecret | Refusal> {
+  const now = clock.now();
+  if (!endsLater(expiresAt, now)) {
+    return refuse('invalid-request', { detail: 'expires_at must be in the future' });
+  }
+  if ((await store.countLiveSecrets(tx, client, now)) >= maxLiveSecrets) return refuse('too-many-secrets');
+  const id = ids.next('clientSecret');
+  const clientSecret = generateSecret(random, secretPrefixes[client.kind]);
+  const secretHash = hashSecret(clientSecret);
+  const issuedBy = act.caller.id;
+  await store.insertSecret(tx, client, { id, secretHash, issuedBy, createdAt: now, expiresAt });
+  const details = { client_id: client.id, expires_at: expiresAt };
+  await audit.append(tx, { ...subject(act, client, id), type: 'client_secret.created', details });
+  return { id, clientSecret, expiresAt };
+}
+
+/**
+ * Revokes a client secret and records it; one that is revoked already stays as it is. The caller holds the client's
+ * row FOR UPDATE in `tx`. Refusal: `not-found` (it is not one of this client's).
+ */
+export async function revokeSecret(
+  { audit, clock }: Pick<ClientSecretsDeps, 'audit' | 'clock'>,
+  tx: Tx,
+  { act, client, secretId }: { act: Act<Person>; client: Client; secretId: string },
+): Promise<undefined | Refusal> {
+  const outcome = await store.revokeSecret(tx, client, { id: secretId, at: clock.now() });
+  if (outcome === 'unknown') return refuse('not-found');
+  if (outcome === 'already') return undefined;
+  const details = { client_id: client.id };
+  await audit.append(tx, { ...subject(act, client, secretId), type: 'client_secret.revoked', details });
+  return undefined;
+}
+
+function subject(act: Act<Person>, client: Client, secretId: string) {
+  return { ...byAct(act), agentId: client.kind === 'agent' ? client.id : null, objectId: secretId };
+}

@@ -1,0 +1,133 @@
+import type { RequestListener } from 'node:http';
+import { hostname } from 'node:os';
+import { createKeyAuthentication } from './admins/authenticate.ts';
+import { bootstrapAdmin } from './admins/bootstrap.ts';
+import { StrangerCounts } from './audit/strangers.ts';
+import { createListener } from './compose/listener.ts';
+import {
+  type Base,
+  type BrokerConfig,
+  createBase,
+  createServices,
+  type Overrides,
+  type Services,
+} from './compose/services.ts';
+import { excessPowers } from './db/application-role.ts';
+import type { Database } from './db/database.ts';
+import { missingMigrations } from './db/migrate.ts';
+import { ensurePartitionsAhead } from './db/partitions.ts';
+import { BrokerError } from './errors.ts';
+import { checkMasterKey } from './keys/master-key-check.ts';
+import { createMetrics, type Metrics } from './operation/metrics.ts';
+import { repeat } from './platform/repeat.ts';
+import { createJobs } from './worker/jobs.ts';
+import { createScheduler, type Scheduler } from './worker/scheduler.ts';
+
+export type { BrokerConfig, Overrides } from './compose/services.ts';
+
+export interface Broker {
+  /** The whole HTTP surface. */
+  app: RequestListener;
+  /** Prometheus metrics, for a port of their own. */
+  metrics: RequestListener;
+  worker: Scheduler;
+  /** Whether this start made the first admin. */
+  bootstrapped: boolean;
+  /** From now on not ready; long polls end. */
+  beginShutdown(): Promise<void>;
+  /** Writes out what is pending and closes the pools. */
+  close(): Promise<void>;
+}
+
+const minuteMs = 60_000;
+
+/** What must be true before the first request; each is safe to do by several replicas at once. */
+async function prepare(base: Base, services: Services): Promise<boolean> {
+  const { config, clock, db } = base;
+  const refuseStart = (detail: string): never => {
+    throw new BrokerError('unavailable', { detail });
+  };
+  const missing = await missingMigrations(db);
+  if (missing.length > 0) refuseStart(`the database lacks ${missing.join(', ')}: run npm run migrate`);
+  const powers = await excessPowers(db);
+  if (powers.length > 0)
+    refuseStart(`DATABASE_URL must not log in as the owner: that role ${powers.join(', ')}`);
+  await checkMasterKey({ db, envelope: services.envelope });
+  await ensurePartitionsAhead(db, clock.now());
+  await services.keys.rotateDue(async () => {});
+  await services.keys.ring.refresh();
+  await services.policies.ensureDefaultPolicy();
+  await services.policies.refresh();
+  return config.bootstrapAdminKey === undefined
+    ? false
+    : bootstrapAdmin(services.common, config.bootstrapAdminKey);
+}
+
+function createMetricsOf({ database, hot }: Base, { sweep }: Services): Metrics {
+  const figures =
+    ({ pool }: Database) =>
+    () => ({
+      total: pool.totalCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+    });
+  return createMetrics({
+    pools: { general: figures(database), tokens: figures(hot) },
+    readGrants: () => sweep.countOpen(),
+  });
+}
+
+/** Wires a broker: the same for production, tests and benches. The database must have been migrated. */
+export async function compose(config: BrokerConfig, overrides: Overrides = {}): Promise<Broker> {
+  const base = createBase(config, overrides);
+  const { clock, log, db } = base;
+  const closePools = async (): Promise<void> => {
+    await Promise.all([base.database.close(), base.hot.close()]);
+  };
+  const services = createServices(base);
+  const bootstrapped = await prepare(base, services).catch(async (error: unknown) => {
+    await closePools();
+    throw error;
+  });
+  const metrics = createMetricsOf(base, services);
+  const strangers = new StrangerCounts();
+  const keyAuthentication = createKeyAuthentication({ db, clock });
+  let stopping = false;
+  const app = createListener(base, services, {
+    metrics,
+    strangers,
+    keyAuthentication,
+    isStopping: () => stopping,
+    overrides,
+    countStranger: (address) => strangers.count(address),
+    observe: (operation, outcome) => metrics.token(operation, outcome),
+  });
+  const flush = async (): Promise<void> => {
+    await services.auditService.recordStrangers(strangers.take());
+    await keyAuthentication.flush();
+  };
+  const onError = (error: unknown): void => log.warn('the counts of this minute are lost', { err: error });
+  const flushing = repeat({ clock, intervalMs: minuteMs, run: flush, onError });
+  return {
+    app,
+    metrics: metrics.listener,
+    bootstrapped,
+    worker: createScheduler({
+      jobs: createJobs({ db, grants: services.sweep, keys: services.keys }),
+      db,
+      clock,
+      log,
+      holder: overrides.holder ?? `${hostname()}/${process.pid}`,
+      observe: ({ job, ...run }) => metrics.job(job, run),
+    }),
+    async beginShutdown() {
+      stopping = true;
+      await services.watch.end();
+    },
+    async close() {
+      await flushing.stop();
+      await flush().catch(onError);
+      await closePools();
+    },
+  };
+}

@@ -1,0 +1,132 @@
+import { createAdminsService } from '../admins/service.ts';
+import { isUsable } from '../agents/agent.ts';
+import { createAgentsService } from '../agents/service.ts';
+import { createAuditService } from '../audit/service.ts';
+import { createAudit } from '../audit/store.ts';
+import type { Config } from '../config.ts';
+import { createEnvelope } from '../crypto/envelope.ts';
+import type { MasterKey } from '../crypto/master-key.ts';
+import { type Database, type Db, openDatabase } from '../db/database.ts';
+import { withPartitions } from '../db/partitions.ts';
+import { changeStamp } from '../grants/grant.ts';
+import { createGrantsService } from '../grants/service.ts';
+import { readVersions } from '../grants/store.ts';
+import { createGrantSweep } from '../grants/sweep/service.ts';
+import { createGrantWatch } from '../grants/watch.ts';
+import { createKeysService } from '../keys/service.ts';
+import type { Issuer } from '../oauth/issuer.ts';
+import { createOauthService } from '../oauth/service.ts';
+import { type Clock, systemClock } from '../platform/clock.ts';
+import { createIds } from '../platform/ids.ts';
+import { createLog, type Log } from '../platform/log.ts';
+import { createSystemRandom, type Random } from '../platform/random.ts';
+import { createPoliciesService } from '../policies/service.ts';
+import { createResourcesService } from '../resources/service.ts';
+import { createWorkerService } from '../worker/service.ts';
+
+/** What a broker needs to know; `main` fills in what the embedded mode makes by itself. */
+export interface BrokerConfig
+  extends Pick<Config, 'logLevel' | 'oldMasterKeys' | 'trustedProxies' | 'preparedStatements'> {
+  databaseUrl: string;
+  masterKey: MasterKey;
+  issuer: Issuer;
+  bootstrapAdminKey: string | undefined;
+}
+
+/** What tests and benches replace. */
+export interface Overrides {
+  clock?: Clock;
+  random?: Random;
+  log?: Log;
+  /** Names this replica among those that may run jobs. */
+  holder?: string;
+  /** Throw on answers that break the contract. */
+  validateResponses?: boolean;
+  observe?: (operation: string, status: number) => void;
+}
+
+/** What every part of a broker is made with. */
+export interface Base {
+  config: BrokerConfig;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  ids: ReturnType<typeof createIds>;
+  /** For everything but minting, so that load on tokens takes no connection from who revokes. */
+  database: Database;
+  hot: Database;
+  db: Db;
+}
+
+const generalConnections = 10;
+/** Two batches of writes and two of reads at a time, and the look-ups that missed the caches. */
+const hotConnections = 6;
+
+export function createBase(config: BrokerConfig, overrides: Overrides): Base {
+  const { clock = systemClock, random = createSystemRandom() } = overrides;
+  const log = overrides.log ?? createLog(config.logLevel);
+  const open = (maxConnections: number, applicationName: string): Database =>
+    openDatabase({ url: config.databaseUrl, log, maxConnections, applicationName });
+  const database = open(generalConnections, 'hallpass');
+  const hot = open(hotConnections, 'hallpass tokens');
+  return { config, clock, random, log, ids: createIds(clock, random), database, hot, db: database.db };
+}
+
+/** Every service, wired by the narrow interfaces that they declare. */
+export function createServices(base: Base) {
+  const { config, clock, random, log, ids, hot, db } = base;
+  const audit = createAudit({ clock, ids });
+  const common = { db, audit, clock, random, ids };
+  const envelope = createEnvelope({ current: config.masterKey, old: config.oldMasterKeys, random });
+  const keys = createKeysService({ ...common, envelope });
+  const admins = createAdminsService(common);
+  const agents = createAgentsService(common);
+  const { issuer } = config;
+  const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
+  const policies = createPoliciesService(common);
+  const watch = createGrantWatch({
+    clock,
+    readStamps: (ids) => readStamps(db, ids),
+    onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
+  });
+  const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
+  const oauth = createOauthService({
+    ...common,
+    hot: { ...hot, prepared: config.preparedStatements },
+    issuer,
+    ring: keys.ring,
+    policies,
+    findClient: {
+      agent: async (id) => {
+        const agent = await agents.findClient(hot.db, id, clock.now());
+        return agent !== undefined && isUsable(agent, clock.now()) ? agent : undefined;
+      },
+      resource: (id) => resources.findServer(hot.db, id, clock.now()),
+    },
+    withPartitions: (work) => withPartitions(hot.db, clock, work),
+  });
+  const sweep = createGrantSweep({ db, audit, clock });
+  const auditService = createAuditService({ db, audit });
+  const worker = createWorkerService({ db, clock });
+  return {
+    common,
+    envelope,
+    keys,
+    admins,
+    agents,
+    resources,
+    policies,
+    watch,
+    grants,
+    oauth,
+    sweep,
+    auditService,
+    worker,
+  };
+}
+
+export type Services = ReturnType<typeof createServices>;
+
+async function readStamps(db: Db, ids: string[]): Promise<ReadonlyMap<string, string>> {
+  return new Map((await readVersions(db, ids)).map((row) => [row.id, changeStamp(row)]));
+}

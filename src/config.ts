@@ -1,0 +1,162 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import ipaddr from 'ipaddr.js';
+import { z } from 'zod';
+import { isBootstrapKey } from './admins/admin.ts';
+import { type MasterKey, parseMasterKey } from './crypto/master-key.ts';
+import { type Issuer, parseIssuer } from './oauth/issuer.ts';
+
+/** A wrong, weak or missing setting. The message is one line that names the variable and never holds its value. */
+export class ConfigError extends Error {
+  constructor(variable: string, problem: string) {
+    super(`${variable} ${problem}`);
+    this.name = 'ConfigError';
+  }
+}
+
+/** The variables that hold secrets: each may be given as a file's path in its `_FILE` twin instead. */
+const secretVariables = [
+  'DATABASE_URL',
+  'DATABASE_OWNER_URL',
+  'HALLPASS_MASTER_KEY',
+  'HALLPASS_MASTER_KEYS_OLD',
+  'HALLPASS_BOOTSTRAP_ADMIN_KEY',
+] as const;
+
+const port = z.coerce.number().int().min(0).max(65_535);
+const postgresUrl = z
+  .string()
+  .refine((text) => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text), 'must be a postgres:// URL');
+const onOff = z.enum(['on', 'off']).transform((text) => text === 'on');
+const list = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== ''),
+);
+
+const schema = z.object({
+  DATABASE_URL: postgresUrl.optional(),
+  DATABASE_OWNER_URL: postgresUrl.optional(),
+  HALLPASS_BOOTSTRAP_ADMIN_KEY: z
+    .string()
+    .refine(isBootstrapKey, 'must be hpa_ and at least 32 random characters of [A-Za-z0-9_]')
+    .optional(),
+  HALLPASS_DATA_DIR: z.string().min(1).default('.hallpass'),
+  HALLPASS_HOST: z.string().min(1).default('127.0.0.1'),
+  HALLPASS_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  HALLPASS_MASTER_KEY: z.string().transform(masterKey).optional(),
+  HALLPASS_MASTER_KEYS_OLD: list.pipe(z.array(z.string().transform(masterKey))).default([]),
+  HALLPASS_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
+  HALLPASS_METRICS_PORT: port.default(9464),
+  HALLPASS_PORT: port.default(8080),
+  HALLPASS_PREPARED_STATEMENTS: onOff.default(true),
+  HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
+  HALLPASS_ROLE: z.enum(['api', 'worker', 'all']).default('all'),
+  HALLPASS_SHUTDOWN_SECONDS: z.coerce.number().int().min(1).max(600).default(30),
+  HALLPASS_TRUSTED_PROXIES: list
+    .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDRs, separated by commas')
+    .default([]),
+});
+
+function masterKey(text: string, context: z.RefinementCtx): MasterKey {
+  try {
+    return parseMasterKey(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : 'is not valid' });
+    return z.NEVER;
+  }
+}
+
+function issuer(text: string, context: z.RefinementCtx): Issuer {
+  const parsed = parseIssuer(text);
+  if (parsed !== undefined) return parsed;
+  context.addIssue({
+    code: 'custom',
+    message: 'must be https://HOST[:PORT], without path or trailing slash (http only on loopback)',
+  });
+  return z.NEVER;
+}
+
+/** Everything that can be set, checked. */
+export interface Config {
+  /** Absent: the broker starts a PostgreSQL of its own under `dataDirectory`. */
+  databaseUrl: string | undefined;
+  databaseOwnerUrl: string | undefined;
+  dataDirectory: string;
+  masterKey: MasterKey | undefined;
+  oldMasterKeys: MasterKey[];
+  bootstrapAdminKey: string | undefined;
+  issuer: Issuer | undefined;
+  role: 'api' | 'worker' | 'all';
+  host: string;
+  port: number;
+  metricsHost: string;
+  metricsPort: number;
+  logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  preparedStatements: boolean;
+  shutdownSeconds: number;
+  trustedProxies: string[];
+}
+
+type Environment = Record<string, string | undefined>;
+
+/** The environment with the `_FILE` twins read in; one trailing line break of a file does not count. */
+function readSecretFiles(environment: Environment): Environment {
+  const filled = { ...environment };
+  for (const name of secretVariables) {
+    const path = environment[`${name}_FILE`];
+    if (path === undefined) continue;
+    if (environment[name] !== undefined) throw new ConfigError(name, 'and its _FILE twin are both set');
+    try {
+      filled[name] = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+    } catch {
+      throw new ConfigError(`${name}_FILE`, 'names a file that cannot be read');
+    }
+  }
+  return filled;
+}
+
+/**
+ * Reads the configuration. Throws ConfigError for the first wrong, weak or missing setting.
+ * An empty variable counts as absent; one that begins with HALLPASS_ and is not known is refused.
+ */
+export function readConfig(environment: Environment = process.env): Config {
+  const entries = Object.entries(readSecretFiles(environment)).filter(
+    ([, value]) => value !== undefined && value !== '',
+  );
+  for (const [name] of entries) {
+    const known = name.replace(/_FILE$/, '') in schema.shape;
+    if (name.startsWith('HALLPASS_') && !known) throw new ConfigError(name, 'is not a setting');
+  }
+  const result = schema.safeParse(Object.fromEntries(entries));
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    throw new ConfigError(String(issue?.path[0] ?? 'configuration'), issue?.message ?? 'is not valid');
+  }
+  const values = result.data;
+  if (values.DATABASE_URL !== undefined) {
+    if (values.HALLPASS_MASTER_KEY === undefined)
+      throw new ConfigError('HALLPASS_MASTER_KEY', 'is missing (DATABASE_URL is set)');
+    if (values.HALLPASS_PUBLIC_URL === undefined)
+      throw new ConfigError('HALLPASS_PUBLIC_URL', 'is missing (DATABASE_URL is set)');
+  }
+  return {
+    databaseUrl: values.DATABASE_URL,
+    databaseOwnerUrl: values.DATABASE_OWNER_URL,
+    dataDirectory: resolve(values.HALLPASS_DATA_DIR),
+    masterKey: values.HALLPASS_MASTER_KEY,
+    oldMasterKeys: values.HALLPASS_MASTER_KEYS_OLD,
+    bootstrapAdminKey: values.HALLPASS_BOOTSTRAP_ADMIN_KEY,
+    issuer: values.HALLPASS_PUBLIC_URL,
+    role: values.HALLPASS_ROLE,
+    host: values.HALLPASS_HOST,
+    port: values.HALLPASS_PORT,
+    metricsHost: values.HALLPASS_METRICS_HOST,
+    metricsPort: values.HALLPASS_METRICS_PORT,
+    logLevel: values.HALLPASS_LOG_LEVEL,
+    preparedStatements: values.HALLPASS_PREPARED_STATEMENTS,
+    shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
+    trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
+  };
+}

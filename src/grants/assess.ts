@@ -1,0 +1,87 @@
+import type { Approver } from '../admins/store.ts';
+import type { Agent } from '../agents/agent.ts';
+import type { Db } from '../db/database.ts';
+import { type DeniedResult, type EligibleApprovers, type ProbeResult, probe } from '../policies/decision.ts';
+import type { PolicyEngine } from '../policies/engine.ts';
+import type { DecisionRequest } from '../policies/facts.ts';
+import { type Hint, hints } from '../policies/hints.ts';
+import type { Resource } from '../resources/resource.ts';
+import { type Circumstances, requestFacts, risksOf } from './decision-facts.ts';
+import type { GrantsDeps } from './deps.ts';
+
+/** A request as policy is asked about it. */
+export interface Asked {
+  scopes: string[];
+  durationSeconds: number;
+  hasTicket: boolean;
+}
+
+export interface Assessment {
+  facts: DecisionRequest;
+  result: ProbeResult;
+  /** The nearest parts that policy would permit; empty unless it is denied. */
+  hints: Hint[];
+  /** What is wrong with the request itself; undefined also where saying so would tell that the resource exists. */
+  problem: { code: 'invalid-scope' | 'invalid-request'; detail: string } | undefined;
+}
+
+interface Setting {
+  engine: PolicyEngine;
+  agent: Agent;
+  resource: Resource;
+  eligible: EligibleApprovers;
+  circumstances: Circumstances;
+}
+
+/** Everyone who may approve for the agent: has the role and a good key, and does not control it. */
+export async function eligibleApprovers(
+  deps: Pick<GrantsDeps, 'admins' | 'agents' | 'clock'>,
+  db: Db,
+  agentId: string,
+): Promise<EligibleApprovers> {
+  const controllers = await deps.agents.controllersOf(db, agentId, deps.clock.now());
+  const may = (approver: Approver): boolean => approver.hasKey && !controllers.has(approver.id);
+  const approvers = (await deps.admins.listApprovers(db)).filter(may);
+  return { groups: approvers.map((approver) => approver.groups) };
+}
+
+/** Decides a request. No I/O. */
+export function assess(setting: Setting, asked: Asked): Assessment {
+  const { engine, agent, resource, eligible, circumstances } = setting;
+  const { hasTicket } = asked;
+  const factsOf = ({ scopes, durationSeconds }: Pick<Asked, 'scopes' | 'durationSeconds'>): DecisionRequest =>
+    requestFacts({ agent, resource, scopes, durationSeconds, hasTicket, circumstances });
+  const facts = factsOf(asked);
+  const options = { eligible, risks: risksOf(resource.scopes) };
+  const problem = findProblem(resource, asked);
+  if (problem !== undefined) {
+    const part = validPart(resource, asked);
+    const result = probe(engine, factsOf(part), eligible);
+    const visible = result.outcome !== 'denied' || hints(engine, factsOf(part), options).length > 0;
+    return { facts, result: denied, hints: [], problem: visible ? problem : undefined };
+  }
+  const result = probe(engine, facts, eligible);
+  return { facts, result, hints: result.outcome === 'denied' ? hints(engine, facts, options) : [], problem };
+}
+
+/** What an unknown resource answers, and one that policy never permits: they look alike. */
+export const denied: DeniedResult = { outcome: 'denied', code: 'policy-denied', policies: [], errors: [] };
+
+function findProblem(resource: Resource, { scopes, durationSeconds }: Asked): Assessment['problem'] {
+  const unknown = scopes.filter((scope) => !resource.scopes.some(({ name }) => name === scope));
+  if (unknown.length > 0) {
+    return { code: 'invalid-scope', detail: `not in the catalogue of the resource: ${unknown.join(' ')}` };
+  }
+  if (durationSeconds <= resource.maxGrantSeconds) return undefined;
+  return { code: 'invalid-request', detail: `duration_seconds must be at most ${resource.maxGrantSeconds}` };
+}
+
+/** The part of a faulty request that could be granted, or the least of what the resource has. */
+function validPart(resource: Resource, asked: Asked): Pick<Asked, 'scopes' | 'durationSeconds'> {
+  const known = asked.scopes.filter((scope) => resource.scopes.some(({ name }) => name === scope));
+  const least = ['low', 'medium', 'high'].flatMap((risk) =>
+    resource.scopes.filter((one) => one.risk === risk),
+  );
+  const scopes = known.length > 0 ? known : least.slice(0, 1).map(({ name }) => name);
+  return { scopes, durationSeconds: Math.min(asked.durationSeconds, resource.maxGrantSeconds) };
+}

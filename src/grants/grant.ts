@@ -1,0 +1,181 @@
+import { addSeconds } from '../platform/clock.ts';
+import type { PolicyRef } from '../policies/facts.ts';
+
+export const grantStatuses = [
+  'pending',
+  'scheduled',
+  'active',
+  'denied',
+  'cancelled',
+  'lapsed',
+  'expired',
+  'revoked',
+  'returned',
+] as const;
+export type GrantStatus = (typeof grantStatuses)[number];
+
+/** Every way a grant may go. Nothing leads out of a state that has no entry here. */
+const transitions: Record<GrantStatus, readonly GrantStatus[]> = {
+  pending: ['active', 'scheduled', 'denied', 'cancelled', 'lapsed'],
+  scheduled: ['active', 'cancelled', 'revoked'],
+  active: ['expired', 'revoked', 'returned'],
+  denied: [],
+  cancelled: [],
+  lapsed: [],
+  expired: [],
+  revoked: [],
+  returned: [],
+};
+
+export function canMove(from: GrantStatus, to: GrantStatus): boolean {
+  return transitions[from].includes(to);
+}
+
+export function hasEnded(status: GrantStatus): boolean {
+  return transitions[status].length === 0;
+}
+
+/** How long a request waits for a decision. */
+const lapseSeconds = 24 * 60 * 60;
+
+export function lapseTime(requestedAt: Date): Date {
+  return addSeconds(requestedAt, lapseSeconds);
+}
+
+/** What people agreed to, in number and groups, fixed when the grant became active. */
+export interface ApprovalFacts {
+  approvals: number;
+  approver_groups: string[];
+}
+
+export interface Approval {
+  by: string;
+  keyId: string;
+  keyIssuedBy: string | null;
+  requestDigest: string;
+  note: string | null;
+  at: Date;
+}
+
+/** The times and versions that decide what a grant is worth at an instant. */
+export interface GrantLife {
+  status: GrantStatus;
+  lapsesAt: Date;
+  startsAt: Date | null;
+  expiresAt: Date | null;
+  /** The epochs it was issued under, and those of now. */
+  agentEpoch: number;
+  resourceEpoch: number;
+  currentAgentEpoch: number;
+  currentResourceEpoch: number;
+  agentExpiresAt: Date | null;
+}
+
+export interface ScopeText {
+  name: string;
+  description: string;
+  risk: 'low' | 'medium' | 'high';
+}
+
+export interface Grant extends GrantLife {
+  id: string;
+  version: number;
+  agentId: string;
+  /** The agent's owner now. */
+  ownerId: string;
+  agentVersion: number;
+  resourceId: string;
+  resource: string;
+  resourceVersion: number;
+  /** The resource's catalogue now. */
+  catalogue: ScopeText[];
+  requestedScopes: string[];
+  requestedDurationSeconds: number;
+  scopes: string[];
+  durationSeconds: number;
+  reason: string;
+  ticket: string | null;
+  requestDigest: string;
+  approvalsRequired: number;
+  policies: PolicyRef[];
+  ownerAtRequest: string;
+  requestedAt: Date;
+  decidedAt: Date | null;
+  endedAt: Date | null;
+  endedBy: string | null;
+  endReason: string | null;
+}
+
+/**
+ * What a grant is at `now`, whatever its row still says: the worker writes endings down later, and nobody waits for it.
+ * A raised epoch ends it for ever (a pending one as denied), its time or its agent's own expiry ends it by time.
+ */
+export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
+  const { status } = grant;
+  if (hasEnded(status)) return status;
+  const pending = status === 'pending';
+  const outdated =
+    grant.agentEpoch !== grant.currentAgentEpoch || grant.resourceEpoch !== grant.currentResourceEpoch;
+  if (outdated) return pending ? 'denied' : 'revoked';
+  if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
+  if (pending) return grant.lapsesAt <= now ? 'lapsed' : 'pending';
+  if (grant.expiresAt !== null && grant.expiresAt <= now) return 'expired';
+  return grant.startsAt !== null && grant.startsAt > now ? 'scheduled' : 'active';
+}
+
+/** The stored states that a grant of this effective state may have. */
+export function storedStatuses(effective: GrantStatus): GrantStatus[] {
+  const undecided: Partial<Record<GrantStatus, GrantStatus[]>> = {
+    active: ['scheduled'],
+    denied: ['pending'],
+    lapsed: ['pending'],
+    expired: ['active', 'scheduled'],
+    revoked: ['active', 'scheduled'],
+  };
+  return [effective, ...(undecided[effective] ?? [])];
+}
+
+/** The next instant at which time alone changes what the grant is; undefined if none does. */
+export function nextBoundary(grant: GrantLife, now: Date): Date | undefined {
+  const times = grant.status === 'pending' ? [grant.lapsesAt] : [grant.startsAt, grant.expiresAt];
+  const due = [...times, grant.agentExpiresAt].filter((time): time is Date => time !== null && time > now);
+  return hasEnded(grant.status) ? undefined : due.sort((a, b) => a.getTime() - b.getTime())[0];
+}
+
+/** When a grant decided at `decidedAt` runs: never beyond the agent's own expiry. */
+export function grantPeriod(options: {
+  decidedAt: Date;
+  durationSeconds: number;
+  agentExpiresAt: Date | null;
+}): { startsAt: Date; expiresAt: Date } {
+  const { decidedAt, durationSeconds, agentExpiresAt } = options;
+  const end = addSeconds(decidedAt, durationSeconds);
+  const expiresAt = agentExpiresAt !== null && agentExpiresAt < end ? agentExpiresAt : end;
+  return { startsAt: decidedAt, expiresAt };
+}
+
+/** What an approver asked to narrow a grant to; undefined: as it is. */
+export interface Narrowing {
+  scopes?: string[] | undefined;
+  durationSeconds?: number | undefined;
+}
+
+/** The terms after narrowing, in the order of the request; undefined if it asks for more than there is. */
+export function narrow(
+  terms: { scopes: string[]; durationSeconds: number },
+  { scopes = terms.scopes, durationSeconds = terms.durationSeconds }: Narrowing,
+): { scopes: string[]; durationSeconds: number } | undefined {
+  const within = scopes.length > 0 && scopes.every((scope) => terms.scopes.includes(scope));
+  if (!within || durationSeconds < 1 || durationSeconds > terms.durationSeconds) return undefined;
+  return { scopes: terms.scopes.filter((scope) => scopes.includes(scope)), durationSeconds };
+}
+
+/** The version of everything a grant shows, as an entity tag (RFC 9110 section 8.8.3). */
+export function entityTag(grant: Grant, now: Date): string {
+  return `"${changeStamp(grant)}-${effectiveStatus(grant, now)}"`;
+}
+
+/** The versions of the rows that a grant is made of. */
+export function changeStamp(grant: Pick<Grant, 'version' | 'agentVersion' | 'resourceVersion'>): string {
+  return `${grant.version}.${grant.agentVersion}.${grant.resourceVersion}`;
+}

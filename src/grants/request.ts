@@ -1,0 +1,164 @@
+import { type Agent, agentStatus } from '../agents/agent.ts';
+import { byAct } from '../audit/audit-event.ts';
+import type { Act, WorkloadAgent } from '../caller.ts';
+import { equalDigests, sha256 } from '../crypto/hash.ts';
+import type { Tx } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError, type Refusal, refuse } from '../errors.ts';
+import { claimCall, findCall, type IdempotentCall } from '../idempotency/store.ts';
+import type { Resource } from '../resources/resource.ts';
+import { type Assessment, assess, denied, eligibleApprovers } from './assess.ts';
+import type { GrantsDeps } from './deps.ts';
+import { grantPeriod, lapseTime } from './grant.ts';
+import { requestDigest } from './request-digest.ts';
+import * as store from './store.ts';
+
+export interface GrantRequest {
+  resource: string;
+  scopes: string[];
+  durationSeconds: number;
+  reason: string;
+  ticket: string | null;
+}
+
+interface Decided extends Omit<Assessment, 'facts'> {
+  facts: Assessment['facts'] | undefined;
+  agent: Agent;
+  resource: Resource | undefined;
+}
+
+const maxAttempts = 3;
+
+/**
+ * Decides a request and makes its grant, active or pending; answers its id. Refusals: `agent-not-usable`,
+ * `policy-denied` (with `hints`), `policy-error`, `no-eligible-approver`, `invalid-scope` and `invalid-request` (only
+ * where the agent could have some of the resource), `idempotency-key-reused`.
+ */
+export async function requestGrant(
+  deps: GrantsDeps,
+  act: Act<WorkloadAgent>,
+  { request, idempotencyKey }: { request: GrantRequest; idempotencyKey: string | undefined },
+): Promise<string> {
+  const call = idempotencyKey === undefined ? undefined : describeCall(act, request, idempotencyKey);
+  for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
+    const earlier = call === undefined ? undefined : await findEarlier(deps, call);
+    if (earlier !== undefined) return earlier;
+    const decided = await decide(deps, act, request);
+    const id = await withTransaction(deps.db, (tx) => record(deps, tx, { act, request, call, decided }));
+    // Agent, resource or key changed hands meanwhile: what was decided is about something else.
+    if (id !== undefined) return id;
+  }
+  throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a request kept being overtaken' });
+}
+
+function describeCall(act: Act<WorkloadAgent>, request: GrantRequest, key: string): IdempotentCall {
+  const { resource, scopes, durationSeconds, reason, ticket } = request;
+  const bodyHash = sha256(JSON.stringify([resource, scopes, durationSeconds, reason, ticket]));
+  return { caller: act.caller.id, route: 'createGrant', key, bodyHash };
+}
+
+async function findEarlier({ db, clock }: GrantsDeps, call: IdempotentCall): Promise<string | undefined> {
+  const earlier = await findCall(db, call, clock.now());
+  if (earlier === undefined) return undefined;
+  if (!equalDigests(earlier.bodyHash, call.bodyHash)) throw new BrokerError('idempotency-key-reused');
+  return earlier.objectId;
+}
+
+/** Everything that needs time to think about, before a transaction is open. */
+async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, request: GrantRequest): Promise<Decided> {
+  const { db, agents, resources, policies, clock } = deps;
+  const now = clock.now();
+  const agent = await agents.find(db, act.caller.id);
+  if (agent === undefined || agentStatus(agent, now) !== 'enabled') throw new BrokerError('agent-not-usable');
+  const resource = await resources.findByIdentifier(db, request.resource);
+  if (resource === undefined) {
+    return { agent, resource, facts: undefined, result: denied, hints: [], problem: undefined };
+  }
+  await policies.refresh();
+  const assessment = assess(
+    {
+      engine: policies.engine,
+      agent,
+      resource,
+      eligible: await eligibleApprovers(deps, db, agent.id),
+      circumstances: { now, address: act.origin.address, authMethod: act.caller.authMethod },
+    },
+    { ...request, hasTicket: request.ticket !== null },
+  );
+  return { agent, resource, ...assessment };
+}
+
+interface Recording {
+  act: Act<WorkloadAgent>;
+  request: GrantRequest;
+  call: IdempotentCall | undefined;
+  decided: Decided;
+}
+
+/** Writes the decision down; undefined if what was decided about has changed. */
+async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<string | undefined | Refusal> {
+  const { act, request, call, decided } = recording;
+  const { agent, resource, result, facts } = decided;
+  if (decided.problem !== undefined) return refuse(decided.problem.code, { detail: decided.problem.detail });
+  if (result.outcome === 'denied' || resource === undefined || facts === undefined) {
+    return recordDenial(deps, tx, recording);
+  }
+  const unchanged = await deps.resources.lockShared(tx, resource.id);
+  const sameAgent = (await deps.agents.find(tx, agent.id))?.version === agent.version;
+  if (unchanged?.version !== resource.version || !sameAgent) return undefined;
+  const now = deps.clock.now();
+  const id = deps.ids.next('grant');
+  if (call !== undefined && !(await claimCall(tx, call, { objectId: id, now }))) return undefined;
+  const { durationSeconds } = request;
+  const atOnce = result.outcome === 'permit';
+  const period = atOnce
+    ? grantPeriod({ decidedAt: now, durationSeconds, agentExpiresAt: agent.expiresAt })
+    : undefined;
+  const terms = { ...request, agentId: agent.id, resource: resource.identifier };
+  await store.insertGrant(tx, {
+    ...terms,
+    id,
+    resourceId: resource.id,
+    requestDigest: requestDigest(terms, resource.scopes),
+    approvalsRequired: result.outcome === 'pending' ? result.approvalsRequired : 0,
+    policies: result.policies,
+    ownerAtRequest: agent.owner,
+    agentEpoch: agent.epoch,
+    resourceEpoch: resource.epoch,
+    requestedAt: now,
+    lapsesAt: lapseTime(now),
+    facts,
+    period,
+  });
+  const event = { ...byAct(act), agentId: agent.id, grantId: id };
+  const details = { ...describeRequest(request), outcome: result.outcome, policies: result.policies };
+  await deps.audit.append(tx, { ...event, type: 'grant.requested', objectId: resource.id, details });
+  if (period !== undefined) {
+    const activated = { approvals: 0, policies: result.policies, expires_at: period.expiresAt };
+    await deps.audit.append(tx, { ...event, type: 'grant.activated', details: activated });
+  }
+  return id;
+}
+
+function describeRequest({
+  resource,
+  scopes,
+  durationSeconds,
+  ticket,
+}: GrantRequest): Record<string, unknown> {
+  return { resource, scopes, duration_seconds: durationSeconds, ticket };
+}
+
+async function recordDenial(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<Refusal> {
+  const { act, request, decided } = recording;
+  const { code, policies, errors } = decided.result.outcome === 'denied' ? decided.result : denied;
+  await deps.audit.append(tx, {
+    ...byAct(act),
+    type: 'grant.denied_by_policy',
+    outcome: 'denied',
+    agentId: act.caller.id,
+    objectId: decided.resource?.id ?? null,
+    details: { ...describeRequest(request), code, policies, errors },
+  });
+  return refuse(code, { extensions: { hints: decided.hints }, recorded: true, internal: errors.join('; ') });
+}

@@ -1,0 +1,170 @@
+import type { Act } from '../caller.ts';
+import { BrokerError } from '../errors.ts';
+import type { Cursors } from '../http/cursor.ts';
+import type { Handlers } from '../http/operation.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Simulate } from '../policies/routes.ts';
+import type { EndingKind } from './ending.ts';
+import type { Approval } from './grant.ts';
+import type { GrantsService, GrantView } from './service.ts';
+
+const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
+
+function presentApproval(approval: Approval) {
+  return {
+    by: approval.by,
+    key_id: approval.keyId,
+    key_issued_by: approval.keyIssuedBy,
+    at: approval.at.toISOString(),
+    note: approval.note,
+    request_digest: approval.requestDigest,
+  };
+}
+
+function presentDecision({ grant, approvals }: GrantView) {
+  return {
+    policies: grant.policies,
+    approvals_required: grant.approvalsRequired,
+    approvals: approvals.map(presentApproval),
+  };
+}
+
+function present(view: GrantView) {
+  const { grant } = view;
+  const { name, environment } = grant.facts.principal;
+  return {
+    id: grant.id,
+    status: view.status,
+    agent_id: grant.agentId,
+    agent: {
+      name,
+      owner: grant.ownerAtRequest,
+      environment: environment as 'production' | 'staging' | 'development',
+    },
+    resource: grant.resource,
+    scopes: grant.scopes,
+    scope_details: grant.catalogue
+      .filter((scope) => grant.scopes.includes(scope.name))
+      .map(({ name: scope, description, risk }) => ({ name: scope, description, risk })),
+    requested_scopes: grant.requestedScopes,
+    duration_seconds: grant.durationSeconds,
+    requested_duration_seconds: grant.requestedDurationSeconds,
+    reason: grant.reason,
+    ticket: grant.ticket,
+    request_digest: view.requestDigest,
+    decision: presentDecision(view),
+    requested_at: grant.requestedAt.toISOString(),
+    lapses_at: grant.lapsesAt.toISOString(),
+    decided_at: iso(grant.decidedAt),
+    starts_at: iso(grant.startsAt),
+    expires_at: iso(grant.expiresAt),
+    ended_at: iso(grant.endedAt),
+    ended_by: grant.endedBy,
+    end_reason: grant.endReason,
+  };
+}
+
+const notYet = ['starts_at', 'max_uses', 'authorization_details'] as const;
+
+/** Refuses restrictions that could not be honoured exactly: leaving them out silently would grant more. */
+function refuseUnsupported(body: Partial<Record<(typeof notYet)[number], unknown>>): void {
+  const asked = notYet.filter((name) => body[name] !== undefined);
+  if (asked.length > 0)
+    throw new BrokerError('not-supported', { detail: `not supported yet: ${asked.join(', ')}` });
+}
+
+/** How long a client that does not wait should leave a pending grant alone. */
+const retryAfterSeconds = 5;
+
+type Operations =
+  | 'createGrant'
+  | 'listGrants'
+  | 'getGrant'
+  | 'approveGrant'
+  | 'denyGrant'
+  | 'cancelGrant'
+  | 'returnGrant'
+  | 'revokeGrant';
+
+export function grantRoutes({
+  grants,
+  cursors,
+}: {
+  grants: GrantsService;
+  cursors: Cursors;
+}): Pick<Handlers, Operations> {
+  const shown = (view: GrantView) => ({
+    status: 200 as const,
+    body: present(view),
+    headers: { ETag: view.entityTag },
+  });
+  const end =
+    (kind: EndingKind) =>
+    async ({ path, body, ...act }: Act & { path: { grant_id: string }; body: { reason?: string } }) =>
+      shown(await grants.end(act, { kind, id: path.grant_id, reason: body.reason }));
+  return {
+    async createGrant({ body, header, ...act }) {
+      refuseUnsupported(body);
+      const { resource, scopes, duration_seconds: durationSeconds, reason, ticket = null } = body;
+      const request = { resource, scopes, durationSeconds, reason, ticket };
+      const view = await grants.request(act, { request, idempotencyKey: header['Idempotency-Key'] });
+      const headers = { ...shown(view).headers, Location: `/v1/grants/${view.grant.id}` };
+      if (view.status !== 'pending') return { status: 201, body: present(view), headers };
+      return {
+        status: 202,
+        body: present(view),
+        headers: { ...headers, 'Retry-After': String(retryAfterSeconds) },
+      };
+    },
+    async listGrants({ query, caller }) {
+      const { limit = 50, cursor, status, agent_id: agentId, resource } = query;
+      const list = `grants ${JSON.stringify([caller.id, status, agentId, resource])}`;
+      const [before] = cursors.read(list, cursor) ?? [];
+      const page = await grants.list(caller, { status, agentId, resource }, { limit, before });
+      const next_cursor = cursors.next(list, page, ({ grant }) => [grant.id]);
+      return { status: 200, body: { items: page.items.map(present), next_cursor } };
+    },
+    async getGrant({ path, query, header, caller, signal }) {
+      const ifNoneMatch = header['If-None-Match'];
+      const view = await grants.wait(caller, {
+        id: path.grant_id,
+        waitSeconds: query.wait ?? 0,
+        ifNoneMatch,
+        signal,
+      });
+      if (ifNoneMatch === view.entityTag) return { status: 304, headers: { ETag: view.entityTag } };
+      return shown(view);
+    },
+    async approveGrant({ path, body, ...act }) {
+      const { request_digest: requestDigest, note, scopes, duration_seconds: durationSeconds } = body;
+      return shown(
+        await grants.approve(act, path.grant_id, { requestDigest, note, scopes, durationSeconds }),
+      );
+    },
+    denyGrant: end('deny'),
+    cancelGrant: end('cancel'),
+    returnGrant: end('return'),
+    revokeGrant: end('revoke'),
+  };
+}
+
+/** `POST /v1/policies/simulate`, which needs all that a request needs. */
+export function simulateRoute({ grants, clock }: { grants: GrantsService; clock: Clock }): Simulate {
+  return async ({ origin }, body) => {
+    const circumstances = {
+      now: body.at === undefined ? clock.now() : new Date(body.at),
+      address: body.source_ip ?? origin.address,
+      authMethod: body.auth_method ?? 'client_secret_basic',
+    };
+    const { approvalsRequired, ...result } = await grants.simulate({
+      agentId: body.agent_id,
+      resource: body.resource,
+      scopes: body.scopes,
+      durationSeconds: body.duration_seconds,
+      hasTicket: body.ticket !== undefined,
+      cedar: body.cedar,
+      circumstances,
+    });
+    return { ...result, approvals_required: approvalsRequired };
+  };
+}

@@ -1,0 +1,317 @@
+import { type SqlBool, sql } from 'kysely';
+import type { Db, Tx } from '../db/database.ts';
+import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
+import { type Approval, type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
+
+/** A grant as it is read: its row, and what agent and resource are now. */
+function selectGrants(db: Db) {
+  return db
+    .selectFrom('grants as g')
+    .innerJoin('agents as a', 'a.id', 'g.agent_id')
+    .innerJoin('resources as r', 'r.id', 'g.resource_id')
+    .select([
+      'g.id',
+      'g.version',
+      'g.status',
+      'g.agent_id',
+      'g.resource_id',
+      'g.requested_scopes',
+      'g.scopes',
+    ])
+    .select([
+      'g.requested_duration_seconds',
+      'g.duration_seconds',
+      'g.reason',
+      'g.ticket',
+      'g.request_digest',
+    ])
+    .select(['g.approvals_required', 'g.decision_policies', 'g.owner_at_request', 'g.agent_epoch'])
+    .select([
+      'g.resource_epoch',
+      'g.requested_at',
+      'g.lapses_at',
+      'g.decided_at',
+      'g.starts_at',
+      'g.expires_at',
+    ])
+    .select([
+      'g.ended_at',
+      'g.ended_by',
+      'g.end_reason',
+      'a.owner_id',
+      'r.identifier',
+      'r.scopes as catalogue',
+    ])
+    .select([
+      'a.version as agent_version',
+      'a.epoch as current_agent_epoch',
+      'a.expires_at as agent_expires_at',
+    ])
+    .select(['r.version as resource_version', 'r.epoch as current_resource_epoch', 'g.request_facts']);
+}
+
+type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
+
+export type StoredGrant = Grant & { facts: DecisionRequest };
+
+function toGrant(row: GrantRow): StoredGrant {
+  return {
+    id: row.id,
+    version: row.version,
+    status: row.status as GrantStatus,
+    agentId: row.agent_id,
+    ownerId: row.owner_id,
+    agentVersion: row.agent_version,
+    resourceId: row.resource_id,
+    resource: row.identifier,
+    resourceVersion: row.resource_version,
+    catalogue: row.catalogue as unknown as ScopeText[],
+    requestedScopes: row.requested_scopes,
+    requestedDurationSeconds: row.requested_duration_seconds,
+    scopes: row.scopes,
+    durationSeconds: row.duration_seconds,
+    reason: row.reason,
+    ticket: row.ticket,
+    requestDigest: row.request_digest,
+    approvalsRequired: row.approvals_required,
+    policies: row.decision_policies as unknown as PolicyRef[],
+    ownerAtRequest: row.owner_at_request,
+    agentEpoch: row.agent_epoch,
+    resourceEpoch: row.resource_epoch,
+    currentAgentEpoch: row.current_agent_epoch,
+    currentResourceEpoch: row.current_resource_epoch,
+    agentExpiresAt: row.agent_expires_at,
+    requestedAt: row.requested_at,
+    lapsesAt: row.lapses_at,
+    decidedAt: row.decided_at,
+    startsAt: row.starts_at,
+    expiresAt: row.expires_at,
+    endedAt: row.ended_at,
+    endedBy: row.ended_by,
+    endReason: row.end_reason,
+    facts: row.request_facts as unknown as DecisionRequest,
+  };
+}
+
+export async function findGrant(db: Db, id: string): Promise<StoredGrant | undefined> {
+  const row = await selectGrants(db).where('g.id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : toGrant(row);
+}
+
+/** The grant, its row locked until the transaction ends. */
+export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
+  const row = await selectGrants(tx).where('g.id', '=', id).forUpdate('g').executeTakeFirst();
+  return row === undefined ? undefined : toGrant(row);
+}
+
+export interface GrantFilter {
+  /** As the grant is at `now`, not as its row says. */
+  status?: GrantStatus | undefined;
+  agentId?: string | undefined;
+  ownerId?: string | undefined;
+  resource?: string | undefined;
+}
+
+/** `effectiveStatus` in SQL: what the row says, unless epoch or time has ended it. */
+function effective(now: Date) {
+  return sql<string>`case
+    when g.status not in ('pending', 'scheduled', 'active') then g.status
+    when g.agent_epoch <> a.epoch or g.resource_epoch <> r.epoch
+      then case g.status when 'pending' then 'denied' else 'revoked' end
+    when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
+    when g.status = 'pending' then case when g.lapses_at <= ${now} then 'lapsed' else 'pending' end
+    when g.expires_at <= ${now} then 'expired'
+    when g.starts_at > ${now} then 'scheduled'
+    else 'active' end`;
+}
+
+/** Up to `limit` grants, newest first, before `before`. */
+export async function listGrants(
+  db: Db,
+  filter: GrantFilter,
+  page: { now: Date; limit: number; before?: string | undefined },
+): Promise<StoredGrant[]> {
+  let query = selectGrants(db).orderBy('g.id', 'desc').limit(page.limit);
+  if (page.before !== undefined) query = query.where('g.id', '<', page.before);
+  if (filter.agentId !== undefined) query = query.where('g.agent_id', '=', filter.agentId);
+  if (filter.ownerId !== undefined) query = query.where('a.owner_id', '=', filter.ownerId);
+  if (filter.resource !== undefined) query = query.where('r.identifier', '=', filter.resource);
+  if (filter.status !== undefined) {
+    query = query
+      .where('g.status', 'in', storedStatuses(filter.status))
+      .where(sql<SqlBool>`${effective(page.now)} = ${filter.status}`);
+  }
+  return (await query.execute()).map(toGrant);
+}
+
+/** What a waiting client compares: the versions of a grant, its agent and its resource. */
+export async function readVersions(
+  db: Db,
+  ids: string[],
+): Promise<{ id: string; version: number; agentVersion: number; resourceVersion: number }[]> {
+  return db
+    .selectFrom('grants as g')
+    .innerJoin('agents as a', 'a.id', 'g.agent_id')
+    .innerJoin('resources as r', 'r.id', 'g.resource_id')
+    .select(['g.id', 'g.version', 'a.version as agentVersion', 'r.version as resourceVersion'])
+    .where('g.id', 'in', ids)
+    .execute();
+}
+
+export type NewGrant = Pick<
+  Grant,
+  'id' | 'agentId' | 'resourceId' | 'scopes' | 'durationSeconds' | 'reason' | 'ticket' | 'requestDigest'
+> &
+  Pick<Grant, 'approvalsRequired' | 'policies' | 'ownerAtRequest' | 'agentEpoch' | 'resourceEpoch'> &
+  Pick<Grant, 'requestedAt' | 'lapsesAt'> & {
+    facts: DecisionRequest;
+    /** Given if policy permitted it at once. */
+    period: { startsAt: Date; expiresAt: Date } | undefined;
+  };
+
+export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
+  const { period } = grant;
+  await tx
+    .insertInto('grants')
+    .values({
+      id: grant.id,
+      agent_id: grant.agentId,
+      resource_id: grant.resourceId,
+      status: period === undefined ? 'pending' : 'active',
+      requested_scopes: grant.scopes,
+      requested_duration_seconds: grant.durationSeconds,
+      scopes: grant.scopes,
+      duration_seconds: grant.durationSeconds,
+      reason: grant.reason,
+      ticket: grant.ticket,
+      request_digest: grant.requestDigest,
+      request_facts: JSON.stringify(grant.facts),
+      approvals_required: grant.approvalsRequired,
+      approval_facts: period === undefined ? null : JSON.stringify({ approvals: 0, approver_groups: [] }),
+      decision_policies: JSON.stringify(grant.policies),
+      owner_at_request: grant.ownerAtRequest,
+      agent_epoch: grant.agentEpoch,
+      resource_epoch: grant.resourceEpoch,
+      requested_at: grant.requestedAt,
+      lapses_at: grant.lapsesAt,
+      decided_at: period?.startsAt ?? null,
+      starts_at: period?.startsAt ?? null,
+      expires_at: period?.expiresAt ?? null,
+    })
+    .execute();
+}
+
+export interface Ending {
+  id: string;
+  /** The effective state the grant must still be in. */
+  from: 'pending' | 'active';
+  to: GrantStatus;
+  by: string;
+  reason: string | null;
+  at: Date;
+}
+
+/** Ends a grant by compare-and-set; false if it is not in `from` any more. */
+export async function endGrant(tx: Tx, ending: Ending): Promise<boolean> {
+  const result = await tx
+    .updateTable('grants')
+    .set({ status: ending.to, ended_at: ending.at, ended_by: ending.by, end_reason: ending.reason })
+    .where('id', '=', ending.id)
+    .where('status', '=', ending.from)
+    .where(ending.from === 'pending' ? 'lapses_at' : 'expires_at', '>', ending.at)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+export interface Decided {
+  id: string;
+  scopes: string[];
+  durationSeconds: number;
+  requestDigest: string;
+  at: Date;
+  /** Given when policy is satisfied: the grant becomes active. */
+  activation?: {
+    approvals: number;
+    approver_groups: string[];
+    policies: PolicyRef[];
+    startsAt: Date;
+    expiresAt: Date;
+  };
+}
+
+/** Writes the terms after an approval, and activates if told to; false if the grant is not pending any more. */
+export async function decideGrant(tx: Tx, decided: Decided): Promise<boolean> {
+  const { activation } = decided;
+  const active =
+    activation === undefined
+      ? {}
+      : {
+          status: 'active',
+          approval_facts: JSON.stringify({
+            approvals: activation.approvals,
+            approver_groups: activation.approver_groups,
+          }),
+          decision_policies: JSON.stringify(activation.policies),
+          decided_at: decided.at,
+          starts_at: activation.startsAt,
+          expires_at: activation.expiresAt,
+        };
+  const result = await tx
+    .updateTable('grants')
+    .set({
+      scopes: decided.scopes,
+      duration_seconds: decided.durationSeconds,
+      request_digest: decided.requestDigest,
+      ...active,
+    })
+    .where('id', '=', decided.id)
+    .where('status', '=', 'pending')
+    .where('lapses_at', '>', decided.at)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+/** Records a person's approval; false if they have given one already. */
+export async function insertApproval(
+  tx: Tx,
+  approval: Approval & { id: string; grantId: string },
+): Promise<boolean> {
+  const inserted = await tx
+    .insertInto('approvals')
+    .values({
+      id: approval.id,
+      grant_id: approval.grantId,
+      admin_id: approval.by,
+      key_id: approval.keyId,
+      key_issued_by: approval.keyIssuedBy,
+      request_digest: approval.requestDigest,
+      note: approval.note,
+      at: approval.at,
+    })
+    .onConflict((conflict) => conflict.columns(['grant_id', 'admin_id']).doNothing())
+    .executeTakeFirst();
+  return inserted.numInsertedOrUpdatedRows === 1n;
+}
+
+/** The approvals of each grant, oldest first. */
+export async function listApprovals(db: Db, grantIds: string[]): Promise<Map<string, Approval[]>> {
+  const found = new Map<string, Approval[]>(grantIds.map((id) => [id, []]));
+  if (grantIds.length === 0) return found;
+  const rows = await db
+    .selectFrom('approvals')
+    .select(['grant_id', 'admin_id', 'key_id', 'key_issued_by', 'request_digest', 'note', 'at'])
+    .where('grant_id', 'in', grantIds)
+    .orderBy('id')
+    .execute();
+  for (const row of rows) {
+    found.get(row.grant_id)?.push({
+      by: row.admin_id,
+      keyId: row.key_id,
+      keyIssuedBy: row.key_issued_by,
+      requestDigest: row.request_digest,
+      note: row.note,
+      at: row.at,
+    });
+  }
+  return found;
+}

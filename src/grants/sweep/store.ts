@@ -1,0 +1,65 @@
+import { sql } from 'kysely';
+import type { Db, Tx } from '../../db/database.ts';
+
+export interface Swept {
+  id: string;
+  agentId: string;
+  status: 'expired' | 'revoked' | 'lapsed' | 'denied';
+}
+
+const batchRows = 500;
+
+/** Reads the batch that is due through the partial index on just those rows; what another replica holds is its. */
+export async function sweepExpired(tx: Tx, sweep: { now: Date; by: string }): Promise<Swept[]> {
+  const result = await sql<Swept>`
+    with due as (
+      select id from grants
+       where status in ('active', 'scheduled') and expires_at <= ${sweep.now}
+       order by expires_at limit ${batchRows} for update skip locked
+    )
+    update grants g
+       set status = case when g.agent_epoch = a.epoch and g.resource_epoch = r.epoch then 'expired' else 'revoked' end,
+           ended_at = g.expires_at, ended_by = ${sweep.by}
+      from due, agents a, resources r
+     where g.id = due.id and a.id = g.agent_id and r.id = g.resource_id
+    returning g.id, g.agent_id as "agentId", g.status`.execute(tx);
+  return result.rows;
+}
+
+export async function sweepLapsed(tx: Tx, sweep: { now: Date; by: string }): Promise<Swept[]> {
+  const result = await sql<Swept>`
+    with due as (
+      select id from grants
+       where status = 'pending' and lapses_at <= ${sweep.now}
+       order by lapses_at limit ${batchRows} for update skip locked
+    )
+    update grants g
+       set status = case when g.agent_epoch = a.epoch and g.resource_epoch = r.epoch then 'lapsed' else 'denied' end,
+           ended_at = g.lapses_at, ended_by = ${sweep.by}
+      from due, agents a, resources r
+     where g.id = due.id and a.id = g.agent_id and r.id = g.resource_id
+    returning g.id, g.agent_id as "agentId", g.status`.execute(tx);
+  return result.rows;
+}
+
+export interface OpenGrants {
+  byStatus: Record<string, number>;
+  sweepLagSeconds: number;
+}
+
+/** How many open grants there are, by what they are now; only the partial indexes on open grants are read. */
+export async function countOpenGrants(db: Db, now: Date): Promise<OpenGrants> {
+  const counted = await sql<{ status: string; n: number }>`
+    select case when status = 'pending' then case when lapses_at <= ${now} then 'lapsed' else 'pending' end
+                when expires_at <= ${now} then 'expired' else status end as status,
+           count(*)::integer as n
+      from grants where status in ('pending', 'scheduled', 'active') group by 1`.execute(db);
+  const oldest = await sql<{ due: Date | null }>`
+    select min(expires_at) as due from grants
+     where status in ('active', 'scheduled') and expires_at <= ${now}`.execute(db);
+  const due = oldest.rows[0]?.due ?? null;
+  return {
+    byStatus: Object.fromEntries(counted.rows.map(({ status, n }) => [status, n])),
+    sweepLagSeconds: due === null ? 0 : (now.getTime() - due.getTime()) / 1000,
+  };
+}

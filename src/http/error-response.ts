@@ -1,0 +1,62 @@
+import type { ServerResponse } from 'node:http';
+import { isOutage } from '../db/sqlstate.ts';
+import { BrokerError } from '../errors.ts';
+
+const outageRetrySeconds = 1;
+
+/** Statuses that Express, its body parser and the contract validator throw, as our codes. */
+const codeOfStatus = new Map<number, BrokerError['code']>([
+  [400, 'invalid-request'],
+  [404, 'not-found'],
+  [405, 'method-not-allowed'],
+  [413, 'content-too-large'],
+  [415, 'unsupported-media-type'],
+]);
+
+interface ValidatorError {
+  status: number;
+  message: string;
+  errors?: { path: string; message: string }[];
+}
+
+function hasStatus(error: unknown): error is ValidatorError {
+  return typeof error === 'object' && error !== null && 'status' in error && typeof error.status === 'number';
+}
+
+/** What the contract validator found, as one line: `body/name must be string; query/x ...`. */
+function describeFindings(error: ValidatorError): string | undefined {
+  const findings = error.errors?.map(({ path, message }) => `${path.replace(/^\//, '')} ${message}`);
+  return findings === undefined ? undefined : [...new Set(findings)].slice(0, 5).join('; ').slice(0, 1000);
+}
+
+/** Any thrown thing as a BrokerError. What is not known becomes `internal`, and tells the caller nothing. */
+export function toBrokerError(error: unknown): BrokerError {
+  if (error instanceof BrokerError) return error;
+  if (isOutage(error))
+    return new BrokerError('unavailable', { cause: error, retryAfterSeconds: outageRetrySeconds });
+  const code = hasStatus(error) ? codeOfStatus.get(error.status) : undefined;
+  if (code === undefined || !hasStatus(error)) return new BrokerError('internal', { cause: error });
+  const detail = describeFindings(error);
+  return new BrokerError(code, detail === undefined ? { cause: error } : { cause: error, detail });
+}
+
+/** Writes `error` as an RFC 9457 problem document. */
+export function sendProblem(response: ServerResponse, error: BrokerError, requestId: string): void {
+  const { status, title } = error.entry;
+  const problem = {
+    type: `urn:hallpass:error:${error.code}`,
+    title,
+    status,
+    code: error.code,
+    ...(error.detail === undefined ? {} : { detail: error.detail }),
+    ...error.extensions,
+    request_id: requestId,
+  };
+  if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer realm="hallpass"');
+  if (error.retryAfterSeconds !== undefined)
+    response.setHeader('Retry-After', String(error.retryAfterSeconds));
+  response.setHeader('Cache-Control', 'no-store');
+  response.setHeader('Content-Type', 'application/problem+json');
+  response.statusCode = status;
+  response.end(JSON.stringify(problem));
+}

@@ -1,0 +1,24 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import helmet from 'helmet';
+
+/**
+ * The headers that helmet sets for an API: nothing may be loaded, framed or sniffed. They never differ between
+ * requests, so helmet is asked once and its answer is kept: paths that skip Express send the same ones.
+ */
+export function securityHeaders(): readonly (readonly [string, string])[] {
+  const headers = new Map<string, string>();
+  const response = {
+    setHeader: (name: string, value: string) => headers.set(name, value),
+    removeHeader: (name: string) => headers.delete(name),
+  };
+  const apply = helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] },
+    },
+    referrerPolicy: { policy: 'no-referrer' },
+  });
+  // helmet touches nothing of a response but its headers.
+  apply({} as IncomingMessage, response as unknown as ServerResponse, () => {});
+  return [...headers];
+}

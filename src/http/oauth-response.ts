@@ -1,0 +1,42 @@
+import type { ServerResponse } from 'node:http';
+import type { BrokerError } from '../errors.ts';
+import type { Exchange } from './edge.ts';
+
+const noStore = ['Cache-Control', 'no-store', 'Pragma', 'no-cache'];
+
+/** Writes a JSON answer of /oauth2 (RFC 6749 section 5.1) with one call; `undefined`: no body. */
+export function sendJson(
+  response: ServerResponse,
+  exchange: Exchange,
+  answer: { status: number; body: object | undefined; headers?: string[] },
+): void {
+  const { status, body, headers = [] } = answer;
+  const text = body === undefined ? '' : JSON.stringify(body);
+  const type = body === undefined ? [] : ['Content-Type', 'application/json;charset=UTF-8'];
+  const length = ['Content-Length', String(Buffer.byteLength(text))];
+  response.writeHead(status, [...exchange.headers, ...noStore, ...type, ...length, ...headers]);
+  response.end(text);
+}
+
+/** What of an error's text may stand in `error_description` (RFC 6749 section 5.2: no quotes, no backslash). */
+function describe(error: BrokerError): string {
+  const text = error.detail ?? error.entry.title;
+  return text.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '?');
+}
+
+/** Writes `error` as RFC 6749 section 5.2 has it. */
+export function sendOauthError(response: ServerResponse, exchange: Exchange, error: BrokerError): void {
+  const { status, oauth = 'server_error' } = error.entry;
+  const headers: string[] = [];
+  // RFC 6749 section 5.2: 401 names the scheme that the client may use.
+  if (status === 401) headers.push('WWW-Authenticate', 'Basic realm="hallpass", charset="UTF-8"');
+  if (status === 405) headers.push('Allow', 'POST');
+  // The rest of a body that was refused unread must not be taken for the next request.
+  if (status === 413) headers.push('Connection', 'close');
+  if (error.retryAfterSeconds !== undefined) headers.push('Retry-After', String(error.retryAfterSeconds));
+  sendJson(response, exchange, {
+    status,
+    body: { error: oauth, error_description: describe(error) },
+    headers,
+  });
+}

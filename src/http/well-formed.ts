@@ -1,0 +1,38 @@
+import { BrokerError } from '../errors.ts';
+import { isCleanText } from '../platform/text.ts';
+
+const maxDepth = 32;
+
+/** The fields whose text has lines: policies and what people write for people. */
+const multilineFields: ReadonlySet<string> = new Set(['cedar', 'reason', 'note']);
+/** Refuses (400) a string that is not clean; `where` names the part of the request it stood in. */
+export function assertCleanText(text: string, where: string): void {
+  if (!isCleanText(text)) refuseText(where);
+}
+
+/** Refuses (400) a JSON value nested deeper than 32 levels, or with a key or string value that is not clean. */
+export function assertCleanJson(body: unknown): void {
+  const pending: { value: unknown; depth: number; field: string }[] = [
+    { value: body, depth: 0, field: 'body' },
+  ];
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const { value, depth, field } = next;
+    if (typeof value === 'string' && !isCleanText(value, multilineFields.has(field))) refuseText(field);
+    if (typeof value !== 'object' || value === null) continue;
+    if (depth >= maxDepth) {
+      throw new BrokerError('invalid-request', {
+        detail: `the body is nested deeper than ${maxDepth} levels`,
+      });
+    }
+    for (const [key, item] of Object.entries(value)) {
+      assertCleanText(key, 'a field name');
+      pending.push({ value: item, depth: depth + 1, field: Array.isArray(value) ? field : key });
+    }
+  }
+}
+
+function refuseText(where: string): never {
+  throw new BrokerError('invalid-request', {
+    detail: `${where} has a control character or is not valid Unicode`,
+  });
+}

@@ -1,0 +1,19 @@
+/**
+ * Runs `work` one at a time for all its callers. Callers share a run that has not begun; nobody shares one that began
+ * before the call, because it may have missed what the caller knows of.
+ */
+export function shareRuns(work: () => Promise<void>): () => Promise<void> {
+  let next: Promise<void> | undefined;
+  let latest: Promise<void> = Promise.resolve();
+  return () => {
+    if (next === undefined) {
+      const before = latest.catch(() => undefined);
+      next = before.then(() => {
+        next = undefined;
+        return work();
+      });
+      latest = next;
+    }
+    return next;
+  };
+}

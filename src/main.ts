@@ -1,0 +1,121 @@
+import { type BrokerConfig, compose } from './compose.ts';
+import { type Config, ConfigError, readConfig } from './config.ts';
+import { BrokerError } from './errors.ts';
+import { type Clock, systemClock } from './platform/clock.ts';
+import { createLog, type Log } from './platform/log.ts';
+import { createSystemRandom } from './platform/random.ts';
+import { listeningIssuer, startEmbeddedMode } from './start/embedded-mode.ts';
+import { type HttpServer, startHttpServer } from './start/http-server.ts';
+
+interface Running {
+  /** Not ready, no new work, what is in flight ends, everything is released. True if nothing was cut off. */
+  stop(): Promise<boolean>;
+}
+
+interface Start {
+  config: Config;
+  clock: Clock;
+  log: Log;
+  signal: AbortSignal;
+  /** The embedded server is no longer ours: stop. */
+  onLost: () => void;
+}
+
+/** The parts of the configuration that the embedded mode makes by itself. */
+async function settle(start: Start, port: number): Promise<BrokerConfig & { release(): Promise<void> }> {
+  const { config } = start;
+  const issuer = config.issuer ?? listeningIssuer(config.host, port);
+  if (config.databaseUrl !== undefined && config.masterKey !== undefined) {
+    const { databaseUrl, masterKey } = config;
+    return { ...config, databaseUrl, masterKey, issuer, release: async () => {} };
+  }
+  const embedded = await startEmbeddedMode({ ...start, random: createSystemRandom() });
+  return { ...config, ...embedded, issuer, release: () => embedded.stop() };
+}
+
+/** To standard output and not through the logger: it is shown once, to whoever started the broker. */
+function announce(config: Config, broker: { issuer: string; bootstrapped: string | undefined }): void {
+  const lines = [`Hallpass listens on ${broker.issuer}`];
+  if (config.databaseUrl === undefined && broker.bootstrapped !== undefined) {
+    lines.push(
+      'First start. The key of the person "bootstrap" (admin, approver, auditor), shown this once:',
+      '',
+    );
+    lines.push(`    ${broker.bootstrapped}`, '');
+  }
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function run(start: Start): Promise<Running> {
+  const { config, clock, log } = start;
+  const api: HttpServer = await startHttpServer({ host: config.host, port: config.port, clock });
+  const metrics = await startHttpServer({ host: config.metricsHost, port: config.metricsPort, clock });
+  const settled = await settle(start, api.port);
+  const broker = await compose(settled, { clock, log }).catch(async (error: unknown) => {
+    await settled.release();
+    throw error;
+  });
+  api.serve(broker.app);
+  metrics.serve(broker.metrics);
+  if (config.role !== 'api') await broker.worker.start();
+  const key = broker.bootstrapped ? settled.bootstrapAdminKey : undefined;
+  announce(config, { issuer: settled.issuer, bootstrapped: key });
+  return {
+    async stop() {
+      const deadlineMs = config.shutdownSeconds * 1000;
+      await broker.beginShutdown();
+      const [drained] = await Promise.all([api.drain(deadlineMs), broker.worker.stop()]);
+      await metrics.drain(1_000);
+      await broker.close();
+      await settled.release();
+      return drained;
+    },
+  };
+}
+
+/** One line that says what to do; anything unknown with its stack, to the log. */
+function fail(error: unknown, log: Log): never {
+  const known = error instanceof ConfigError || error instanceof BrokerError;
+  const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+  if (!known && !inUse) log.error('the start failed', { err: error });
+  log.flush();
+  process.stderr.write(`hallpass: ${describe(error)}\n`);
+  process.exit(1);
+}
+
+function describe(error: unknown): string {
+  if (error instanceof BrokerError) return error.detail ?? error.entry.title;
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function main(): Promise<void> {
+  const earlyLog = createLog('info');
+  const giveUp = new AbortController();
+  let running: Promise<Running> | undefined;
+  let stopping = false;
+  let log = earlyLog;
+  const stop = async (reason: string): Promise<void> => {
+    // A second signal changes nothing: the first one's work goes on.
+    if (stopping) return;
+    stopping = true;
+    log.info('stopping', { reason });
+    giveUp.abort(new Error('stopped while starting'));
+    const drained = await running?.then((broker) => broker.stop());
+    log.info('stopped', { outcome: drained === false ? 'cut off' : 'drained' });
+    log.flush();
+    process.exit(drained === false || reason === 'lost' ? 1 : 0);
+  };
+  const stopOrFail = (reason: string) => (): void => void stop(reason).catch((error) => fail(error, log));
+  process.on('SIGTERM', stopOrFail('SIGTERM'));
+  process.on('SIGINT', stopOrFail('SIGINT'));
+  try {
+    const config = readConfig();
+    log = createLog(config.logLevel);
+    running = run({ config, clock: systemClock, log, signal: giveUp.signal, onLost: stopOrFail('lost') });
+    await running;
+  } catch (error) {
+    fail(error, log);
+  }
+}
+
+await main();

@@ -1,0 +1,60 @@
+import type { IncomingMessage } from 'node:http';
+import { BrokerError } from '../errors.ts';
+import type { Form } from './form.ts';
+
+/** What a client says it is, and proves it with. */
+export interface ClientCredentials {
+  clientId: string;
+  secret: string;
+  method: 'client_secret_basic' | 'client_secret_post';
+}
+
+const longest = 1024;
+
+function malformed(detail: string): BrokerError {
+  return new BrokerError('invalid-request', { detail });
+}
+
+/** Both halves are form-encoded before they are joined (RFC 6749 section 2.3.1 and appendix B). */
+function decodeHalf(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '));
+}
+
+/** The two halves of Basic credentials (RFC 7617); undefined if they are not that. */
+function parseBasic(header: string): { clientId: string; secret: string } | undefined {
+  const match = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(header);
+  if (match?.[1] === undefined || match[1].length > longest) return undefined;
+  const pair = Buffer.from(match[1], 'base64').toString('utf8');
+  const colon = pair.indexOf(':');
+  if (colon < 1) return undefined;
+  try {
+    return { clientId: decodeHalf(pair.slice(0, colon)), secret: decodeHalf(pair.slice(colon + 1)) };
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The client authentication of a request: client_secret_basic or client_secret_post. The same `client_id` in the body
+ * is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once or two different
+ * clients, `invalid-client` if there is none that we know.
+ */
+export function readClientCredentials(request: IncomingMessage, form: Form): ClientCredentials {
+  const headers = request.headersDistinct.authorization ?? [];
+  if (headers.length > 1) throw malformed('several Authorization headers');
+  const [header] = headers;
+  const clientId = form.get('client_id');
+  const secret = form.get('client_secret');
+  const assertion = form.has('client_assertion') || form.has('client_assertion_type');
+  if ([header, secret, assertion || undefined].filter((method) => method !== undefined).length > 1) {
+    throw malformed('more than one method of client authentication');
+  }
+  if (header !== undefined) {
+    const basic = parseBasic(header);
+    if (basic === undefined) throw new BrokerError('invalid-client');
+    if (clientId !== undefined && clientId !== basic.clientId) throw malformed('client_id is another client');
+    return { ...basic, method: 'client_secret_basic' };
+  }
+  if (clientId === undefined || secret === undefined) throw new BrokerError('invalid-client');
+  return { clientId, secret, method: 'client_secret_post' };
+}

@@ -1,0 +1,80 @@
+import { equalDigests, hashSecret, sha256 } from '../crypto/hash.ts';
+import { BrokerError } from '../errors.ts';
+import { createBoundedCache } from '../platform/bounded-cache.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { ClientCredentials } from './client-credentials.ts';
+
+export interface SecretDigest {
+  id: string;
+  hash: Buffer;
+  expiresAt: Date | null;
+}
+
+/** A client as its owner's feature knows it; undefined where there is none of this id that may authenticate. */
+export interface ClientRecord {
+  epoch: number;
+  secrets: SecretDigest[];
+}
+
+/** A client that has proved itself. */
+export interface AuthenticatedClient {
+  kind: 'agent' | 'resource';
+  id: string;
+  epoch: number;
+  secretId: string;
+  method: ClientCredentials['method'];
+}
+
+export interface Clients {
+  /**
+   * The client of these credentials. From memory where that suffices: whoever relies on it has epoch and secret checked
+   * in the statement that follows. `fresh` reads the database whatever is in memory. Throws `invalid-client`, alike for
+   * an unknown client, a wrong secret, and a client that is disabled, expired or deleted.
+   */
+  authenticate(credentials: ClientCredentials, options?: { fresh?: boolean }): Promise<AuthenticatedClient>;
+}
+
+type Kind = AuthenticatedClient['kind'];
+type Find = (clientId: string) => Promise<ClientRecord | undefined>;
+
+const kindOfPrefix: Record<string, Kind> = { agt_: 'agent', res_: 'resource' };
+const nobody: ClientRecord = { epoch: 0, secrets: [{ id: '', hash: sha256(''), expiresAt: null }] };
+
+export function createClients({ clock, find }: { clock: Clock; find: Record<Kind, Find> }): Clients {
+  const known = createBoundedCache<ClientRecord>();
+
+  async function read(kind: Kind, clientId: string): Promise<ClientRecord | undefined> {
+    const record = await find[kind](clientId);
+    if (record !== undefined) known.set(clientId, record);
+    return record;
+  }
+
+  /** The live secret with this digest. Compares with every one, so that the time does not tell which fits. */
+  function match(record: ClientRecord, digest: Buffer): string | undefined {
+    const now = clock.now();
+    let found: string | undefined;
+    for (const { id, hash, expiresAt } of record.secrets) {
+      const fits = equalDigests(hash, digest);
+      if (fits && (expiresAt === null || expiresAt > now)) found = id;
+    }
+    return found;
+  }
+
+  return {
+    async authenticate({ clientId, secret, method }, { fresh = false } = {}) {
+      const kind = kindOfPrefix[clientId.slice(0, 4)];
+      const digest = hashSecret(secret);
+      const cached = fresh ? undefined : known.get(clientId);
+      const cachedSecret = cached === undefined ? undefined : match(cached, digest);
+      if (kind !== undefined && cached !== undefined && cachedSecret !== undefined) {
+        return { kind, id: clientId, epoch: cached.epoch, secretId: cachedSecret, method };
+      }
+      // An unknown client costs the same look-up and comparison as a wrong secret.
+      const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
+      const secretId = match(record, digest);
+      if (kind === undefined || record === nobody || secretId === undefined)
+        throw new BrokerError('invalid-client');
+      return { kind, id: clientId, epoch: record.epoch, secretId, method };
+    },
+  };
+}

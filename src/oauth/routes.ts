@@ -1,0 +1,104 @@
+import type { IncomingMessage } from 'node:http';
+import { BrokerError } from '../errors.ts';
+import type { Exchange, ExchangeListener } from '../http/edge.ts';
+import { toBrokerError } from '../http/error-response.ts';
+import { sendJson, sendOauthError } from '../http/oauth-response.ts';
+import type { Handlers } from '../http/operation.ts';
+import type { LeanOperationId } from '../http/operation-id.ts';
+import type { Log } from '../platform/log.ts';
+import { type ClientCredentials, readClientCredentials } from './client-credentials.ts';
+import { type Form, parseForm, readFormBody } from './form.ts';
+import type { Issuer } from './issuer.ts';
+import { serverMetadata } from './metadata.ts';
+import type { OauthService } from './service.ts';
+import { readTokenRequest } from './token-request.ts';
+
+export interface OauthRoutesDeps {
+  oauth: OauthService;
+  issuer: Issuer;
+  log: Log;
+  /** Told of every answer: what became of it, and why not. */
+  observe: (operation: LeanOperationId, outcome: string) => void;
+  /** Counts a refusal of somebody who did not authenticate. */
+  countStranger: (address: string) => void;
+}
+
+interface Call {
+  credentials: ClientCredentials;
+  form: Form;
+  exchange: Exchange;
+}
+
+/** Answers the body of a 200; undefined: it has none. */
+type Handle = (call: Call) => Promise<object | undefined>;
+
+/** The form-only operations, answered before Express: they are what the broker does all day. */
+export function oauthListeners(deps: OauthRoutesDeps): Record<LeanOperationId, ExchangeListener> {
+  const { oauth, issuer } = deps;
+  return {
+    issueToken: listen(deps, 'issueToken', ({ credentials, form, exchange }) =>
+      oauth.issue(credentials, () => readTokenRequest(form, issuer), exchange),
+    ),
+    introspectToken: listen(deps, 'introspectToken', ({ credentials, form }) =>
+      oauth.introspect(credentials, readToken(form)),
+    ),
+    revokeToken: listen(deps, 'revokeToken', async ({ credentials, form, exchange }) => {
+      await oauth.revoke(credentials, readToken(form), exchange);
+      return undefined;
+    }),
+  };
+}
+
+function readToken(form: Form): string {
+  const token = form.get('token');
+  if (token === undefined) throw new BrokerError('invalid-request', { detail: 'token is missing' });
+  return token;
+}
+
+async function readCall(request: IncomingMessage, exchange: Exchange): Promise<Call> {
+  if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
+  // A client that sends a proof wants a bound token: a plain one would be less than it asked for (RFC 9449).
+  if (request.headers.dpop !== undefined)
+    throw new BrokerError('not-supported', { detail: 'DPoP is not supported' });
+  const form = parseForm(await readFormBody(request));
+  const credentials = readClientCredentials(request, form);
+  return { credentials, form, exchange };
+}
+
+function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handle): ExchangeListener {
+  return (request, response, exchange) => {
+    exchange.operation = operation;
+    readCall(request, exchange)
+      .then(async (call) => {
+        const body = await handle(call);
+        exchange.caller = call.credentials.clientId;
+        deps.observe(operation, 'success');
+        sendJson(response, exchange, { status: 200, body });
+      })
+      .catch((thrown: unknown) => {
+        const error = toBrokerError(thrown);
+        exchange.code = error.code;
+        deps.observe(operation, error.code);
+        if (error.entry.status === 401) deps.countStranger(exchange.address);
+        if (error.entry.status >= 500) {
+          deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
+        }
+        if (response.headersSent) response.destroy();
+        else sendOauthError(response, exchange, error);
+      });
+  };
+}
+
+/** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */
+const metadataHeaders = { 'Cache-Control': 'public, max-age=300' };
+
+export function metadataRoutes(
+  issuer: Issuer,
+): Pick<Handlers, 'getAuthorizationServerMetadata' | 'getOpenidConfiguration'> {
+  const answer = async () => ({
+    status: 200 as const,
+    body: serverMetadata(issuer),
+    headers: metadataHeaders,
+  });
+  return { getAuthorizationServerMetadata: answer, getOpenidConfiguration: answer };
+}

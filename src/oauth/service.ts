@@ -1,0 +1,191 @@
+import type pg from 'pg';
+import type { Audit } from '../audit/store.ts';
+import type { Origin, WorkloadAgent } from '../caller.ts';
+import { verifyJwt } from '../crypto/jwt.ts';
+import type { Db } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError } from '../errors.ts';
+import type { KeyRing } from '../keys/key-ring.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Ids } from '../platform/ids.ts';
+import type { PoliciesService } from '../policies/service.ts';
+import { createBatcher } from './batcher.ts';
+import type { ClientCredentials } from './client-credentials.ts';
+import { type AuthenticatedClient, type Clients, createClients } from './clients.ts';
+import { type MintDeps, mint, type TokenResponse } from './mint.ts';
+import * as store from './store.ts';
+import { brokerScope, type TokenRequest } from './token-request.ts';
+import { createTokenSources, createUseDecisions, usableUntil } from './token-source.ts';
+
+export interface OauthDeps {
+  db: Db;
+  /** A pool of its own: minting under load takes no connection from revocation. */
+  hot: { db: Db; pool: pg.Pool; prepared: boolean };
+  audit: Audit;
+  clock: Clock;
+  ids: Ids;
+  issuer: string;
+  ring: KeyRing;
+  policies: Pick<PoliciesService, 'engine' | 'refresh'>;
+  findClient: Parameters<typeof createClients>[0]['find'];
+  /** Runs a write that may lack a partition, making it if so. */
+  withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export interface Introspection {
+  active: boolean;
+  [claim: string]: unknown;
+}
+
+export type OauthService = ReturnType<typeof createOauthService>;
+
+interface Context extends OauthDeps {
+  clients: Clients;
+  mint: MintDeps;
+  readActivity: (query: store.ActivityQuery) => Promise<store.Activity>;
+}
+
+/** Tokens: issued, asked about, revoked. */
+export function createOauthService(deps: OauthDeps) {
+  const { clock, hot } = deps;
+  const write = (rows: store.MintRow[]) => {
+    const now = clock.now();
+    return deps.withPartitions(() => store.mintTokens(hot, rows, { now, usableUntil: usableUntil(now) }));
+  };
+  const activity = createBatcher<store.ActivityQuery, store.Activity>({
+    run: (queries) => store.readActivity(hot, queries, clock.now()),
+  });
+  const context: Context = {
+    ...deps,
+    clients: createClients({ clock, find: deps.findClient }),
+    mint: {
+      ...deps,
+      sources: createTokenSources({ db: hot.db, clock }),
+      decisions: createUseDecisions(deps.policies.engine),
+      writer: createBatcher({ run: write }),
+    },
+    readActivity: (query) => activity.submit(query),
+  };
+  return {
+    issue: (credentials: ClientCredentials, read: () => TokenRequest, origin: Origin) =>
+      issue(context, { credentials, read, origin }),
+    introspect: (credentials: ClientCredentials, token: string) => introspect(context, credentials, token),
+    revoke: (credentials: ClientCredentials, token: string, origin: Origin) =>
+      revoke(context, { credentials, token, origin }),
+    /** The agent that holds this broker token, or undefined if it is not good now. */
+    authenticate: (token: string): Promise<WorkloadAgent | undefined> => authenticate(context, token),
+  };
+}
+
+/** Once from memory, once from the database, once more if it was overtaken even so. */
+const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
+
+async function issue(
+  context: Context,
+  asked: { credentials: ClientCredentials; read: () => TokenRequest; origin: Origin },
+): Promise<TokenResponse> {
+  const { credentials, read, origin } = asked;
+  let client: AuthenticatedClient | undefined;
+  try {
+    for (const attempt of attempts) {
+      client = await context.clients.authenticate(credentials, attempt);
+      if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
+      const token = await mint(context.mint, { client, request: read(), origin }, attempt);
+      if (token !== undefined) return token;
+    }
+  } catch (error) {
+    if (client !== undefined && error instanceof BrokerError && error.entry.status < 500) {
+      await recordRefusal(context, { client, origin, error });
+    }
+    throw error;
+  }
+  throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
+}
+
+/** A refusal of somebody who has authenticated is one event. */
+async function recordRefusal(
+  { db, audit }: Context,
+  { client, origin, error }: { client: AuthenticatedClient; origin: Origin; error: BrokerError },
+): Promise<void> {
+  await audit.append(db, {
+    type: 'token.refused',
+    outcome: 'denied',
+    actor: { kind: client.kind, id: client.id },
+    origin,
+    agentId: client.kind === 'agent' ? client.id : null,
+    details: { code: error.code, detail: error.detail ?? null },
+  });
+}
+
+interface TokenClaims {
+  jti: string;
+  exp: number;
+  [claim: string]: unknown;
+}
+
+/**
+ * The claims of a token that we signed, expired or not; undefined for any other text. A key that this replica has not
+ * seen yet is looked for in the database.
+ */
+async function verified({ ring, issuer }: Context, token: string): Promise<TokenClaims | undefined> {
+  const options = { keys: ring.verificationKey, typ: 'at+jwt', issuer };
+  const result = verifyJwt(token, options);
+  if (result.ok) return result.claims;
+  if (result.reason !== 'unknown-key') return undefined;
+  await ring.refresh();
+  const again = verifyJwt(token, options);
+  return again.ok ? again.claims : undefined;
+}
+
+async function introspect(
+  context: Context,
+  credentials: ClientCredentials,
+  token: string,
+): Promise<Introspection> {
+  const claims = await verified(context, token);
+  for (const attempt of attempts) {
+    const client = await context.clients.authenticate(credentials, attempt);
+    const found = await context.readActivity({
+      jti: claims?.jti ?? null,
+      exp: claims?.exp ?? null,
+      client_kind: client.kind,
+      client_id: client.id,
+      client_epoch: client.epoch,
+      secret_id: client.secretId,
+    });
+    if (!found.authentic) continue;
+    const about = client.kind === 'agent' ? found.agentId : found.resourceId;
+    if (claims === undefined || about === null || about !== client.id) return { active: false };
+    return { active: true, token_type: 'Bearer', ...claims };
+  }
+  throw new BrokerError('invalid-client');
+}
+
+async function revoke(
+  context: Context,
+  { credentials, token, origin }: { credentials: ClientCredentials; token: string; origin: Origin },
+): Promise<void> {
+  const { db, audit, clock } = context;
+  const client = await context.clients.authenticate(credentials, { fresh: true });
+  if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
+  const claims = await verified(context, token);
+  if (claims === undefined) return;
+  await withTransaction(db, async (tx) => {
+    const of = { jti: claims.jti, exp: new Date(claims.exp * 1000), agentId: client.id };
+    const revoked = await store.revokeToken(tx, { ...of, at: clock.now() });
+    if (revoked === undefined) return;
+    const actor = { kind: 'agent' as const, id: client.id };
+    const about = { agentId: client.id, grantId: revoked.grantId, objectId: claims.jti };
+    await audit.append(tx, { type: 'token.revoked', actor, origin, ...about });
+  });
+}
+
+async function authenticate(context: Context, token: string): Promise<WorkloadAgent | undefined> {
+  const claims = await verified(context, token);
+  if (claims === undefined || claims.aud !== context.issuer || claims.scope !== brokerScope) return undefined;
+  const none = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
+  const found = await context.readActivity({ jti: claims.jti, exp: claims.exp, ...none });
+  // Only a token without a grant is a broker token, whatever its claims say.
+  if (found.agentId === null || found.resourceId !== null || found.authMethod === null) return undefined;
+  return { kind: 'agent', id: found.agentId, authMethod: found.authMethod };
+}

@@ -1,0 +1,134 @@
+import type { RequestListener } from 'node:http';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Figures of the connections to the database, now. */
+export interface PoolFigures {
+  total: number;
+  idle: number;
+  waiting: number;
+}
+
+export interface MetricsDeps {
+  pools: Record<string, () => PoolFigures>;
+  /** Read at a scrape: open grants by effective state, and how long the oldest due one has waited for its sweep. */
+  readGrants: () => Promise<{ byStatus: Record<string, number>; sweepLagSeconds: number }>;
+}
+
+export interface Metrics {
+  request(operation: string, status: number, durationMs: number): void;
+  token(operation: string, outcome: string): void;
+  job(name: string, run: { outcome: string; durationMs: number; rows: number }): void;
+  /** Answers every request with the figures in Prometheus' text format. */
+  listener: RequestListener;
+}
+
+const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 60];
+
+/** Registered in one place, so that docs and dashboards have one list to follow. */
+function createInstruments(registers: Registry[]) {
+  return {
+    requests: new Counter({
+      name: 'hallpass_http_requests_total',
+      help: 'Answered requests by operation and status (499: the client went away)',
+      labelNames: ['operation', 'status'],
+      registers,
+    }),
+    latency: new Histogram({
+      name: 'hallpass_http_request_duration_seconds',
+      help: 'Time from the request to the end of its answer',
+      labelNames: ['operation'],
+      buckets: secondsBuckets,
+      registers,
+    }),
+    tokens: new Counter({
+      name: 'hallpass_oauth_answers_total',
+      help: 'Answers of the token, introspection and revocation endpoints by outcome (success or the error code)',
+      labelNames: ['operation', 'outcome'],
+      registers,
+    }),
+    jobRuns: new Counter({
+      name: 'hallpass_job_runs_total',
+      help: 'Runs of the jobs by outcome',
+      labelNames: ['job', 'outcome'],
+      registers,
+    }),
+    jobRows: new Counter({
+      name: 'hallpass_job_rows_total',
+      help: 'Rows that the jobs changed',
+      labelNames: ['job'],
+      registers,
+    }),
+    jobSeconds: new Histogram({
+      name: 'hallpass_job_duration_seconds',
+      help: 'How long runs of the jobs took',
+      labelNames: ['job'],
+      buckets: secondsBuckets,
+      registers,
+    }),
+  };
+}
+
+function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void {
+  new Gauge({
+    name: 'hallpass_db_connections',
+    help: 'Connections to the database by pool and state; waiting: requests that wait for one',
+    labelNames: ['pool', 'state'],
+    registers,
+    collect() {
+      for (const [pool, read] of Object.entries(pools)) {
+        const { total, idle, waiting } = read();
+        this.set({ pool, state: 'busy' }, total - idle);
+        this.set({ pool, state: 'idle' }, idle);
+        this.set({ pool, state: 'waiting' }, waiting);
+      }
+    },
+  });
+}
+
+function registerGrants(readGrants: MetricsDeps['readGrants'], registers: Registry[]): void {
+  const lag = new Gauge({
+    name: 'hallpass_sweep_lag_seconds',
+    help: 'How long the oldest grant that is over has waited for the worker to write that down',
+    registers,
+  });
+  new Gauge({
+    name: 'hallpass_grants',
+    help: 'Grants that have not been written down as ended, by what they are now',
+    labelNames: ['status'],
+    registers,
+    async collect() {
+      const { byStatus, sweepLagSeconds } = await readGrants();
+      this.reset();
+      for (const [status, count] of Object.entries(byStatus)) this.set({ status }, count);
+      lag.set(sweepLagSeconds);
+    },
+  });
+}
+
+/** Every figure of one broker, in a registry of its own. */
+export function createMetrics(deps: MetricsDeps): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const instruments = createInstruments(registers);
+  registerPools(deps.pools, registers);
+  registerGrants(deps.readGrants, registers);
+  return {
+    request(operation, status, durationMs) {
+      instruments.requests.inc({ operation, status });
+      instruments.latency.observe({ operation }, durationMs / 1000);
+    },
+    token: (operation, outcome) => instruments.tokens.inc({ operation, outcome }),
+    job(job, { outcome, durationMs, rows }) {
+      instruments.jobRuns.inc({ job, outcome });
+      instruments.jobRows.inc({ job }, rows);
+      instruments.jobSeconds.observe({ job }, durationMs / 1000);
+    },
+    listener(_request, response) {
+      registry.metrics().then(
+        (text) => response.writeHead(200, { 'Content-Type': registry.contentType }).end(text),
+        () => response.writeHead(503).end(),
+      );
+    },
+  };
+}

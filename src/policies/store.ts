@@ -1,0 +1,165 @@
+import { sql } from 'kysely';
+import type { Db, Tx } from '../db/database.ts';
+import type { PolicyDocument } from './engine.ts';
+import type { Policy } from './policy.ts';
+
+const policyColumns = [
+  'policies.id',
+  'policies.name',
+  'policies.version',
+  'policy_versions.cedar',
+  'policies.created_at',
+  'policies.updated_at',
+  'policy_versions.created_by',
+] as const;
+
+interface PolicyRow {
+  id: string;
+  name: string;
+  version: number;
+  cedar: string;
+  created_at: Date;
+  updated_at: Date;
+  created_by: string;
+}
+
+function toPolicy(row: PolicyRow): Policy {
+  return {
+    id: row.id,
+    name: row.name,
+    version: row.version,
+    cedar: row.cedar,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+    updatedBy: row.created_by,
+  };
+}
+
+/** Every policy that was not deleted, with its text in force. */
+function livingPolicies(db: Db) {
+  return db
+    .selectFrom('policies')
+    .innerJoin('policy_versions', (join) =>
+      join
+        .onRef('policy_versions.policy_id', '=', 'policies.id')
+        .onRef('policy_versions.version', '=', 'policies.version'),
+    )
+    .select(policyColumns)
+    .where('policies.deleted_at', 'is', null);
+}
+
+export async function readEpoch(db: Db): Promise<number> {
+  const row = await db.selectFrom('policy_epoch').select('epoch').executeTakeFirstOrThrow();
+  return row.epoch;
+}
+
+/** Raises the epoch. The first statement of every change: its row lock makes one change of the set wait for another. */
+export async function raiseEpoch(tx: Tx): Promise<void> {
+  await tx
+    .updateTable('policy_epoch')
+    .set((eb) => ({ epoch: eb('epoch', '+', 1) }))
+    .execute();
+}
+
+/** The epoch and every living policy of that epoch: one statement, so one snapshot. */
+export async function readPolicySet(db: Db): Promise<{ epoch: bigint; policies: PolicyDocument[] }> {
+  const rows = await db
+    .selectFrom('policy_epoch')
+    .leftJoin(livingPolicies(db).as('living'), (join) => join.onTrue())
+    .select(['policy_epoch.epoch', 'living.id', 'living.version', 'living.cedar'])
+    .orderBy('living.id')
+    .execute();
+  const policies = rows.flatMap(({ id, version, cedar }) =>
+    id === null || version === null || cedar === null ? [] : [{ id, version, cedar }],
+  );
+  return { epoch: BigInt(rows[0]?.epoch ?? 0), policies };
+}
+
+export async function findPolicy(db: Db, id: string): Promise<Policy | undefined> {
+  const row = await livingPolicies(db).where('policies.id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : toPolicy(row);
+}
+
+export async function listPolicies(
+  db: Db,
+  page: { limit: number; after?: string | undefined },
+): Promise<Policy[]> {
+  let query = livingPolicies(db).orderBy('policies.id').limit(page.limit);
+  if (page.after !== undefined) query = query.where('policies.id', '>', page.after);
+  return (await query.execute()).map(toPolicy);
+}
+
+export async function insertPolicy(tx: Tx, policy: Policy): Promise<void> {
+  await tx
+    .insertInto('policies')
+    .values({
+      id: policy.id,
+      name: policy.name,
+      version: policy.version,
+      created_at: policy.createdAt,
+      updated_at: policy.updatedAt,
+    })
+    .execute();
+  await insertVersion(tx, policy);
+}
+
+async function insertVersion(tx: Tx, policy: Policy): Promise<void> {
+  await tx
+    .insertInto('policy_versions')
+    .values({
+      policy_id: policy.id,
+      version: policy.version,
+      cedar: policy.cedar,
+      created_at: policy.updatedAt,
+      created_by: policy.updatedBy,
+    })
+    .execute();
+}
+
+export interface PolicyReplacement {
+  id: string;
+  /** Kept if absent. */
+  name?: string | undefined;
+  cedar: string;
+  /** Only if this is the version in force. */
+  replaces?: number | undefined;
+  at: Date;
+  by: string;
+}
+
+/** Makes the next version of a living policy; undefined if there is none such, or it is at another version. */
+export async function replacePolicy(tx: Tx, change: PolicyReplacement): Promise<Policy | undefined> {
+  const { id, name, cedar, replaces, at, by } = change;
+  let query = tx
+    .updateTable('policies')
+    .set((eb) => ({
+      version: eb('version', '+', 1),
+      updated_at: at,
+      ...(name === undefined ? {} : { name }),
+    }))
+    .where('id', '=', id)
+    .where('deleted_at', 'is', null);
+  if (replaces !== undefined) query = query.where('version', '=', replaces);
+  const row = await query.returning(['name', 'version', 'created_at']).executeTakeFirst();
+  if (row === undefined) return undefined;
+  const policy = { id, name: row.name, version: row.version, createdAt: row.created_at };
+  const replaced = { ...policy, cedar, updatedAt: at, updatedBy: by };
+  await insertVersion(tx, replaced);
+  return replaced;
+}
+
+/** Deletes softly; its versions stay for what was decided by them. */
+export async function deletePolicy(tx: Tx, policy: { id: string; at: Date }): Promise<void> {
+  await tx
+    .updateTable('policies')
+    .set({ deleted_at: policy.at, updated_at: policy.at })
+    .where('id', '=', policy.id)
+    .where('deleted_at', 'is', null)
+    .execute();
+}
+
+/** Whether there ever was a policy. Callers that come at the same time wait for each other. */
+export async function lockDefaultPolicy(tx: Tx): Promise<boolean> {
+  await sql`select pg_advisory_xact_lock(hashtext('hallpass.default-policy'))`.execute(tx);
+  return (await tx.selectFrom('policies').select('id').limit(1).executeTakeFirst()) !== undefined;
+}

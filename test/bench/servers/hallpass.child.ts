@@ -1,0 +1,62 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { compose } from '../../../src/compose.ts';
+import { MasterKey } from '../../../src/crypto/master-key.ts';
+import { parseIssuer } from '../../../src/oauth/issuer.ts';
+import { createSystemRandom, generateSecret } from '../../../src/platform/random.ts';
+
+/** A broker over the database of argv, with an agent that has an active grant. Answers one line: how to ask it. */
+const [databaseUrl = ''] = process.argv.slice(2);
+const random = createSystemRandom();
+const issuer = parseIssuer('https://hallpass.test');
+if (issuer === undefined) throw new Error('not an issuer');
+const adminKey = generateSecret(random, 'hpa');
+const broker = await compose({
+  databaseUrl,
+  issuer,
+  masterKey: new MasterKey(random.bytes(32)),
+  oldMasterKeys: [],
+  bootstrapAdminKey: adminKey,
+  logLevel: 'info',
+  trustedProxies: [],
+  preparedStatements: true,
+});
+const server = createServer(broker.app);
+await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+
+async function post(path: string, body: object, key = adminKey): Promise<Record<string, string>> {
+  const response = await fetch(`${url}${path}`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  return (await response.json()) as Record<string, string>;
+}
+
+const owner = await post('/v1/admins', { name: 'owner', email: 'owner@example.com', roles: [] });
+const cedar = 'permit(principal, action == Action::"request", resource) when { context.max_risk == "low" };';
+await post('/v1/policies', { name: 'low risk', cedar });
+const identifier = 'https://api.example';
+const scopes = [{ name: 'read', description: 'Read', risk: 'low' }];
+const terms = { kind: 'api', max_grant_seconds: 86_400, token_ttl_seconds: 300 };
+await post('/v1/resources', { identifier, name: 'API', scopes, ...terms });
+const method = { environment: 'production', token_endpoint_auth_method: 'client_secret_basic' };
+const agent = await post('/v1/agents', { name: 'agent', owner: owner.id, ...method });
+const authorization = `Basic ${Buffer.from(`${agent.id}:${agent.client_secret}`).toString('base64')}`;
+const issued = await fetch(`${url}/oauth2/token`, {
+  method: 'POST',
+  headers: { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' },
+  body: 'grant_type=client_credentials',
+});
+const { access_token: brokerToken } = (await issued.json()) as { access_token: string };
+const request = { resource: identifier, scopes: ['read'], duration_seconds: 86_400, reason: 'bench' };
+await post('/v1/grants', request, brokerToken);
+const form = `grant_type=client_credentials&resource=${encodeURIComponent(identifier)}&scope=read`;
+process.stdout.write(`${JSON.stringify({ url: `${url}/oauth2/token`, authorization, form })}\n`);
+process.once('SIGTERM', () => {
+  server.close();
+  server.closeAllConnections();
+  void broker.close().then(() => process.exit(0));
+});

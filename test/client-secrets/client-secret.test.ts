@@ -1,0 +1,23 @@
+import { describe, expect, it } from 'vitest';
+import { endsLater, isAlive } from '../../src/client-secrets/client-secret.ts';
+
+const now = new Date('2026-03-02T10:00:00.000Z');
+const before = new Date('2026-03-02T09:59:59.999Z');
+const after = new Date('2026-03-02T10:00:00.001Z');
+
+describe('a client secret', () => {
+  it.each([
+    ['never ends unless told to', null, null, true],
+    ['is alive before its expiry', after, null, true],
+    ['is dead at the very instant of its expiry', now, null, false],
+    ['is dead after its expiry', before, null, false],
+    ['is dead once revoked, though it never expires', null, before, false],
+    ['is dead once revoked, before its expiry', after, before, false],
+  ])('%s', (_rule, expiresAt, revokedAt, alive) => {
+    expect(isAlive({ expiresAt, revokedAt }, now)).toBe(alive);
+  });
+
+  it('cannot end at a time that is none', () => {
+    expect(endsLater(new Date('2026-12-31T23:59:60Z'), now)).toBe(false);
+  });
+});

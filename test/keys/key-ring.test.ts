@@ -1,0 +1,200 @@
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { signingAlgs } from '../../src/crypto/algorithms.ts';
+import { type Envelope, EnvelopeError } from '../../src/crypto/envelope.ts';
+import { verifyJwt } from '../../src/crypto/jwt.ts';
+import type { KeysService } from '../../src/keys/service.ts';
+import { observed } from '../policies/store-fixtures.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import {
+  act,
+  createStartedDatabase,
+  envelope,
+  kidOf,
+  newEnvelope,
+  noFence,
+  replicaOn,
+  type StartedDatabase,
+} from './store-fixtures.ts';
+
+let database: StartedDatabase;
+let clock: FakeClock;
+let keys: KeysService;
+
+beforeAll(async () => {
+  database = await createStartedDatabase();
+});
+
+beforeEach(async () => {
+  await database.reset();
+  clock = new FakeClock();
+  keys = replicaOn(database.db, { clock });
+});
+
+const issuer = 'https://hallpass.test';
+const claims = { iss: issuer, jti: 'j', iat: 1, exp: 2 };
+const quarterly = { compromised: false, reason: 'quarterly' } as const;
+
+/** The envelope, counting what it opens. */
+function countingEnvelope(): { envelope: Envelope; opened: string[] } {
+  const opened: string[] = [];
+  return {
+    opened,
+    envelope: {
+      seal: (plaintext, place) => envelope.seal(plaintext, place),
+      open(sealed, place) {
+        opened.push(place.row);
+        return envelope.open(sealed, place);
+      },
+    },
+  };
+}
+
+describe('the ring', () => {
+  it('is empty before it was read', () => {
+    expect(keys.ring.signer('ES256')).toBeUndefined();
+  });
+
+  it.each(signingAlgs)('signs access tokens with the active key of %s, which it verifies', async (alg) => {
+    await keys.ring.refresh();
+    const signer = keys.ring.signer(alg);
+    expect(signer?.kid).toBe(kidOf(await keys.list(), alg, 'active'));
+    const token = signer?.sign(claims) ?? '';
+    const verified = verifyJwt(token, { keys: keys.ring.verificationKey, typ: 'at+jwt', issuer });
+    expect(verified).toEqual({ ok: true, claims, kid: signer?.kid });
+  });
+
+  it('verifies with every published key, prepared and retiring ones too, and with no other', async () => {
+    clock.advance(360);
+    await keys.rotate(act, quarterly);
+    const listed = await keys.list();
+    for (const { kid } of listed) expect(keys.ring.verificationKey(kid)).toBeDefined();
+    const retiring = kidOf(listed, 'ES256', 'retiring');
+    clock.advance(960);
+    await keys.rotateDue(noFence);
+    expect(keys.ring.verificationKey(retiring)).toBeUndefined();
+    expect(keys.ring.verificationKey('key_nowhere')).toBeUndefined();
+  });
+
+  it('opens each active key once and no other', async () => {
+    const counting = countingEnvelope();
+    const replica = replicaOn(database.db, { clock, envelope: counting.envelope });
+    for (let i = 0; i < 3; i += 1) await replica.ring.refresh();
+    const active = (await keys.list()).filter(({ state }) => state === 'active').map(({ kid }) => kid);
+    expect(counting.opened.sort()).toEqual(active.sort());
+    const before = replica.ring.signer('EdDSA');
+    clock.advance(360);
+    await keys.rotate(act, quarterly);
+    await replica.ring.refresh();
+    expect(counting.opened).toHaveLength(4);
+    expect(counting.opened.at(-1)).toBe(kidOf(await keys.list(), 'ES256', 'active'));
+    expect(replica.ring.signer('EdDSA')).toBe(before);
+  });
+
+  it('is read once for 20 calls at the same time', async () => {
+    let reads = 0;
+    const db = observed(database.db, (query) => {
+      if (query.includes('private_sealed')) reads += 1;
+      return undefined;
+    });
+    const replica = replicaOn(db, { clock });
+    await Promise.all(Array.from({ length: 20 }, () => replica.ring.refresh()));
+    expect(reads).toBe(1);
+  });
+});
+
+const swap = (column: 'private_sealed' | 'public_jwk', one: string, other: string) =>
+  database.owner.query(
+    `update signing_keys k set ${column} = o.${column} from signing_keys o
+      where (k.kid, o.kid) in (($1, $2), ($2, $1))`,
+    [one, other],
+  );
+
+describe('P7: a sealed private key', () => {
+  it('of a swapped row does not open: its row is named and it never signs, while the others do', async () => {
+    const listed = await keys.list();
+    const active = kidOf(listed, 'ES256', 'active');
+    await swap('private_sealed', active, kidOf(listed, 'ES256', 'prepared'));
+    for (let i = 0; i < 2; i += 1) {
+      await expect(keys.ring.refresh()).rejects.toThrow(
+        `signing key ${active} is not usable: EnvelopeError: not-authentic: sealed value in signing_keys.private_sealed of row ${active}`,
+      );
+      expect(keys.ring.signer('ES256')).toBeUndefined();
+    }
+    expect(keys.ring.signer('EdDSA')?.kid).toBe(kidOf(listed, 'EdDSA', 'active'));
+    expect(keys.ring.verificationKey(active)).toBeDefined();
+  });
+
+  it('does not open under another master key: nothing signs', async () => {
+    const replica = replicaOn(database.db, { clock, envelope: newEnvelope() });
+    const failure = await replica.ring.refresh().then(
+      () => undefined,
+      (error: Error) => error,
+    );
+    expect(failure?.message).toMatch(
+      /^signing key key_\w{26} is not usable: EnvelopeError: unknown-key-version/,
+    );
+    expect(failure?.cause).toBeInstanceOf(EnvelopeError);
+    for (const alg of signingAlgs) expect(replica.ring.signer(alg)).toBeUndefined();
+  });
+
+  it('is not used for another algorithm than its own', async () => {
+    const kid = kidOf(await keys.list(), 'EdDSA', 'active');
+    await database.owner.query("update signing_keys set state = 'retired' where alg = 'ES256'");
+    await database.owner.query("update signing_keys set alg = 'ES256' where kid = $1", [kid]);
+    await expect(keys.ring.refresh()).rejects.toThrow(`signing key ${kid} is not usable`);
+    expect(keys.ring.signer('ES256')).toBeUndefined();
+  });
+
+  it('that cannot be opened makes the run that activated it fail, which is committed', async () => {
+    const prepared = kidOf(await keys.list(), 'ES256', 'prepared');
+    await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
+    clock.advance(24 * 3600);
+    await expect(keys.rotateDue(noFence)).rejects.toThrow(`signing key ${prepared} is not usable`);
+    expect(kidOf(await keys.list(), 'ES256', 'active')).toBe(prepared);
+    expect(keys.ring.signer('ES256')).toBeUndefined();
+  });
+});
+
+describe('the JWKS', () => {
+  const publicMembers = ['alg', 'crv', 'e', 'kid', 'kty', 'n', 'use', 'x', 'y'];
+
+  it('holds every published key and public members only, even if a row holds private ones', async () => {
+    await database.owner.query(`update signing_keys set public_jwk = public_jwk ||
+      '{"d": "secret", "p": "secret", "q": "secret", "dp": "secret", "dq": "secret", "qi": "secret", "k": "secret"}'`);
+    const set = await keys.jwks();
+    expect(new Set(set.keys.map(({ kid }) => kid))).toEqual(
+      new Set((await keys.list()).map(({ kid }) => kid)),
+    );
+    for (const key of set.keys) {
+      expect(Object.keys(key).filter((name) => !publicMembers.includes(name))).toEqual([]);
+      expect(key.use).toBe('sig');
+    }
+    expect(JSON.stringify(set)).not.toContain('secret');
+  });
+
+  it('loses a key that another replica found compromised at once, without a refresh', async () => {
+    const kid = kidOf(await keys.list(), 'ES256', 'active');
+    await replicaOn(database.db, { clock }).rotate(act, { compromised: true, reason: 'leaked' });
+    expect((await keys.jwks()).keys.map((key) => key.kid)).not.toContain(kid);
+  });
+});
+
+it('a private key lies in the table only sealed, and in memory is wiped once it was read or sealed', async () => {
+  const plain: Buffer[] = [];
+  const keeping: Envelope = {
+    seal(plaintext, place) {
+      plain.push(plaintext);
+      return envelope.seal(plaintext, place);
+    },
+    open(sealed, place) {
+      const plaintext = envelope.open(sealed, place);
+      expect(sealed.includes(plaintext)).toBe(false);
+      plain.push(plaintext);
+      return plaintext;
+    },
+  };
+  clock.advance(360);
+  await replicaOn(database.db, { clock, envelope: keeping }).rotate(act, quarterly);
+  expect(plain).toHaveLength(1 + signingAlgs.length);
+  for (const bytes of plain) expect(bytes.every((byte) => byte === 0)).toBe(true);
+});

@@ -1,0 +1,219 @@
+import { sql } from 'kysely';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { signingAlgs } from '../../src/crypto/algorithms.ts';
+import { verifyJwt } from '../../src/crypto/jwt.ts';
+import type { KeysService } from '../../src/keys/service.ts';
+import { keyTimes } from '../../src/keys/signing-key.ts';
+import { toEpochSeconds } from '../../src/platform/clock.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import {
+  act,
+  census,
+  createStartedDatabase,
+  kidOf,
+  noFence,
+  recordedEvents,
+  replicaOn,
+  type StartedDatabase,
+} from './store-fixtures.ts';
+
+let database: StartedDatabase;
+let clock: FakeClock;
+let keys: KeysService;
+
+beforeAll(async () => {
+  database = await createStartedDatabase();
+});
+
+beforeEach(async () => {
+  await database.reset();
+  clock = new FakeClock();
+  keys = replicaOn(database.db, { clock });
+});
+
+const firstStart = Object.fromEntries(
+  signingAlgs.flatMap((alg) => [
+    [`${alg} active`, 1],
+    [`${alg} prepared`, 1],
+  ]),
+);
+const issuer = 'https://hallpass.test';
+const claims = () => {
+  const iat = toEpochSeconds(clock.now());
+  return { iss: issuer, jti: 'j', iat, exp: iat + 60 };
+};
+
+describe('the first start', () => {
+  it('makes one active and one prepared key per algorithm, however many replicas start', async () => {
+    await database.owner.query('truncate signing_keys, audit_events');
+    const replica = replicaOn(database.db, { clock });
+    const counts = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
+    );
+    expect(counts.filter((count) => count !== 0)).toEqual([6]);
+    expect(census(await keys.list())).toEqual(firstStart);
+    const events = await recordedEvents(database);
+    expect(events.map(({ type }) => type)).toEqual([
+      ...Array.from({ length: 3 }, () => 'key.activated'),
+      ...Array.from({ length: 3 }, () => 'key.prepared'),
+    ]);
+    for (const { kid, actor, details } of events) {
+      const alg = (await keys.list()).find((key) => key.kid === kid)?.alg;
+      expect({ actor, details }).toEqual({ actor: 'system rotate-keys', details: { alg } });
+    }
+  });
+
+  it('leaves nothing to do for the next run', async () => {
+    expect(await keys.rotateDue(noFence)).toBe(0);
+    expect(await recordedEvents(database)).toEqual([]);
+  });
+
+  it('makes no key that is not recorded', async () => {
+    await database.owner.query('truncate signing_keys');
+    const unrecorded = replicaOn(database.db, { clock: new FakeClock('2031-01-01T00:00:00Z') });
+    await expect(unrecorded.rotateDue(noFence)).rejects.toMatchObject({ code: '23514' });
+    expect(await keys.list()).toEqual([]);
+  });
+});
+
+describe('the fence', () => {
+  it('stops a replica that lost the job before it changes anything', async () => {
+    clock.advance(keyTimes.rotationSeconds);
+    const lost = new Error('the lease is gone');
+    await expect(
+      keys.rotateDue(async () => {
+        throw lost;
+      }),
+    ).rejects.toBe(lost);
+    expect(census(await keys.list())).toEqual(firstStart);
+  });
+
+  it('runs in the transaction of the change, after the lock', async () => {
+    const seen: number[] = [];
+    await keys.rotateDue(async (tx) => {
+      const locks = await sql<{ n: number }>`
+        select count(*) as n from pg_locks
+         where locktype = 'advisory' and granted and pid = pg_backend_pid()`.execute(tx);
+      seen.push(...locks.rows.map(({ n }) => n));
+    });
+    expect(seen).toEqual([1]);
+  });
+});
+
+/** What verifiers and this replica see at one instant. */
+interface Snapshot {
+  now: number;
+  published: ReadonlySet<string>;
+  /** Algorithm to `kid`. */
+  signing: ReadonlyMap<string, string>;
+}
+
+async function snapshot(): Promise<Snapshot> {
+  const now = clock.now().getTime();
+  const published = new Set((await keys.jwks()).keys.map(({ kid }) => kid));
+  const signing = new Map<string, string>();
+  for (const alg of signingAlgs) {
+    const signer = keys.ring.signer(alg);
+    if (signer !== undefined) signing.set(alg, signer.kid);
+  }
+  return { now, published, signing };
+}
+
+/** Asks for a rotation; answers whether it was refused because the next key was published too late. */
+async function rotateByHand(): Promise<boolean> {
+  const rotated = keys.rotate(act, { compromised: false, reason: 'impatience' });
+  const code = await rotated.then(
+    () => undefined,
+    (error: { code: string }) => error.code,
+  );
+  if (code !== undefined) expect(code).toBe('no-published-key');
+  return code !== undefined;
+}
+
+describe('P8: over a day of runs every minute, and 13 minutes of rotations by hand', () => {
+  it('a key signs only when it was published for 360 s, and stays published for 960 s after it signed', async () => {
+    await keys.ring.refresh();
+    const firstKids = new Set((await snapshot()).signing.values());
+    const publishedSince = new Map<string, number>();
+    const lastSigned = new Map<string, number>();
+    const gone = new Map<string, number>();
+    let refusals = 0;
+    let seen = await snapshot();
+    for (let minute = 0; minute <= 24 * 60 + 30; minute += 1) {
+      // Between two runs nothing but the time changes, so only a run that did something is looked at anew.
+      const byHand = minute >= 600 && minute <= 612;
+      const count = await keys.rotateDue(noFence);
+      if (byHand && (await rotateByHand())) refusals += 1;
+      if (count > 0 || byHand) seen = await snapshot();
+      for (const kid of seen.published) {
+        if (!publishedSince.has(kid)) publishedSince.set(kid, seen.now);
+      }
+      for (const kid of publishedSince.keys()) {
+        if (!seen.published.has(kid) && !gone.has(kid)) gone.set(kid, seen.now);
+      }
+      expect(seen.signing.size).toBe(signingAlgs.length);
+      const now = clock.now().getTime();
+      for (const kid of seen.signing.values()) {
+        const publishedMs = now - (publishedSince.get(kid) ?? now);
+        if (!firstKids.has(kid) && publishedMs < 360_000) throw new Error(`${kid} after ${publishedMs} ms`);
+        lastSigned.set(kid, now);
+      }
+      clock.advance(60);
+    }
+    // By hand: at 600, 606 and 612 minutes for ES256. By itself: once for the two others.
+    expect([refusals, lastSigned.size, gone.size]).toEqual([10, 4 + 2 + 2, 3 + 1 + 1]);
+    for (const [kid, at] of gone) {
+      // It signed until the run that took it out, a minute after it was last seen to sign.
+      expect(at - ((lastSigned.get(kid) ?? at) + 60_000)).toBeGreaterThanOrEqual(960_000);
+    }
+  });
+});
+
+describe('a rotation that is due', () => {
+  it('activates, retires and prepares once, whoever runs it, and verifies what was signed before', async () => {
+    await keys.ring.refresh();
+    const before = await keys.list();
+    const token = keys.ring.signer('ES256')?.sign(claims()) ?? '';
+    clock.advance(keyTimes.rotationSeconds);
+    const replica = replicaOn(database.db, { clock });
+    const counts = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
+    );
+    expect(counts.filter((count) => count !== 0)).toEqual([9]);
+    const after = await keys.list();
+    for (const alg of signingAlgs) {
+      expect(kidOf(after, alg, 'retiring')).toBe(kidOf(before, alg, 'active'));
+      expect(kidOf(after, alg, 'active')).toBe(kidOf(before, alg, 'prepared'));
+    }
+    for (const { ring } of [keys, replica]) {
+      await ring.refresh();
+      expect(ring.signer('ES256')?.kid).toBe(kidOf(after, 'ES256', 'active'));
+      expect(verifyJwt(token, { keys: ring.verificationKey, typ: 'at+jwt', issuer })).toMatchObject({
+        ok: true,
+        kid: kidOf(before, 'ES256', 'active'),
+      });
+    }
+    const events = await recordedEvents(database);
+    expect(events.map(({ type }) => type)).toEqual(
+      ['key.activated', 'key.prepared', 'key.retiring'].flatMap((type) => [type, type, type]),
+    );
+    expect(events[0]?.details).not.toHaveProperty('unpublished');
+  });
+});
+
+it('a key that an admin compromised is replaced by itself as soon as the next one was published long enough', async () => {
+  const leak = { alg: 'EdDSA', compromised: true, reason: 'leaked' } as const;
+  await keys.rotate(act, leak);
+  const second = kidOf(await keys.list(), 'EdDSA', 'active');
+  await expect(keys.rotate(act, { ...leak, kid: second })).rejects.toMatchObject({
+    code: 'no-published-key',
+  });
+  expect([keys.ring.signer('EdDSA'), await keys.hasActiveKey('EdDSA')]).toEqual([undefined, false]);
+  expect([await keys.hasActiveKey('ES256'), await keys.hasActiveKey()]).toEqual([true, true]);
+  clock.advance(359);
+  expect(await keys.rotateDue(noFence)).toBe(0);
+  clock.advance(1);
+  expect(await keys.rotateDue(noFence)).toBe(2);
+  expect(keys.ring.signer('EdDSA')?.kid).toBe(kidOf(await keys.list(), 'EdDSA', 'active'));
+  expect(await keys.hasActiveKey('EdDSA')).toBe(true);
+});

@@ -1,0 +1,137 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  checkIdentifier,
+  endedScopes,
+  findDuplicateScope,
+  type Risk,
+  sameIdentifier,
+  sameIdentifiers,
+} from '../../src/resources/resource.ts';
+
+const issuer = 'https://hallpass.test';
+
+describe('an identifier', () => {
+  it.each([
+    'https://llm.example/v1',
+    'https://llm.example',
+    'https://llm.example/',
+    'https://llm.example/v1/',
+    'https://llm.example:8443/v1?tenant=a%20b',
+    'http://llm.example/v1',
+    'https://[2001:db8::1]/v1',
+    'https://hallpass.test.example/v1',
+    'https://hallpass.test:8443/v1',
+    'postgres://db.internal/orders',
+    'urn:example:inference',
+  ])('may be %s', (text) => {
+    expect(checkIdentifier(text, issuer)).toBeUndefined();
+  });
+
+  it.each([
+    ['', 'identifier must be an absolute URI'],
+    ['llm.example/v1', 'identifier must be an absolute URI'],
+    ['/v1', 'identifier must be an absolute URI'],
+    ['//llm.example/v1', 'identifier must be an absolute URI'],
+    ['https://', 'identifier must be an absolute URI'],
+    ['https://llm.example/v1#chat', 'identifier must not have a fragment'],
+    ['https://llm.example/v1#', 'identifier must not have a fragment'],
+    ['https://user@llm.example/v1', 'identifier must not have userinfo'],
+    ['https://:secret@llm.example/v1', 'identifier must not have userinfo'],
+    ['postgres://user:secret@db.internal/orders', 'identifier must not have userinfo'],
+    ['https://@llm.example/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    [' https://llm.example/v1', 'identifier must not have whitespace'],
+    ['https://llm.example/v1\n', 'identifier must not have whitespace'],
+    ['https://llm.example/a b', 'identifier must not have whitespace'],
+    ['urn:example:a b', 'identifier must not have whitespace'],
+    ['https://llm.example/\u00a0', 'identifier must not have whitespace'],
+    ['HTTPS://llm.example/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://LLM.example/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://llm.example:443/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://llm.example/a/../v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://llm.example/a/%2e%2E/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https:llm.example/v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://llm.example\\v1', 'identifier must be in its normal form: https://llm.example/v1'],
+    ['https://llm.example?a', 'identifier must be in its normal form: https://llm.example/?a'],
+    ['https://0x7f.1/', 'identifier must be in its normal form: https://127.0.0.1/'],
+    ['https://llm.example/v\u00e9', 'identifier must be in its normal form: https://llm.example/v%C3%A9'],
+    ['https://llm.example/a|b', 'identifier has characters that a URI does not have'],
+    ['https://llm.example/%zz', 'identifier has characters that a URI does not have'],
+    ['urn:example:"a"', 'identifier has characters that a URI does not have'],
+    ['https://llm.example//', 'identifier must not end with two slashes'],
+  ])('may not be %j: %s', (text, problem) => {
+    expect(checkIdentifier(text, issuer)).toBe(problem);
+  });
+
+  it.each([
+    'https://hallpass.test',
+    'https://hallpass.test/',
+    'https://hallpass.test/v1',
+    'https://hallpass.test:443/v1',
+    'HTTPS://HALLPASS.TEST/v1',
+    'https://x/../../@hallpass.test',
+    'blob:https://hallpass.test/v1',
+    'https:\\\\hallpass.test/v1',
+  ])('is never the issuer, or under it, however it is written: %s', (text) => {
+    const problem = checkIdentifier(text, issuer);
+    expect(problem).toMatch(/issuer or under it|normal form/);
+  });
+
+  it('of the same host but another port than the issuer is not under it', () => {
+    expect(checkIdentifier('http://127.0.0.1:9000/v1', 'http://127.0.0.1:8080')).toBeUndefined();
+    expect(checkIdentifier('http://127.0.0.1:8080/v1', 'http://127.0.0.1:8080')).toBeDefined();
+  });
+
+  it('is the same with exactly one trailing slash more or less, and with no other difference', () => {
+    const registered = 'https://llm.example/v1';
+    expect(sameIdentifier(registered, registered)).toBe(true);
+    expect(sameIdentifier(`${registered}/`, registered)).toBe(true);
+    expect(sameIdentifier(registered, `${registered}/`)).toBe(true);
+    expect(sameIdentifier(`${registered}//`, registered)).toBe(false);
+    expect(sameIdentifier('https://LLM.example/v1', registered)).toBe(false);
+    expect(sameIdentifier('https://llm.example/v', registered)).toBe(false);
+    expect(sameIdentifier('', registered)).toBe(false);
+  });
+
+  it('that is asked for never means two resources that may both be registered', () => {
+    const identifier = fc.string({ unit: fc.constantFrom('/', 'a'), maxLength: 6 });
+    const registrable = (text: string): boolean => !text.endsWith('//');
+    fc.assert(
+      fc.property(identifier, (tail) => {
+        const meant = sameIdentifiers(`https://llm.example/a${tail}`).filter(registrable);
+        // Creation refuses the second of two that are the same but for a slash.
+        const apart = meant.filter(
+          (one, i) => !meant.slice(0, i).some((other) => sameIdentifier(one, other)),
+        );
+        expect(apart.length).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+});
+
+describe('a catalogue', () => {
+  const scope = (name: string, risk: Risk, description = name) => ({ name, description, risk });
+  const before = [scope('chat', 'low'), scope('embed', 'medium'), scope('tune', 'high')];
+
+  it('names no scope twice', () => {
+    expect(findDuplicateScope(before)).toBeUndefined();
+    expect(findDuplicateScope([...before, scope('embed', 'low')])).toBe('embed');
+  });
+
+  it.each([
+    ['the same', before, []],
+    ['in another order', [...before].reverse(), []],
+    ['with one scope more', [...before, scope('new', 'high')], []],
+    ['with other descriptions', before.map(({ name, risk }) => scope(name, risk, 'other')), []],
+    ['with risks lowered', before.map(({ name }) => scope(name, 'low')), []],
+    ['without a scope', [scope('chat', 'low'), scope('tune', 'high')], ['embed']],
+    [
+      'with risks raised',
+      [scope('chat', 'medium'), scope('embed', 'high'), scope('tune', 'high')],
+      ['chat', 'embed'],
+    ],
+    ['empty', [], ['chat', 'embed', 'tune']],
+  ])('that is %s ends just the scopes taken out or raised in risk', (_what, after, ended) => {
+    expect(endedScopes(before, after)).toEqual(ended);
+  });
+});
