@@ -127,6 +127,8 @@ export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
 export function storedStatuses(effective: GrantStatus): GrantStatus[] {
   const undecided: Partial<Record<GrantStatus, GrantStatus[]>> = {
     active: ['scheduled'],
+    // Where this replica's clock is behind that of the one that activated it.
+    scheduled: ['active'],
     denied: ['pending'],
     lapsed: ['pending'],
     expired: ['active', 'scheduled'],

@@ -13,6 +13,8 @@ export interface SecretDigest {
 /** A client as its owner's feature knows it; undefined where there is none of this id that may authenticate. */
 export interface ClientRecord {
   epoch: number;
+  /** When the client itself ends: no token of it may live longer. */
+  expiresAt?: Date | null;
   secrets: SecretDigest[];
 }
 
@@ -21,6 +23,7 @@ export interface AuthenticatedClient {
   kind: 'agent' | 'resource';
   id: string;
   epoch: number;
+  expiresAt: Date | null;
   secretId: string;
   method: ClientCredentials['method'];
 }
@@ -39,6 +42,10 @@ type Find = (clientId: string) => Promise<ClientRecord | undefined>;
 
 const kindOfPrefix: Record<string, Kind> = { agt_: 'agent', res_: 'resource' };
 const nobody: ClientRecord = { epoch: 0, secrets: [{ id: '', hash: sha256(''), expiresAt: null }] };
+
+function describe(kind: Kind, id: string, { epoch, expiresAt = null }: ClientRecord) {
+  return { kind, id, epoch, expiresAt };
+}
 
 export function createClients({ clock, find }: { clock: Clock; find: Record<Kind, Find> }): Clients {
   const known = createBoundedCache<ClientRecord>();
@@ -67,14 +74,14 @@ export function createClients({ clock, find }: { clock: Clock; find: Record<Kind
       const cached = fresh ? undefined : known.get(clientId);
       const cachedSecret = cached === undefined ? undefined : match(cached, digest);
       if (kind !== undefined && cached !== undefined && cachedSecret !== undefined) {
-        return { kind, id: clientId, epoch: cached.epoch, secretId: cachedSecret, method };
+        return { ...describe(kind, clientId, cached), secretId: cachedSecret, method };
       }
       // An unknown client costs the same look-up and comparison as a wrong secret.
       const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
       const secretId = match(record, digest);
       if (kind === undefined || record === nobody || secretId === undefined)
         throw new BrokerError('invalid-client');
-      return { kind, id: clientId, epoch: record.epoch, secretId, method };
+      return { ...describe(kind, clientId, record), secretId, method };
     },
   };
 }

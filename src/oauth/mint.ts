@@ -51,6 +51,8 @@ export async function mint(
 ): Promise<TokenResponse | undefined> {
   if (fresh) await Promise.all([deps.ring.refresh(), deps.policies.refresh()]);
   const draft = await drafted(deps, asked, { fresh });
+  // The client ends within this second: an agent that has ended does not authenticate.
+  if (draft.row.exp <= draft.row.iat) throw new BrokerError('invalid-client');
   const written = await deps.writer.submit(draft.row);
   return written ? sign(deps.issuer, draft) : undefined;
 }
@@ -73,7 +75,7 @@ async function drafted(
   const { grant, resource, selection } = source;
   const row = {
     ...commonRow(deps, { client, origin, now, scope: source.scope, signer: signerFor(deps, source) }),
-    exp: tokenExpiry(now, source),
+    exp: tokenExpiry(now, resource.tokenTtlSeconds, [grant.expiresAt, client.expiresAt]),
     grant_id: grant.id,
     grant_version: grant.version,
     selection,
@@ -97,7 +99,7 @@ function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: Origin
   const none = { grant_id: null, grant_version: null, selection: null, policy_epoch: null };
   const noResource = { resource_id: null, resource_epoch: null, resource_version: null };
   return {
-    row: { ...common, exp: common.iat + brokerTokenSeconds, ...none, ...noResource },
+    row: { ...common, exp: tokenExpiry(now, brokerTokenSeconds, [client.expiresAt]), ...none, ...noResource },
     signer,
     audience: deps.issuer,
   };

@@ -103,8 +103,11 @@ export function createUseDecisions(engine: PolicyEngine): UseDecisions {
   };
 }
 
-/** When a token minted at `now` ends: after its resource's time, never after its grant. Seconds since the epoch. */
-export function tokenExpiry(now: Date, source: TokenSource): number {
-  const end = addSeconds(now, source.resource.tokenTtlSeconds);
-  return Math.min(toEpochSeconds(end), toEpochSeconds(source.grant.expiresAt));
+/**
+ * When a token minted at `now` ends: after `ttlSeconds`, but never after its grant or its agent. Seconds since the
+ * epoch. Less than a second away: it cannot be minted.
+ */
+export function tokenExpiry(now: Date, ttlSeconds: number, ends: readonly (Date | null)[]): number {
+  const limits = ends.filter((end) => end !== null).map(toEpochSeconds);
+  return Math.min(toEpochSeconds(addSeconds(now, ttlSeconds)), ...limits);
 }

@@ -121,6 +121,8 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     token: (operation, outcome) => instruments.tokens.inc({ operation, outcome }),
     job(job, { outcome, durationMs, rows }) {
       instruments.jobRuns.inc({ job, outcome });
+      // An attempt that found the slot taken did nothing that could take time.
+      if (outcome !== 'done' && outcome !== 'failed') return;
       instruments.jobRows.inc({ job }, rows);
       instruments.jobSeconds.observe({ job }, durationMs / 1000);
     },

@@ -1,0 +1,68 @@
+import type { Db, Tx } from '../db/database.ts';
+import { dropPartitions, ensurePartitionsAhead } from '../db/partitions.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { addSeconds } from '../platform/clock.ts';
+import type { Fence, Job, JobContext } from './job.ts';
+import { type JobName, schedules } from './schedules.ts';
+import { deleteIdempotencyRecords, deleteJobRuns } from './store.ts';
+
+/** What the jobs call. Each answers how many rows it changed, and calls the fence first in every transaction. */
+export interface JobsDeps {
+  db: Db;
+  grants: {
+    expireDue(fence: Fence): Promise<number>;
+    lapseDue(fence: Fence): Promise<number>;
+  };
+  keys: { rotateDue(fence: Fence): Promise<number> };
+}
+
+const batchRows = 1000;
+const keepIdempotencySeconds = 24 * 3600;
+const keepRunsSeconds = 7 * 24 * 3600;
+
+/** The table of jobs: one entry for every schedule, or it does not compile. */
+export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
+  const runs: Record<JobName, Job['run']> = {
+    'expire-grants': ({ fence }) => grants.expireDue(fence),
+    'lapse-requests': ({ fence }) => grants.lapseDue(fence),
+    'rotate-keys': ({ fence }) => keys.rotateDue(fence),
+    'make-partitions': (context) => inOne(db, context, (tx) => ensurePartitionsAhead(tx, context.now())),
+    'drop-partitions': (context) => inOne(db, context, (tx) => dropPartitions(tx, context.now())),
+    'drop-idempotency-records': (context) => dropRecords(db, context),
+  };
+  return (Object.keys(runs) as JobName[]).map((name) => ({
+    name,
+    schedule: schedules[name],
+    run: runs[name],
+  }));
+}
+
+/** One transaction of the job `context` is of. */
+function inOne(db: Db, { fence }: JobContext, work: (tx: Tx) => Promise<number>): Promise<number> {
+  return withTransaction(db, async (tx) => {
+    await fence(tx);
+    return work(tx);
+  });
+}
+
+async function dropRecords(db: Db, context: JobContext): Promise<number> {
+  const until = (keepSeconds: number): Date => addSeconds(context.now(), -keepSeconds);
+  const records = await inBatches(db, context, (tx) =>
+    deleteIdempotencyRecords(tx, { until: until(keepIdempotencySeconds), limit: batchRows }),
+  );
+  const runs = await inBatches(db, context, (tx) =>
+    deleteJobRuns(tx, { until: until(keepRunsSeconds), keepSeconds: keepRunsSeconds, limit: batchRows }),
+  );
+  return records + runs;
+}
+
+/** Repeats `batch`, each time in a transaction of its own, until it finds nothing or the run is told to end. */
+async function inBatches(db: Db, context: JobContext, batch: (tx: Tx) => Promise<number>): Promise<number> {
+  let total = 0;
+  while (!context.signal.aborted) {
+    const changed = await inOne(db, context, batch);
+    if (changed === 0) break;
+    total += changed;
+  }
+  return total;
+}

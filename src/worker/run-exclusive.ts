@@ -1,0 +1,153 @@
+import type { Db, Tx } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { addSeconds, type Clock } from '../platform/clock.ts';
+import type { Log } from '../platform/log.ts';
+import { type Repeat, repeat } from '../platform/repeat.ts';
+import { describeFailure } from './failure.ts';
+import { isLeaseFree, type Job, LeaseLost, type RunOutcome, type RunReport } from './job.ts';
+import * as store from './store.ts';
+
+export interface ExclusiveRun {
+  db: Db;
+  clock: Clock;
+  /** Names this replica, for whoever looks at the row. */
+  holder: string;
+  /** How long the job stays held after the last sign of life of its runner. */
+  leaseSeconds: number;
+  job: Job;
+  /** Whole seconds. */
+  slot: Date;
+  log: Log;
+  observe: (report: RunReport) => void;
+  /** Aborted when the broker stops. */
+  signal?: AbortSignal;
+}
+
+/** A lease that this run has taken. */
+interface Claim {
+  fencing: number;
+  startedAt: Date;
+}
+
+interface Result {
+  rows: number | null;
+  error?: unknown;
+}
+
+const abandoned = 'the run before did not finish: its lease ran out';
+const largestInteger = 2 ** 31 - 1;
+
+/**
+ * Runs `job` for `slot` unless a run of the job is under way somewhere or the slot has run before, and records how it
+ * ended. At most one run of a job can write at a time: each has a fencing number of its own, one higher than the run
+ * before, which its transactions check. Never throws.
+ */
+export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
+  const { clock, job, slot, log, observe } = run;
+  const begun = clock.now();
+  let rows = 0;
+  const attempt = async (): Promise<RunOutcome> => {
+    try {
+      const claim = await withTransaction(run.db, (tx) => claimSlot(run, tx));
+      if (claim === 'busy' || claim === 'repeated') return claim;
+      const result = await runClaimed(run, claim);
+      rows = result.rows ?? 0;
+      return await record(run, claim, result);
+    } catch (error) {
+      log.error('a job could not be claimed, or its outcome not recorded', {
+        job: job.name,
+        slot,
+        err: error,
+      });
+      return 'unavailable';
+    }
+  };
+  const outcome = await attempt();
+  observe({ job: job.name, outcome, durationMs: millisecondsSince(begun, clock), rows });
+  return outcome;
+}
+
+async function claimSlot(
+  { clock, holder, leaseSeconds, job, slot, log }: ExclusiveRun,
+  tx: Tx,
+): Promise<Claim | 'busy' | 'repeated'> {
+  const lease = await store.lockLease(tx, job.name);
+  const now = clock.now();
+  if (lease === undefined || !isLeaseFree(lease.expiresAt, { now, leaseSeconds })) return 'busy';
+  const run = { job: job.name, slot, fencing: lease.fencing + 1, startedAt: now };
+  if (!(await store.insertRun(tx, run))) return 'repeated';
+  if (lease.holder !== null) {
+    log.warn('the run before did not finish', { job: job.name });
+    await store.recordAbandoned(tx, job.name, abandoned);
+  }
+  await store.takeLease(tx, { ...run, holder, expiresAt: addSeconds(now, leaseSeconds) });
+  return { fencing: run.fencing, startedAt: now };
+}
+
+/** Runs the job, and keeps its lease for as long as it lives. */
+async function runClaimed(run: ExclusiveRun, { fencing }: Claim): Promise<Result> {
+  const { clock, job, slot, signal } = run;
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  if (signal?.aborted) abort();
+  signal?.addEventListener('abort', abort);
+  const renewal = keepLease(run, { fencing, onLost: abort });
+  try {
+    const rows = await job.run({
+      slot,
+      now: () => clock.now(),
+      signal: controller.signal,
+      async fence(tx) {
+        if (!(await store.holdLease(tx, { job: job.name, fencing, now: clock.now() }))) {
+          throw new LeaseLost(job.name);
+        }
+      },
+    });
+    return { rows };
+  } catch (error) {
+    return { rows: null, error };
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    await renewal.stop();
+  }
+}
+
+/** Renews the lease at every third of it, so that two renewals may fail before it runs out. */
+function keepLease(
+  { db, clock, leaseSeconds, job, log }: ExclusiveRun,
+  { fencing, onLost }: { fencing: number; onLost: () => void },
+): Repeat {
+  return repeat({
+    clock,
+    intervalMs: (leaseSeconds * 1000) / 3,
+    async run() {
+      const now = clock.now();
+      const lease = { job: job.name, fencing, now, expiresAt: addSeconds(now, leaseSeconds) };
+      if (!(await store.renewLease(db, lease))) onLost();
+    },
+    onError: (error) => log.warn('a lease could not be renewed', { job: job.name, err: error }),
+  });
+}
+
+async function record(run: ExclusiveRun, claim: Claim, { rows, error }: Result): Promise<RunOutcome> {
+  const { db, clock, job, slot, log } = run;
+  const failed = rows === null;
+  if (failed) log.error('a job failed', { job: job.name, slot, err: error });
+  const finished = {
+    job: job.name,
+    slot,
+    fencing: claim.fencing,
+    finishedAt: clock.now(),
+    durationMs: millisecondsSince(claim.startedAt, clock),
+    rows: rows === null ? null : Math.min(rows, largestInteger),
+    error: failed ? describeFailure(error) : null,
+  };
+  if (await withTransaction(db, (tx) => store.finishRun(tx, finished))) return failed ? 'failed' : 'done';
+  log.warn('a run lost its job to another one', { job: job.name, slot });
+  return 'lost';
+}
+
+/** Never negative and never more than the column holds, although the clock may have been put forward or back. */
+function millisecondsSince(start: Date, clock: Clock): number {
+  return Math.min(Math.max(clock.now().getTime() - start.getTime(), 0), largestInteger);
+}

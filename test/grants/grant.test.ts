@@ -1,0 +1,162 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  canMove,
+  effectiveStatus,
+  type GrantLife,
+  type GrantStatus,
+  grantPeriod,
+  grantStatuses,
+  hasEnded,
+  lapseTime,
+  narrow,
+  nextBoundary,
+  storedStatuses,
+} from '../../src/grants/grant.ts';
+
+const at = (seconds: number): Date => new Date(Date.UTC(2026, 2, 2, 10) + seconds * 1000);
+
+function life(changes: Partial<GrantLife> = {}): GrantLife {
+  return {
+    status: 'active',
+    lapsesAt: at(86_400),
+    startsAt: at(0),
+    expiresAt: at(600),
+    agentEpoch: 1,
+    resourceEpoch: 1,
+    currentAgentEpoch: 1,
+    currentResourceEpoch: 1,
+    agentExpiresAt: null,
+    ...changes,
+  };
+}
+
+const seconds = fc.integer({ min: -1000, max: 200_000 });
+const lives: fc.Arbitrary<GrantLife> = fc.record({
+  status: fc.constantFrom(...grantStatuses),
+  lapsesAt: seconds.map(at),
+  startsAt: fc.option(seconds.map(at)),
+  expiresAt: fc.option(seconds.map(at)),
+  agentEpoch: fc.integer({ min: 1, max: 2 }),
+  resourceEpoch: fc.integer({ min: 1, max: 2 }),
+  currentAgentEpoch: fc.constant(2),
+  currentResourceEpoch: fc.constant(2),
+  agentExpiresAt: fc.option(seconds.map(at)),
+});
+
+describe('the states of a grant', () => {
+  it('never lead out of an end', () => {
+    for (const from of grantStatuses.filter(hasEnded)) {
+      for (const to of grantStatuses) expect(canMove(from, to)).toBe(false);
+    }
+  });
+
+  it('lead where the design says and nowhere else', () => {
+    const moves = grantStatuses.flatMap((from) =>
+      grantStatuses.filter((to) => canMove(from, to)).map((to) => `${from}>${to}`),
+    );
+    expect(moves).toEqual([
+      'pending>scheduled',
+      'pending>active',
+      'pending>denied',
+      'pending>cancelled',
+      'pending>lapsed',
+      'scheduled>active',
+      'scheduled>cancelled',
+      'scheduled>revoked',
+      'active>expired',
+      'active>revoked',
+      'active>returned',
+    ]);
+  });
+});
+
+describe('what a grant is at an instant', () => {
+  it.each<[string, Partial<GrantLife>, number, GrantStatus]>([
+    ['active until its end', {}, 599.999, 'active'],
+    ['expired at its end, not after it', {}, 600, 'expired'],
+    ['scheduled before its start', { startsAt: at(10) }, 9.999, 'scheduled'],
+    ['active from its start', { status: 'scheduled', startsAt: at(10) }, 10, 'active'],
+    ['revoked once the agent was disabled', { currentAgentEpoch: 2 }, 1, 'revoked'],
+    ['revoked once the resource was deleted', { currentResourceEpoch: 2 }, 1, 'revoked'],
+    ['denied if that happens while it is pending', { status: 'pending', currentAgentEpoch: 2 }, 1, 'denied'],
+    ['expired with its agent', { agentExpiresAt: at(5) }, 5, 'expired'],
+    ['lapsed when nobody decided in time', { status: 'pending' }, 86_400, 'lapsed'],
+    ['pending until then', { status: 'pending' }, 86_399, 'pending'],
+  ])('is %s', (_what, changes, now, expected) => {
+    expect(effectiveStatus(life(changes), at(now))).toBe(expected);
+  });
+
+  it('never comes back: once ended, ended at every later instant', () => {
+    fc.assert(
+      fc.property(lives, seconds, seconds, (grant, one, other) => {
+        const [earlier, later] = [Math.min(one, other), Math.max(one, other)];
+        const before = effectiveStatus(grant, at(earlier));
+        if (hasEnded(before)) expect(hasEnded(effectiveStatus(grant, at(later)))).toBe(true);
+      }),
+    );
+  });
+
+  it('is only ever a state that the stored one can stand for', () => {
+    fc.assert(
+      fc.property(lives, seconds, (grant, now) => {
+        expect(storedStatuses(effectiveStatus(grant, at(now)))).toContain(grant.status);
+      }),
+    );
+  });
+
+  it('does not change between now and the next boundary', () => {
+    fc.assert(
+      fc.property(lives, seconds, fc.double({ min: 0, max: 0.999, noNaN: true }), (grant, now, part) => {
+        const boundary = nextBoundary(grant, at(now)) ?? at(now + 1_000_000);
+        const between = new Date(at(now).getTime() + part * (boundary.getTime() - at(now).getTime()));
+        expect(effectiveStatus(grant, between)).toBe(effectiveStatus(grant, at(now)));
+      }),
+    );
+  });
+});
+
+describe('how long a grant runs', () => {
+  it('counts from the decision and never outlives its agent', () => {
+    const period = { decidedAt: at(0), durationSeconds: 600 };
+    expect(grantPeriod({ ...period, agentExpiresAt: null }).expiresAt).toEqual(at(600));
+    expect(grantPeriod({ ...period, agentExpiresAt: at(60) }).expiresAt).toEqual(at(60));
+    expect(grantPeriod({ ...period, agentExpiresAt: at(6000) }).expiresAt).toEqual(at(600));
+  });
+
+  it('waits a day for a decision', () => expect(lapseTime(at(0))).toEqual(at(86_400)));
+});
+
+describe('narrowing', () => {
+  const terms = { scopes: ['a', 'b', 'c'], durationSeconds: 600 };
+
+  it('keeps what is not named', () => expect(narrow(terms, {})).toEqual(terms));
+
+  it.each([
+    ['another scope', { scopes: ['a', 'd'] }],
+    ['no scope at all', { scopes: [] }],
+    ['more time', { durationSeconds: 601 }],
+    ['no time', { durationSeconds: 0 }],
+  ])('refuses %s', (_what, asked) => expect(narrow(terms, asked)).toBeUndefined());
+
+  it('never yields more than there was, however often it is done', () => {
+    const askings = fc.array(
+      fc.record({
+        scopes: fc.option(fc.subarray(['a', 'b', 'c', 'd']), { nil: undefined }),
+        durationSeconds: fc.option(fc.integer({ min: -5, max: 700 }), { nil: undefined }),
+      }),
+    );
+    fc.assert(
+      fc.property(askings, (asked) => {
+        let now = terms;
+        for (const one of asked) {
+          const next = narrow(now, one) ?? now;
+          expect(next.durationSeconds).toBeLessThanOrEqual(now.durationSeconds);
+          expect(now.scopes).toEqual(expect.arrayContaining(next.scopes));
+          expect(next.scopes.length).toBeGreaterThan(0);
+          now = next;
+        }
+      }),
+    );
+  });
+});

@@ -1,0 +1,154 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  type Api,
+  apiOf,
+  asBootstrap,
+  createAgent,
+  createPerson,
+  createPolicy,
+  createResource,
+  grantRequest,
+  readAtOnce,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+  type TestPerson,
+} from '../support/broker.ts';
+import { countEvents, parallel, tally } from '../support/count.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const clock = new FakeClock();
+/** Two replicas on one database. */
+let replicas: [TestBroker, TestBroker];
+let broker: TestBroker;
+let agent: TestAgent;
+let api: Api;
+let approvers: TestPerson[];
+let resource: { id: string; identifier: string };
+
+beforeAll(async () => {
+  broker = await startBroker({ clock });
+  replicas = [broker, await startBroker({ clock, database: broker.database })];
+  await createPolicy(broker, readAtOnce);
+  agent = await createAgent(broker);
+  api = await agent.api();
+  resource = await createResource(broker);
+  approvers = await parallel(20, () => createPerson(broker, { roles: ['approver'] }));
+});
+
+/** The same person's calls, spread over the replicas. */
+const spread = (person: TestPerson, index: number): Api =>
+  apiOf(replicas[index % 2] as TestBroker, person.key);
+const approver = (index: number): TestPerson => approvers[index] as TestPerson;
+
+async function pending(change: Record<string, unknown> = {}) {
+  const request = grantRequest(resource.identifier, { scopes: ['write'], ...change });
+  const { body } = await api.post('/v1/grants', request).expect(202);
+  return { id: body.id as string, path: `/v1/grants/${body.id}`, request_digest: body.request_digest };
+}
+
+describe('twenty at the same time', () => {
+  it('approvals by one person count once, over two replicas', async () => {
+    const forbid = await createPolicy(
+      broker,
+      'forbid(principal, action == Action::"request", resource) when { context.max_risk == "medium" } unless { context.approvals >= 2 };',
+    );
+    const { id, path, request_digest } = await pending();
+    const answers = await parallel(20, (i) =>
+      spread(approver(0), i).post(`${path}/approve`, { request_digest }),
+    );
+    expect(tally(answers)).toEqual({ 200: 1, 409: 19 });
+    expect((await api.get(path).expect(200)).body).toMatchObject({ status: 'pending' });
+    expect(await countEvents(broker.database, 'grant.approved', { grantId: id })).toBe(1);
+    await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
+  });
+
+  it('approvals by twenty people make one active grant: a quorum is reached once', async () => {
+    const forbid = await createPolicy(
+      broker,
+      'forbid(principal, action == Action::"request", resource) when { context.max_risk == "medium" } unless { context.approvals >= 3 };',
+    );
+    const { id, path, request_digest } = await pending();
+    const answers = await parallel(20, (i) =>
+      spread(approver(i), i).post(`${path}/approve`, { request_digest }),
+    );
+    expect(tally(answers)).toEqual({ 200: 3, 409: 17 });
+    const { body } = await api.get(path).expect(200);
+    expect(body).toMatchObject({ status: 'active', decision: { approvals: { length: 3 } } });
+    expect(await countEvents(broker.database, 'grant.activated', { grantId: id })).toBe(1);
+    expect(await countEvents(broker.database, 'grant.approved', { grantId: id })).toBe(3);
+    await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
+  });
+
+  it('requests with one idempotency key make one grant', async () => {
+    const request = grantRequest(resource.identifier);
+    const token = (await agent.token().expect(200)).body.access_token;
+    const before = await countEvents(broker.database, 'grant.requested');
+    const answers = await parallel(20, (i) =>
+      apiOf(replicas[i % 2] as TestBroker, token)
+        .post('/v1/grants', request)
+        .set('Idempotency-Key', 'once'),
+    );
+    expect(tally(answers)).toEqual({ 201: 20 });
+    expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
+    expect(await countEvents(broker.database, 'grant.requested')).toBe(before + 1);
+  });
+
+  it('returns end one grant once', async () => {
+    const { body } = await api.post('/v1/grants', grantRequest(resource.identifier)).expect(201);
+    const answers = await parallel(20, () => api.post(`/v1/grants/${body.id}/return`));
+    expect(tally(answers)).toEqual({ 200: 1, 409: 19 });
+    expect(await countEvents(broker.database, 'grant.returned', { grantId: body.id })).toBe(1);
+  });
+});
+
+describe('approval racing', () => {
+  it.each([
+    'deny',
+    'revoke',
+    'cancel',
+  ] as const)('%s never ends active once that has answered 200', async (name) => {
+    for (let round = 0; round < 10; round += 1) {
+      const { path, request_digest } = await pending();
+      const ender = name === 'cancel' ? api : spread(approver(1), round);
+      const [approved, ended] = await Promise.all([
+        spread(approver(0), round + 1).post(`${path}/approve`, { request_digest }),
+        ender.post(`${path}/${name}`, name === 'cancel' ? {} : { reason: 'no' }),
+      ]);
+      const { status } = (await api.get(path).expect(200)).body;
+      expect([approved.status, ended.status]).toContain(200);
+      if (ended.status === 200) expect(status).not.toBe('active');
+      else expect([approved.status, ended.status, status]).toEqual([200, 409, 'active']);
+    }
+  });
+
+  it('a raised risk never leaves an active grant that was approved under the lower one', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const scope = (risk: string) => [{ name: 'write', description: 'Change', risk }];
+      const target = await createResource(broker, { scopes: scope('medium') });
+      const { body } = await api
+        .post('/v1/grants', grantRequest(target.identifier, { scopes: ['write'] }))
+        .expect(202);
+      const raise = asBootstrap(broker).patch(`/v1/resources/${target.id}`, { scopes: scope('high') });
+      const [approved] = await Promise.all([
+        spread(approver(0), 1).post(`/v1/grants/${body.id}/approve`, { request_digest: body.request_digest }),
+        raise.then((answer) => expect(answer.status).toBe(200)),
+      ]);
+      expect([200, 409, 412]).toContain(approved.status);
+      expect((await api.get(`/v1/grants/${body.id}`).expect(200)).body.status).toMatch(/^(denied|revoked)$/);
+    }
+  });
+
+  it('two who narrow at once: one of them agreed to other terms and is told so', async () => {
+    const forbid = await createPolicy(
+      broker,
+      'forbid(principal, action == Action::"request", resource) when { context.max_risk == "medium" } unless { context.approvals >= 2 };',
+    );
+    const { path, request_digest } = await pending();
+    const answers = await parallel(2, (i) =>
+      spread(approver(i), i).post(`${path}/approve`, { request_digest, duration_seconds: 100 + i }),
+    );
+    expect(tally(answers)).toEqual({ 200: 1, 412: 1 });
+    await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
+  });
+});

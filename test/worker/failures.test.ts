@@ -1,0 +1,104 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { withTransaction } from '../../src/db/transaction.ts';
+import { createLog } from '../../src/platform/log.ts';
+import type { Job } from '../../src/worker/job.ts';
+import { runExclusive } from '../../src/worker/run-exclusive.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
+import { readJob, readRuns, startReplica } from './replica.ts';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+
+const schedule = '*/10 * * * * *';
+const start = Date.parse('2026-03-02T10:00:00Z');
+const slot = (n: number) => new Date(start + n * 10_000);
+const job = (name: string, run: Job['run']): Job => ({ name, schedule, run });
+
+describe('a runner that died', () => {
+  const dies = (name: string, clock: FakeClock) =>
+    withTransaction(database.db, async (tx) => {
+      const expires = new Date(clock.now().getTime() + 30_000);
+      const row = { name, fencing: 5, holder: 'dead', lease_expires_at: expires, last_slot: slot(1) };
+      await tx.insertInto('jobs').values(row).execute();
+      await tx
+        .insertInto('job_runs')
+        .values({ job: name, slot: slot(1), fencing: 5, started_at: clock.now() })
+        .execute();
+    });
+
+  it('holds its job up until its lease has run out, then the next slot runs; the lost run is counted', async () => {
+    const clock = new FakeClock();
+    await dies('died', clock);
+    const b = await startReplica(database, {
+      holder: 'b',
+      clock,
+      jobs: [job('died', () => Promise.reject(new Error('failed too')))],
+    });
+    clock.advance(29);
+    expect(await b.runNow('died', slot(2))).toBe('busy');
+    clock.advance(1);
+    expect(await b.runNow('died', slot(1))).toBe('repeated');
+    expect(await b.runNow('died', slot(3))).toBe('failed');
+    expect(await readJob(database, 'died')).toMatchObject({
+      fencing: 6,
+      holder: null,
+      consecutive_failures: 2,
+    });
+  });
+
+  it('does not hold it up for longer because its clock was ahead', async () => {
+    const ahead = new FakeClock('2027-03-02T10:00:00Z');
+    await dies('ahead', ahead);
+    const clock = new FakeClock();
+    const b = await startReplica(database, { holder: 'b', clock, jobs: [job('ahead', async () => 0)] });
+    expect(await b.runNow('ahead', slot(2))).toBe('done');
+  });
+});
+
+describe('a job that throws', () => {
+  it('is recorded, without secrets, and runs at the next slot; success ends the count', async () => {
+    let broken = true;
+    const secret = `hpa_${'x'.repeat(43)}`;
+    const jobs = [
+      job('thrower', async () => {
+        if (broken) throw new Error(`cannot use ${secret} ${'because '.repeat(100)}`);
+        return 3;
+      }),
+    ];
+    const a = await startReplica(database, { holder: 'a', clock: new FakeClock(), jobs });
+    expect(await a.runNow('thrower', slot(1))).toBe('failed');
+    expect(await a.runNow('thrower', slot(2))).toBe('failed');
+    const failed = await readJob(database, 'thrower');
+    expect(failed).toMatchObject({ consecutive_failures: 2, last_rows: null, holder: null });
+    expect(failed.last_error).toMatch(/^Error: cannot use \[redacted\] because/);
+    expect(failed.last_error?.length).toBeLessThanOrEqual(500);
+    expect((await readRuns(database, 'thrower'))[0]).toMatchObject({ rows: null, error: failed.last_error });
+    broken = false;
+    expect(await a.runNow('thrower', slot(3))).toBe('done');
+    const good = { consecutive_failures: 0, last_error: null, last_rows: 3 };
+    expect(await readJob(database, 'thrower')).toMatchObject(good);
+  });
+
+  it('throws nothing at whoever runs it, be it at once or because the database is gone', async () => {
+    const common = {
+      clock: new FakeClock(),
+      holder: 'a',
+      leaseSeconds: 30,
+      slot: slot(1),
+      observe: () => {},
+      log: createLog('silent'),
+    };
+    const throws = job('sync', () => {
+      throw new Error('at once');
+    });
+    await database.db.insertInto('jobs').values({ name: 'sync' }).execute();
+    expect(await runExclusive({ ...common, db: database.db, job: throws })).toBe('failed');
+    const refusing = await createTestDatabase();
+    await refusing.owner.query('drop table job_runs');
+    await refusing.db.insertInto('jobs').values({ name: 'sync' }).execute();
+    expect(await runExclusive({ ...common, db: refusing.db, job: throws })).toBe('unavailable');
+  });
+});
