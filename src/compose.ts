@@ -77,16 +77,33 @@ function createMetricsOf({ database, hot }: Base, { sweep }: Services): Metrics 
   });
 }
 
+function createWorker(
+  { db, clock, log }: Base,
+  services: Services,
+  { metrics, holder = `${hostname()}/${process.pid}` }: { metrics: Metrics; holder: string | undefined },
+): Scheduler {
+  const jobs = createJobs({ db, grants: services.sweep, keys: services.keys });
+  return createScheduler({
+    jobs,
+    db,
+    clock,
+    log,
+    holder,
+    observe: ({ job, ...run }) => metrics.job(job, run),
+  });
+}
+
+async function closePools({ database, hot }: Base): Promise<void> {
+  await Promise.all([database.close(), hot.close()]);
+}
+
 /** Wires a broker: the same for production, tests and benches. The database must have been migrated. */
 export async function compose(config: BrokerConfig, overrides: Overrides = {}): Promise<Broker> {
   const base = createBase(config, overrides);
   const { clock, log, db } = base;
-  const closePools = async (): Promise<void> => {
-    await Promise.all([base.database.close(), base.hot.close()]);
-  };
   const services = createServices(base);
   const bootstrapped = await prepare(base, services).catch(async (error: unknown) => {
-    await closePools();
+    await closePools(base);
     throw error;
   });
   const metrics = createMetricsOf(base, services);
@@ -112,14 +129,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     app,
     metrics: metrics.listener,
     bootstrapped,
-    worker: createScheduler({
-      jobs: createJobs({ db, grants: services.sweep, keys: services.keys }),
-      db,
-      clock,
-      log,
-      holder: overrides.holder ?? `${hostname()}/${process.pid}`,
-      observe: ({ job, ...run }) => metrics.job(job, run),
-    }),
+    worker: createWorker(base, services, { metrics, holder: overrides.holder }),
     async beginShutdown() {
       stopping = true;
       await services.watch.end();
@@ -127,7 +137,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     async close() {
       await flushing.stop();
       await flush().catch(onError);
-      await closePools();
+      await closePools(base);
     },
   };
 }

@@ -23,11 +23,22 @@ const secretVariables = [
   'HALLPASS_BOOTSTRAP_ADMIN_KEY',
 ] as const;
 
-const port = z.coerce.number().int().min(0).max(65_535);
+/** Digits alone: what else `Number` takes for a number ('', ' 1', '0x10', '1e3') is more likely a mistake. */
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .refine(
+      (text) => /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max,
+      `must be a whole number from ${min} to ${max}`,
+    )
+    .transform(Number);
+const port = wholeNumber(0, 65_535);
+const oneOf = <const Values extends [string, ...string[]]>(...values: Values) =>
+  z.enum(values, { error: `must be one of ${values.join(', ')}` });
 const postgresUrl = z
   .string()
   .refine((text) => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text), 'must be a postgres:// URL');
-const onOff = z.enum(['on', 'off']).transform((text) => text === 'on');
+const onOff = oneOf('on', 'off').transform((text) => text === 'on');
 const list = z.string().transform((text) =>
   text
     .split(',')
@@ -44,7 +55,7 @@ const schema = z.object({
     .optional(),
   HALLPASS_DATA_DIR: z.string().min(1).default('.hallpass'),
   HALLPASS_HOST: z.string().min(1).default('127.0.0.1'),
-  HALLPASS_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  HALLPASS_LOG_LEVEL: oneOf('debug', 'info', 'warn', 'error', 'silent').default('info'),
   HALLPASS_MASTER_KEY: z.string().transform(masterKey).optional(),
   HALLPASS_MASTER_KEYS_OLD: list.pipe(z.array(z.string().transform(masterKey))).default([]),
   HALLPASS_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
@@ -52,8 +63,8 @@ const schema = z.object({
   HALLPASS_PORT: port.default(8080),
   HALLPASS_PREPARED_STATEMENTS: onOff.default(true),
   HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
-  HALLPASS_ROLE: z.enum(['api', 'worker', 'all']).default('all'),
-  HALLPASS_SHUTDOWN_SECONDS: z.coerce.number().int().min(1).max(600).default(30),
+  HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
+  HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
   HALLPASS_TRUSTED_PROXIES: list
     .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDRs, separated by commas')
     .default([]),
@@ -101,35 +112,50 @@ export interface Config {
 
 type Environment = Record<string, string | undefined>;
 
-/** The environment with the `_FILE` twins read in; one trailing line break of a file does not count. */
-function readSecretFiles(environment: Environment): Environment {
-  const filled = { ...environment };
-  for (const name of secretVariables) {
-    const path = environment[`${name}_FILE`];
-    if (path === undefined) continue;
-    if (environment[name] !== undefined) throw new ConfigError(name, 'and its _FILE twin are both set');
-    try {
-      filled[name] = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
-    } catch {
-      throw new ConfigError(`${name}_FILE`, 'names a file that cannot be read');
-    }
+/** A secret from the file that `variable` names; one trailing line break of it does not count. */
+function readSecretFile(variable: string, path: string): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').replace(/\r?\n$/, '');
+  } catch {
+    throw new ConfigError(variable, 'names a file that cannot be read');
   }
-  return filled;
+  // Taken for absent it would start the broker on another database, or without the key that was meant.
+  if (text === '') throw new ConfigError(variable, 'names an empty file');
+  return text;
 }
+
+/** What of the environment is set (an empty variable is not), with the `_FILE` twins read in. */
+function readSettings(environment: Environment): Record<string, string> {
+  const entries = Object.entries(environment).filter(
+    (entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== '',
+  );
+  const settings = Object.fromEntries(entries);
+  for (const name of secretVariables) {
+    const twin = `${name}_FILE`;
+    const path = settings[twin];
+    if (path === undefined) continue;
+    if (settings[name] !== undefined) throw new ConfigError(name, 'and its _FILE twin are both set');
+    settings[name] = readSecretFile(twin, path);
+  }
+  return settings;
+}
+
+const known: ReadonlySet<string> = new Set([
+  ...Object.keys(schema.shape),
+  ...secretVariables.map((name) => `${name}_FILE`),
+]);
 
 /**
  * Reads the configuration. Throws ConfigError for the first wrong, weak or missing setting.
  * An empty variable counts as absent; one that begins with HALLPASS_ and is not known is refused.
  */
 export function readConfig(environment: Environment = process.env): Config {
-  const entries = Object.entries(readSecretFiles(environment)).filter(
-    ([, value]) => value !== undefined && value !== '',
-  );
-  for (const [name] of entries) {
-    const known = name.replace(/_FILE$/, '') in schema.shape;
-    if (name.startsWith('HALLPASS_') && !known) throw new ConfigError(name, 'is not a setting');
+  const settings = readSettings(environment);
+  for (const name of Object.keys(settings)) {
+    if (name.startsWith('HALLPASS_') && !known.has(name)) throw new ConfigError(name, 'is not a setting');
   }
-  const result = schema.safeParse(Object.fromEntries(entries));
+  const result = schema.safeParse(settings);
   if (!result.success) {
     const issue = result.error.issues[0];
     throw new ConfigError(String(issue?.path[0] ?? 'configuration'), issue?.message ?? 'is not valid');

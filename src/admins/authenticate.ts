@@ -2,7 +2,7 @@ import type { Person } from '../caller.ts';
 import { hashSecret } from '../crypto/hash.ts';
 import type { Db } from '../db/database.ts';
 import type { Clock } from '../platform/clock.ts';
-import { findKeyHolder, recordKeyUse } from './store.ts';
+import { findKeyHolder, recordKeyUse } from './keys/store.ts';
 
 const flushAfterMs = 60_000;
 

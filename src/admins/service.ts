@@ -11,6 +11,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import { generateSecret, type Random } from '../platform/random.ts';
 import { type Admin, type AdminKey, keyExpiry, normaliseEmail } from './admin.ts';
+import * as keyStore from './keys/store.ts';
 import * as store from './store.ts';
 
 export interface AdminsDeps {
@@ -80,7 +81,7 @@ async function list(
 async function get({ db }: AdminsDeps, id: string): Promise<Admin & { keys: AdminKey[] }> {
   const admin = await store.findAdmin(db, id);
   if (admin === undefined) throw new BrokerError('not-found');
-  return { ...admin, keys: await store.listKeys(db, id) };
+  return { ...admin, keys: await keyStore.listKeys(db, id) };
 }
 
 async function update(
@@ -168,7 +169,7 @@ export async function keepKey(
   const id = ids.next('adminKey');
   const { adminId, name, issuedBy, expiresAt, actor, origin } = request;
   const keyHash = hashSecret(request.key);
-  await store.insertKey(tx, { id, adminId, name, keyHash, issuedBy, createdAt: clock.now(), expiresAt });
+  await keyStore.insertKey(tx, { id, adminId, name, keyHash, issuedBy, createdAt: clock.now(), expiresAt });
   const details = { admin_id: adminId, expires_at: expiresAt };
   await audit.append(tx, { actor, origin, type: 'admin_key.created', objectId: id, details });
   return id;
@@ -181,7 +182,7 @@ async function revokeKey(
 ): Promise<void> {
   await withTransaction(db, async (tx) => {
     await store.lockAdminRole(tx);
-    const outcome = await store.revokeKey(tx, { id: keyId, adminId, at: clock.now() });
+    const outcome = await keyStore.revokeKey(tx, { id: keyId, adminId, at: clock.now() });
     if (outcome === 'unknown') return refuse('not-found');
     if (outcome === 'already') return undefined;
     const details = { admin_id: adminId };

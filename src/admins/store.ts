@@ -1,18 +1,9 @@
 import { sql } from 'kysely';
 import type { Role } from '../caller.ts';
 import type { Db, Tx } from '../db/database.ts';
-import type { Admin, AdminKey } from './admin.ts';
+import type { Admin } from './admin.ts';
 
 const adminColumns = ['id', 'name', 'email', 'roles', 'groups', 'created_at', 'updated_at'] as const;
-const keyColumns = [
-  'id',
-  'name',
-  'issued_by',
-  'created_at',
-  'expires_at',
-  'revoked_at',
-  'last_used_at',
-] as const;
 
 interface AdminRow {
   id: string;
@@ -165,71 +156,6 @@ export async function ownsLiveAgents(tx: Tx, adminId: string): Promise<boolean> 
   return row !== undefined;
 }
 
-export interface NewAdminKey {
-  id: string;
-  adminId: string;
-  name: string;
-  keyHash: Buffer;
-  issuedBy: string | null;
-  createdAt: Date;
-  expiresAt: Date;
-}
-
-export async function insertKey(tx: Tx, key: NewAdminKey): Promise<void> {
-  await tx
-    .insertInto('admin_keys')
-    .values({
-      id: key.id,
-      admin_id: key.adminId,
-      name: key.name,
-      key_hash: key.keyHash,
-      issued_by: key.issuedBy,
-      created_at: key.createdAt,
-      expires_at: key.expiresAt,
-    })
-    .execute();
-}
-
-export async function listKeys(db: Db, adminId: string): Promise<AdminKey[]> {
-  const rows = await db
-    .selectFrom('admin_keys')
-    .select(keyColumns)
-    .where('admin_id', '=', adminId)
-    .orderBy('id')
-    .execute();
-  return rows.map((row) => ({
-    id: row.id,
-    name: row.name,
-    issuedBy: row.issued_by,
-    createdAt: row.created_at,
-    expiresAt: row.expires_at,
-    revokedAt: row.revoked_at,
-    lastUsedAt: row.last_used_at,
-  }));
-}
-
-/** Revokes a key; answers whether the person has it and whether this call ended it. */
-export async function revokeKey(
-  tx: Tx,
-  key: { id: string; adminId: string; at: Date },
-): Promise<'revoked' | 'already' | 'unknown'> {
-  const changed = await tx
-    .updateTable('admin_keys')
-    .set({ revoked_at: key.at })
-    .where('id', '=', key.id)
-    .where('admin_id', '=', key.adminId)
-    .where('revoked_at', 'is', null)
-    .executeTakeFirst();
-  if (changed.numUpdatedRows > 0n) return 'revoked';
-  const row = await tx
-    .selectFrom('admin_keys')
-    .select('id')
-    .where('id', '=', key.id)
-    .where('admin_id', '=', key.adminId)
-    .executeTakeFirst();
-  return row === undefined ? 'unknown' : 'already';
-}
-
 export interface Approver {
   id: string;
   groups: string[];
@@ -259,49 +185,6 @@ export async function listApprovers(db: Db, now: Date): Promise<Approver[]> {
     .where('deleted_at', 'is', null)
     .orderBy('id')
     .execute();
-}
-
-export interface KeyHolder {
-  keyId: string;
-  issuedBy: string | null;
-  adminId: string;
-  roles: Role[];
-  groups: string[];
-}
-
-/** Who holds the key with this digest, if it is good at `now`. */
-export async function findKeyHolder(db: Db, keyHash: Buffer, now: Date): Promise<KeyHolder | undefined> {
-  const row = await db
-    .selectFrom('admin_keys')
-    .innerJoin('admins', 'admins.id', 'admin_keys.admin_id')
-    .select([
-      'admin_keys.id as key_id',
-      'admin_keys.issued_by',
-      'admins.id as admin_id',
-      'admins.roles',
-      'admins.groups',
-    ])
-    .where('key_hash', '=', keyHash)
-    .where('revoked_at', 'is', null)
-    .where('expires_at', '>', now)
-    .where('deleted_at', 'is', null)
-    .executeTakeFirst();
-  if (row === undefined) return undefined;
-  return {
-    keyId: row.key_id,
-    issuedBy: row.issued_by,
-    adminId: row.admin_id,
-    roles: row.roles as Role[],
-    groups: row.groups,
-  };
-}
-
-/** Writes when keys were last used, many at once; never moves the time back. */
-export async function recordKeyUse(db: Db, uses: ReadonlyMap<string, Date>): Promise<void> {
-  await sql`
-    update admin_keys k set last_used_at = u.at
-      from unnest(${[...uses.keys()]}::text[], ${[...uses.values()].map((at) => at.toISOString())}::timestamptz[]) as u(id, at)
-     where k.id = u.id and (k.last_used_at is null or k.last_used_at < u.at)`.execute(db);
 }
 
 /** Remembers that the bootstrap key was used; false if it was before. */

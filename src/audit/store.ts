@@ -1,5 +1,7 @@
 import { sql } from 'kysely';
 import type { Db } from '../db/database.ts';
+import { isOutage } from '../db/sqlstate.ts';
+import { BrokerError } from '../errors.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { ActorKind, AuditEvent, AuditEventType, NewAuditEvent } from './audit-event.ts';
@@ -29,9 +31,26 @@ export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
         source_ip: event.origin?.address ?? null,
         details: JSON.stringify(event.details ?? {}),
       }));
-      await tx.insertInto('audit_events').values(rows).execute();
+      try {
+        await tx.insertInto('audit_events').values(rows).execute();
+      } catch (error) {
+        throw asUnrecorded(error);
+      }
     },
   };
+}
+
+/**
+ * What to throw when an event could not be written: no audit, no change, and the caller may try again later. An outage
+ * stays what it is, so that `withTransaction` retries what is worth it.
+ */
+export function asUnrecorded(error: unknown): unknown {
+  if (isOutage(error)) return error;
+  return new BrokerError('unavailable', {
+    cause: error,
+    internal: 'the audit event could not be written',
+    retryAfterSeconds: 1,
+  });
 }
 
 /** Where a page ends: events are read in the order of (transaction, id). */

@@ -1,6 +1,6 @@
 import { createAdminsService } from '../admins/service.ts';
 import { isUsable } from '../agents/agent.ts';
-import { createAgentsService } from '../agents/service.ts';
+import { type AgentsService, createAgentsService } from '../agents/service.ts';
 import { createAuditService } from '../audit/service.ts';
 import { createAudit } from '../audit/store.ts';
 import type { Config } from '../config.ts';
@@ -12,8 +12,9 @@ import { changeStamp } from '../grants/grant.ts';
 import { createGrantsService } from '../grants/service.ts';
 import { readVersions } from '../grants/store.ts';
 import { createGrantSweep } from '../grants/sweep/service.ts';
-import { createGrantWatch } from '../grants/watch.ts';
+import { GrantWatch } from '../grants/watch.ts';
 import { createKeysService } from '../keys/service.ts';
+import type { ClientFinders } from '../oauth/clients.ts';
 import type { Issuer } from '../oauth/issuer.ts';
 import { createOauthService } from '../oauth/service.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
@@ -21,7 +22,7 @@ import { createIds } from '../platform/ids.ts';
 import { createLog, type Log } from '../platform/log.ts';
 import { createSystemRandom, type Random } from '../platform/random.ts';
 import { createPoliciesService } from '../policies/service.ts';
-import { createResourcesService } from '../resources/service.ts';
+import { createResourcesService, type ResourcesService } from '../resources/service.ts';
 import { createWorkerService } from '../worker/service.ts';
 
 /** What a broker needs to know; `main` fills in what the embedded mode makes by itself. */
@@ -84,7 +85,7 @@ export function createServices(base: Base) {
   const { issuer } = config;
   const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
   const policies = createPoliciesService(common);
-  const watch = createGrantWatch({
+  const watch = new GrantWatch({
     clock,
     readStamps: (ids) => readStamps(db, ids),
     onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
@@ -96,13 +97,7 @@ export function createServices(base: Base) {
     issuer,
     ring: keys.ring,
     policies,
-    findClient: {
-      agent: async (id) => {
-        const agent = await agents.findClient(hot.db, id, clock.now());
-        return agent !== undefined && isUsable(agent, clock.now()) ? agent : undefined;
-      },
-      resource: (id) => resources.findServer(hot.db, id, clock.now()),
-    },
+    findClient: clientFinders(base, { agents, resources }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
   const sweep = createGrantSweep({ db, audit, clock });
@@ -122,6 +117,20 @@ export function createServices(base: Base) {
     sweep,
     auditService,
     worker,
+  };
+}
+
+/** How clients are looked up, by kind; an agent that is disabled or expired is none. */
+function clientFinders(
+  { hot, clock }: Base,
+  { agents, resources }: { agents: AgentsService; resources: ResourcesService },
+): ClientFinders {
+  return {
+    agent: async (id) => {
+      const agent = await agents.findClient(hot.db, id, clock.now());
+      return agent !== undefined && isUsable(agent, clock.now()) ? agent : undefined;
+    },
+    resource: (id) => resources.findServer(hot.db, id, clock.now()),
   };
 }
 

@@ -47,6 +47,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     idle_in_transaction_session_timeout: 15_000,
     types,
   });
+  // A client in use has no other listener, and without one a lost connection would end the process; whoever uses the
+  // client learns of the loss from its query.
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => options.log.warn('an idle database connection was lost', { err: error }));
   const db = new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });
   return { db, pool, close: () => db.destroy() };

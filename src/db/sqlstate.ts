@@ -42,6 +42,8 @@ const outageClasses: readonly string[] = ['08', '53', '57', '58'];
  */
 export function isOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
+  // Whatever the reason, a fatal error ended the session or let none begin: it is not about the statement.
+  if ('severity' in error && (error.severity === 'FATAL' || error.severity === 'PANIC')) return true;
   const state = sqlStateOf(error);
   if (state !== undefined && outageClasses.includes(state.slice(0, 2))) return true;
   if (state === sqlState.lockNotAvailable || state === sqlState.serializationFailure) return true;

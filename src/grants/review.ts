@@ -3,6 +3,7 @@ import type { Act, Person } from '../caller.ts';
 import type { Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { type Refusal, refuse } from '../errors.ts';
+import { insertApproval, listApprovals } from './approvals/store.ts';
 import { currentFacts } from './decision-facts.ts';
 import type { GrantsDeps } from './deps.ts';
 import {
@@ -52,7 +53,7 @@ export async function approveGrant(
       note: request.note ?? null,
       at: deps.clock.now(),
     };
-    const counted = await store.insertApproval(tx, {
+    const counted = await insertApproval(tx, {
       ...approval,
       id: deps.ids.next('approval'),
       grantId: id,
@@ -106,7 +107,7 @@ interface Settlement {
 async function settle(deps: GrantsDeps, tx: Tx, settlement: Settlement): Promise<undefined | Refusal> {
   const { act, grant, terms, approval, may } = settlement;
   await deps.policies.refresh(tx);
-  const given = (await store.listApprovals(tx, [grant.id])).get(grant.id) ?? [];
+  const given = (await listApprovals(tx, [grant.id])).get(grant.id) ?? [];
   const approvals = countApprovals(given, may);
   const facts = currentFacts(grant.facts, { ...terms, catalogue: grant.catalogue, approvals });
   const decision = deps.policies.engine.decide(facts);

@@ -5,64 +5,8 @@ import type { Handlers } from '../http/operation.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Simulate } from '../policies/routes.ts';
 import type { EndingKind } from './ending.ts';
-import type { Approval } from './grant.ts';
+import { present } from './present.ts';
 import type { GrantsService, GrantView } from './service.ts';
-
-const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
-
-function presentApproval(approval: Approval) {
-  return {
-    by: approval.by,
-    key_id: approval.keyId,
-    key_issued_by: approval.keyIssuedBy,
-    at: approval.at.toISOString(),
-    note: approval.note,
-    request_digest: approval.requestDigest,
-  };
-}
-
-function presentDecision({ grant, approvals }: GrantView) {
-  return {
-    policies: grant.policies,
-    approvals_required: grant.approvalsRequired,
-    approvals: approvals.map(presentApproval),
-  };
-}
-
-function present(view: GrantView) {
-  const { grant } = view;
-  const { name, environment } = grant.facts.principal;
-  return {
-    id: grant.id,
-    status: view.status,
-    agent_id: grant.agentId,
-    agent: {
-      name,
-      owner: grant.ownerAtRequest,
-      environment: environment as 'production' | 'staging' | 'development',
-    },
-    resource: grant.resource,
-    scopes: grant.scopes,
-    scope_details: grant.catalogue
-      .filter((scope) => grant.scopes.includes(scope.name))
-      .map(({ name: scope, description, risk }) => ({ name: scope, description, risk })),
-    requested_scopes: grant.requestedScopes,
-    duration_seconds: grant.durationSeconds,
-    requested_duration_seconds: grant.requestedDurationSeconds,
-    reason: grant.reason,
-    ticket: grant.ticket,
-    request_digest: view.requestDigest,
-    decision: presentDecision(view),
-    requested_at: grant.requestedAt.toISOString(),
-    lapses_at: grant.lapsesAt.toISOString(),
-    decided_at: iso(grant.decidedAt),
-    starts_at: iso(grant.startsAt),
-    expires_at: iso(grant.expiresAt),
-    ended_at: iso(grant.endedAt),
-    ended_by: grant.endedBy,
-    end_reason: grant.endReason,
-  };
-}
 
 const notYet = ['starts_at', 'max_uses', 'authorization_details'] as const;
 
@@ -86,22 +30,23 @@ type Operations =
   | 'returnGrant'
   | 'revokeGrant';
 
-export function grantRoutes({
-  grants,
-  cursors,
-}: {
+interface GrantRoutesDeps {
   grants: GrantsService;
   cursors: Cursors;
-}): Pick<Handlers, Operations> {
-  const shown = (view: GrantView) => ({
-    status: 200 as const,
-    body: present(view),
-    headers: { ETag: view.entityTag },
-  });
-  const end =
-    (kind: EndingKind) =>
-    async ({ path, body, ...act }: Act & { path: { grant_id: string }; body: { reason?: string } }) =>
-      shown(await grants.end(act, { kind, id: path.grant_id, reason: body.reason }));
+}
+
+export function grantRoutes(deps: GrantRoutesDeps): Pick<Handlers, Operations> {
+  return { ...asking(deps), ...deciding(deps) };
+}
+
+function shown(view: GrantView) {
+  return { status: 200 as const, body: present(view), headers: { ETag: view.entityTag } };
+}
+
+function asking({
+  grants,
+  cursors,
+}: GrantRoutesDeps): Pick<Handlers, 'createGrant' | 'listGrants' | 'getGrant'> {
   return {
     async createGrant({ body, header, ...act }) {
       refuseUnsupported(body);
@@ -135,6 +80,17 @@ export function grantRoutes({
       if (ifNoneMatch === view.entityTag) return { status: 304, headers: { ETag: view.entityTag } };
       return shown(view);
     },
+  };
+}
+
+function deciding({
+  grants,
+}: GrantRoutesDeps): Omit<Pick<Handlers, Operations>, keyof ReturnType<typeof asking>> {
+  const end =
+    (kind: EndingKind) =>
+    async ({ path, body, ...act }: Act & { path: { grant_id: string }; body: { reason?: string } }) =>
+      shown(await grants.end(act, { kind, id: path.grant_id, reason: body.reason }));
+  return {
     async approveGrant({ path, body, ...act }) {
       const { request_digest: requestDigest, note, scopes, duration_seconds: durationSeconds } = body;
       return shown(

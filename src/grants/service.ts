@@ -2,6 +2,7 @@ import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { takePage } from '../db/page.ts';
 import { BrokerError } from '../errors.ts';
 import { addSeconds } from '../platform/clock.ts';
+import { listApprovals } from './approvals/store.ts';
 import type { GrantsDeps } from './deps.ts';
 import { type EndingKind, endGrant } from './ending.ts';
 import {
@@ -90,7 +91,7 @@ function present(grant: store.StoredGrant, approvals: Approval[], now: Date): Gr
 }
 
 async function view({ db, clock }: GrantsDeps, grant: store.StoredGrant): Promise<GrantView> {
-  const approvals = await store.listApprovals(db, [grant.id]);
+  const approvals = await listApprovals(db, [grant.id]);
   return present(grant, approvals.get(grant.id) ?? [], clock.now());
 }
 
@@ -107,7 +108,7 @@ async function list(
     caller.kind === 'agent' ? { agentId: caller.id } : caller.roles.length > 0 ? {} : { ownerId: caller.id };
   const rows = await store.listGrants(db, { ...filter, ...scope }, { ...page, limit: page.limit + 1, now });
   const { items, more } = takePage(rows, page.limit);
-  const approvals = await store.listApprovals(
+  const approvals = await listApprovals(
     db,
     items.map((grant) => grant.id),
   );

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { BrokerError } from '../errors.ts';
+import { isCleanText } from '../platform/text.ts';
 import type { Form } from './form.ts';
 
 /** What a client says it is, and proves it with. */
@@ -28,7 +29,9 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
   const colon = pair.indexOf(':');
   if (colon < 1) return undefined;
   try {
-    return { clientId: decodeHalf(pair.slice(0, colon)), secret: decodeHalf(pair.slice(colon + 1)) };
+    const clientId = decodeHalf(pair.slice(0, colon));
+    const secret = decodeHalf(pair.slice(colon + 1));
+    return isCleanText(clientId) && isCleanText(secret) ? { clientId, secret } : undefined;
   } catch {
     return undefined;
   }

@@ -1,7 +1,8 @@
 import { equalDigests, hashSecret, sha256 } from '../crypto/hash.ts';
 import { BrokerError } from '../errors.ts';
+import { longestTokenSeconds } from '../keys/signing-key.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
-import type { Clock } from '../platform/clock.ts';
+import { addSeconds, type Clock } from '../platform/clock.ts';
 import type { ClientCredentials } from './client-credentials.ts';
 
 export interface SecretDigest {
@@ -38,7 +39,8 @@ export interface Clients {
 }
 
 type Kind = AuthenticatedClient['kind'];
-type Find = (clientId: string) => Promise<ClientRecord | undefined>;
+/** How a client is looked up, by its kind. */
+export type ClientFinders = Record<Kind, (clientId: string) => Promise<ClientRecord | undefined>>;
 
 const kindOfPrefix: Record<string, Kind> = { agt_: 'agent', res_: 'resource' };
 const nobody: ClientRecord = { epoch: 0, secrets: [{ id: '', hash: sha256(''), expiresAt: null }] };
@@ -47,7 +49,7 @@ function describe(kind: Kind, id: string, { epoch, expiresAt = null }: ClientRec
   return { kind, id, epoch, expiresAt };
 }
 
-export function createClients({ clock, find }: { clock: Clock; find: Record<Kind, Find> }): Clients {
+export function createClients({ clock, find }: { clock: Clock; find: ClientFinders }): Clients {
   const known = createBoundedCache<ClientRecord>();
 
   async function read(kind: Kind, clientId: string): Promise<ClientRecord | undefined> {
@@ -67,11 +69,20 @@ export function createClients({ clock, find }: { clock: Clock; find: Record<Kind
     return found;
   }
 
+  /** What memory says of a client; nothing of one that ends soon, because its end, as it is now, caps what it gets. */
+  function recall(clientId: string): ClientRecord | undefined {
+    const record = known.get(clientId);
+    const { expiresAt = null } = record ?? {};
+    return expiresAt === null || expiresAt > addSeconds(clock.now(), longestTokenSeconds)
+      ? record
+      : undefined;
+  }
+
   return {
     async authenticate({ clientId, secret, method }, { fresh = false } = {}) {
       const kind = kindOfPrefix[clientId.slice(0, 4)];
       const digest = hashSecret(secret);
-      const cached = fresh ? undefined : known.get(clientId);
+      const cached = fresh ? undefined : recall(clientId);
       const cachedSecret = cached === undefined ? undefined : match(cached, digest);
       if (kind !== undefined && cached !== undefined && cachedSecret !== undefined) {
         return { ...describe(kind, clientId, cached), secretId: cachedSecret, method };

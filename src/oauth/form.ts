@@ -57,6 +57,7 @@ export function parseForm(body: string): Form {
   const fields = body === '' ? [] : body.split('&');
   if (fields.length > maxFields) throw malformed(`more than ${maxFields} parameters`);
   for (const field of fields) {
+    if (field === '') continue;
     const at = field.indexOf('=');
     let name: string;
     let value: string;

@@ -30,7 +30,7 @@ export interface MintDeps {
   policies: Pick<PoliciesService, 'engine' | 'refresh'>;
   sources: TokenSources;
   decisions: UseDecisions;
-  writer: Batcher<MintRow, boolean>;
+  writer: Pick<Batcher<MintRow, boolean>, 'submit'>;
 }
 
 interface Draft {

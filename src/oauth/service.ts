@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import type { Audit } from '../audit/store.ts';
+import { type Audit, asUnrecorded } from '../audit/store.ts';
 import type { Origin, WorkloadAgent } from '../caller.ts';
 import { verifyJwt } from '../crypto/jwt.ts';
 import type { Db } from '../db/database.ts';
@@ -9,9 +9,9 @@ import type { KeyRing } from '../keys/key-ring.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { PoliciesService } from '../policies/service.ts';
-import { createBatcher } from './batcher.ts';
+import { Batcher } from './batcher.ts';
 import type { ClientCredentials } from './client-credentials.ts';
-import { type AuthenticatedClient, type Clients, createClients } from './clients.ts';
+import { type AuthenticatedClient, type ClientFinders, type Clients, createClients } from './clients.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
@@ -27,7 +27,7 @@ export interface OauthDeps {
   issuer: string;
   ring: KeyRing;
   policies: Pick<PoliciesService, 'engine' | 'refresh'>;
-  findClient: Parameters<typeof createClients>[0]['find'];
+  findClient: ClientFinders;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -48,11 +48,17 @@ interface Context extends OauthDeps {
 /** Tokens: issued, asked about, revoked. */
 export function createOauthService(deps: OauthDeps) {
   const { clock, hot } = deps;
-  const write = (rows: store.MintRow[]) => {
+  const write = async (rows: store.MintRow[]) => {
     const now = clock.now();
-    return deps.withPartitions(() => store.mintTokens(hot, rows, { now, usableUntil: usableUntil(now) }));
+    try {
+      return await deps.withPartitions(() =>
+        store.mintTokens(hot, rows, { now, usableUntil: usableUntil(now) }),
+      );
+    } catch (error) {
+      throw asUnrecorded(error);
+    }
   };
-  const activity = createBatcher<store.ActivityQuery, store.Activity>({
+  const activity = new Batcher<store.ActivityQuery, store.Activity>({
     run: (queries) => store.readActivity(hot, queries, clock.now()),
   });
   const context: Context = {
@@ -62,7 +68,7 @@ export function createOauthService(deps: OauthDeps) {
       ...deps,
       sources: createTokenSources({ db: hot.db, clock }),
       decisions: createUseDecisions(deps.policies.engine),
-      writer: createBatcher({ run: write }),
+      writer: new Batcher({ run: write }),
     },
     readActivity: (query) => activity.submit(query),
   };

@@ -16,6 +16,8 @@ export interface HttpServer {
 
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 30_000;
+/** Longer than proxies keep idle connections (60 s): else one sends a request into a connection that is closing. */
+const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16_384;
 const sweepIdleMs = 100;
 
@@ -36,6 +38,7 @@ export async function startHttpServer(options: {
   );
   server.headersTimeout = headersTimeoutMs;
   server.requestTimeout = requestTimeoutMs;
+  server.keepAliveTimeout = keepAliveTimeoutMs;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {

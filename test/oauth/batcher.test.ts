@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { BrokerError } from '../../src/errors.ts';
+import { type BatcherOptions, createBatcher } from '../../src/oauth/batcher.ts';
+import { codeOf } from './refusals.ts';
+
+const outage = (): Error => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+interface Statement {
+  rows: number[];
+  finish: () => void;
+  fail: (error: unknown) => void;
+}
+
+/** A batcher whose statements end when the test says so; each doubles its rows. */
+function held(options: Omit<BatcherOptions<number, number>, 'run'> = {}) {
+  const statements: Statement[] = [];
+  const run = (rows: number[]): Promise<number[]> =>
+    new Promise((resolve, reject) => {
+      statements.push({ rows, finish: () => resolve(rows.map((row) => row * 2)), fail: reject });
+    });
+  const batcher = new Batcher({ run, ...options });
+  return { batcher, statements };
+}
+
+const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
+
+describe('a batcher', () => {
+  it('joins what comes at the same time into one statement, and gives each caller its own result', async () => {
+    const { batcher, statements } = held();
+    const results = Promise.all(range(20).map((row) => batcher.submit(row)));
+    await turn();
+    expect(statements.map(({ rows }) => rows)).toEqual([range(20)]);
+    statements[0]?.finish();
+    expect(await results).toEqual(range(20).map((row) => row * 2));
+  });
+
+  it('answers nobody before their statement has ended', async () => {
+    const { batcher, statements } = held({ maxRows: 1 });
+    const answered: number[] = [];
+    const first = batcher.submit(1).then((result) => answered.push(result));
+    const second = batcher.submit(2).then((result) => answered.push(result));
+    await turn();
+    statements[1]?.finish();
+    await second;
+    expect(answered).toEqual([4]);
+    statements[0]?.finish();
+    await first;
+    expect(answered).toEqual([4, 2]);
+  });
+
+  it('runs at most so many statements at a time, of at most so many rows; the rest waits its turn', async () => {
+    const { batcher, statements } = held({ maxRows: 3, maxInFlight: 2 });
+    const results = Promise.all(range(10).map((row) => batcher.submit(row)));
+    await turn();
+    expect(statements.map(({ rows }) => rows)).toEqual([
+      [0, 1, 2],
+      [3, 4, 5],
+    ]);
+    statements[0]?.finish();
+    await turn();
+    await turn();
+    expect(statements.map(({ rows }) => rows.length)).toEqual([3, 3, 3]);
+    statements[1]?.finish();
+    statements[2]?.finish();
+    await turn();
+    await turn();
+    statements[3]?.finish();
+    expect(await results).toEqual(range(10).map((row) => row * 2));
+  });
+
+  it('sheds what comes when too much waits, and takes work again afterwards', async () => {
+    const { batcher, statements } = held({ maxRows: 1, maxInFlight: 1, maxQueue: 2 });
+    const kept = [batcher.submit(1), batcher.submit(2)];
+    const shed = batcher.submit(3);
+    expect(await codeOf(shed)).toBe('unavailable');
+    await expect(shed).rejects.toMatchObject({ retryAfterSeconds: 1 });
+    await turn();
+    statements[0]?.finish();
+    expect(await kept[0]).toBe(2);
+    const late = batcher.submit(4);
+    await turn();
+    statements[1]?.finish();
+    expect(await kept[1]).toBe(4);
+    await turn();
+    statements[2]?.finish();
+    expect(await late).toBe(8);
+  });
+
+  it('lets one poisoned row fail alone', async () => {
+    const seen: number[][] = [];
+    const run = async (rows: number[]): Promise<number[]> => {
+      seen.push(rows);
+      if (rows.includes(7)) throw new Error('poison');
+      return rows;
+    };
+    const batcher = new Batcher({ run });
+    const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
+    const failed = settled.flatMap((one, row) =>
+      one.status === 'rejected' ? [[row, String(one.reason)]] : [],
+    );
+    expect(failed).toEqual([[7, 'Error: poison']]);
+    expect(seen).toEqual([range(20), ...range(20).map((row) => [row])]);
+  });
+
+  it('does not try an outage row by row', async () => {
+    let runs = 0;
+    const run = async (): Promise<number[]> => {
+      runs += 1;
+      throw outage();
+    };
+    const batcher = new Batcher<number, number>({ run });
+    const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
+    expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
+    expect(runs).toBe(1);
+  });
+
+  it('gives up the rest of a batch when an outage begins while it is tried row by row', async () => {
+    let runs = 0;
+    const run = async (rows: number[]): Promise<number[]> => {
+      runs += 1;
+      if (rows.length > 1) throw new Error('poison');
+      if (runs > 4) throw outage();
+      return rows;
+    };
+    const batcher = new Batcher({ run });
+    const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
+    expect(settled.map(({ status }) => status)).toEqual(
+      range(20).map((row) => (row < 3 ? 'fulfilled' : 'rejected')),
+    );
+    expect(runs).toBe(5);
+  });
+
+  it('goes on after failures of every kind', async () => {
+    const failures: unknown[] = [new Error('poison'), outage(), new BrokerError('internal')];
+    const run = async (rows: number[]): Promise<number[]> => {
+      const failure = failures.shift();
+      if (failure !== undefined) throw failure;
+      return rows;
+    };
+    const batcher = new Batcher({ run });
+    for (const _ of range(3)) await expect(batcher.submit(1)).rejects.toThrow();
+    expect(await batcher.submit(2)).toBe(2);
+  });
+});
