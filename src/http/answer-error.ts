@@ -3,7 +3,7 @@ import type { NextFunction, Request } from 'express';
 import type { Caller, Origin } from '../caller.ts';
 import type { Log } from '../platform/log.ts';
 import type { Exchange } from './edge.ts';
-import { sendProblem, toBrokerError } from './error-response.ts';
+import { allowedMethods, sendProblem, toBrokerError } from './error-response.ts';
 
 export interface AnswerErrorOptions {
   log: Log;
@@ -52,6 +52,8 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, callers }
     if (error.entry.status >= 500) {
       options.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
     }
+    const allow = allowedMethods(thrown);
+    if (allow !== undefined && !response.headersSent) response.setHeader('Allow', allow);
     if (response.headersSent) response.destroy();
     else sendProblem(response, error, exchange.requestId);
   };

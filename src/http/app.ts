@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import * as openApiValidator from 'express-openapi-validator';
@@ -7,6 +8,7 @@ import { access, mayCall } from './access.ts';
 import { type AnswerErrorOptions, answerError } from './answer-error.ts';
 import { type Authenticator, readBearer } from './authenticate.ts';
 import { type Contract, isRouted, type RoutedEntry, toExpressPath } from './contract.ts';
+import { isInstant } from './date-time.ts';
 import { createEdge, type EdgeOptions, type Exchange, type ExchangeListener } from './edge.ts';
 import type { Handlers } from './operation.ts';
 import { assertCleanJson, assertCleanText } from './well-formed.ts';
@@ -33,6 +35,7 @@ export function createApp(options: AppOptions): RequestListener {
     return exchange;
   });
   return createEdge(options, (request, response, exchange) => {
+    request.url = toOriginForm(request.url ?? '');
     const lean = options.lean.get(pathOf(request));
     if (lean !== undefined) {
       lean(request, response, exchange);
@@ -44,6 +47,11 @@ export function createApp(options: AppOptions): RequestListener {
       response.setHeader(headers[i] ?? '', headers[i + 1] ?? '');
     app(request, response);
   });
+}
+
+/** A server takes the absolute form of a request's target, too (RFC 9112 section 3.2.2); which host it names is no matter. */
+function toOriginForm(target: string): string {
+  return target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '');
 }
 
 function pathOf(request: IncomingMessage): string {
@@ -66,7 +74,7 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
   for (const entry of options.contract.operations.filter(isRouted)) {
     app[entry.method](toExpressPath(entry.path), admit({ entry, options, exchangeOf, callers }));
   }
-  app.use(express.json({ limit: bodyLimit, type: 'application/json' }));
+  app.use(express.json({ limit: bodyLimit, type: 'application/json', verify: refuseOtherEncodings }));
   app.use(refuseUncleanInput);
   app.use(
     openApiValidator.middleware({
@@ -75,6 +83,7 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
       validateResponses: options.validateResponses,
       validateSecurity: false,
       validateApiSpec: false,
+      formats: { 'date-time': { type: 'string', validate: isInstant } },
     }),
   );
   for (const entry of options.contract.operations.filter(isRouted)) {
@@ -113,19 +122,25 @@ function admit({ entry, options, exchangeOf, callers }: RouteContext) {
   };
 }
 
+/** JSON is UTF-8 (RFC 8259 section 8.1); decoding would put a replacement character for what is not. */
+function refuseOtherEncodings(_request: unknown, _response: unknown, body: Buffer, encoding: string): void {
+  if (encoding !== 'utf-8' || !isUtf8(body))
+    throw new BrokerError('invalid-request', { detail: 'the body is not UTF-8' });
+}
+
 function refuseUncleanInput(request: Request, _response: Response, next: NextFunction): void {
   for (const [name, value] of Object.entries(request.query)) {
     if (typeof value !== 'string')
       throw new BrokerError('invalid-request', { detail: `query/${name} is repeated` });
     assertCleanText(value, `query/${name}`);
   }
-  let path: string;
+  let url: string;
   try {
-    path = decodeURIComponent(request.path);
+    url = decodeURIComponent(request.url);
   } catch {
-    throw new BrokerError('invalid-request', { detail: 'the path is not valid percent-encoding' });
+    throw new BrokerError('invalid-request', { detail: 'the URL is not percent-encoded UTF-8' });
   }
-  assertCleanText(path, 'the path');
+  assertCleanText(url, 'the URL');
   assertCleanJson(request.body);
   next();
 }

@@ -27,11 +27,13 @@ export function createCursors(mac: Mac): Cursors {
       if (cursor === undefined) return undefined;
       const bytes = Buffer.from(cursor, 'base64url');
       const payload = bytes.subarray(macBytes);
+      // Buffer.from skips what is not base64url: only the form that we write comes back unchanged.
+      const canonical = bytes.toString('base64url') === cursor;
       const authentic = mac.verify(
         Buffer.concat([Buffer.from(`${list}\n`), payload]),
         bytes.subarray(0, macBytes),
       );
-      if (!authentic) throw new BrokerError('invalid-cursor');
+      if (!canonical || !authentic) throw new BrokerError('invalid-cursor');
       return JSON.parse(payload.toString('utf8')) as string[];
     },
   };

@@ -17,6 +17,7 @@ interface ValidatorError {
   status: number;
   message: string;
   errors?: { path: string; message: string }[];
+  headers?: { Allow?: string };
 }
 
 function hasStatus(error: unknown): error is ValidatorError {
@@ -36,8 +37,13 @@ export function toBrokerError(error: unknown): BrokerError {
     return new BrokerError('unavailable', { cause: error, retryAfterSeconds: outageRetrySeconds });
   const code = hasStatus(error) ? codeOfStatus.get(error.status) : undefined;
   if (code === undefined || !hasStatus(error)) return new BrokerError('internal', { cause: error });
-  const detail = describeFindings(error);
+  const detail = code === 'invalid-request' ? describeFindings(error) : undefined;
   return new BrokerError(code, detail === undefined ? { cause: error } : { cause: error, detail });
+}
+
+/** The methods that a path has, where the contract validator refused another (RFC 9110 section 15.5.6). */
+export function allowedMethods(error: unknown): string | undefined {
+  return hasStatus(error) && error.status === 405 ? error.headers?.Allow : undefined;
 }
 
 /** Writes `error` as an RFC 9457 problem document. */

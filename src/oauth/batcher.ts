@@ -15,10 +15,17 @@ export interface BatcherOptions<Row, Result> {
   maxQueue?: number;
 }
 
+function rejectAll<Row, Result>(entries: Entry<Row, Result>[], error: unknown): void {
+  for (const { reject } of entries) reject(error);
+}
+
+/** So many do not wait for the end of the turn: the database can begin while the rest of the turn is worked off. */
+const eagerRows = 24;
+
 /**
  * Joins the work of requests that come at about the same time: at most `maxInFlight` statements of at most `maxRows`
  * rows at a time; what comes meanwhile waits for the next, up to `maxQueue`. A statement that fails is tried again row
- * by row, so that one poisoned row harms nobody beside it.
+ * by row, so that one poisoned row harms nobody beside it; but not in an outage, which would fail each of them.
  */
 export class Batcher<Row, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
@@ -40,7 +47,8 @@ export class Batcher<Row, Result> {
         return;
       }
       this.#queue.push({ row, resolve, reject });
-      this.#schedule();
+      if (this.#queue.length >= eagerRows) this.#flush();
+      else this.#schedule();
     });
   }
 
@@ -60,7 +68,7 @@ export class Batcher<Row, Result> {
       this.#inFlight += 1;
       void this.#runBatch(batch).finally(() => {
         this.#inFlight -= 1;
-        if (this.#queue.length > 0) this.#schedule();
+        this.#flush();
       });
     }
   }
@@ -71,17 +79,20 @@ export class Batcher<Row, Result> {
       for (const [index, { resolve }] of entries.entries()) resolve(results[index] as Result);
     } catch (error) {
       if (entries.length > 1 && !isOutage(error)) await this.#runEach(entries);
-      else for (const { reject } of entries) reject(error);
+      else rejectAll(entries, error);
     }
   }
 
   async #runEach(entries: Entry<Row, Result>[]): Promise<void> {
-    for (const { row, resolve, reject } of entries) {
+    for (const [index, { row, resolve, reject }] of entries.entries()) {
       try {
         const [result] = await this.#run([row]);
         resolve(result as Result);
       } catch (error) {
         reject(error);
+        if (!isOutage(error)) continue;
+        rejectAll(entries.slice(index + 1), error);
+        return;
       }
     }
   }
