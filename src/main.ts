@@ -1,11 +1,12 @@
 import { type BrokerConfig, compose } from './compose.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { BrokerError } from './errors.ts';
-import { type Clock, systemClock } from './platform/clock.ts';
+import { type Clock, delay, systemClock } from './platform/clock.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createSystemRandom } from './platform/random.ts';
 import { listeningIssuer, startEmbeddedMode } from './start/embedded-mode.ts';
 import { type HttpServer, startHttpServer } from './start/http-server.ts';
+import { onlyProbes } from './start/probes.ts';
 
 interface Running {
   /** Not ready, no new work, what is in flight ends, everything is released. True if nothing was cut off. */
@@ -55,7 +56,7 @@ async function run(start: Start): Promise<Running> {
     await settled.release();
     throw error;
   });
-  api.serve(broker.app);
+  api.serve(config.role === 'worker' ? onlyProbes(broker.app) : broker.app);
   metrics.serve(broker.metrics);
   if (config.role !== 'api') await broker.worker.start();
   const key = broker.bootstrapped ? settled.bootstrapAdminKey : undefined;
@@ -64,11 +65,15 @@ async function run(start: Start): Promise<Running> {
     async stop() {
       const deadlineMs = config.shutdownSeconds * 1000;
       await broker.beginShutdown();
-      const [drained] = await Promise.all([api.drain(deadlineMs), broker.worker.stop()]);
+      const jobsEnded = Promise.race([
+        broker.worker.stop().then(() => true),
+        delay(clock, deadlineMs).then(() => false),
+      ]);
+      const [drained, ended] = await Promise.all([api.drain(deadlineMs), jobsEnded]);
       await metrics.drain(1_000);
       await broker.close();
       await settled.release();
-      return drained;
+      return drained && ended;
     },
   };
 }

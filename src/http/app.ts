@@ -86,6 +86,7 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
       formats: { 'date-time': { type: 'string', validate: isInstant } },
     }),
   );
+  app.use(refuseInfinity);
   for (const entry of options.contract.operations.filter(isRouted)) {
     app[entry.method](toExpressPath(entry.path), run({ entry, options, exchangeOf, callers }));
   }
@@ -142,6 +143,15 @@ function refuseUncleanInput(request: Request, _response: Response, next: NextFun
   }
   assertCleanText(url, 'the URL');
   assertCleanJson(request.body);
+  next();
+}
+
+/** The validator makes Infinity of `1e400` in a query, and no bound of the contract holds that back. */
+function refuseInfinity(request: Request, _response: Response, next: NextFunction): void {
+  for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) {
+    if (typeof value === 'number' && !Number.isSafeInteger(value))
+      throw new BrokerError('invalid-request', { detail: `query/${name} must be integer` });
+  }
   next();
 }
 

@@ -1,5 +1,5 @@
 import type { Origin } from '../caller.ts';
-import { defaultSigningAlg } from '../crypto/algorithms.ts';
+import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import { BrokerError } from '../errors.ts';
 import type { KeyRing, Signer } from '../keys/key-ring.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
@@ -9,7 +9,7 @@ import type { Batcher } from './batcher.ts';
 import type { AuthenticatedClient } from './clients.ts';
 import type { MintRow } from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
-import { type TokenSource, type TokenSources, tokenExpiry, type UseDecisions } from './token-source.ts';
+import { type TokenSources, tokenExpiry, type UseDecisions } from './token-source.ts';
 
 /** How long a broker token lives. */
 const brokerTokenSeconds = 300;
@@ -64,6 +64,7 @@ async function drafted(
 ): Promise<Draft> {
   if (request.kind === 'broker') return brokerDraft(deps, client, origin);
   const source = await deps.sources.find(client, request, { fresh });
+  const signer = await signerFor(deps, source.alg);
   const now = deps.clock.now();
   // Before the policies are asked: if they change meanwhile, the row is refused for its epoch.
   const policyEpoch = deps.policies.engine.epoch ?? null;
@@ -74,7 +75,7 @@ async function drafted(
   }
   const { grant, resource, selection } = source;
   const row = {
-    ...commonRow(deps, { client, origin, now, scope: source.scope, signer: signerFor(deps, source) }),
+    ...commonRow(deps, { client, origin, now, scope: source.scope, signer }),
     exp: tokenExpiry(now, resource.tokenTtlSeconds, [grant.expiresAt, client.expiresAt]),
     grant_id: grant.id,
     grant_version: grant.version,
@@ -84,7 +85,7 @@ async function drafted(
     resource_version: resource.version,
     policy_epoch: policyEpoch === null ? null : String(policyEpoch),
   };
-  return { row, signer: signerFor(deps, source), audience: resource.identifier };
+  return { row, signer, audience: resource.identifier };
 }
 
 async function refreshed(deps: MintDeps): Promise<{ fresh: true }> {
@@ -92,9 +93,9 @@ async function refreshed(deps: MintDeps): Promise<{ fresh: true }> {
   return { fresh: true };
 }
 
-function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: Origin): Draft {
+async function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: Origin): Promise<Draft> {
+  const signer = await signerFor(deps, defaultSigningAlg);
   const now = deps.clock.now();
-  const signer = signerFor(deps, undefined);
   const common = commonRow(deps, { client, origin, now, scope: brokerScope, signer });
   const none = { grant_id: null, grant_version: null, selection: null, policy_epoch: null };
   const noResource = { resource_id: null, resource_epoch: null, resource_version: null };
@@ -105,8 +106,10 @@ function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: Origin
   };
 }
 
-function signerFor({ ring }: MintDeps, source: TokenSource | undefined): Signer {
-  const signer = ring.signer(source?.alg ?? defaultSigningAlg);
+/** The active key; if memory has none, another replica may have made one since. */
+async function signerFor({ ring }: MintDeps, alg: SigningAlg): Promise<Signer> {
+  if (ring.signer(alg) === undefined) await ring.refresh();
+  const signer = ring.signer(alg);
   if (signer === undefined) throw new BrokerError('no-published-key', { retryAfterSeconds: 1 });
   return signer;
 }

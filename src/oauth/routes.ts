@@ -6,11 +6,11 @@ import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import type { Log } from '../platform/log.ts';
-import { type ClientCredentials, readClientCredentials } from './client-credentials.ts';
+import { readClientCredentials } from './client-credentials.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
 import { serverMetadata } from './metadata.ts';
-import type { OauthService } from './service.ts';
+import type { OauthCall, OauthService } from './service.ts';
 import { readTokenRequest } from './token-request.ts';
 
 export interface OauthRoutesDeps {
@@ -23,10 +23,8 @@ export interface OauthRoutesDeps {
   countStranger: (address: string) => void;
 }
 
-interface Call {
-  credentials: ClientCredentials;
+interface Call extends OauthCall {
   form: Form;
-  exchange: Exchange;
 }
 
 /** Answers the body of a 200; undefined: it has none. */
@@ -36,14 +34,12 @@ type Handle = (call: Call) => Promise<object | undefined>;
 export function oauthListeners(deps: OauthRoutesDeps): Record<LeanOperationId, ExchangeListener> {
   const { oauth, issuer } = deps;
   return {
-    issueToken: listen(deps, 'issueToken', ({ credentials, form, exchange }) =>
-      oauth.issue(credentials, () => readTokenRequest(form, issuer), exchange),
+    issueToken: listen(deps, 'issueToken', (call) =>
+      oauth.issue(call, () => readTokenRequest(call.form, issuer)),
     ),
-    introspectToken: listen(deps, 'introspectToken', ({ credentials, form }) =>
-      oauth.introspect(credentials, readToken(form)),
-    ),
-    revokeToken: listen(deps, 'revokeToken', async ({ credentials, form, exchange }) => {
-      await oauth.revoke(credentials, readToken(form), exchange);
+    introspectToken: listen(deps, 'introspectToken', (call) => oauth.introspect(call, readToken(call.form))),
+    revokeToken: listen(deps, 'revokeToken', async (call) => {
+      await oauth.revoke(call, readToken(call.form));
       return undefined;
     }),
   };
@@ -62,7 +58,10 @@ async function readCall(request: IncomingMessage, exchange: Exchange): Promise<C
     throw new BrokerError('not-supported', { detail: 'DPoP is not supported' });
   const form = parseForm(await readFormBody(request));
   const credentials = readClientCredentials(request, form);
-  return { credentials, form, exchange };
+  const identified = (clientId: string): void => {
+    exchange.caller = clientId;
+  };
+  return { credentials, form, origin: exchange, identified };
 }
 
 function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handle): ExchangeListener {
@@ -71,7 +70,6 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
     readCall(request, exchange)
       .then(async (call) => {
         const body = await handle(call);
-        exchange.caller = call.credentials.clientId;
         deps.observe(operation, 'success');
         sendJson(response, exchange, { status: 200, body });
       })
@@ -79,7 +77,7 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
         const error = toBrokerError(thrown);
         exchange.code = error.code;
         deps.observe(operation, error.code);
-        if (error.entry.status === 401) deps.countStranger(exchange.address);
+        if (exchange.caller === undefined && error.entry.status < 500) deps.countStranger(exchange.address);
         if (error.entry.status >= 500) {
           deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
         }

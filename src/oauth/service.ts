@@ -1,8 +1,10 @@
 import type pg from 'pg';
+import type { NewAuditEvent } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
 import type { Origin, WorkloadAgent } from '../caller.ts';
 import { verifyJwt } from '../crypto/jwt.ts';
 import type { Db } from '../db/database.ts';
+import { isOutage } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
@@ -11,7 +13,7 @@ import type { Ids } from '../platform/ids.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import { Batcher } from './batcher.ts';
 import type { ClientCredentials } from './client-credentials.ts';
-import { type AuthenticatedClient, type ClientFinders, type Clients, createClients } from './clients.ts';
+import { type ClientFinders, type Clients, createClients } from './clients.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
@@ -30,6 +32,14 @@ export interface OauthDeps {
   findClient: ClientFinders;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+/** A request of somebody who has yet to prove who they are. */
+export interface OauthCall {
+  credentials: ClientCredentials;
+  origin: Origin;
+  /** Told who it is once that is proved, whatever becomes of the request. */
+  identified: (clientId: string) => void;
 }
 
 export interface Introspection {
@@ -73,11 +83,9 @@ export function createOauthService(deps: OauthDeps) {
     readActivity: (query) => activity.submit(query),
   };
   return {
-    issue: (credentials: ClientCredentials, read: () => TokenRequest, origin: Origin) =>
-      issue(context, { credentials, read, origin }),
-    introspect: (credentials: ClientCredentials, token: string) => introspect(context, credentials, token),
-    revoke: (credentials: ClientCredentials, token: string, origin: Origin) =>
-      revoke(context, { credentials, token, origin }),
+    issue: (call: OauthCall, read: () => TokenRequest) => issue(context, call, read),
+    introspect: (call: OauthCall, token: string) => introspect(context, call, token),
+    revoke: (call: OauthCall, token: string) => revoke(context, call, token),
     /** The agent that holds this broker token, or undefined if it is not good now. */
     authenticate: (token: string): Promise<WorkloadAgent | undefined> => authenticate(context, token),
   };
@@ -86,40 +94,49 @@ export function createOauthService(deps: OauthDeps) {
 /** Once from memory, once from the database, once more if it was overtaken even so. */
 const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
 
-async function issue(
-  context: Context,
-  asked: { credentials: ClientCredentials; read: () => TokenRequest; origin: Origin },
-): Promise<TokenResponse> {
-  const { credentials, read, origin } = asked;
-  let client: AuthenticatedClient | undefined;
+async function issue(context: Context, call: OauthCall, read: () => TokenRequest): Promise<TokenResponse> {
   try {
     for (const attempt of attempts) {
-      client = await context.clients.authenticate(credentials, attempt);
+      const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
-      const token = await mint(context.mint, { client, request: read(), origin }, attempt);
-      if (token !== undefined) return token;
+      const asked = { client, request: read(), origin: call.origin };
+      const token = await mint(context.mint, asked, attempt);
+      if (token === undefined) continue;
+      call.identified(client.id);
+      return token;
     }
   } catch (error) {
-    if (client !== undefined && error instanceof BrokerError && error.entry.status < 500) {
-      await recordRefusal(context, { client, origin, error });
+    if (isRefusal(error)) {
+      const { code, detail = null } = error;
+      await recordRefusal(context, call, { type: 'token.refused', details: { code, detail } });
     }
     throw error;
   }
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
 }
 
-/** A refusal of somebody who has authenticated is one event. */
+/** Whether somebody who has authenticated is told no; a stranger is counted elsewhere. */
+function isRefusal(error: unknown): error is BrokerError {
+  return error instanceof BrokerError && error.entry.status < 500 && error.code !== 'invalid-client';
+}
+
+/**
+ * Records as one event that a client is refused. Memory may have vouched for one that has ended since: who cannot prove
+ * itself now is told nothing but that (`invalid-client`).
+ */
 async function recordRefusal(
-  { db, audit }: Context,
-  { client, origin, error }: { client: AuthenticatedClient; origin: Origin; error: BrokerError },
+  { db, audit, clients }: Context,
+  { credentials, origin, identified }: OauthCall,
+  event: Pick<NewAuditEvent, 'type' | 'details'>,
 ): Promise<void> {
+  const client = await clients.authenticate(credentials, { fresh: true });
+  identified(client.id);
   await audit.append(db, {
-    type: 'token.refused',
+    ...event,
     outcome: 'denied',
     actor: { kind: client.kind, id: client.id },
     origin,
     agentId: client.kind === 'agent' ? client.id : null,
-    details: { code: error.code, detail: error.detail ?? null },
   });
 }
 
@@ -145,12 +162,12 @@ async function verified({ ring, issuer }: Context, token: string): Promise<Token
 
 async function introspect(
   context: Context,
-  credentials: ClientCredentials,
+  { credentials, identified }: OauthCall,
   token: string,
 ): Promise<Introspection> {
-  const claims = await verified(context, token);
   for (const attempt of attempts) {
     const client = await context.clients.authenticate(credentials, attempt);
+    const claims = await verified(context, token);
     const found = await context.readActivity({
       jti: claims?.jti ?? null,
       exp: claims?.exp ?? null,
@@ -160,6 +177,7 @@ async function introspect(
       secret_id: client.secretId,
     });
     if (!found.authentic) continue;
+    identified(client.id);
     const about = client.kind === 'agent' ? found.agentId : found.resourceId;
     if (claims === undefined || about === null || about !== client.id) return { active: false };
     return { active: true, token_type: 'Bearer', ...claims };
@@ -167,21 +185,38 @@ async function introspect(
   throw new BrokerError('invalid-client');
 }
 
-async function revoke(
-  context: Context,
-  { credentials, token, origin }: { credentials: ClientCredentials; token: string; origin: Origin },
-): Promise<void> {
-  const { db, audit, clock } = context;
-  const client = await context.clients.authenticate(credentials, { fresh: true });
-  if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
+async function revoke(context: Context, call: OauthCall, token: string): Promise<void> {
+  const client = await context.clients.authenticate(call.credentials, { fresh: true });
+  if (client.kind !== 'agent') {
+    const details = { operation: 'revokeToken', code: 'unauthorized-client' };
+    await recordRefusal(context, call, { type: 'access.denied', details });
+    throw new BrokerError('unauthorized-client');
+  }
+  call.identified(client.id);
   const claims = await verified(context, token);
   if (claims === undefined) return;
+  const revocation = { jti: claims.jti, exp: new Date(claims.exp * 1000), agentId: client.id };
+  await recordRevocation(context, revocation, call.origin).catch((error: unknown) => {
+    throw isKnown(error) ? error : new BrokerError('unavailable', { cause: error, retryAfterSeconds: 1 });
+  });
+}
+
+/** What has a status of its own; any other failure of a write means that it is to be tried again (RFC 7009 section 2.2.1). */
+function isKnown(error: unknown): boolean {
+  return error instanceof BrokerError || isOutage(error);
+}
+
+async function recordRevocation(
+  { db, audit, clock }: Context,
+  token: { jti: string; exp: Date; agentId: string },
+  origin: Origin,
+): Promise<void> {
   await withTransaction(db, async (tx) => {
-    const of = { jti: claims.jti, exp: new Date(claims.exp * 1000), agentId: client.id };
-    const revoked = await store.revokeToken(tx, { ...of, at: clock.now() });
+    const revoked = await store.revokeToken(tx, { ...token, at: clock.now() });
     if (revoked === undefined) return;
-    const actor = { kind: 'agent' as const, id: client.id };
-    const about = { agentId: client.id, grantId: revoked.grantId, objectId: claims.jti };
+    const { agentId, jti: objectId } = token;
+    const actor = { kind: 'agent' as const, id: agentId };
+    const about = { agentId, grantId: revoked.grantId, objectId };
     await audit.append(tx, { type: 'token.revoked', actor, origin, ...about });
   });
 }

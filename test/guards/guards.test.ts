@@ -12,13 +12,21 @@ const tools = {
   tsc: ['typescript/bin/tsc', '--noEmit'],
   depcruise: ['dependency-cruiser/bin/dependency-cruise.mjs', '--config', '.dependency-cruiser.cjs', 'src'],
   knip: ['knip/bin/knip.js', '--include', 'files,exports'],
+  redocly: ['@redocly/cli/bin/cli.js', 'lint', 'src/openapi.yaml'],
 } as const;
 
 let project: string;
 
 beforeAll(() => {
   project = mkdtempSync(join(tmpdir(), 'hallpass-guards-'));
-  const configs = ['package.json', 'tsconfig.json', 'biome.json', 'eslint.config.js', 'knip.json'];
+  const configs = [
+    'package.json',
+    'tsconfig.json',
+    'biome.json',
+    'eslint.config.js',
+    'knip.json',
+    'redocly.yaml',
+  ];
   for (const file of [...configs, '.dependency-cruiser.cjs']) cpSync(join(root, file), join(project, file));
   symlinkSync(join(root, 'node_modules'), join(project, 'node_modules'));
 });
@@ -84,6 +92,15 @@ const violations: [string, keyof typeof tools, Record<string, string>, string][]
     'depcruise',
     { 'src/errors.ts': "import './platform/x.ts';\n", 'src/platform/x.ts': "import '../errors.ts';\n" },
     'no-cycles',
+  ],
+  [
+    'a contract that refers to nothing',
+    'redocly',
+    {
+      'src/openapi.yaml':
+        'openapi: 3.1.0\ninfo: { title: T, version: "1" }\npaths: { /a: { get: { responses: { "200": { $ref: "#/none" } } } } }\n',
+    },
+    'no-unresolved-refs',
   ],
   ['dead code', 'knip', { 'src/unused.ts': 'export const a = 1;\n' }, 'src/unused.ts'],
 ];

@@ -1,0 +1,56 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { checkReadiness } from '../../src/operation/readiness.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { apiOf, startBroker, type TestBroker } from '../support/broker.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+let broker: TestBroker;
+beforeAll(async () => {
+  broker = await startBroker({ clock: systemClock });
+});
+
+const check = (changes: Partial<Parameters<typeof checkReadiness>[0]> = {}) =>
+  checkReadiness({
+    db: broker.database.db,
+    clock: systemClock,
+    hasActiveKey: async () => true,
+    isStopping: () => false,
+    ...changes,
+  });
+
+describe('readiness', () => {
+  it('is there when database, migrations, keys and clock are', async () => {
+    const anyone = apiOf(broker, undefined);
+    expect((await anyone.get('/healthz').expect(200)).body).toEqual({ status: 'ok' });
+    const ready = await anyone.get('/readyz').expect(200);
+    expect(ready.body).toEqual({
+      status: 'ready',
+      checks: { database: 'ok', clock: 'ok', migrations: 'ok', keys: 'ok' },
+    });
+  });
+
+  it('is not without an active key', async () => {
+    expect(await check({ hasActiveKey: async () => false })).toMatchObject({ ready: false });
+  });
+
+  it('is not with a clock that differs from the database by two seconds', async () => {
+    const ahead = (ms: number) => new FakeClock(new Date(systemClock.now().getTime() + ms).toISOString());
+    expect(await check({ clock: ahead(3000) })).toMatchObject({ ready: false, checks: { keys: 'ok' } });
+    expect(await check({ clock: ahead(-3000) })).toMatchObject({ ready: false });
+    expect(await check({ clock: ahead(500) })).toMatchObject({ ready: true });
+  });
+
+  it('is not with a migration that is missing, and says which kind of thing is wrong', async () => {
+    await broker.database.owner.query(`update migrations set name = 'x' where name = '0002_guards'`);
+    const missing = await apiOf(broker, undefined).get('/readyz').expect(503);
+    expect(missing.body).toMatchObject({ status: 'not ready', checks: { migrations: 'missing' } });
+    await broker.database.owner.query(`update migrations set name = '0002_guards' where name = 'x'`);
+  });
+
+  it('is not while the process is ending', async () => {
+    expect(await check({ isStopping: () => true })).toEqual({
+      ready: false,
+      checks: { process: 'stopping' },
+    });
+  });
+});
