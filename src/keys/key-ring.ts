@@ -2,8 +2,8 @@ import { importPublicJwk, type SigningAlg } from '../crypto/algorithms.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import { createSigner, type VerificationKey } from '../crypto/jwt.ts';
 import type { Db } from '../db/database.ts';
+import { shareRuns } from '../platform/share-runs.ts';
 import { openPrivateKey } from './key-material.ts';
-import { shareRuns } from './share-runs.ts';
 import * as store from './store.ts';
 
 /** RFC 9068 section 2.1. */

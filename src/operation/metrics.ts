@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { shareRuns } from '../platform/share-runs.ts';
 
 /** Figures of the connections to the database, now. */
 export interface PoolFigures {
@@ -86,10 +87,15 @@ function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void
 }
 
 function registerGrants(readGrants: MetricsDeps['readGrants'], registers: Registry[]): void {
-  const lag = new Gauge({
+  // A scrape collects both at the same time.
+  const read = shareRuns(readGrants);
+  new Gauge({
     name: 'hallpass_sweep_lag_seconds',
     help: 'How long the oldest grant that is over has waited for the worker to write that down',
     registers,
+    async collect() {
+      this.set((await read()).sweepLagSeconds);
+    },
   });
   new Gauge({
     name: 'hallpass_grants',
@@ -97,10 +103,9 @@ function registerGrants(readGrants: MetricsDeps['readGrants'], registers: Regist
     labelNames: ['status'],
     registers,
     async collect() {
-      const { byStatus, sweepLagSeconds } = await readGrants();
+      const { byStatus } = await read();
       this.reset();
       for (const [status, count] of Object.entries(byStatus)) this.set({ status }, count);
-      lag.set(sweepLagSeconds);
     },
   });
 }

@@ -64,7 +64,8 @@ function keepAllowed(fields: LogFields): Record<string, unknown> {
 /** JSON lines (one object a line, RFC 3339 time) with control characters escaped by the JSON encoding. */
 export function createLog(level: LogLevel, destination?: DestinationStream): Log {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
-  const sink = destination ?? pino.destination({ dest: 2, sync: false, minLength: 12_288, periodicFlush: 200 });
+  const sink =
+    destination ?? pino.destination({ dest: 2, sync: false, minLength: 12_288, periodicFlush: 200 });
   const logger = pino(options, sink);
   const at =
     (name: 'debug' | 'info' | 'warn' | 'error') =>

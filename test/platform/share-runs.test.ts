@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { shareRuns } from '../../src/keys/share-runs.ts';
+import { shareRuns } from '../../src/platform/share-runs.ts';
 
 /** Work that counts its runs and ends when told to. */
 function manualWork() {

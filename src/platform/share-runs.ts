@@ -2,9 +2,9 @@
  * Runs `work` one at a time for all its callers. Callers share a run that has not begun; nobody shares one that began
  * before the call, because it may have missed what the caller knows of.
  */
-export function shareRuns(work: () => Promise<void>): () => Promise<void> {
-  let next: Promise<void> | undefined;
-  let latest: Promise<void> = Promise.resolve();
+export function shareRuns<T>(work: () => Promise<T>): () => Promise<T> {
+  let next: Promise<T> | undefined;
+  let latest: Promise<unknown> = Promise.resolve();
   return () => {
     if (next === undefined) {
       const before = latest.catch(() => undefined);
