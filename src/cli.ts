@@ -69,13 +69,17 @@ async function dispatch(words: string[], log: Log): Promise<string | undefined> 
   return undefined;
 }
 
+function describe(error: unknown): string {
+  if (error instanceof BrokerError) return error.detail ?? error.entry.title;
+  return error instanceof Error ? error.message : String(error);
+}
+
 const log = createLog('warn');
 try {
   const answer = await dispatch(process.argv.slice(2), log);
   process.stdout.write(`${answer ?? usage}\n`);
   process.exitCode = answer === undefined ? 2 : 0;
 } catch (error) {
-  const detail = error instanceof BrokerError ? (error.detail ?? error.entry.title) : String(error);
-  process.stderr.write(`hallpass: ${detail}\n`);
+  process.stderr.write(`hallpass: ${describe(error)}\n`);
   process.exitCode = 1;
 }

@@ -61,13 +61,11 @@ export const errorTable = {
   'last-admin': { status: 409, title: 'The last usable admin cannot be removed' },
   'too-many-secrets': { status: 409, title: 'Two secrets are alive already' },
   'agent-not-usable': { status: 409, title: 'The agent is disabled, expired or deleted' },
-  'resource-not-usable': { status: 409, title: 'The resource is disabled or deleted' },
   'grant-not-pending': { status: 409, title: 'The grant is no longer waiting for a decision' },
   'grant-not-active': { status: 409, title: 'The grant is not active' },
   'already-approved': { status: 409, title: 'You have approved this grant already' },
   'idempotency-key-reused': { status: 409, title: 'The idempotency key was used with another request' },
   'key-not-rotatable': { status: 409, title: 'The key is not in a state that allows this' },
-  'policy-invalidated': { status: 409, title: 'The policy changed while this was decided' },
   // 412, 413, 415, 428, 431
   'stale-digest': { status: 412, title: 'The terms changed since you saw them' },
   'content-too-large': { status: 413, title: 'The body is too large', oauth: 'invalid_request' },

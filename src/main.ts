@@ -105,7 +105,9 @@ async function main(): Promise<void> {
     stopping = true;
     log.info('stopping', { reason });
     giveUp.abort(new Error('stopped while starting'));
-    const drained = await running?.then((broker) => broker.stop());
+    // A start that is given up releases what it held by itself.
+    const broker = await running?.catch(() => undefined);
+    const drained = await broker?.stop();
     log.info('stopped', { outcome: drained === false ? 'cut off' : 'drained' });
     log.flush();
     process.exit(drained === false || reason === 'lost' ? 1 : 0);
@@ -119,7 +121,7 @@ async function main(): Promise<void> {
     running = run({ config, clock: systemClock, log, signal: giveUp.signal, onLost: stopOrFail('lost') });
     await running;
   } catch (error) {
-    fail(error, log);
+    if (!giveUp.signal.aborted) fail(error, log);
   }
 }
 

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage, RequestListener } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import * as openApiValidator from 'express-openapi-validator';
@@ -11,7 +10,7 @@ import { type Contract, isRouted, type RoutedEntry, toExpressPath } from './cont
 import { isInstant } from './date-time.ts';
 import { createEdge, type EdgeOptions, type Exchange, type ExchangeListener } from './edge.ts';
 import type { Handlers } from './operation.ts';
-import { assertCleanJson, assertCleanText } from './well-formed.ts';
+import { assertCleanJson, assertCleanText, assertUtf8 } from './well-formed.ts';
 
 export interface AppOptions extends EdgeOptions, AnswerErrorOptions {
   contract: Contract;
@@ -74,7 +73,13 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
   for (const entry of options.contract.operations.filter(isRouted)) {
     app[entry.method](toExpressPath(entry.path), admit({ entry, options, exchangeOf, callers }));
   }
-  app.use(express.json({ limit: bodyLimit, type: 'application/json', verify: refuseOtherEncodings }));
+  app.use(
+    express.json({
+      limit: bodyLimit,
+      type: 'application/json',
+      verify: (...[, , body, encoding]) => assertUtf8(body, encoding),
+    }),
+  );
   app.use(refuseUncleanInput);
   app.use(
     openApiValidator.middleware({
@@ -121,12 +126,6 @@ function admit({ entry, options, exchangeOf, callers }: RouteContext) {
       throw new BrokerError('unsupported-media-type');
     next();
   };
-}
-
-/** JSON is UTF-8 (RFC 8259 section 8.1); decoding would put a replacement character for what is not. */
-function refuseOtherEncodings(_request: unknown, _response: unknown, body: Buffer, encoding: string): void {
-  if (encoding !== 'utf-8' || !isUtf8(body))
-    throw new BrokerError('invalid-request', { detail: 'the body is not UTF-8' });
 }
 
 function refuseUncleanInput(request: Request, _response: Response, next: NextFunction): void {

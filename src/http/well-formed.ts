@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { BrokerError } from '../errors.ts';
 import { isCleanText } from '../platform/text.ts';
 
@@ -8,6 +9,12 @@ const multilineFields: ReadonlySet<string> = new Set(['cedar', 'reason', 'note']
 /** Refuses (400) a string that is not clean; `where` names the part of the request it stood in. */
 export function assertCleanText(text: string, where: string): void {
   if (!isCleanText(text)) refuseText(where);
+}
+
+/** JSON is UTF-8 (RFC 8259 section 8.1): decoding would put a replacement character in the place of anything else. */
+export function assertUtf8(body: Buffer, charset: string): void {
+  if (charset !== 'utf-8' || !isUtf8(body))
+    throw new BrokerError('invalid-request', { detail: 'the body is not UTF-8' });
 }
 
 /** Refuses (400) a JSON value nested deeper than 32 levels, or with a key or string value that is not clean. */

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { NewAuditEvent } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
 import type { Origin, WorkloadAgent } from '../caller.ts';
-import { verifyJwt } from '../crypto/jwt.ts';
+import { type JwtVerification, verifyJwt } from '../crypto/jwt.ts';
 import type { Db } from '../db/database.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
@@ -140,24 +140,25 @@ async function recordRefusal(
   });
 }
 
-interface TokenClaims {
-  jti: string;
-  exp: number;
-  [claim: string]: unknown;
-}
+type VerifiedToken = Extract<JwtVerification, { ok: true }>;
 
 /**
- * The claims of a token that we signed, expired or not; undefined for any other text. A key that this replica has not
+ * A token that we signed, expired or not; undefined for any other text. A key that this replica has not
  * seen yet is looked for in the database.
  */
-async function verified({ ring, issuer }: Context, token: string): Promise<TokenClaims | undefined> {
+async function verified({ ring, issuer }: Context, token: string): Promise<VerifiedToken | undefined> {
   const options = { keys: ring.verificationKey, typ: 'at+jwt', issuer };
   const result = verifyJwt(token, options);
-  if (result.ok) return result.claims;
+  if (result.ok) return result;
   if (result.reason !== 'unknown-key') return undefined;
   await ring.refresh();
   const again = verifyJwt(token, options);
-  return again.ok ? again.claims : undefined;
+  return again.ok ? again : undefined;
+}
+
+/** What a row is found by; of what is no token of ours, none is. */
+function nameOf(token: VerifiedToken | undefined): Pick<store.ActivityQuery, 'jti' | 'exp' | 'kid'> {
+  return { jti: token?.claims.jti ?? null, exp: token?.claims.exp ?? null, kid: token?.kid ?? null };
 }
 
 async function introspect(
@@ -167,10 +168,9 @@ async function introspect(
 ): Promise<Introspection> {
   for (const attempt of attempts) {
     const client = await context.clients.authenticate(credentials, attempt);
-    const claims = await verified(context, token);
+    const good = await verified(context, token);
     const found = await context.readActivity({
-      jti: claims?.jti ?? null,
-      exp: claims?.exp ?? null,
+      ...nameOf(good),
       client_kind: client.kind,
       client_id: client.id,
       client_epoch: client.epoch,
@@ -179,8 +179,8 @@ async function introspect(
     if (!found.authentic) continue;
     identified(client.id);
     const about = client.kind === 'agent' ? found.agentId : found.resourceId;
-    if (claims === undefined || about === null || about !== client.id) return { active: false };
-    return { active: true, token_type: 'Bearer', ...claims };
+    if (good === undefined || about === null || about !== client.id) return { active: false };
+    return { active: true, token_type: 'Bearer', ...good.claims };
   }
   throw new BrokerError('invalid-client');
 }
@@ -193,9 +193,10 @@ async function revoke(context: Context, call: OauthCall, token: string): Promise
     throw new BrokerError('unauthorized-client');
   }
   call.identified(client.id);
-  const claims = await verified(context, token);
-  if (claims === undefined) return;
-  const revocation = { jti: claims.jti, exp: new Date(claims.exp * 1000), agentId: client.id };
+  const good = await verified(context, token);
+  if (good === undefined) return;
+  const { jti, exp } = good.claims;
+  const revocation = { jti, exp: new Date(exp * 1000), agentId: client.id };
   await recordRevocation(context, revocation, call.origin).catch((error: unknown) => {
     throw isKnown(error) ? error : new BrokerError('unavailable', { cause: error, retryAfterSeconds: 1 });
   });
@@ -222,10 +223,10 @@ async function recordRevocation(
 }
 
 async function authenticate(context: Context, token: string): Promise<WorkloadAgent | undefined> {
-  const claims = await verified(context, token);
-  if (claims === undefined || claims.aud !== context.issuer || claims.scope !== brokerScope) return undefined;
+  const good = await verified(context, token);
+  if (good?.claims.aud !== context.issuer || good.claims.scope !== brokerScope) return undefined;
   const none = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
-  const found = await context.readActivity({ jti: claims.jti, exp: claims.exp, ...none });
+  const found = await context.readActivity({ ...nameOf(good), ...none });
   // Only a token without a grant is a broker token, whatever its claims say.
   if (found.agentId === null || found.resourceId !== null || found.authMethod === null) return undefined;
   return { kind: 'agent', id: found.agentId, authMethod: found.authMethod };

@@ -155,6 +155,8 @@ export async function mintTokens(
 export interface ActivityQuery {
   jti: string | null;
   exp: number | null;
+  /** The key that the token is signed with: only the one on record vouches for it. */
+  kid: string | null;
   client_kind: 'agent' | 'resource' | null;
   client_id: string | null;
   client_epoch: number | null;
@@ -172,8 +174,8 @@ export interface Activity {
 
 const activityText = `
 with b as materialized (
-  select x.* from json_to_recordset($1::json) as x(n bigint, jti text, exp bigint, client_kind text, client_id text,
-    client_epoch bigint, secret_id text)
+  select x.* from json_to_recordset($1::json) as x(n bigint, jti text, exp bigint, kid text, client_kind text,
+    client_id text, client_epoch bigint, secret_id text)
 )
 select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId", t.auth_method as "authMethod",
   case b.client_kind
@@ -194,7 +196,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       join agents a on a.id = t.agent_id and a.epoch = t.agent_epoch and a.disabled_at is null
        and a.deleted_at is null and (a.expires_at is null or a.expires_at > $2)
       join signing_keys k on k.kid = t.kid and k.state <> 'compromised'
-     where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.exp > $2 and t.revoked_at is null
+     where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
        and (t.grant_id is null or exists (
          select from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.starts_at <= $2 and g.expires_at > $2

@@ -128,7 +128,10 @@ describe('a new agent', () => {
 
   it('is not made if it cannot be recorded', async () => {
     const unrecorded = servicesOn(database, new FakeClock('2031-01-01T00:00:00Z'));
-    await expect(unrecorded.agents.create(act, newAgent(owner))).rejects.toMatchObject({ code: '23514' });
+    await expect(unrecorded.agents.create(act, newAgent(owner))).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     const left = await database.db.selectFrom('agents').select('id').where('owner_id', '=', owner).execute();
     expect(left).toEqual([]);
   });

@@ -135,7 +135,10 @@ describe.each([
   it('is not made if it cannot be recorded', async () => {
     const { clock, issue, live } = await clientOf(kind);
     clock.advance(10 * 366 * 24 * 3600);
-    await expect(issue()).rejects.toMatchObject({ code: '23514' });
+    await expect(issue()).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     expect(await live()).toEqual([]);
   });
 });

@@ -71,7 +71,10 @@ describe('the first start', () => {
   it('makes no key that is not recorded', async () => {
     await database.owner.query('truncate signing_keys');
     const unrecorded = replicaOn(database.db, { clock: new FakeClock('2031-01-01T00:00:00Z') });
-    await expect(unrecorded.rotateDue(noFence)).rejects.toMatchObject({ code: '23514' });
+    await expect(unrecorded.rotateDue(noFence)).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     expect(await keys.list()).toEqual([]);
   });
 });

@@ -177,7 +177,10 @@ describe('a compromise', () => {
 
   it('is not made if it cannot be recorded', async () => {
     const unrecorded = replicaOn(database.db, { clock: new FakeClock('2031-01-01T00:00:00Z') });
-    await expect(unrecorded.rotate(act, leak)).rejects.toMatchObject({ code: '23514' });
+    await expect(unrecorded.rotate(act, leak)).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     await expectNothingChanged();
   });
 });

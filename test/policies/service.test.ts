@@ -98,7 +98,8 @@ describe('a new policy', () => {
     const before = await storedEpoch(database);
     const unrecorded = replicaOn(database.db, new FakeClock('2031-01-01T00:00:00Z'));
     await expect(unrecorded.create(act, { name: 'all', cedar: permitAll })).rejects.toMatchObject({
-      code: '23514',
+      code: 'unavailable',
+      cause: { code: '23514' },
     });
     expect((await policies.list({ limit: 5 })).items).toEqual([]);
     expect(await storedEpoch(database)).toBe(before);

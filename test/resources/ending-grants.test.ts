@@ -152,7 +152,10 @@ describe('a risk that is raised while grants are made', () => {
   it('is not raised, and ends nothing, if it cannot be recorded', async () => {
     const id = await grantOf(['chat'], { seconds: 400 * 24 * 3600 });
     clock.advance(100 * 24 * 3600);
-    await expect(raiseChat()).rejects.toMatchObject({ code: '23514' });
+    await expect(raiseChat()).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     expect((await services.resources.get(resource.id)).scopes).toEqual(resource.scopes);
     expect(await grant(id)).toMatchObject({ status: 'active', ended_at: null });
   });

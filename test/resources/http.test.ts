@@ -80,6 +80,24 @@ describe('resources', () => {
     await admin.patch(path, { kind: 'api' }).expect(400);
   });
 
+  it('are signed only with what a key is at hand for', async () => {
+    const { path } = await create();
+    for (const status of [200, 503]) {
+      const keys: { id: string; alg: string; status: string }[] = (await admin.get('/v1/keys')).body.items;
+      const active = keys.find((key) => key.alg === 'EdDSA' && key.status === 'active');
+      const leak = { key_id: active?.id, compromised: true, reason: 'leaked' };
+      await admin.post('/v1/keys/rotate', leak).expect(status);
+    }
+    const detail = 'no key can sign with EdDSA now';
+    for (const refused of [
+      await admin.patch(path, { token_alg: 'EdDSA' }).expect(409),
+      await admin.post('/v1/resources', newResource({ token_alg: 'EdDSA' })).expect(409),
+    ]) {
+      expect(refused.body).toMatchObject({ code: 'conflict', detail });
+    }
+    await admin.patch(path, { token_alg: 'RS256' }).expect(200);
+  });
+
   it('are gone for every operation once they are deleted, like those that never were', async () => {
     const { path } = await create();
     await admin.delete(path).expect(204);

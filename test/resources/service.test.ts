@@ -135,7 +135,10 @@ describe('a new resource', () => {
   it('is not made if it cannot be recorded', async () => {
     const unrecorded = servicesOn(database, new FakeClock('2031-01-01T00:00:00Z'));
     const terms = newResource();
-    await expect(unrecorded.resources.create(act, terms)).rejects.toMatchObject({ code: '23514' });
+    await expect(unrecorded.resources.create(act, terms)).rejects.toMatchObject({
+      code: 'unavailable',
+      cause: { code: '23514' },
+    });
     expect(await resources.findByIdentifier(database.db, terms.identifier)).toBeUndefined();
   });
 });

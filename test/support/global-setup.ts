@@ -4,6 +4,7 @@ import type { TestProject } from 'vitest/node';
 import { openDatabase } from '../../src/db/database.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { createLog } from '../../src/platform/log.ts';
+import { collectCoverage } from './contract-coverage.ts';
 import { startTestServer } from './test-server.ts';
 
 declare module 'vitest' {
@@ -21,6 +22,7 @@ declare module 'vitest' {
 
 /** One server for the run, one migrated template database; each test file clones it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const checkCoverage = collectCoverage(project);
   const server = await startTestServer();
   const suffix = randomBytes(4).toString('hex');
   const provided = {
@@ -47,6 +49,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     await admin.query(`drop role ${provided.ownerRole}`);
     await admin.end();
     await server.stop();
+    await checkCoverage();
   };
 }
 

@@ -6,7 +6,7 @@ import { parseIssuer } from '../../../src/oauth/issuer.ts';
 import { createSystemRandom, generateSecret } from '../../../src/platform/random.ts';
 
 /** A broker over the database of argv, with an agent that has an active grant. Answers one line: how to ask it. */
-const [databaseUrl = ''] = process.argv.slice(2);
+const [databaseUrl = '', ...trustedProxies] = process.argv.slice(2);
 const random = createSystemRandom();
 const issuer = parseIssuer('https://hallpass.test');
 if (issuer === undefined) throw new Error('not an issuer');
@@ -18,7 +18,7 @@ const broker = await compose({
   oldMasterKeys: [],
   bootstrapAdminKey: adminKey,
   logLevel: 'info',
-  trustedProxies: [],
+  trustedProxies,
   preparedStatements: true,
 });
 const server = createServer(broker.app);

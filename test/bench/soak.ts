@@ -1,0 +1,34 @@
+import pg from 'pg';
+import { load, say, startDatabase, startServer } from './support.ts';
+
+/**
+ * A minute of full minting load with Cedar on the path of every token (each request comes from another address, so no
+ * cached decision fits). Fails if the process dies or any answer is not a token with its row and event.
+ */
+const seconds = Number(process.env.SOAK_SECONDS ?? 60);
+
+async function main(): Promise<void> {
+  const database = await startDatabase();
+  const broker = await startServer('hallpass', [database.applicationUrl, '127.0.0.0/8']);
+  const client = new pg.Client({ connectionString: database.ownerUrl });
+  await client.connect();
+  try {
+    const run = load(broker.target, { script: 'soak.lua', seconds, connections: 64 });
+    const { rows } = await client.query<{ tokens: string; events: string; addresses: string }>(
+      `select (select count(*) from tokens where grant_id is not null) as tokens, count(*) as events,
+              count(distinct source_ip) as addresses
+         from audit_events where type = 'token.issued' and grant_id is not null`,
+    );
+    const { tokens = '0', events = '0', addresses = '0' } = rows[0] ?? {};
+    say(`${run.requests} tokens in ${(run.us / 1e6).toFixed(0)} s from ${addresses} addresses`);
+    say(`wrong answers ${run.bad + run.errors}, alive ${broker.isAlive()}, rows ${tokens}, events ${events}`);
+    const complete = Number(tokens) >= run.requests && tokens === events;
+    process.exitCode = broker.isAlive() && run.bad + run.errors === 0 && complete ? 0 : 1;
+  } finally {
+    await broker.stop();
+    await client.end();
+    await database.stop();
+  }
+}
+
+await main();

@@ -1,0 +1,106 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Role } from '../../src/caller.ts';
+import { access } from '../../src/http/access.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
+import { createAgent, createPerson, startBroker, type TestBroker } from '../support/broker.ts';
+import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
+import { bearer, send } from '../support/http.ts';
+
+/** Who may call what: every operation that Express routes, called by everyone there is. */
+const contract = readContract();
+const operations = contract.operations.filter(isRouted);
+const closed = operations.filter(({ id }) => !(access[id] as readonly string[]).includes('anyone'));
+
+const callers = ['agent', 'person', 'admin', 'approver', 'auditor'] as const;
+type CallerName = (typeof callers)[number];
+
+let broker: TestBroker;
+const credentials = new Map<CallerName, string>();
+
+beforeAll(async () => {
+  broker = await startBroker();
+  for (const name of callers) {
+    if (name === 'agent') continue;
+    const roles: Role[] = name === 'person' ? [] : [name];
+    credentials.set(name, (await createPerson(broker, { roles })).key);
+  }
+  // Approvers and the resource of the examples exist, so that policy has no reason to refuse the example request.
+  const resource = operations.find(({ id }) => id === 'createResource');
+  if (resource === undefined) throw new Error('the contract has no createResource');
+  const made = await send(broker, as('admin', exampleRequest(detailsOf(contract, resource))));
+  expect(made.status).toBe(201);
+  const token = await (await createAgent(broker)).token().expect(200);
+  credentials.set('agent', token.body.access_token);
+});
+
+function as<T extends { headers: Record<string, string> }>(name: CallerName, request: T): T {
+  return { ...request, headers: { ...request.headers, ...bearer(credentials.get(name)) } };
+}
+
+/** By the table alone: a person has one role here, or none. */
+function isAllowed(id: keyof typeof access, name: CallerName): boolean {
+  const allowed: readonly string[] = access[id];
+  return allowed.includes(name) || (name !== 'agent' && allowed.includes('person'));
+}
+
+async function eventsOf(requestId: unknown) {
+  const { rows } = await broker.database.owner.query(
+    'select type, outcome, actor_id, details from audit_events where request_id = $1',
+    [requestId],
+  );
+  return rows;
+}
+
+describe.each(closed)('$method $path', (entry) => {
+  const request = exampleRequest(detailsOf(contract, entry));
+  const variants = request.body === undefined ? [request] : [request, { ...request, body: '{' }];
+
+  it.each([
+    ['without a credential', {}],
+    ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000')],
+    ['with a token that we did not sign', bearer('eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.')],
+    ['with a credential of another scheme', { Authorization: 'Basic YTpi' }],
+  ])('is refused %s, before the body is looked at', async (_what, headers) => {
+    for (const one of variants) {
+      const answer = await send(broker, { ...one, headers: { ...one.headers, ...headers } });
+      expect(answer).toMatchObject({ status: 401, json: { code: 'unauthenticated', status: 401 } });
+      expect(answer.headers['www-authenticate']).toBe('Bearer realm="hallpass"');
+      expect(answer.headers['cache-control']).toBe('no-store');
+      expect(await eventsOf(answer.headers['x-request-id'])).toEqual([]);
+    }
+  });
+
+  it('is refused to everyone whom the table does not name, with one event, before the body is looked at', async () => {
+    for (const name of callers.filter((caller) => !isAllowed(entry.id, caller))) {
+      for (const one of variants) {
+        const answer = await send(broker, as(name, one));
+        expect(answer, name).toMatchObject({ status: 403, json: { code: 'forbidden', status: 403 } });
+        expect(await eventsOf(answer.headers['x-request-id']), name).toEqual([
+          {
+            type: 'access.denied',
+            outcome: 'denied',
+            actor_id: expect.any(String),
+            details: { operation: entry.id, code: 'forbidden' },
+          },
+        ]);
+      }
+    }
+  });
+
+  it('is open to everyone whom the table names', async () => {
+    for (const name of callers.filter((caller) => isAllowed(entry.id, caller))) {
+      const { status, text } = await send(broker, as(name, request));
+      expect([401, 403, 500], `${name}: ${text}`).not.toContain(status);
+    }
+  });
+});
+
+describe.each(operations.filter((entry) => !closed.includes(entry)))('$method $path', (entry) => {
+  it('is open to anyone, and looks at no credential', async () => {
+    const request = exampleRequest(detailsOf(contract, entry));
+    for (const headers of [{}, bearer('hpa_unknown')]) {
+      const { status } = await send(broker, { ...request, headers });
+      expect([401, 403, 404, 500]).not.toContain(status);
+    }
+  });
+});

@@ -1,0 +1,77 @@
+import type { IncomingMessage } from 'node:http';
+import { describe, expect, it } from 'vitest';
+import { createAddressReader } from '../../src/http/address.ts';
+import { asBootstrap, startBroker, type TestBroker } from '../support/broker.ts';
+
+function read(trusted: string[], peer: string | undefined, ...forwarded: string[]): string {
+  const headersDistinct = forwarded.length === 0 ? {} : { 'x-forwarded-for': forwarded };
+  const request = { socket: { remoteAddress: peer }, headersDistinct };
+  return createAddressReader(trusted)(request as unknown as IncomingMessage);
+}
+const proxies = ['10.0.0.0/8', 'fd00::/8'];
+
+describe("a request's address", () => {
+  it.each<[what: string, trusted: string[], peer: string | undefined, forwarded: string[], address: string]>([
+    ['the peer, where no proxy is trusted', [], '192.0.2.1', ['198.51.100.7'], '192.0.2.1'],
+    ['the peer, where it is not one that is trusted', proxies, '192.0.2.1', ['198.51.100.7'], '192.0.2.1'],
+    ['what a trusted proxy says', proxies, '10.0.0.1', ['198.51.100.7'], '198.51.100.7'],
+    [
+      'what the nearest trusted proxy saw, not what it was told',
+      proxies,
+      '10.0.0.1',
+      ['1.1.1.1, 198.51.100.7'],
+      '198.51.100.7',
+    ],
+    [
+      'found through several trusted proxies',
+      proxies,
+      '10.0.0.1',
+      ['1.1.1.1, 198.51.100.7, 10.2.3.4'],
+      '198.51.100.7',
+    ],
+    ['found in several headers', proxies, '10.0.0.1', ['1.1.1.1', '198.51.100.7, 10.2.3.4'], '198.51.100.7'],
+    ['a trusted one, where there is no other', proxies, '10.0.0.1', ['10.2.3.4, 10.2.3.5'], '10.2.3.4'],
+    ['the nearest one that is an address', proxies, '10.0.0.1', ['1.1.1.1, unknown, 10.2.3.4'], '10.2.3.4'],
+    ['the peer, where the header is empty', proxies, '10.0.0.1', [''], '10.0.0.1'],
+    ['the peer, where a trusted proxy says nothing', proxies, '10.0.0.1', [], '10.0.0.1'],
+    ['written as IPv4 where it is mapped into IPv6', [], '::ffff:192.0.2.1', [], '192.0.2.1'],
+    [
+      'matched as IPv4 where the peer is mapped',
+      proxies,
+      '::ffff:10.0.0.1',
+      ['::ffff:198.51.100.7'],
+      '198.51.100.7',
+    ],
+    ['without its zone', [], 'fe80::1%eth0', [], 'fe80::1'],
+    ['written in one way', proxies, 'fd00::1', ['2001:0DB8:0:0::1'], '2001:db8::1'],
+    ['there even where the socket is gone', [], undefined, [], '0.0.0.0'],
+  ])('is %s', (_what, trusted, peer, forwarded, address) => {
+    expect(read(trusted, peer, ...forwarded)).toBe(address);
+  });
+});
+
+describe('the record', () => {
+  const recorded = async (broker: TestBroker): Promise<string> => {
+    const answer = await asBootstrap(broker)
+      .post('/v1/admins', { name: 'a', email: `${Math.random()}@example.com`, roles: [] })
+      .set('X-Forwarded-For', '198.51.100.7')
+      .set('Forwarded', 'for=198.51.100.8')
+      .set('X-Real-IP', '198.51.100.9')
+      .expect(201);
+    const { rows } = await broker.database.owner.query(
+      'select source_ip from audit_events where request_id = $1',
+      [answer.headers['x-request-id']],
+    );
+    return rows[0]?.source_ip;
+  };
+
+  it('has the address of the socket, whatever headers claim, unless the proxy is trusted', async () => {
+    const broker = await startBroker();
+    const behind = await startBroker({
+      database: broker.database,
+      config: { trustedProxies: ['127.0.0.0/8'] },
+    });
+    expect(await recorded(broker)).toBe('127.0.0.1');
+    expect(await recorded(behind)).toBe('198.51.100.7');
+  });
+});

@@ -1,0 +1,88 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readContract } from '../../src/http/contract.ts';
+import {
+  type Api,
+  asBootstrap,
+  createAgent,
+  createPolicy,
+  createResource,
+  grantRequest,
+  readAtOnce,
+  startBroker,
+} from '../support/broker.ts';
+import { detailsOf } from '../support/contract-requests.ts';
+import { eventually } from '../support/eventually.ts';
+
+/** Every list of the contract that is paged, and cursors that are not its own. */
+const contract = readContract();
+const lists = contract.operations
+  .filter((entry) => detailsOf(contract, entry).parameters.some(({ name }) => name === 'cursor'))
+  .map(({ id, path }) => ({ id, path }));
+
+let admin: Api;
+const cursors = new Map<string, string>();
+
+beforeAll(async () => {
+  const broker = await startBroker();
+  admin = asBootstrap(broker);
+  await createPolicy(broker, readAtOnce);
+  await createAgent(broker);
+  const [one, other] = [await createResource(broker), await createResource(broker)];
+  const api = await (await createAgent(broker)).api();
+  for (const { identifier } of [one, other])
+    await api.post('/v1/grants', grantRequest(identifier)).expect(201);
+  for (const { path } of lists) {
+    await eventually(async () => {
+      const { body } = await admin.get(`${path}?limit=1`).expect(200);
+      expect(body.next_cursor).toMatch(/^[\w-]+$/);
+      cursors.set(path, body.next_cursor);
+    });
+  }
+});
+
+/** The genuine cursor with one character changed, at each of some places. */
+function altered(cursor: string): string[] {
+  return [0, 10, 42, cursor.length - 2].map((at) => {
+    const other = cursor.charAt(at) === 'A' ? 'B' : 'A';
+    return cursor.slice(0, at) + other + cursor.slice(at + 1);
+  });
+}
+
+describe.each(lists)('the cursor of $id', ({ path }) => {
+  const own = (): string => cursors.get(path) ?? '';
+  const refusedWith = async (cursor: string, filter = '') => {
+    const { body } = await admin.get(`${path}?cursor=${encodeURIComponent(cursor)}${filter}`).expect(400);
+    expect(body.code, cursor).toBe('invalid-cursor');
+  };
+
+  it('leads on, and nobody else makes one', async () => {
+    await admin.get(`${path}?cursor=${own()}`).expect(200);
+    const position = Buffer.from(own(), 'base64url').subarray(32).toString('base64url');
+    const forged = ['x', 'bnVsbA', position, Buffer.alloc(32).toString('base64url') + position];
+    for (const cursor of [...forged, ...altered(own())]) await refusedWith(cursor);
+  });
+
+  it('is taken whole and as it was written', async () => {
+    const standard = Buffer.from(own(), 'base64url').toString('base64');
+    for (const cursor of [own().slice(0, -1), own().slice(0, 43), own().slice(0, 20), own().slice(1)]) {
+      await refusedWith(cursor);
+    }
+    for (const cursor of [`${own()}=`, `${own()} `, `${own()}.`, `${own()}A`, `${standard}==`]) {
+      await refusedWith(cursor);
+    }
+  });
+
+  it('is for this list alone', async () => {
+    for (const [other, cursor] of cursors) if (other !== path) await refusedWith(cursor);
+  });
+});
+
+describe('the cursor of a list with filters', () => {
+  it('is for the list with these filters alone', async () => {
+    const first = cursors.get('/v1/audit-events');
+    await admin.get(`/v1/audit-events?type=agent.created&cursor=${first}`).expect(400);
+    const grants = cursors.get('/v1/grants');
+    const { body } = await admin.get(`/v1/grants?status=active&cursor=${grants}`).expect(400);
+    expect(body.code).toBe('invalid-cursor');
+  });
+});

@@ -1,0 +1,189 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { access } from '../../src/http/access.ts';
+import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
+import {
+  bootstrapKey,
+  createAgent,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+} from '../support/broker.ts';
+import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
+import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
+import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
+
+/** The database goes away under the broker and comes back. An error that nobody handles fails the run by itself. */
+const contract = readContract();
+const operations = contract.operations.map((entry) => detailsOf(contract, entry));
+/** What needs no database. */
+const withoutDatabase = [
+  'getHealth',
+  'getContract',
+  'getAuthorizationServerMetadata',
+  'getOpenidConfiguration',
+];
+const independent = operations.filter(({ entry }) => withoutDatabase.includes(entry.id));
+const unavailable = operations.filter(
+  ({ entry }) => !withoutDatabase.includes(entry.id) && entry.id !== 'getReadiness',
+);
+
+let database: TestDatabase;
+let proxy: TcpProxy;
+let broker: TestBroker;
+let agent: TestAgent;
+let stranger: TestAgent;
+let agentToken: string;
+let superuser: pg.Client;
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  const { hostname, port } = new URL(database.url);
+  proxy = await startTcpProxy({ host: hostname, port: Number(port) || 5432 });
+  const url = new URL(database.url);
+  url.hostname = '127.0.0.1';
+  url.port = String(proxy.port);
+  broker = await startBroker({ database, config: { databaseUrl: url.href } });
+  agent = await createAgent(broker);
+  // Never seen by the token endpoint, so nothing of it is in memory.
+  stranger = await createAgent(broker);
+  agentToken = (await agent.token().expect(200)).body.access_token;
+  superuser = new pg.Client({ connectionString: inject('server').adminUrl });
+  await superuser.connect();
+});
+afterAll(async () => {
+  await superuser.end();
+  await proxy.cut();
+});
+
+function requestOf(details: (typeof operations)[number], client = agent): WireRequest {
+  const { entry } = details;
+  const example = exampleRequest(details);
+  if (!isRouted(entry)) {
+    const basic = Buffer.from(`${client.id}:${client.secret}`).toString('base64');
+    const body = entry.id === 'issueToken' ? 'grant_type=client_credentials' : `token=${agentToken}`;
+    return { ...example, headers: { ...example.headers, Authorization: `Basic ${basic}` }, body };
+  }
+  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
+  const credential = allowed.includes('agent') ? agentToken : bootstrapKey;
+  return { ...example, headers: { ...example.headers, ...bearer(credential) } };
+}
+
+function expectUnavailable(answer: Answer, what: string): void {
+  expect(answer.status, `${what}: ${answer.text}`).toBe(503);
+  expect(answer.headers['retry-after'], what).toBe('1');
+  expect(answer.headers['cache-control'], what).toBe('no-store');
+  expect(answer.json.code ?? answer.json.error, what).toMatch(/^(unavailable|temporarily_unavailable)$/);
+  expect(answer.text, what).not.toMatch(/ECONN|127\.0\.0\.1|postgres|Bearer|Basic|terminat/);
+}
+
+const databaseName = (): string => new URL(database.url).pathname.slice(1);
+const readiness: WireRequest = { method: 'GET', path: '/readyz', headers: {} };
+const listAdmins: WireRequest = { method: 'GET', path: '/v1/admins', headers: bearer(bootstrapKey) };
+const isBack = () =>
+  eventually(async () => expect(await send(broker, listAdmins)).toMatchObject({ status: 200 }));
+
+describe('while the database cannot be reached', () => {
+  beforeAll(() => proxy.cut());
+  afterAll(async () => {
+    await proxy.restore();
+    await isBack();
+  });
+
+  it.each(unavailable)('$entry.id is unavailable, and says when to try again', async (details) => {
+    for (const client of [agent, stranger]) {
+      expectUnavailable(await send(broker, requestOf(details, client)), details.entry.id);
+    }
+  });
+
+  it.each(independent)('$entry.id goes on', async (details) => {
+    expect(await send(broker, requestOf(details))).toMatchObject({ status: 200 });
+  });
+
+  it('the process is alive and not ready', async () => {
+    const { status, json } = await send(broker, readiness);
+    expect(status).toBe(503);
+    expect(json).toEqual({ status: 'not ready', checks: { database: 'unreachable' } });
+  });
+});
+
+describe('when the database is back', () => {
+  it.each(unavailable)('$entry.id answers again, without anybody having helped', async (details) => {
+    const { text } = await send(broker, requestOf(details));
+    expect(text).not.toMatch(/"(temporarily_)?unavailable"/);
+  });
+
+  it('the process is ready again, but for its clock, which is a fake one', async () => {
+    const { json } = await send(broker, readiness);
+    expect(json.checks).toMatchObject({ database: 'ok', migrations: 'ok', keys: 'ok' });
+  });
+});
+
+/** Starts 20 changes that wait in their transactions for a lock, lets `strike` happen, and answers what they got. */
+async function inMidTransaction(strike: () => Promise<unknown>): Promise<Answer[]> {
+  await database.owner.query('begin; lock table audit_events in share mode');
+  const request = (n: number): WireRequest => ({
+    method: 'POST',
+    path: '/v1/admins',
+    headers: { ...bearer(bootstrapKey), 'Content-Type': 'application/json' },
+    body: JSON.stringify({ name: 'a', email: `${n}-${Math.random()}@example.com`, roles: [] }),
+  });
+  const answers = Promise.all(Array.from({ length: 20 }, (_, n) => send(broker, request(n))));
+  await eventually(async () => {
+    const { rows } = await superuser.query(
+      "select 1 from pg_stat_activity where datname = $1 and wait_event_type = 'Lock'",
+      [databaseName()],
+    );
+    expect(rows.length).toBeGreaterThan(5);
+  });
+  await strike();
+  await database.owner.query('rollback');
+  return answers;
+}
+
+async function countPeople(): Promise<number> {
+  const { rows } = await database.owner.query('select count(*)::int as n from admins');
+  return rows[0].n;
+}
+
+/** Ends the broker's sessions, as a server that shuts down or fails over does. */
+const terminate = () =>
+  superuser.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = $1 and application_name in ('hallpass', 'hallpass tokens')`,
+    [databaseName()],
+  );
+
+describe('changes that are under way', () => {
+  it('when the server ends their sessions are told so, and are not made', async () => {
+    const before = await countPeople();
+    const answers = await inMidTransaction(terminate);
+    const lost = answers.filter(({ status }) => status !== 201);
+    for (const answer of lost) expectUnavailable(answer, 'terminated');
+    expect(lost.length).toBeGreaterThan(5);
+    expect(await countPeople()).toBe(before + answers.length - lost.length);
+    await isBack();
+  });
+
+  it('when the connection breaks are told so, and are not made', async () => {
+    const before = await countPeople();
+    const answers = await inMidTransaction(() => proxy.cut());
+    await proxy.restore();
+    for (const answer of answers) expectUnavailable(answer, 'cut');
+    await isBack();
+    expect(await countPeople()).toBe(before);
+  });
+
+  it('and the next ones are unavailable while the server lets nobody in', async () => {
+    await superuser.query(`alter database ${databaseName()} allow_connections false`);
+    try {
+      await terminate();
+      await eventually(async () => expectUnavailable(await send(broker, listAdmins), 'nobody is let in'));
+    } finally {
+      await superuser.query(`alter database ${databaseName()} allow_connections true`);
+    }
+    await isBack();
+  });
+});

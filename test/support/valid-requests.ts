@@ -1,0 +1,184 @@
+import { randomBytes } from 'node:crypto';
+import type { OperationId } from '../../src/http/operation-id.ts';
+import {
+  asBootstrap,
+  bootstrapKey,
+  createAgent,
+  createPerson,
+  createPolicy,
+  createResource,
+  grantRequest,
+  readAtOnce,
+  type TestAgent,
+  type TestPerson,
+} from './broker.ts';
+import { bearer, type WireRequest } from './http.ts';
+
+/** Operations that are no GET and change nothing all the same. */
+export const readingPosts = ['simulatePolicies', 'introspectToken'] as const;
+
+/** What the requests below are about: one of each that is not changed by any of them. */
+interface World {
+  broker: { url: string };
+  agent: TestAgent;
+  agentToken: string;
+  approver: TestPerson;
+  resource: { id: string; identifier: string };
+}
+
+type Arrange = (world: World) => Promise<WireRequest>;
+
+const json = { 'Content-Type': 'application/json' };
+const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
+const unique = (): string => randomBytes(6).toString('hex');
+
+function byAdmin(method: string, path: string, body?: object): WireRequest {
+  const encoded = body === undefined ? {} : { body: JSON.stringify(body) };
+  return { method, path, headers: { ...json, ...bearer(bootstrapKey) }, ...encoded };
+}
+
+/** A request of somebody else than the bootstrap admin. */
+function by(credential: string, wire: WireRequest): WireRequest {
+  return { ...wire, headers: { ...wire.headers, ...bearer(credential) } };
+}
+
+function byClient({ id, secret }: TestAgent, path: string, fields: Record<string, string>): WireRequest {
+  const basic = Buffer.from(`${id}:${secret}`).toString('base64');
+  const headers = { ...form, Authorization: `Basic ${basic}` };
+  return { method: 'POST', path, headers, body: new URLSearchParams(fields).toString() };
+}
+
+const newAgent = async ({ broker }: World): Promise<string> => `/v1/agents/${(await createAgent(broker)).id}`;
+const newPerson = async ({ broker }: World): Promise<string> =>
+  `/v1/admins/${(await createPerson(broker)).id}`;
+const newResource = async ({ broker }: World): Promise<string> =>
+  `/v1/resources/${(await createResource(broker)).id}`;
+const newPolicy = async ({ broker }: World): Promise<string> =>
+  `/v1/policies/${await createPolicy(broker, readAtOnce)}`;
+
+async function newGrant({ broker, agentToken, resource }: World, scope: 'read' | 'write') {
+  const body = grantRequest(resource.identifier, { scopes: [scope] });
+  const { path, headers } = by(agentToken, byAdmin('POST', '/v1/grants'));
+  const answer = await fetch(`${broker.url}${path}`, {
+    method: 'POST',
+    headers: headers as Record<string, string>,
+    body: JSON.stringify(body),
+  });
+  const grant = (await answer.json()) as { id: string; status: string; request_digest: string };
+  if (grant.status !== (scope === 'read' ? 'active' : 'pending')) throw new Error(JSON.stringify(grant));
+  return { path: `/v1/grants/${grant.id}`, digest: grant.request_digest };
+}
+
+/** The secret or key that was made last under `path`. */
+async function lastOf({ broker }: World, path: string, list: 'keys' | 'secrets'): Promise<string> {
+  const { body } = await asBootstrap(broker).get(path).expect(200);
+  return `${path}/${list}/${body[list].at(-1).id}`;
+}
+
+const cedar = 'forbid(principal, action == Action::"request", resource) when { context.delegated };';
+
+/** For every operation that changes something: a request that would, with all it needs in place. */
+const arrangements = {
+  createAdmin: async () =>
+    byAdmin('POST', '/v1/admins', { name: 'Ada', email: `${unique()}@example.com`, roles: ['approver'] }),
+  updateAdmin: async (world) => byAdmin('PATCH', await newPerson(world), { name: 'Grace' }),
+  deleteAdmin: async (world) => byAdmin('DELETE', await newPerson(world)),
+  createAdminKey: async (world) => byAdmin('POST', `${await newPerson(world)}/keys`, { name: 'laptop' }),
+  revokeAdminKey: async (world) => byAdmin('DELETE', await lastOf(world, await newPerson(world), 'keys')),
+  createAgent: async ({ approver }) =>
+    byAdmin('POST', '/v1/agents', {
+      name: 'agent',
+      owner: approver.id,
+      environment: 'development',
+      token_endpoint_auth_method: 'client_secret_basic',
+    }),
+  updateAgent: async (world) => byAdmin('PATCH', await newAgent(world), { name: 'other' }),
+  deleteAgent: async (world) => byAdmin('DELETE', await newAgent(world)),
+  disableAgent: async (world) => byAdmin('POST', `${await newAgent(world)}/disable`, { reason: 'leaked' }),
+  async enableAgent(world) {
+    const path = await newAgent(world);
+    await asBootstrap(world.broker).post(`${path}/disable`).expect(200);
+    return byAdmin('POST', `${path}/enable`, {});
+  },
+  createAgentSecret: async (world) => byAdmin('POST', `${await newAgent(world)}/secrets`, {}),
+  revokeAgentSecret: async (world) =>
+    byAdmin('DELETE', await lastOf(world, await newAgent(world), 'secrets')),
+  createResource: async () =>
+    byAdmin('POST', '/v1/resources', {
+      identifier: `https://${unique()}.example`,
+      name: 'API',
+      kind: 'api',
+      scopes: [{ name: 'chat', description: 'Chat', risk: 'low' }],
+      max_grant_seconds: 3600,
+    }),
+  updateResource: async (world) => byAdmin('PATCH', await newResource(world), { token_ttl_seconds: 60 }),
+  deleteResource: async (world) => byAdmin('DELETE', await newResource(world)),
+  createResourceSecret: async (world) => byAdmin('POST', `${await newResource(world)}/secrets`, {}),
+  async revokeResourceSecret(world) {
+    const path = await newResource(world);
+    await asBootstrap(world.broker).post(`${path}/secrets`).expect(201);
+    return byAdmin('DELETE', await lastOf(world, path, 'secrets'));
+  },
+  createPolicy: async () => byAdmin('POST', '/v1/policies', { name: `policy ${unique()}`, cedar }),
+  updatePolicy: async (world) => byAdmin('PUT', await newPolicy(world), { cedar: readAtOnce, version: 1 }),
+  deletePolicy: async (world) => byAdmin('DELETE', await newPolicy(world)),
+  createGrant: async ({ agentToken, resource }) =>
+    by(agentToken, {
+      ...byAdmin('POST', '/v1/grants', grantRequest(resource.identifier)),
+      headers: { ...json, 'Idempotency-Key': unique() },
+    }),
+  async approveGrant(world) {
+    const { path, digest } = await newGrant(world, 'write');
+    return by(world.approver.key, byAdmin('POST', `${path}/approve`, { request_digest: digest, note: 'ok' }));
+  },
+  async denyGrant(world) {
+    const { path } = await newGrant(world, 'write');
+    return by(world.approver.key, byAdmin('POST', `${path}/deny`, { reason: 'no' }));
+  },
+  async cancelGrant(world) {
+    const { path } = await newGrant(world, 'write');
+    return by(world.agentToken, byAdmin('POST', `${path}/cancel`, {}));
+  },
+  async returnGrant(world) {
+    const { path } = await newGrant(world, 'read');
+    return by(world.agentToken, byAdmin('POST', `${path}/return`, {}));
+  },
+  revokeGrant: async (world) =>
+    byAdmin('POST', `${(await newGrant(world, 'read')).path}/revoke`, { reason: 'enough' }),
+  rotateKeys: async () => byAdmin('POST', '/v1/keys/rotate', { reason: 'quarterly' }),
+  async issueToken(world) {
+    const grant_id = (await newGrant(world, 'read')).path.split('/').at(-1) ?? '';
+    const fields = { resource: world.resource.identifier, scope: 'read', grant_id };
+    return byClient(world.agent, '/oauth2/token', { grant_type: 'client_credentials', ...fields });
+  },
+  async revokeToken({ agent }) {
+    const { body } = await agent.token().expect(200);
+    return byClient(agent, '/oauth2/revoke', { token: body.access_token });
+  },
+} satisfies Partial<Record<OperationId, Arrange>>;
+
+export type MutationId = keyof typeof arrangements;
+export const mutationIds = Object.keys(arrangements) as MutationId[];
+
+/**
+ * Makes what the requests need. The broker's clock must be ten minutes past its first start: until then no signing key
+ * has been published long enough to take over.
+ */
+export async function createWorld(broker: { url: string }): Promise<World> {
+  await createPolicy(broker, readAtOnce);
+  const agent = await createAgent(broker);
+  const { body } = await agent.token().expect(200);
+  return {
+    broker,
+    agent,
+    agentToken: body.access_token,
+    approver: await createPerson(broker, { roles: ['approver'] }),
+    resource: await createResource(broker),
+  };
+}
+
+/** A request of this operation that succeeds and changes something, once. */
+export function validRequest(world: World, id: MutationId): Promise<WireRequest> {
+  const arrange: Arrange = arrangements[id];
+  return arrange(world);
+}
