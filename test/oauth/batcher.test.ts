@@ -1,10 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { BrokerError } from '../../src/errors.ts';
-import { type BatcherOptions, createBatcher } from '../../src/oauth/batcher.ts';
+import { Batcher, type BatcherOptions } from '../../src/oauth/batcher.ts';
 import { codeOf } from './refusals.ts';
 
 const outage = (): Error => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Long enough for what has ended to be answered and for what waits to begin. */
+async function turn(): Promise<void> {
+  for (let i = 0; i < 3; i += 1) await new Promise((resolve) => setImmediate(resolve));
+}
 
 interface Statement {
   rows: number[];
@@ -59,11 +62,9 @@ describe('a batcher', () => {
     ]);
     statements[0]?.finish();
     await turn();
-    await turn();
     expect(statements.map(({ rows }) => rows.length)).toEqual([3, 3, 3]);
     statements[1]?.finish();
     statements[2]?.finish();
-    await turn();
     await turn();
     statements[3]?.finish();
     expect(await results).toEqual(range(10).map((row) => row * 2));
@@ -132,7 +133,7 @@ describe('a batcher', () => {
   });
 
   it('goes on after failures of every kind', async () => {
-    const failures: unknown[] = [new Error('poison'), outage(), new BrokerError('internal')];
+    const failures: Error[] = [new Error('poison'), outage(), new BrokerError('internal')];
     const run = async (rows: number[]): Promise<number[]> => {
       const failure = failures.shift();
       if (failure !== undefined) throw failure;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { cacheKey, createBoundedCache } from '../../src/platform/bounded-cache.ts';
 
-describe('decision cache', () => {
+describe('a bounded cache', () => {
   it('never holds more than its limit and drops what was used least recently', () => {
     const cache = createBoundedCache<number>({ maxEntries: 3 });
     for (const [index, key] of ['a', 'b', 'c'].entries()) cache.set(key, index);
@@ -18,7 +18,7 @@ describe('decision cache', () => {
     expect(cache.get('a')).toBe(9);
   });
 
-  it('holds 10,000 decisions unless told otherwise', () => {
+  it('holds 10,000 values unless told otherwise', () => {
     const cache = createBoundedCache<number>();
     for (let i = 0; i < 10_500; i += 1) cache.set(`${i}`, i);
     expect(cache.size).toBe(10_000);
@@ -29,8 +29,10 @@ describe('decision cache', () => {
     cache.set('a', 1);
     expect(createBoundedCache<number>().get('a')).toBeUndefined();
   });
+});
 
-  it('makes different keys of different parts', () => {
+describe('a key of several parts', () => {
+  it('is another one for other parts, and the same for the same', () => {
     const keys = [
       ['a', 'b'],
       ['a,b'],

@@ -1,0 +1,80 @@
+import * as oauth from 'oauth4webapi';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Service, startService } from './broker.ts';
+
+let service: Service;
+let as: oauth.AuthorizationServer;
+const insecure = { [oauth.allowInsecureRequests]: true } as const;
+
+beforeAll(async () => {
+  service = await startService();
+  const issuer = new URL(service.issuer);
+  const response = await oauth.discoveryRequest(issuer, { algorithm: 'oauth2', ...insecure });
+  as = await oauth.processDiscoveryResponse(issuer, response);
+});
+
+async function tokenFor(parameters: Record<string, string>): Promise<oauth.TokenEndpointResponse> {
+  const client = { client_id: service.agent.id };
+  const authentication = oauth.ClientSecretBasic(service.agent.secret);
+  const response = await oauth.clientCredentialsGrantRequest(
+    as,
+    client,
+    authentication,
+    parameters,
+    insecure,
+  );
+  return oauth.processClientCredentialsResponse(as, client, response);
+}
+
+/** What a protected resource makes of a token that is sent to it. */
+function validate(token: string, audience: string): Promise<oauth.JWTAccessTokenClaims> {
+  const headers = { authorization: `Bearer ${token}` };
+  const request = new Request('http://resource.example/v1', { headers });
+  return oauth.validateJwtAccessToken(as, request, audience, insecure);
+}
+
+describe('oauth4webapi', () => {
+  it('finds in the metadata what the broker can do', () => {
+    const { issuer } = service;
+    expect(as).toMatchObject({
+      issuer,
+      token_endpoint: `${issuer}/oauth2/token`,
+      introspection_endpoint: `${issuer}/oauth2/introspect`,
+      revocation_endpoint: `${issuer}/oauth2/revoke`,
+      jwks_uri: `${issuer}/oauth2/jwks`,
+      grant_types_supported: ['client_credentials'],
+    });
+  });
+
+  it('validates an access token as RFC 9068 has it, for its own audience only', async () => {
+    const { agent, resource, grantId } = service;
+    const { access_token: token } = await tokenFor({ resource: resource.identifier, scope: 'read' });
+    expect(await validate(token, resource.identifier)).toMatchObject({
+      iss: service.issuer,
+      sub: agent.id,
+      client_id: agent.id,
+      scope: 'read',
+      grant_id: grantId,
+    });
+    await expect(validate(token, 'https://other.example')).rejects.toThrow();
+    await expect(validate(`${token.slice(0, -8)}AAAAAAAA`, resource.identifier)).rejects.toThrow();
+    const { access_token: own } = await tokenFor({});
+    await expect(validate(own, resource.identifier)).rejects.toThrow();
+  });
+
+  it('asks about a token as its resource server, and revokes it as its agent', async () => {
+    const { agent, server, resource } = service;
+    const { access_token: token } = await tokenFor({ resource: resource.identifier, scope: 'write' });
+    const asServer = { client_id: server.id };
+    const asked = async (): Promise<oauth.IntrospectionResponse> => {
+      const method = oauth.ClientSecretPost(server.secret);
+      const response = await oauth.introspectionRequest(as, asServer, method, token, insecure);
+      return oauth.processIntrospectionResponse(as, asServer, response);
+    };
+    expect(await asked()).toMatchObject({ active: true, scope: 'write', sub: agent.id });
+    const method = oauth.ClientSecretBasic(agent.secret);
+    const revoked = await oauth.revocationRequest(as, { client_id: agent.id }, method, token, insecure);
+    expect(await oauth.processRevocationResponse(revoked)).toBeUndefined();
+    expect(await asked()).toEqual({ active: false });
+  });
+});

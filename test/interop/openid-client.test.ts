@@ -1,0 +1,65 @@
+import * as client from 'openid-client';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { type Service, startService } from './broker.ts';
+
+let service: Service;
+beforeAll(async () => {
+  service = await startService();
+});
+
+function discover(who: { id: string; secret: string }, authentication: client.ClientAuth) {
+  const options = { algorithm: 'oauth2' as const, execute: [client.allowInsecureRequests] };
+  return client.discovery(new URL(service.issuer), who.id, undefined, authentication, options);
+}
+
+describe('openid-client', () => {
+  it.each([
+    ['client_secret_basic', client.ClientSecretBasic],
+    ['client_secret_post', client.ClientSecretPost],
+  ])('discovers the broker, gets a token for a resource, asks about it and revokes it, with %s', async (_, method) => {
+    const { agent, resource, grantId } = service;
+    const config = await discover(agent, method(agent.secret));
+    const parameters = { resource: resource.identifier, scope: 'read' };
+    const tokens = await client.clientCredentialsGrant(config, parameters);
+    expect(tokens).toMatchObject({ token_type: 'bearer', scope: 'read', expires_in: 300, grant_id: grantId });
+    const before = await client.tokenIntrospection(config, tokens.access_token);
+    expect(before).toMatchObject({ active: true, client_id: agent.id, aud: resource.identifier });
+    await client.tokenRevocation(config, tokens.access_token);
+    expect(await client.tokenIntrospection(config, tokens.access_token)).toEqual({ active: false });
+  });
+
+  it('finds the same metadata where OpenID clients look', async () => {
+    const { agent, issuer } = service;
+    const execute = [client.allowInsecureRequests];
+    const config = await client.discovery(new URL(issuer), agent.id, agent.secret, undefined, { execute });
+    const oauth2 = await discover(agent, client.ClientSecretBasic(agent.secret));
+    expect(config.serverMetadata()).toEqual(oauth2.serverMetadata());
+    expect((await client.clientCredentialsGrant(config)).scope).toBe('hallpass');
+  });
+
+  it('gets a resource server its answer about a token', async () => {
+    const { agent, server, resource } = service;
+    const config = await discover(agent, client.ClientSecretBasic(agent.secret));
+    const { access_token } = await client.clientCredentialsGrant(config, { resource: resource.identifier });
+    const asServer = await discover(server, client.ClientSecretBasic(server.secret));
+    expect(await client.tokenIntrospection(asServer, access_token)).toMatchObject({
+      active: true,
+      scope: 'read write',
+    });
+  });
+
+  it('understands every refusal', async () => {
+    const { agent, resource } = service;
+    const config = await discover(agent, client.ClientSecretBasic(agent.secret));
+    const wrong = await discover(agent, client.ClientSecretBasic('wrong'));
+    const refusal = { error: 'invalid_scope', status: 400, error_description: expect.any(String) };
+    const wider = { resource: resource.identifier, scope: 'admin' };
+    await expect(client.clientCredentialsGrant(config, wider)).rejects.toMatchObject(refusal);
+    const bare = { scope: 'read' };
+    await expect(client.clientCredentialsGrant(config, bare)).rejects.toMatchObject({
+      error: 'invalid_target',
+    });
+    const challenge = { cause: [{ scheme: 'basic', parameters: { realm: 'hallpass' } }], status: 401 };
+    await expect(client.clientCredentialsGrant(wrong)).rejects.toMatchObject(challenge);
+  });
+});

@@ -1,0 +1,88 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { parseIssuer } from '../../src/oauth/issuer.ts';
+import { apiOf, oauthPost, startBroker, type TestBroker, testIssuer } from '../support/broker.ts';
+
+let broker: TestBroker;
+beforeAll(async () => {
+  broker = await startBroker();
+});
+
+describe('an issuer', () => {
+  it.each([
+    'https://hallpass.example',
+    'https://hallpass.example:8443',
+    'http://127.0.0.1:8080',
+    'http://localhost',
+    'http://[::1]:8080',
+  ])('may be %s', (text) => expect(parseIssuer(text)).toBe(text));
+
+  it.each([
+    'https://hallpass.example/',
+    'https://hallpass.example/v1',
+    'https://hallpass.example?x',
+    'https://hallpass.example#x',
+    'https://hallpass.example:443',
+    'https://Hallpass.example',
+    'https://user@hallpass.example',
+    'http://hallpass.example',
+    'http://127.0.0.1.example',
+    'http://0.0.0.0',
+    'ftp://hallpass.example',
+    ' https://hallpass.example',
+    'hallpass.example',
+    '',
+  ])('is not %j', (text) => expect(parseIssuer(text)).toBeUndefined());
+});
+
+describe('the metadata', () => {
+  it('is the same at both places, for anyone, and says nothing that is not so', async () => {
+    const anyone = apiOf(broker, undefined);
+    const { body, headers } = await anyone.get('/.well-known/oauth-authorization-server').expect(200);
+    const methods = ['client_secret_basic', 'client_secret_post'];
+    expect(body).toEqual({
+      issuer: testIssuer,
+      token_endpoint: `${testIssuer}/oauth2/token`,
+      token_endpoint_auth_methods_supported: methods,
+      introspection_endpoint: `${testIssuer}/oauth2/introspect`,
+      introspection_endpoint_auth_methods_supported: methods,
+      revocation_endpoint: `${testIssuer}/oauth2/revoke`,
+      revocation_endpoint_auth_methods_supported: methods,
+      jwks_uri: `${testIssuer}/oauth2/jwks`,
+      grant_types_supported: ['client_credentials'],
+      response_types_supported: [],
+      service_documentation: `${testIssuer}/openapi.json`,
+    });
+    expect(headers['cache-control']).toBe('public, max-age=300');
+    expect((await anyone.get('/.well-known/openid-configuration').expect(200)).body).toEqual(body);
+  });
+
+  it('does not take its name from what a request says of itself', async () => {
+    const hostile = {
+      Host: 'evil.example',
+      'X-Forwarded-Host': 'evil.example',
+      Forwarded: 'host=evil.example',
+    };
+    const anyone = apiOf(broker, undefined);
+    const { text } = await anyone.get('/.well-known/oauth-authorization-server').set(hostile).expect(200);
+    expect(text).not.toContain('evil');
+  });
+
+  it('names only places that are there', async () => {
+    const anyone = apiOf(broker, undefined);
+    const { body } = await anyone.get('/.well-known/oauth-authorization-server').expect(200);
+    const pathOf = (url: string): string => new URL(url).pathname;
+    await anyone.get(pathOf(body.jwks_uri)).expect(200);
+    await anyone.get(pathOf(body.service_documentation)).expect(200);
+    for (const endpoint of [body.token_endpoint, body.introspection_endpoint, body.revocation_endpoint]) {
+      await oauthPost(broker, pathOf(endpoint), { token: 'x' }).expect(401);
+    }
+  });
+});
+
+describe('the JWKS', () => {
+  it('has public members only', async () => {
+    const { body } = await apiOf(broker, undefined).get('/oauth2/jwks').expect(200);
+    const allowed = new Set(['kty', 'crv', 'x', 'y', 'n', 'e', 'kid', 'alg', 'use']);
+    for (const key of body.keys) expect(Object.keys(key).filter((name) => !allowed.has(name))).toEqual([]);
+  });
+});

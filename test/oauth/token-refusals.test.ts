@@ -1,0 +1,213 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  agentOf,
+  asBootstrap,
+  createAgent,
+  createPolicy,
+  createResource,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+  testIssuer,
+} from '../support/broker.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { createServerOf, expectRefusal, grantTo, permitAll } from './fixtures.ts';
+
+let broker: TestBroker;
+let agent: TestAgent;
+let resource: { id: string; identifier: string };
+const clock = new FakeClock();
+
+beforeAll(async () => {
+  broker = await startBroker({ clock });
+  await createPolicy(broker, permitAll);
+  agent = await createAgent(broker);
+  resource = await createResource(broker);
+  await grantTo(agent, resource, { scopes: ['read'], duration_seconds: 7200 });
+  await grantTo(agent, resource, { scopes: ['write'], duration_seconds: 7200 });
+});
+
+const oauthNames: Record<string, string> = {
+  'invalid-request': 'invalid_request',
+  'not-supported': 'invalid_request',
+  'invalid-target': 'invalid_target',
+  'invalid-scope': 'invalid_scope',
+  'invalid-grant': 'invalid_grant',
+  'unsupported-grant-type': 'unsupported_grant_type',
+  'unauthorized-client': 'unauthorized_client',
+};
+
+/** Asserts that the agent is refused, and that this is on the record. */
+async function refused(form: Record<string, string>, code: string, by: TestAgent = agent) {
+  const error = oauthNames[code] ?? code;
+  return expectRefusal(broker, by.token(form), { status: 400, error, recorded: { code, client: by.id } });
+}
+
+describe('an agent is refused, on the record, without a token', () => {
+  it.each([
+    ['a scope without a resource', { scope: 'read' }, 'invalid-target'],
+    ['the broker’s own scope without a resource', { scope: 'hallpass' }, 'invalid-target'],
+    ['an unknown resource', { resource: 'https://nobody.example', scope: 'read' }, 'invalid-target'],
+    ['a resource that is no URI', { resource: 'x', scope: 'read' }, 'invalid-target'],
+    ['a path under the issuer', { resource: `${testIssuer}/v1`, scope: 'read' }, 'invalid-target'],
+    ['another scope of the issuer', { resource: testIssuer, scope: 'read' }, 'invalid-scope'],
+    ['a grant without its resource', { grant_id: 'grt_01kjdw0a5vf8h8v0m6gq3r9x2c' }, 'invalid-request'],
+    ['another grant type', { grant_type: 'password' }, 'unsupported-grant-type'],
+    ['no grant type', { grant_type: '' }, 'invalid-request'],
+    ['an audience', { audience: 'x' }, 'not-supported'],
+    ['authorization details', { authorization_details: '[]' }, 'not-supported'],
+    ['claims', { claims: '{}' }, 'not-supported'],
+    ['a key to bind to', { dpop_jkt: 'x' }, 'not-supported'],
+    ['an actor', { actor_token: 'x' }, 'not-supported'],
+  ])('for %s', async (_, form, code) => {
+    const response = await refused(form as Record<string, string>, code);
+    if (code === 'invalid-target' && 'resource' in form)
+      expect(response.body.error_description).toContain('/v1/grants');
+  });
+
+  it.each([
+    ['a scope that no grant has', 'admin'],
+    ['scopes that only two grants together cover', 'read write'],
+    ['a scope in other letters', 'Read'],
+    ['two spaces', 'read  read'],
+    ['a space at the end', 'read '],
+    ['a quote', 'read"'],
+    ['no scope at all where several grants are active', ''],
+  ])('for %s', async (_, scope) => {
+    await refused({ resource: resource.identifier, scope }, 'invalid-scope');
+  });
+
+  it('for a resource that it has no grant for, as for one that there is not', async () => {
+    const other = await createResource(broker);
+    const having = await refused({ resource: other.identifier, scope: 'read' }, 'invalid-target');
+    expect(having.body.error_description).toContain('/v1/grants');
+  });
+
+  it('for a pinned grant of another agent, of another resource, ended, pending, or that there is not', async () => {
+    const [stranger, other] = [await createAgent(broker), await createResource(broker)];
+    const ended = await grantTo(agent, resource);
+    await asBootstrap(broker).post(`/v1/grants/${ended}/revoke`, { reason: 'done' }).expect(200);
+    const grantIds = [
+      await grantTo(stranger, resource),
+      await grantTo(agent, other),
+      ended,
+      'grt_01kjdw0a5vf8h8v0m6gq3r9x2c',
+      'x',
+    ];
+    const bodies: unknown[] = [];
+    for (const grant_id of grantIds) {
+      const form = { resource: resource.identifier, scope: 'read', grant_id };
+      bodies.push((await refused(form, 'invalid-grant')).body);
+    }
+    expect(new Set(bodies.map((body) => JSON.stringify(body))).size).toBe(1);
+  });
+
+  it('for a scope that the pinned grant does not cover, although another does', async () => {
+    const grant_id = await grantTo(agent, resource, { scopes: ['read'] });
+    await refused({ resource: resource.identifier, scope: 'write', grant_id }, 'invalid-scope');
+  });
+
+  it('for a grant that policy does not permit any more, under whatever name it is asked for', async () => {
+    const frozen = await createResource(broker);
+    const grant_id = await grantTo(agent, frozen);
+    const form = { resource: frozen.identifier, scope: 'read' };
+    await agent.token(form).expect(200);
+    const forbid = (when: string) =>
+      createPolicy(
+        broker,
+        `forbid(principal, action == Action::"request", resource == Resource::"${frozen.identifier}") when { ${when} };`,
+      );
+    for (const when of ['true', 'context.duration_seconds * 9223372036854775807 > 0']) {
+      const policy = await forbid(when);
+      await refused(form, 'invalid-grant');
+      await refused({ resource: frozen.identifier, grant_id }, 'invalid-grant');
+      await asBootstrap(broker).delete(`/v1/policies/${policy}`).expect(204);
+      await agent.token(form).expect(200);
+    }
+  });
+});
+
+describe('a resource server', () => {
+  it('gets no token of any kind, on the record', async () => {
+    const server = await createServerOf(broker, resource);
+    const recorded = { code: 'unauthorized-client', client: server.id };
+    for (const form of [{}, { resource: resource.identifier, scope: 'read' }, { grant_type: 'x' }]) {
+      const request = agentOf(broker, server).token(form as Record<string, string>);
+      await expectRefusal(broker, request, { status: 400, error: 'unauthorized_client', recorded });
+    }
+  });
+});
+
+describe('who cannot prove itself any more is a stranger, also where memory still knows it', () => {
+  const stranger = { status: 401, error: 'invalid_client' };
+  const admin = () => asBootstrap(broker);
+  const path = (id: string): string => `/v1/agents/${id}`;
+  const inAnHour = (): string => new Date(clock.now().getTime() + 3_600_000).toISOString();
+
+  const endings: [string, (id: string) => Promise<unknown>][] = [
+    [
+      'a disabled agent',
+      (id) =>
+        admin()
+          .post(`${path(id)}/disable`)
+          .expect(200),
+    ],
+    ['a deleted agent', (id) => admin().delete(path(id)).expect(204)],
+    [
+      'an expired agent',
+      async (id) => {
+        await admin().patch(path(id), { expires_at: inAnHour() }).expect(200);
+        clock.advance(3600);
+      },
+    ],
+    [
+      'an agent with a revoked secret',
+      async (id) => {
+        const { body } = await admin().get(path(id)).expect(200);
+        await admin()
+          .delete(`${path(id)}/secrets/${body.secrets[0].id}`)
+          .expect(204);
+      },
+    ],
+  ];
+
+  it.each(endings)('%s, whatever it asks for', async (_, end) => {
+    const ending = await createAgent(broker);
+    const target = await createResource(broker);
+    await grantTo(ending, target, { duration_seconds: 7200 });
+    const form = { resource: target.identifier, scope: 'read' };
+    await ending.token(form).expect(200);
+    await end(ending.id);
+    const asked = [
+      {},
+      form,
+      { ...form, scope: 'write' },
+      { resource: 'https://nobody.example' },
+      { grant_type: 'password' },
+      { grant_type: '' },
+      { audience: 'x' },
+    ];
+    for (const request of asked) await expectRefusal(broker, ending.token(request), stranger);
+  });
+
+  it('an agent with an expired secret', async () => {
+    const ending = await createAgent(broker);
+    const { body } = await admin()
+      .post(`${path(ending.id)}/secrets`, { expires_at: inAnHour() })
+      .expect(201);
+    const second = agentOf(broker, { id: ending.id, secret: body.client_secret });
+    await second.token().expect(200);
+    clock.advance(3600);
+    await expectRefusal(broker, second.token(), stranger);
+    await expectRefusal(broker, second.token({ scope: 'read' }), stranger);
+    await ending.token().expect(200);
+  });
+
+  it('a resource server whose resource is deleted', async () => {
+    const target = await createResource(broker);
+    const server = agentOf(broker, await createServerOf(broker, target));
+    await server.token().expect(400);
+    await admin().delete(`/v1/resources/${target.id}`).expect(204);
+    await expectRefusal(broker, server.token(), stranger);
+  });
+});

@@ -1,0 +1,139 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  createUseDecisions,
+  type TokenSource,
+  tokenExpiry,
+  usableUntil,
+} from '../../src/oauth/token-source.ts';
+import { counting, engineWith, requestOf } from '../policies/fixtures.ts';
+
+const now = new Date('2026-03-02T10:00:00.250Z');
+const instant = fc.date({
+  min: new Date('2026-03-02T00:00:00Z'),
+  max: new Date('2026-03-03T00:00:00Z'),
+  noInvalidDate: true,
+});
+
+describe('the end of a token', () => {
+  it('is never after its grant or its agent, nor later than its time, and in whole seconds', () => {
+    fc.assert(
+      fc.property(
+        instant,
+        fc.integer({ min: 60, max: 900 }),
+        fc.array(fc.option(instant)),
+        (at, ttl, ends) => {
+          const exp = tokenExpiry(at, ttl, ends);
+          expect(Number.isInteger(exp)).toBe(true);
+          expect(exp * 1000).toBeLessThanOrEqual(at.getTime() + ttl * 1000);
+          for (const end of ends) if (end !== null) expect(exp * 1000).toBeLessThanOrEqual(end.getTime());
+        },
+      ),
+    );
+  });
+
+  it('is after its beginning for every grant that counts as usable', () => {
+    fc.assert(
+      fc.property(
+        instant,
+        fc.integer({ min: 60, max: 900 }),
+        fc.integer({ min: 0, max: 5000 }),
+        (at, ttl, extra) => {
+          const end = new Date(usableUntil(at).getTime() + extra);
+          expect(tokenExpiry(at, ttl, [end])).toBeGreaterThan(Math.floor(at.getTime() / 1000));
+        },
+      ),
+    );
+  });
+});
+
+function sourceOf(
+  changes: { scopes?: string[]; grantVersion?: number; resourceVersion?: number } = {},
+): TokenSource {
+  const { scopes = ['read'], grantVersion = 1, resourceVersion = 1 } = changes;
+  return {
+    resource: {
+      id: 'res_1',
+      identifier: 'https://api.example/',
+      epoch: 1,
+      version: resourceVersion,
+      tokenTtlSeconds: 300,
+      tokenAlg: 'ES256',
+      catalogue: [
+        { name: 'read', description: '', risk: 'low' },
+        { name: 'write', description: '', risk: 'high' },
+      ],
+    },
+    alg: 'ES256',
+    grant: {
+      id: 'grt_1',
+      version: grantVersion,
+      scopes: ['read', 'write'],
+      durationSeconds: 600,
+      expiresAt: new Date('2026-03-02T10:10:00Z'),
+      facts: requestOf({
+        context: { scopes: ['read', 'write'], max_risk: 'high', hour: 3, auth_method: 'frozen' },
+      }),
+      approvals: { approvals: 1, approver_groups: ['ops'] },
+    },
+    scope: scopes.join(' '),
+    scopes,
+    selection: 'best',
+  };
+}
+
+const use = { now, address: '203.0.113.7', authMethod: 'client_secret_basic' };
+
+function permits(when: string, source = sourceOf(), change: Partial<typeof use> = {}): boolean {
+  const policy = `permit(principal, action == Action::"request", resource) when { ${when} };`;
+  return createUseDecisions(engineWith(policy)).permits(source, { ...use, ...change });
+}
+
+describe('the decision on a use', () => {
+  it('sees the facts of this use, and not those of the request', () => {
+    expect(permits('context.hour == 10 && context.weekday == 1')).toBe(true);
+    expect(permits('context.hour == 3')).toBe(false);
+    expect(permits('context.auth_method == "client_secret_basic"')).toBe(true);
+    expect(permits('context.source_ip.isInRange(ip("203.0.113.0/24"))')).toBe(true);
+    expect(
+      permits('context.source_ip.isInRange(ip("203.0.113.0/24"))', sourceOf(), { address: '198.51.100.1' }),
+    ).toBe(false);
+  });
+
+  it('sees the scopes of the token and their risk as it is now', () => {
+    expect(permits('context.max_risk == "low" && context.scopes == ["read"]')).toBe(true);
+    expect(permits('context.max_risk == "low"', sourceOf({ scopes: ['read', 'write'] }))).toBe(false);
+  });
+
+  it('sees the approvals that the grant was activated with', () => {
+    expect(permits('context.approvals >= 1 && context.approver_groups.contains("ops")')).toBe(true);
+    expect(permits('context.approvals >= 2')).toBe(false);
+  });
+
+  it('is no where a policy fails, even if another permits', () => {
+    const policies = [
+      'permit(principal, action == Action::"request", resource);',
+      'forbid(principal, action == Action::"request", resource) when { context.duration_seconds * 9223372036854775807 > 0 };',
+    ];
+    expect(createUseDecisions(engineWith(...policies)).permits(sourceOf(), use)).toBe(false);
+  });
+
+  it('is asked for once for the same facts, and anew for any that differ', () => {
+    const policy = 'permit(principal, action == Action::"request", resource);';
+    const { engine, count } = counting(engineWith(policy));
+    const decisions = createUseDecisions(engine);
+    for (let i = 0; i < 5; i += 1) decisions.permits(sourceOf(), use);
+    expect(count()).toBe(1);
+    decisions.permits(sourceOf(), { ...use, now: new Date(now.getTime() + 1000) });
+    expect(count()).toBe(1);
+    decisions.permits(sourceOf(), { ...use, now: new Date(now.getTime() + 3_600_000) });
+    decisions.permits(sourceOf(), { ...use, address: '198.51.100.1' });
+    decisions.permits(sourceOf(), { ...use, authMethod: 'client_secret_post' });
+    decisions.permits(sourceOf({ scopes: ['write'] }), use);
+    decisions.permits(sourceOf({ grantVersion: 2 }), use);
+    decisions.permits(sourceOf({ resourceVersion: 2 }), use);
+    expect(count()).toBe(7);
+    engine.load([{ id: 'pol_0', version: 2, cedar: policy.replace('permit', 'forbid') }], 2);
+    expect(decisions.permits(sourceOf(), use)).toBe(false);
+  });
+});
