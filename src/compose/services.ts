@@ -97,7 +97,8 @@ export function createServices(base: Base) {
     issuer,
     ring: keys.ring,
     policies,
-    findClient: clientFinders(base, { agents, resources }),
+    findClient: clientFinders(hot.db, clock, { agents, resources }),
+    findClientApart: clientFinders(db, clock, { agents, resources }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
   const sweep = createGrantSweep({ db, audit, clock });
@@ -122,15 +123,16 @@ export function createServices(base: Base) {
 
 /** How clients are looked up, by kind; an agent that is disabled or expired is none. */
 function clientFinders(
-  { hot, clock }: Base,
+  db: Db,
+  clock: Clock,
   { agents, resources }: { agents: AgentsService; resources: ResourcesService },
 ): ClientFinders {
   return {
     agent: async (id) => {
-      const agent = await agents.findClient(hot.db, id, clock.now());
+      const agent = await agents.findClient(db, id, clock.now());
       return agent !== undefined && isUsable(agent, clock.now()) ? agent : undefined;
     },
-    resource: (id) => resources.findServer(hot.db, id, clock.now()),
+    resource: (id) => resources.findServer(db, id, clock.now()),
   };
 }
 

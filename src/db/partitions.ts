@@ -39,8 +39,19 @@ export async function withPartitions<T>(db: Db, clock: Clock, work: () => Promis
   }
 }
 
-/** A missing partition has the SQLSTATE of a check violation, but names no constraint (ExecFindPartition). */
-function isMissingPartition(error: unknown): boolean {
-  if (sqlStateOf(error) !== sqlState.checkViolation) return false;
-  return error instanceof Error && (!('constraint' in error) || error.constraint === undefined);
+/**
+ * Makes the partitions of the days around the database's own present: for writes that carry no clock of ours, whose
+ * times are within seconds of it.
+ */
+export async function ensurePartitionsNow(db: Db): Promise<void> {
+  await sql`select ensure_partitions(
+    clock_timestamp() - ${behindSeconds} * interval '1 second',
+    clock_timestamp() + ${aheadSeconds} * interval '1 second')`.execute(db);
+}
+
+/** Whether a row found no partition: the SQLSTATE of a check violation without a constraint (ExecFindPartition). */
+export function isMissingPartition(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  if (sqlStateOf(error) !== sqlState.checkViolation) return isMissingPartition(error.cause);
+  return !('constraint' in error) || error.constraint === undefined;
 }

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors.ts';
 import type { Db, Tx } from './database.ts';
+import { ensurePartitionsNow, isMissingPartition } from './partitions.ts';
 import { sqlState, sqlStateOf } from './sqlstate.ts';
 
 const retried: ReadonlySet<string> = new Set([sqlState.serializationFailure, sqlState.deadlockDetected]);
@@ -8,8 +9,8 @@ const maxAttempts = 5;
 /**
  * Runs `work` in one READ COMMITTED transaction. Commits what it did, also when it answers a `Refusal`, whose
  * error is then thrown: so the audit event of a refusal is kept. An exception rolls everything back.
- * Serialization failures and deadlocks (40001, 40P01) are tried again, up to 5 times in all; `work` must
- * therefore have no effect outside `tx`.
+ * Serialization failures and deadlocks (40001, 40P01) are tried again, up to 5 times in all, and so is what found no
+ * partition, after that was made; `work` must therefore have no effect outside `tx`.
  */
 export async function withTransaction<T>(db: Db, work: (tx: Tx) => Promise<T | Refusal>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
@@ -18,8 +19,9 @@ export async function withTransaction<T>(db: Db, work: (tx: Tx) => Promise<T | R
       if (result instanceof Refusal) throw result.error;
       return result;
     } catch (error) {
-      const state = sqlStateOf(error);
-      if (state === undefined || !retried.has(state) || attempt === maxAttempts) throw error;
+      if (attempt === maxAttempts) throw error;
+      if (isMissingPartition(error) && attempt === 1) await ensurePartitionsNow(db);
+      else if (!retried.has(sqlStateOf(error) ?? '')) throw error;
     }
   }
 }

@@ -30,6 +30,8 @@ export interface OauthDeps {
   ring: KeyRing;
   policies: Pick<PoliciesService, 'engine' | 'refresh'>;
   findClient: ClientFinders;
+  /** The same through `db`, for revocation. */
+  findClientApart: ClientFinders;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -51,6 +53,8 @@ export type OauthService = ReturnType<typeof createOauthService>;
 
 interface Context extends OauthDeps {
   clients: Clients;
+  /** Takes no connection that minting waits for. */
+  clientsApart: Clients;
   mint: MintDeps;
   readActivity: (query: store.ActivityQuery) => Promise<store.Activity>;
 }
@@ -74,6 +78,7 @@ export function createOauthService(deps: OauthDeps) {
   const context: Context = {
     ...deps,
     clients: createClients({ clock, find: deps.findClient }),
+    clientsApart: createClients({ clock, find: deps.findClientApart }),
     mint: {
       ...deps,
       sources: createTokenSources({ db: hot.db, clock }),
@@ -125,19 +130,17 @@ function isRefusal(error: unknown): error is BrokerError {
  * itself now is told nothing but that (`invalid-client`).
  */
 async function recordRefusal(
-  { db, audit, clients }: Context,
+  { db, audit, clientsApart }: Context,
   { credentials, origin, identified }: OauthCall,
   event: Pick<NewAuditEvent, 'type' | 'details'>,
 ): Promise<void> {
-  const client = await clients.authenticate(credentials, { fresh: true });
+  const client = await clientsApart.authenticate(credentials, { fresh: true });
   identified(client.id);
-  await audit.append(db, {
-    ...event,
-    outcome: 'denied',
-    actor: { kind: client.kind, id: client.id },
-    origin,
-    agentId: client.kind === 'agent' ? client.id : null,
-  });
+  const agentId = client.kind === 'agent' ? client.id : null;
+  const actor = { kind: client.kind, id: client.id };
+  await withTransaction(db, (tx) =>
+    audit.append(tx, { ...event, outcome: 'denied', actor, origin, agentId }),
+  );
 }
 
 type VerifiedToken = Extract<JwtVerification, { ok: true }>;
@@ -186,7 +189,7 @@ async function introspect(
 }
 
 async function revoke(context: Context, call: OauthCall, token: string): Promise<void> {
-  const client = await context.clients.authenticate(call.credentials, { fresh: true });
+  const client = await context.clientsApart.authenticate(call.credentials, { fresh: true });
   if (client.kind !== 'agent') {
     const details = { operation: 'revokeToken', code: 'unauthorized-client' };
     await recordRefusal(context, call, { type: 'access.denied', details });

@@ -46,6 +46,14 @@ export interface TokenSources {
 
 export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): TokenSources {
   const known = createBoundedCache<TokenSource>();
+  // Sources of one resource share its catalogue: who permutes scopes cannot fill memory with copies of it.
+  const resources = createBoundedCache<SourceResource>({ maxEntries: 1000 });
+  const shared = (resource: SourceResource): SourceResource => {
+    const key = `${resource.id} ${resource.version}`;
+    const first = resources.get(key) ?? resource;
+    resources.set(key, first);
+    return first;
+  };
   return {
     async find(client, request, { fresh }) {
       const { resource: asked, scopes, grantId } = request;
@@ -57,7 +65,7 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
       const found = await findSource(db, { agentId: client.id, identifiers: spellings(asked), ...until });
       if (found === undefined) throw new BrokerError('invalid-target', { detail: unknownResource });
       const chosen = selectGrant(found.grants, { scopes, grantId });
-      const { resource } = found;
+      const resource = shared(found.resource);
       if (!isSigningAlg(resource.tokenAlg))
         throw new BrokerError('internal', { internal: 'an unknown algorithm' });
       const source = { resource, alg: resource.tokenAlg, ...chosen, scope: chosen.scopes.join(' ') };
