@@ -155,7 +155,7 @@ create table grants (
 create index grants_due on grants (expires_at) where status in ('active', 'scheduled');
 create index grants_lapsing on grants (lapses_at) where status = 'pending';
 create index grants_agent on grants (agent_id, id);
-create index grants_usable on grants (agent_id, resource_id) where status = 'active';
+create index grants_open on grants (agent_id, resource_id) where status in ('pending', 'scheduled', 'active');
 create index grants_resource_open on grants (resource_id) where status in ('pending', 'scheduled', 'active');
 
 create table approvals (

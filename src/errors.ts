@@ -60,6 +60,7 @@ export const errorTable = {
   'name-taken': { status: 409, title: 'This name is in use' },
   'last-admin': { status: 409, title: 'The last usable admin cannot be removed' },
   'too-many-secrets': { status: 409, title: 'Two secrets are alive already' },
+  'too-many-grants': { status: 409, title: 'The agent has too many open grants' },
   'agent-not-usable': { status: 409, title: 'The agent is disabled, expired or deleted' },
   'grant-not-pending': { status: 409, title: 'The grant is no longer waiting for a decision' },
   'grant-not-active': { status: 409, title: 'The grant is not active' },

@@ -43,8 +43,8 @@ export function createAgentsService(deps: AgentsDeps) {
     /** The agent, whatever its status; undefined if it is unknown or deleted. */
     find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
     /** Everyone who controls the agent at `now`: its owner, who created it, who issued a live secret of it. */
-    controllersOf: (db: Db, agentId: string, now: Date): Promise<Set<string>> =>
-      store.listControllers(db, agentId, now),
+    controllersOf: (db: Db, agentId: string, since: Date): Promise<Set<string>> =>
+      store.listControllers(db, agentId, since),
     /** The agent, whatever its status, with the digests of its live secrets; undefined if unknown or deleted. */
     findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
       store.findAgentClient(db, clientId, now),

@@ -173,8 +173,8 @@ export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> 
   return result.numUpdatedRows === 1n;
 }
 
-/** Its owner, who created it, and who issued those of its secrets that are alive at `now`. */
-export async function listControllers(db: Db, agentId: string, now: Date): Promise<Set<string>> {
+/** Its owner, who created it, and who issued those of its secrets that were alive at `since` or later. */
+export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db
     .selectFrom('agents')
     .select('owner_id as id')
@@ -185,8 +185,8 @@ export async function listControllers(db: Db, agentId: string, now: Date): Promi
         .selectFrom('agent_secrets')
         .select('issued_by as id')
         .where('client_id', '=', agentId)
-        .where('revoked_at', 'is', null)
-        .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)])),
+        .where((eb) => eb.or([eb('revoked_at', 'is', null), eb('revoked_at', '>=', since)]))
+        .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', since)])),
     )
     .execute();
   return new Set(rows.map((row) => row.id));

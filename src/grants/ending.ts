@@ -7,7 +7,7 @@ import { effectiveStatus, type GrantStatus } from './grant.ts';
 import * as store from './store.ts';
 
 interface Outcome {
-  from: 'pending' | 'active';
+  from: 'pending' | 'scheduled' | 'active';
   to: GrantStatus;
   type: AuditEventType;
 }
@@ -15,7 +15,10 @@ interface Outcome {
 /** How a grant can be ended by hand: what becomes of it in each state that allows it, and the refusal in others. */
 const endings = {
   cancel: {
-    outcomes: [{ from: 'pending', to: 'cancelled', type: 'grant.cancelled' }],
+    outcomes: [
+      { from: 'pending', to: 'cancelled', type: 'grant.cancelled' },
+      { from: 'scheduled', to: 'cancelled', type: 'grant.cancelled' },
+    ],
     otherwise: 'grant-not-pending',
   },
   return: {
@@ -25,6 +28,7 @@ const endings = {
   revoke: {
     outcomes: [
       { from: 'pending', to: 'denied', type: 'grant.denied' },
+      { from: 'scheduled', to: 'revoked', type: 'grant.revoked' },
       { from: 'active', to: 'revoked', type: 'grant.revoked' },
     ],
     otherwise: 'grant-not-active',

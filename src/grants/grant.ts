@@ -42,6 +42,9 @@ export function lapseTime(requestedAt: Date): Date {
   return addSeconds(requestedAt, lapseSeconds);
 }
 
+/** So many open grants an agent may have for one resource, and in all: what is read per token stays small. */
+export const maxOpenGrants = { forResource: 100, total: 1000 };
+
 /** What people agreed to, in number and groups, fixed when the grant became active. */
 export interface ApprovalFacts {
   approvals: number;
@@ -120,15 +123,15 @@ export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
   if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
   if (pending) return grant.lapsesAt <= now ? 'lapsed' : 'pending';
   if (grant.expiresAt !== null && grant.expiresAt <= now) return 'expired';
-  return grant.startsAt !== null && grant.startsAt > now ? 'scheduled' : 'active';
+  // An active one has begun, whatever a clock says that is behind that of the replica that activated it.
+  const waits = status === 'scheduled' && grant.startsAt !== null && grant.startsAt > now;
+  return waits ? 'scheduled' : 'active';
 }
 
 /** The stored states that a grant of this effective state may have. */
 export function storedStatuses(effective: GrantStatus): GrantStatus[] {
   const undecided: Partial<Record<GrantStatus, GrantStatus[]>> = {
     active: ['scheduled'],
-    // Where this replica's clock is behind that of the one that activated it.
-    scheduled: ['active'],
     denied: ['pending'],
     lapsed: ['pending'],
     expired: ['active', 'scheduled'],
@@ -175,6 +178,15 @@ export function narrow(
 /** The version of everything a grant shows, as an entity tag (RFC 9110 section 8.8.3). */
 export function entityTag(grant: Grant, now: Date): string {
   return `"${changeStamp(grant)}-${effectiveStatus(grant, now)}"`;
+}
+
+/**
+ * Whether an `If-None-Match` field names `tag`: a list, compared weakly (RFC 9110 section 13.1.2), because a proxy that
+ * compresses makes tags weak; `*` names every version.
+ */
+export function matchesTag(field: string, tag: string): boolean {
+  const tags = field.split(',').map((one) => one.trim().replace(/^W\//, ''));
+  return tags.includes(tag) || tags.includes('*');
 }
 
 /** The versions of the rows that a grant is made of. */

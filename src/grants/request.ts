@@ -6,10 +6,12 @@ import type { Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, type Refusal, refuse } from '../errors.ts';
 import { claimCall, findCall, type IdempotentCall } from '../idempotency/store.ts';
+import type { DeniedResult, ProbeResult } from '../policies/decision.ts';
+import type { DecisionRequest } from '../policies/facts.ts';
 import type { Resource } from '../resources/resource.ts';
 import { type Assessment, assess, denied, eligibleApprovers } from './assess.ts';
 import type { GrantsDeps } from './deps.ts';
-import { grantPeriod, lapseTime } from './grant.ts';
+import { grantPeriod, lapseTime, maxOpenGrants } from './grant.ts';
 import { requestDigest } from './request-digest.ts';
 import * as store from './store.ts';
 
@@ -25,6 +27,8 @@ interface Decided extends Omit<Assessment, 'facts'> {
   facts: Assessment['facts'] | undefined;
   agent: Agent;
   resource: Resource | undefined;
+  /** Of the policies that decided. */
+  policyEpoch: bigint | undefined;
 }
 
 const maxAttempts = 3;
@@ -32,7 +36,7 @@ const maxAttempts = 3;
 /**
  * Decides a request and makes its grant, active or pending; answers its id. Refusals: `agent-not-usable`,
  * `policy-denied` (with `hints`), `policy-error`, `no-eligible-approver`, `invalid-scope` and `invalid-request` (only
- * where the agent could have some of the resource), `idempotency-key-reused`.
+ * where the agent could have some of the resource), `too-many-grants`, `idempotency-key-reused`.
  */
 export async function requestGrant(
   deps: GrantsDeps,
@@ -71,21 +75,39 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, request: GrantR
   const agent = await agents.find(db, act.caller.id);
   if (agent === undefined || agentStatus(agent, now) !== 'enabled') throw new BrokerError('agent-not-usable');
   const resource = await resources.findByIdentifier(db, request.resource);
-  if (resource === undefined) {
-    return { agent, resource, facts: undefined, result: denied, hints: [], problem: undefined };
-  }
-  await policies.refresh();
-  const assessment = assess(
-    {
-      engine: policies.engine,
-      agent,
-      resource,
-      eligible: await eligibleApprovers(deps, db, agent.id),
-      circumstances: { now, address: act.origin.address, authMethod: act.caller.authMethod },
-    },
-    { ...request, hasTicket: request.ticket !== null },
-  );
-  return { agent, resource, ...assessment };
+  const policyEpoch = await policies.refresh();
+  const setting = {
+    engine: policies.engine,
+    agent,
+    eligible: await eligibleApprovers(deps, db, agent.id),
+    circumstances: { now, address: act.origin.address, authMethod: act.caller.authMethod },
+  };
+  const asked = { ...request, hasTicket: request.ticket !== null };
+  if (resource !== undefined)
+    return { agent, resource, policyEpoch, ...assess({ ...setting, resource }, asked) };
+  // The answer is known; deciding about a decoy takes the time that a resource would, so that time tells nothing.
+  assess({ ...setting, resource: decoy(request, now) }, asked);
+  return { agent, resource, policyEpoch, facts: undefined, result: denied, hints: [], problem: undefined };
+}
+
+/** A resource that has whatever is asked for. */
+function decoy({ resource, scopes, durationSeconds }: GrantRequest, now: Date): Resource {
+  return {
+    id: 'decoy',
+    identifier: resource,
+    name: 'decoy',
+    kind: 'api',
+    labels: [],
+    scopes: scopes.map((name) => ({ name, description: '', risk: 'high' })),
+    maxGrantSeconds: durationSeconds,
+    tokenTtlSeconds: 60,
+    tokenAlg: 'ES256',
+    epoch: 1,
+    version: 1,
+    createdAt: now,
+    createdBy: 'decoy',
+    updatedAt: now,
+  };
 }
 
 interface Recording {
@@ -97,23 +119,55 @@ interface Recording {
 
 /** Writes the decision down; undefined if what was decided about has changed. */
 async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<string | undefined | Refusal> {
-  const { act, request, call, decided } = recording;
-  const { agent, resource, result, facts } = decided;
-  if (decided.problem !== undefined) return refuse(decided.problem.code, { detail: decided.problem.detail });
+  const { call, decided } = recording;
+  const { agent, resource, facts, problem, result } = decided;
+  if (problem !== undefined) return refuse(problem.code, { detail: problem.detail });
   if (result.outcome === 'denied' || resource === undefined || facts === undefined) {
     return recordDenial(deps, tx, recording);
   }
-  const unchanged = await deps.resources.lockShared(tx, resource.id);
-  const sameAgent = (await deps.agents.find(tx, agent.id))?.version === agent.version;
-  if (unchanged?.version !== resource.version || !sameAgent) return undefined;
+  const target = { resource, facts };
+  if (!(await stillHolds(deps, tx, { ...decided, resource }))) return undefined;
   const now = deps.clock.now();
+  const open = await store.countOpenGrants(tx, { agentId: agent.id, resourceId: resource.id, now });
+  if (open.total >= maxOpenGrants.total || open.forResource >= maxOpenGrants.forResource) {
+    return refuse('too-many-grants', { detail: 'return what is not needed, or wait until it has expired' });
+  }
   const id = deps.ids.next('grant');
   if (call !== undefined && !(await claimCall(tx, call, { objectId: id, now }))) return undefined;
-  const { durationSeconds } = request;
-  const atOnce = result.outcome === 'permit';
-  const period = atOnce
-    ? grantPeriod({ decidedAt: now, durationSeconds, agentExpiresAt: agent.expiresAt })
-    : undefined;
+  await insert(deps, tx, { ...recording, ...target, result, id, now });
+  return id;
+}
+
+/** Whether agent, resource (from here on until the end of the transaction) and policies are what was decided about. */
+async function stillHolds(
+  { agents, resources, policies }: GrantsDeps,
+  tx: Tx,
+  { agent, resource, policyEpoch }: { agent: Agent; resource: Resource; policyEpoch: bigint | undefined },
+): Promise<boolean> {
+  const lockedVersion = (await resources.lockShared(tx, resource.id))?.version;
+  const agentVersion = (await agents.find(tx, agent.id))?.version;
+  if (lockedVersion !== resource.version || agentVersion !== agent.version) return false;
+  return (await policies.refresh(tx)) === policyEpoch;
+}
+
+interface Insertion extends Recording {
+  id: string;
+  now: Date;
+  resource: Resource;
+  facts: DecisionRequest;
+  result: Exclude<ProbeResult, DeniedResult>;
+}
+
+/** Makes the grant, active or pending, with its events. */
+async function insert(deps: GrantsDeps, tx: Tx, insertion: Insertion): Promise<void> {
+  const { act, request, decided, id, now, resource, facts, result } = insertion;
+  const { agent } = decided;
+  const timing = {
+    decidedAt: now,
+    durationSeconds: request.durationSeconds,
+    agentExpiresAt: agent.expiresAt,
+  };
+  const period = result.outcome === 'permit' ? grantPeriod(timing) : undefined;
   const terms = { ...request, agentId: agent.id, resource: resource.identifier };
   await store.insertGrant(tx, {
     ...terms,
@@ -133,11 +187,9 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   const event = { ...byAct(act), agentId: agent.id, grantId: id };
   const details = { ...describeRequest(request), outcome: result.outcome, policies: result.policies };
   await deps.audit.append(tx, { ...event, type: 'grant.requested', objectId: resource.id, details });
-  if (period !== undefined) {
-    const activated = { approvals: 0, policies: result.policies, expires_at: period.expiresAt };
-    await deps.audit.append(tx, { ...event, type: 'grant.activated', details: activated });
-  }
-  return id;
+  if (period === undefined) return;
+  const activated = { approvals: 0, policies: result.policies, expires_at: period.expiresAt };
+  await deps.audit.append(tx, { ...event, type: 'grant.activated', details: activated });
 }
 
 function describeRequest({

@@ -68,30 +68,41 @@ export async function approveGrant(
 }
 
 /** The grant, its row and then its resource locked, if it still waits for a decision. */
-async function lockPending(deps: GrantsDeps, tx: Tx, id: string): Promise<store.StoredGrant | Refusal> {
+async function lockPending(
+  deps: GrantsDeps,
+  tx: Tx,
+  id: string,
+): Promise<(store.StoredGrant & { maxGrantSeconds: number }) | Refusal> {
   const known = await store.findGrant(tx, id);
   if (known === undefined) return refuse('not-found');
   // The resource first, as whoever changes a catalogue does: then the two cannot wait for each other.
-  await deps.resources.lockShared(tx, known.resourceId);
+  const resource = await deps.resources.lockShared(tx, known.resourceId);
   const grant = await store.lockGrant(tx, id);
   const now = deps.clock.now();
   if (grant === undefined || effectiveStatus(grant, now) !== 'pending') return refuse('grant-not-pending');
-  return grant;
+  return { ...grant, maxGrantSeconds: resource?.maxGrantSeconds ?? 0 };
 }
 
+/** Who could have acted as the agent when it asked, or can now. */
 async function controllersOf(deps: GrantsDeps, tx: Tx, grant: store.StoredGrant): Promise<Set<string>> {
-  const now = await deps.agents.controllersOf(tx, grant.agentId, deps.clock.now());
-  return new Set([...now, grant.ownerAtRequest]);
+  const known = await deps.agents.controllersOf(tx, grant.agentId, grant.requestedAt);
+  return new Set([...known, grant.ownerAtRequest]);
 }
 
-/** The terms that are approved, if the approver has seen those of now. */
-function readTerms(grant: store.StoredGrant, request: ApprovalRequest): Terms | Refusal {
+/** The terms that are approved, if the approver has seen those of now, and the resource still grants so much time. */
+function readTerms(
+  grant: store.StoredGrant & { maxGrantSeconds: number },
+  request: ApprovalRequest,
+): Terms | Refusal {
   if (request.requestDigest === undefined) return refuse('digest-required');
   if (request.requestDigest !== requestDigest(grant, grant.catalogue)) return refuse('stale-digest');
-  return (
-    narrow(grant, request) ??
-    refuse('invalid-request', { detail: 'an approval can only narrow scopes and duration_seconds' })
-  );
+  const terms = narrow(grant, request);
+  if (terms === undefined) {
+    return refuse('invalid-request', { detail: 'an approval can only narrow scopes and duration_seconds' });
+  }
+  if (terms.durationSeconds <= grant.maxGrantSeconds) return terms;
+  const detail = `the resource grants at most ${grant.maxGrantSeconds} seconds now: narrow duration_seconds`;
+  return refuse('invalid-request', { detail });
 }
 
 interface Settlement {

@@ -5,6 +5,7 @@ import type { Handlers } from '../http/operation.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Simulate } from '../policies/routes.ts';
 import type { EndingKind } from './ending.ts';
+import { matchesTag } from './grant.ts';
 import { present } from './present.ts';
 import type { GrantsService, GrantView } from './service.ts';
 
@@ -77,7 +78,8 @@ function asking({
         ifNoneMatch,
         signal,
       });
-      if (ifNoneMatch === view.entityTag) return { status: 304, headers: { ETag: view.entityTag } };
+      if (ifNoneMatch !== undefined && matchesTag(ifNoneMatch, view.entityTag))
+        return { status: 304, headers: { ETag: view.entityTag } };
       return shown(view);
     },
   };

@@ -12,6 +12,7 @@ import {
   entityTag,
   type Grant,
   type GrantStatus,
+  matchesTag,
   nextBoundary,
 } from './grant.ts';
 import { type GrantRequest, requestGrant } from './request.ts';
@@ -116,7 +117,7 @@ async function list(
 }
 
 function isDue(grant: Grant, now: Date, ifNoneMatch: string | undefined): boolean {
-  if (ifNoneMatch !== undefined) return entityTag(grant, now) !== ifNoneMatch;
+  if (ifNoneMatch !== undefined) return !matchesTag(ifNoneMatch, entityTag(grant, now));
   const status = effectiveStatus(grant, now);
   return status !== 'pending' && status !== 'scheduled';
 }

@@ -112,8 +112,8 @@ export interface GrantFilter {
   resource?: string | undefined;
 }
 
-/** `effectiveStatus` in SQL: what the row says, unless epoch or time has ended it. */
-function effective(now: Date) {
+/** `effectiveStatus` in SQL, over grants g, agents a and resources r. */
+export function effectiveStatusSql(now: Date) {
   return sql<string>`case
     when g.status not in ('pending', 'scheduled', 'active') then g.status
     when g.agent_epoch <> a.epoch or g.resource_epoch <> r.epoch
@@ -121,7 +121,7 @@ function effective(now: Date) {
     when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
     when g.status = 'pending' then case when g.lapses_at <= ${now} then 'lapsed' else 'pending' end
     when g.expires_at <= ${now} then 'expired'
-    when g.starts_at > ${now} then 'scheduled'
+    when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'
     else 'active' end`;
 }
 
@@ -139,7 +139,7 @@ export async function listGrants(
   if (filter.status !== undefined) {
     query = query
       .where('g.status', 'in', storedStatuses(filter.status))
-      .where(sql<SqlBool>`${effective(page.now)} = ${filter.status}`);
+      .where(sql<SqlBool>`${effectiveStatusSql(page.now)} = ${filter.status}`);
   }
   return (await query.execute()).map(toGrant);
 }
@@ -154,7 +154,7 @@ export async function readVersions(
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')
     .select(['g.id', 'g.version', 'a.version as agentVersion', 'r.version as resourceVersion'])
-    .where('g.id', 'in', ids)
+    .where(sql<SqlBool>`g.id = any(${ids}::text[])`)
     .execute();
 }
 
@@ -201,10 +201,28 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
     .execute();
 }
 
+/** How many open grants the agent has, and how many of them for the resource. */
+export async function countOpenGrants(
+  tx: Tx,
+  of: { agentId: string; resourceId: string; now: Date },
+): Promise<{ total: number; forResource: number }> {
+  const row = await tx
+    .selectFrom('grants')
+    .select((eb) => eb.fn.countAll<string>().as('total'))
+    .select((eb) =>
+      eb.fn.countAll<string>().filterWhere('resource_id', '=', of.resourceId).as('for_resource'),
+    )
+    .where('agent_id', '=', of.agentId)
+    .where('status', 'in', ['pending', 'scheduled', 'active'])
+    .where(sql<SqlBool>`coalesce(expires_at, lapses_at) > ${of.now}`)
+    .executeTakeFirstOrThrow();
+  return { total: Number(row.total), forResource: Number(row.for_resource) };
+}
+
 export interface Ending {
   id: string;
   /** The effective state the grant must still be in. */
-  from: 'pending' | 'active';
+  from: 'pending' | 'scheduled' | 'active';
   to: GrantStatus;
   by: string;
   reason: string | null;
@@ -217,7 +235,7 @@ export async function endGrant(tx: Tx, ending: Ending): Promise<boolean> {
     .updateTable('grants')
     .set({ status: ending.to, ended_at: ending.at, ended_by: ending.by, end_reason: ending.reason })
     .where('id', '=', ending.id)
-    .where('status', '=', ending.from)
+    .where('status', 'in', storedStatuses(ending.from))
     .where(ending.from === 'pending' ? 'lapses_at' : 'expires_at', '>', ending.at)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;

@@ -7,6 +7,9 @@ export interface UsableGrant {
   expiresAt: Date;
 }
 
+/** Alike for an unknown resource and for one without a grant: which resources exist is not for every client to know. */
+const noGrant = 'no active grant of this client for this resource: ask at /v1/grants';
+
 /** How the grant was chosen: what must still hold when the token is written. */
 export type Selection = 'pinned' | 'only' | 'best';
 
@@ -31,9 +34,7 @@ export function selectGrant<G extends UsableGrant>(
     });
   }
   if (grants.length === 0) {
-    throw new BrokerError('invalid-target', {
-      detail: 'no active grant for this resource: ask at /v1/grants',
-    });
+    throw new BrokerError('invalid-target', { detail: noGrant });
   }
   const candidates = pinned === undefined ? grants : [pinned];
   if (scopes === undefined) {

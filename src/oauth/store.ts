@@ -39,12 +39,12 @@ export interface SourceGrant {
 }
 
 /**
- * The resource of one of these identifiers and the grants of the agent that are usable for it now: active, begun, and
- * ending no earlier than `usableUntil`. Undefined if there is no such resource.
+ * The resource of one of these identifiers and the grants of the agent that are usable for it now: active, and ending
+ * no earlier than `usableUntil`. Undefined if there is no such resource.
  */
 export async function findSource(
   db: Db,
-  asked: { agentId: string; identifiers: string[]; now: Date; usableUntil: Date },
+  asked: { agentId: string; identifiers: string[]; usableUntil: Date },
 ): Promise<{ resource: SourceResource; grants: SourceGrant[] } | undefined> {
   const resource = await db
     .selectFrom('resources')
@@ -62,7 +62,6 @@ export async function findSource(
     .where('g.agent_id', '=', asked.agentId)
     .where('g.resource_id', '=', resource.id)
     .where('g.status', '=', 'active')
-    .where('g.starts_at', '<=', asked.now)
     .where('g.expires_at', '>=', asked.usableUntil)
     .whereRef('g.agent_epoch', '=', 'a.epoch')
     .where('g.resource_epoch', '=', resource.epoch)
@@ -116,14 +115,14 @@ with b as materialized (
       select from grants g join resources r on r.id = g.resource_id
        where g.id = b.grant_id and g.version = b.grant_version and g.status = 'active'
          and g.agent_id = b.agent_id and g.agent_epoch = b.agent_epoch and b.scopes <@ g.scopes
-         and g.starts_at <= $2 and g.expires_at >= to_timestamp(b.exp)
+         and g.expires_at >= to_timestamp(b.exp)
          and r.id = b.resource_id and r.version = b.resource_version and r.epoch = b.resource_epoch
          and g.resource_epoch = r.epoch and r.deleted_at is null
          and not exists (
            select from grants o
             where b.selection <> 'pinned' and o.agent_id = b.agent_id and o.resource_id = b.resource_id
               and o.status = 'active' and o.id <> g.id and o.agent_epoch = b.agent_epoch
-              and o.resource_epoch = b.resource_epoch and o.starts_at <= $2 and o.expires_at >= $3
+              and o.resource_epoch = b.resource_epoch and o.expires_at >= $3
               and (b.selection = 'only' or
                    (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id))))))
 ), t as (
@@ -196,10 +195,11 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       join agents a on a.id = t.agent_id and a.epoch = t.agent_epoch and a.disabled_at is null
        and a.deleted_at is null and (a.expires_at is null or a.expires_at > $2)
       join signing_keys k on k.kid = t.kid and k.state <> 'compromised'
+      join agent_secrets s on s.id = t.secret_id and s.revoked_at is null
      where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
        and (t.grant_id is null or exists (
          select from grants g join resources r on r.id = g.resource_id
-          where g.id = t.grant_id and g.status = 'active' and g.starts_at <= $2 and g.expires_at > $2
+          where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
             and g.agent_epoch = a.epoch and g.resource_epoch = r.epoch and r.epoch = t.resource_epoch
             and r.deleted_at is null))
   ) t on true`;

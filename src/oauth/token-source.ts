@@ -1,8 +1,9 @@
 import { isSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
+import { sha256 } from '../crypto/hash.ts';
 import type { Db } from '../db/database.ts';
 import { BrokerError } from '../errors.ts';
 import { currentFacts } from '../grants/decision-facts.ts';
-import { cacheKey, createBoundedCache } from '../platform/bounded-cache.ts';
+import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { addSeconds, type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
 import type { AuthenticatedClient } from './clients.ts';
@@ -44,38 +45,59 @@ export interface TokenSources {
   ): Promise<TokenSource>;
 }
 
+/** Memory for what was found, in bytes of JSON: one agent's many grants must not push a replica over. */
+const maxCacheBytes = 32 * 1024 * 1024;
+
+type Found = NonNullable<Awaited<ReturnType<typeof findSource>>>;
+
 export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): TokenSources {
-  const known = createBoundedCache<TokenSource>();
-  // Sources of one resource share its catalogue: who permutes scopes cannot fill memory with copies of it.
-  const resources = createBoundedCache<SourceResource>({ maxEntries: 1000 });
-  const shared = (resource: SourceResource): SourceResource => {
-    const key = `${resource.id} ${resource.version}`;
-    const first = resources.get(key) ?? resource;
-    resources.set(key, first);
-    return first;
-  };
+  const known = createBoundedCache<Found>({
+    weigh: (found) => JSON.stringify(found).length,
+    maxWeight: maxCacheBytes,
+  });
+
+  async function read(client: AuthenticatedClient, { resource }: AccessRequest): Promise<Found | undefined> {
+    const until = usableUntil(clock.now());
+    const asked = { agentId: client.id, identifiers: spellings(resource), usableUntil: until };
+    const found = await findSource(db, asked);
+    if (found !== undefined) known.set(keyOf(client, resource), found);
+    return found;
+  }
+
+  /** Undefined: nothing of what is in memory will do. */
+  function recall(client: AuthenticatedClient, request: AccessRequest): TokenSource | undefined {
+    const found = known.get(keyOf(client, request.resource));
+    try {
+      return found === undefined ? undefined : choose(found, request, clock.now());
+    } catch {
+      // Memory never refuses: a grant may have been made since.
+      return undefined;
+    }
+  }
+
   return {
     async find(client, request, { fresh }) {
-      const { resource: asked, scopes, grantId } = request;
-      const key = cacheKey([client.id, asked, scopes, grantId]);
-      const now = clock.now();
-      const cached = fresh ? undefined : known.get(key);
-      if (cached !== undefined && cached.grant.expiresAt >= usableUntil(now)) return cached;
-      const until = { now, usableUntil: usableUntil(now) };
-      const found = await findSource(db, { agentId: client.id, identifiers: spellings(asked), ...until });
-      if (found === undefined) throw new BrokerError('invalid-target', { detail: unknownResource });
-      const chosen = selectGrant(found.grants, { scopes, grantId });
-      const resource = shared(found.resource);
-      if (!isSigningAlg(resource.tokenAlg))
-        throw new BrokerError('internal', { internal: 'an unknown algorithm' });
-      const source = { resource, alg: resource.tokenAlg, ...chosen, scope: chosen.scopes.join(' ') };
-      known.set(key, source);
-      return source;
+      const recalled = fresh ? undefined : recall(client, request);
+      return recalled ?? choose(await read(client, request), request, clock.now());
     },
   };
 }
 
-const unknownResource = 'not a resource with a grant for this client: ask at /v1/grants';
+/** An id holds no space, so the two parts cannot be confused. */
+function keyOf(client: AuthenticatedClient, resource: string): string {
+  return `${client.id} ${resource}`;
+}
+
+/** Where there is no such resource, the answer is that of one without grants. */
+function choose(found: Found | undefined, request: AccessRequest, now: Date): TokenSource {
+  const usable = found?.grants.filter((grant) => grant.expiresAt >= usableUntil(now)) ?? [];
+  const chosen = selectGrant(usable, request);
+  const { resource } = found ?? {};
+  if (resource === undefined || !isSigningAlg(resource.tokenAlg)) {
+    throw new BrokerError('internal', { internal: 'a grant without a resource, or an unknown algorithm' });
+  }
+  return { resource, alg: resource.tokenAlg, ...chosen, scope: chosen.scopes.join(' ') };
+}
 
 /** Whether policy still permits the use of a grant: a tightened policy bites on the next use. */
 export interface UseDecisions {
@@ -84,15 +106,17 @@ export interface UseDecisions {
 }
 
 const hourSeconds = 3600;
+const longestKeyScope = 64;
 
 export function createUseDecisions(engine: PolicyEngine): UseDecisions {
-  const decided = createBoundedCache<boolean>();
+  const decided = createBoundedCache<boolean>({ maxEntries: 20_000 });
   return {
     permits(source, use) {
       const { grant, resource, scopes, scope } = source;
       const hour = Math.floor(use.now.getTime() / 1000 / hourSeconds);
-      // Address and method hold no space, ids neither; the scope, which may hold anything, comes last.
-      const key = `${grant.id} ${grant.version} ${resource.version} ${engine.epoch} ${hour} ${use.address} ${use.authMethod} ${scope}`;
+      // Address and method hold no space, ids neither; what was asked for comes last, and short: a client chooses it.
+      const asked = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
+      const key = `${grant.id} ${grant.version} ${resource.version} ${engine.epoch} ${hour} ${use.address} ${use.authMethod} ${asked}`;
       const known = decided.get(key);
       if (known !== undefined) return known;
       const { decision } = engine.decide(

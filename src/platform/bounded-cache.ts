@@ -4,37 +4,48 @@ export interface BoundedCache<Value> {
   set(key: string, value: Value): void;
 }
 
-/** One key of several parts; different parts never make the same key. */
-export function cacheKey(
-  parts: readonly (string | number | bigint | readonly string[] | null | undefined)[],
-): string {
-  return JSON.stringify(parts, (_, part: unknown) => (typeof part === 'bigint' ? `${part}n` : part));
+export interface CacheLimits<Value> {
+  maxEntries?: number;
+  /** What one value weighs (bytes, or whatever `maxWeight` counts); 0 unless given. */
+  weigh?: (value: Value) => number;
+  maxWeight?: number;
 }
 
 /**
- * Keeps the last `maxEntries` used. Nothing is ever invalidated: either the key holds every version that the value
- * depends on, or whoever uses the value has its versions checked where they are kept.
+ * Keeps the last used, up to `maxEntries` and `maxWeight` in sum. Nothing is ever invalidated: either the key holds every
+ * version that the value depends on, or whoever uses the value has its versions checked where they are kept.
  */
-export function createBoundedCache<Value>({ maxEntries = 10_000 } = {}): BoundedCache<Value> {
+export function createBoundedCache<Value>(limits: CacheLimits<Value> = {}): BoundedCache<Value> {
+  const { maxEntries = 10_000, weigh = () => 0, maxWeight = Number.POSITIVE_INFINITY } = limits;
   // A Map iterates in the order of insertion, so the first key is the one least recently used.
-  const entries = new Map<string, Value>();
+  const entries = new Map<string, { value: Value; weight: number }>();
+  let total = 0;
+
+  function remove(key: string): void {
+    total -= entries.get(key)?.weight ?? 0;
+    entries.delete(key);
+  }
+
   return {
     get size() {
       return entries.size;
     },
     get(key) {
-      const value = entries.get(key);
-      if (value === undefined) return undefined;
+      const entry = entries.get(key);
+      if (entry === undefined) return undefined;
       entries.delete(key);
-      entries.set(key, value);
-      return value;
+      entries.set(key, entry);
+      return entry.value;
     },
     set(key, value) {
-      entries.delete(key);
-      entries.set(key, value);
-      if (entries.size <= maxEntries) return;
-      const oldest = entries.keys().next();
-      if (oldest.done !== true) entries.delete(oldest.value);
+      remove(key);
+      const weight = weigh(value);
+      entries.set(key, { value, weight });
+      total += weight;
+      for (const oldest of entries.keys()) {
+        if (entries.size <= maxEntries && total <= maxWeight) break;
+        remove(oldest);
+      }
     },
   };
 }

@@ -87,10 +87,18 @@ const riskOrder: Record<Risk, number> = { low: 0, medium: 1, high: 2 };
 
 /**
  * The names of the scopes that are worth no more what was decided about them: taken out, or of a higher risk. A
- * lower risk or another description ends nothing.
+ * lower risk or another description ends no grant.
  */
 export function endedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
   const risks = new Map(after.map((scope) => [scope.name, riskOrder[scope.risk]]));
   const isEnded = ({ name, risk }: Scope): boolean => (risks.get(name) ?? Infinity) > riskOrder[risk];
   return before.filter(isEnded).map((scope) => scope.name);
+}
+
+/** The names of the scopes of which an approver would read something else now: taken out, another text or risk. */
+export function changedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
+  const texts = new Map(after.map(({ name, description, risk }) => [name, `${risk} ${description}`]));
+  return before
+    .filter(({ name, description, risk }) => texts.get(name) !== `${risk} ${description}`)
+    .map(({ name }) => name);
 }

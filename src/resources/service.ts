@@ -14,6 +14,7 @@ import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
 import {
+  changedScopes,
   checkIdentifier,
   endedScopes,
   findDuplicateScope,
@@ -131,8 +132,9 @@ async function update(
     const at = clock.now();
     const resource = await store.updateResource(tx, { id, change: terms, at });
     const scopes = endedScopes(before.scopes, resource.scopes);
-    const ending = { resourceId: id, scopes, by: act.caller.id, at };
-    const ended = scopes.length === 0 ? [] : await store.endGrantsUsing(tx, ending);
+    const changed = changedScopes(before.scopes, resource.scopes);
+    const ending = { resourceId: id, ended: scopes, changed, by: act.caller.id, at };
+    const ended = changed.length === 0 ? [] : await store.endGrantsUsing(tx, ending);
     const details = { ...describe(terms), ended_scopes: scopes, grants_ended: ended.length };
     await audit.append(tx, { ...byAct(act), type: 'resource.updated', objectId: id, details });
     await recordEndings(deps, tx, { act, resourceId: id, ended });

@@ -168,24 +168,31 @@ export interface EndedGrant {
 }
 
 /**
- * Ends every grant of the resource that uses one of `scopes`, and says of each which. One that its time or an epoch
+ * Ends every grant of the resource that uses one of `ended`, and every request that uses one of `changed` and has an
+ * approval already: that was given to another text, and must not be completed. Says of each which scopes. One that its time or an epoch
  * has ended already is left: what has ended keeps its end. (Not so one whose agent expired: that can be moved.) The
  * caller holds the resource FOR UPDATE in `tx`.
  */
 export async function endGrantsUsing(
   tx: Tx,
-  ending: { resourceId: string; scopes: string[]; by: string; at: Date },
+  ending: { resourceId: string; ended: string[]; changed: string[]; by: string; at: Date },
 ): Promise<EndedGrant[]> {
-  const { resourceId, scopes, by, at } = ending;
+  const { resourceId, ended, changed, by, at } = ending;
   const result = await sql<EndedGrant>`
     update grants g
        set status = case g.status when 'pending' then 'denied' else 'revoked' end,
            ended_at = ${at}, ended_by = ${by},
-           end_reason = 'scope was taken out or its risk raised: '
-             || (select string_agg(used, ' ') from unnest(g.scopes) used where used = any(${scopes}::text[]))
+           end_reason = case when g.scopes && ${ended}::text[]
+             then 'scope was taken out or its risk raised: '
+               || (select string_agg(used, ' ') from unnest(g.scopes) used where used = any(${ended}::text[]))
+             else 'scope was changed after an approval: '
+               || (select string_agg(used, ' ') from unnest(g.scopes) used where used = any(${changed}::text[]))
+             end
       from agents a, resources r
-     where g.resource_id = ${resourceId} and g.scopes && ${scopes}::text[]
-       and g.status in ('pending', 'scheduled', 'active')
+     where g.resource_id = ${resourceId} and g.status in ('pending', 'scheduled', 'active')
+       and (g.scopes && ${ended}::text[]
+            or (g.status = 'pending' and g.scopes && ${changed}::text[]
+                and exists (select from approvals p where p.grant_id = g.id)))
        and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${at}
        and a.id = g.agent_id and g.agent_epoch = a.epoch
        and r.id = g.resource_id and g.resource_epoch = r.epoch

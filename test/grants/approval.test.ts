@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   type Api,
+  agentOf,
   apiOf,
   asBootstrap,
   createAgent,
@@ -76,6 +77,38 @@ describe('an approval', () => {
     await grant.approve(one, { request_digest: now.body.request_digest }).expect(200);
   });
 
+  it('counts only for the text its giver saw: another one after a first approval ends the request', async () => {
+    const forbid = await createPolicy(
+      broker,
+      'forbid(principal, action == Action::"request", resource) when { resource.labels.contains("quorum") } unless { context.approvals >= 2 };',
+    );
+    const scope = (description: string, risk = 'medium') => [{ name: 'write', description, risk }];
+    const target = await createResource(broker, { labels: ['quorum'], scopes: scope('Read everything') });
+    const ask = async () =>
+      (await api.post('/v1/grants', grantRequest(target.identifier, { scopes: ['write'] })).expect(202)).body;
+    const [approved, untouched] = [await ask(), await ask()];
+    const { id, request_digest } = approved;
+    await one.api.post(`/v1/grants/${id}/approve`, { request_digest }).expect(200);
+    const text = { scopes: scope('Read AND EXPORT everything') };
+    await asBootstrap(broker).patch(`/v1/resources/${target.id}`, text).expect(200);
+    const now = (await two.api.get(`/v1/grants/${id}`).expect(200)).body;
+    expect(now).toMatchObject({ status: 'denied', end_reason: 'scope was changed after an approval: write' });
+    const late = { request_digest: now.request_digest };
+    await two.api.post(`/v1/grants/${id}/approve`, late).expect(409);
+    expect((await two.api.get(`/v1/grants/${untouched.id}`).expect(200)).body.status).toBe('pending');
+    await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
+  });
+
+  it('never exceeds what the resource grants now', async () => {
+    const target = await createResource(broker);
+    const { body } = await api.post('/v1/grants', grantRequest(target.identifier)).expect(202);
+    await asBootstrap(broker).patch(`/v1/resources/${target.id}`, { max_grant_seconds: 60 }).expect(200);
+    const approve = (change: object) =>
+      one.api.post(`/v1/grants/${body.id}/approve`, { request_digest: body.request_digest, ...change });
+    expect((await approve({}).expect(400)).body.detail).toContain('at most 60 seconds');
+    await approve({ duration_seconds: 60 }).expect(200);
+  });
+
   it('can narrow and never widen', async () => {
     const grant = await pending({ scopes: ['read', 'write'] });
     await grant.approve(one, { scopes: ['read', 'admin'] }).expect(400);
@@ -133,15 +166,23 @@ describe('nobody decides for themselves (P6)', () => {
     const issuer = await createPerson(broker, { roles: ['admin', 'approver'], name: 'issuer' });
     const secret = await issuer.api.post(`/v1/agents/${made.body.id}/secrets`).expect(201);
     const client = { id: made.body.id, secret: secret.body.client_secret };
-    const { agentOf } = await import('../support/broker.ts');
     const other = await agentOf(broker, client).api();
     const asked = await other.post('/v1/grants', grantRequest(resource.identifier)).expect(202);
     const approve = (by: { api: Api }) =>
       by.api.post(`/v1/grants/${asked.body.id}/approve`, { request_digest: asked.body.request_digest });
     expect((await approve(creator).expect(403)).body.code).toBe('self-approval');
     expect((await approve(issuer).expect(403)).body.code).toBe('self-approval');
+    // Whoever could act as the agent when it asked stays its controller for this request, also after covering tracks.
     await issuer.api.delete(`/v1/agents/${made.body.id}/secrets/${secret.body.id}`).expect(204);
-    await approve(issuer).expect(200);
+    expect((await approve(issuer).expect(403)).body.code).toBe('self-approval');
+    clock.advance(1);
+    const renewed = agentOf(broker, { id: made.body.id, secret: made.body.client_secret });
+    const later = await (await renewed.api())
+      .post('/v1/grants', grantRequest(resource.identifier, { reason: 'later' }))
+      .expect(202);
+    await issuer.api
+      .post(`/v1/grants/${later.body.id}/approve`, { request_digest: later.body.request_digest })
+      .expect(200);
   });
 });
 

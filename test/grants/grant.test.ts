@@ -9,6 +9,7 @@ import {
   grantStatuses,
   hasEnded,
   lapseTime,
+  matchesTag,
   narrow,
   nextBoundary,
   storedStatuses,
@@ -75,7 +76,8 @@ describe('what a grant is at an instant', () => {
   it.each<[string, Partial<GrantLife>, number, GrantStatus]>([
     ['active until its end', {}, 599.999, 'active'],
     ['expired at its end, not after it', {}, 600, 'expired'],
-    ['scheduled before its start', { startsAt: at(10) }, 9.999, 'scheduled'],
+    ['scheduled before its start', { status: 'scheduled', startsAt: at(10) }, 9.999, 'scheduled'],
+    ['active once activated, also by a clock ahead of this one', { startsAt: at(10) }, 9.2, 'active'],
     ['active from its start', { status: 'scheduled', startsAt: at(10) }, 10, 'active'],
     ['revoked once the agent was disabled', { currentAgentEpoch: 2 }, 1, 'revoked'],
     ['revoked once the resource was deleted', { currentResourceEpoch: 2 }, 1, 'revoked'],
@@ -159,4 +161,15 @@ describe('narrowing', () => {
       }),
     );
   });
+});
+
+describe('If-None-Match', () => {
+  it.each([
+    ['"1.2.3-active"', true],
+    ['W/"1.2.3-active"', true],
+    ['"x", W/"1.2.3-active"', true],
+    ['*', true],
+    ['"1.2.3-pending"', false],
+    ['1.2.3-active', false],
+  ])('%s: %s', (field, expected) => expect(matchesTag(field, '"1.2.3-active"')).toBe(expected));
 });

@@ -3,7 +3,14 @@ import type { Audit } from '../../audit/store.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
 import type { Clock } from '../../platform/clock.ts';
-import { countOpenGrants, type OpenGrants, type Swept, sweepExpired, sweepLapsed } from './store.ts';
+import {
+  countOpenGrants,
+  type OpenGrants,
+  type Swept,
+  sweepExpired,
+  sweepLapsed,
+  sweepOutdated,
+} from './store.ts';
 
 const eventTypes: Record<Swept['status'], AuditEventType> = {
   expired: 'grant.expired',
@@ -40,8 +47,11 @@ export function createGrantSweep({ db, audit, clock }: { db: Db; audit: Audit; c
     }
   }
   return {
-    /** Ends the grants whose time is over; answers how many. */
-    expireDue: (fence: Fence) => sweep(fence, 'expire-grants', sweepExpired),
+    /** Ends the grants whose time is over, or whose agent or resource is gone; answers how many. */
+    async expireDue(fence: Fence): Promise<number> {
+      const outdated = await sweep(fence, 'expire-grants', sweepOutdated);
+      return outdated + (await sweep(fence, 'expire-grants', sweepExpired));
+    },
     /** Ends the requests that nobody decided in time; answers how many. */
     lapseDue: (fence: Fence) => sweep(fence, 'lapse-requests', sweepLapsed),
     /** For the metrics. */

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
+import { effectiveStatusSql } from '../store.ts';
 
 export interface Swept {
   id: string;
@@ -42,6 +43,32 @@ export async function sweepLapsed(tx: Tx, sweep: { now: Date; by: string }): Pro
   return result.rows;
 }
 
+/**
+ * Ends what a raised epoch has ended already. Starts from the few agents and resources whose epoch was ever raised, so
+ * that the open grants of all others are not read.
+ */
+export async function sweepOutdated(tx: Tx, sweep: { now: Date; by: string }): Promise<Swept[]> {
+  const result = await sql<Swept>`
+    with outdated as (
+      select g.id from agents a join grants g on g.agent_id = a.id
+       where a.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.agent_epoch <> a.epoch
+      union
+      select g.id from resources r join grants g on g.resource_id = r.id
+       where r.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.resource_epoch <> r.epoch
+      limit ${batchRows}
+    ), due as (
+      select id from grants
+       where id in (select id from outdated) and status in ('pending', 'scheduled', 'active') for update skip locked
+    )
+    update grants g
+       set status = case g.status when 'pending' then 'denied' else 'revoked' end,
+           ended_at = ${sweep.now}, ended_by = ${sweep.by}, end_reason = 'its agent or resource was disabled or removed'
+      from due
+     where g.id = due.id
+    returning g.id, g.agent_id as "agentId", g.status`.execute(tx);
+  return result.rows;
+}
+
 export interface OpenGrants {
   byStatus: Record<string, number>;
   sweepLagSeconds: number;
@@ -50,10 +77,9 @@ export interface OpenGrants {
 /** How many open grants there are, by what they are now; only the partial indexes on open grants are read. */
 export async function countOpenGrants(db: Db, now: Date): Promise<OpenGrants> {
   const counted = await sql<{ status: string; n: number }>`
-    select case when status = 'pending' then case when lapses_at <= ${now} then 'lapsed' else 'pending' end
-                when expires_at <= ${now} then 'expired' else status end as status,
-           count(*)::integer as n
-      from grants where status in ('pending', 'scheduled', 'active') group by 1`.execute(db);
+    select ${effectiveStatusSql(now)} as status, count(*)::integer as n
+      from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
+     where g.status in ('pending', 'scheduled', 'active') group by 1`.execute(db);
   const oldest = await sql<{ due: Date | null }>`
     select min(expires_at) as due from grants
      where status in ('active', 'scheduled') and expires_at <= ${now}`.execute(db);

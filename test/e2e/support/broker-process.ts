@@ -1,0 +1,133 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { root } from './build.ts';
+import { atEnd } from './cleanup.ts';
+
+export interface Exit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface BrokerProcess {
+  child: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  /** Resolves when `text` stands in standard output or error; throws if the process ends before. */
+  seen(text: string): Promise<void>;
+  exited: Promise<Exit>;
+}
+
+type Env = Record<string, string | undefined>;
+
+/** Only what a process needs to be found and started: nothing of the test's own environment configures it. */
+const baseEnv: Env = { PATH: process.env.PATH, HOME: process.env.HOME, HALLPASS_METRICS_PORT: '0' };
+
+interface Place {
+  cwd?: string;
+  /** Runs as this user and group instead of ours. */
+  uid?: number | undefined;
+}
+
+/** Runs the built broker, or another command of the repository; killed when the test file ends, if it still runs. */
+export function launch(
+  env: Env,
+  command: string[] = ['node', 'dist/main.js'],
+  { cwd = root, uid }: Place = {},
+): BrokerProcess {
+  const [file = 'node', ...args] = command;
+  const child = spawn(file, args, {
+    cwd,
+    env: { ...baseEnv, ...env } as NodeJS.ProcessEnv,
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A process group of its own, so that npm's children can be ended with it.
+    detached: true,
+  });
+  let stdout = '';
+  let stderr = '';
+  const watchers = new Set<() => void>();
+  const notify = (): void => {
+    for (const watcher of [...watchers]) watcher();
+  };
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk;
+    notify();
+  });
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+    stderr += chunk;
+    notify();
+  });
+  const exited = once(child, 'close').then(([code, signal]) => ({
+    code: code as number | null,
+    signal: signal as NodeJS.Signals | null,
+    stdout,
+    stderr,
+  }));
+  let running = true;
+  void exited.then(() => {
+    running = false;
+  });
+  atEnd(async () => {
+    if (running) await killGroup(child);
+  });
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exited,
+    seen: (text) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (!stdout.includes(text) && !stderr.includes(text)) return;
+          watchers.delete(look);
+          resolve();
+        };
+        watchers.add(look);
+        look();
+        void exited.then(() => reject(new Error(`ended before it said "${text}":\n${stdout}${stderr}`)));
+      }),
+  };
+}
+
+async function killGroup(child: ChildProcess): Promise<void> {
+  const closed = once(child, 'close');
+  if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  await closed;
+}
+
+/** A port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A data directory of this test file's own; a PostgreSQL that is left in it is killed when the file ends. */
+export async function temporaryDirectory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'hallpass-e2e-'));
+  await chmod(path, 0o755);
+  atEnd(async () => {
+    await killServerOf(path);
+    await rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  });
+  return path;
+}
+
+async function killServerOf(dataDir: string): Promise<void> {
+  try {
+    const file = await readFile(join(dataDir, 'server/data/postmaster.pid'), 'utf8');
+    process.kill(Number(file.split('\n')[0]), 'SIGKILL');
+  } catch {
+    // It was stopped, or there was none.
+  }
+}

@@ -1,0 +1,62 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  createAgent,
+  createPolicy,
+  createResource,
+  grantRequest,
+  readAtOnce,
+  startBroker,
+  type TestBroker,
+} from '../support/broker.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const clock = new FakeClock();
+let broker: TestBroker;
+let resource: { id: string; identifier: string };
+beforeAll(async () => {
+  broker = await startBroker({ clock });
+  await createPolicy(broker, readAtOnce);
+  resource = await createResource(broker);
+});
+
+describe('one agent', () => {
+  it('has at most 100 open grants for a resource, so that no token costs more than that', async () => {
+    const agent = await createAgent(broker);
+    const api = await agent.api();
+    const ask = () => api.post('/v1/grants', grantRequest(resource.identifier, { duration_seconds: 60 }));
+    for (let i = 0; i < 100; i += 1) await ask().expect(201);
+    const refused = await ask().expect(409);
+    expect(refused.body.code).toBe('too-many-grants');
+    const other = await createResource(broker);
+    await api.post('/v1/grants', grantRequest(other.identifier)).expect(201);
+    const [first] = (await api.get('/v1/grants?status=active&limit=1').expect(200)).body.items;
+    await api.post(`/v1/grants/${first.id}/return`).expect(200);
+    clock.advance(60);
+    await (await agent.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
+  });
+});
+
+describe('a request', () => {
+  it('that a new policy overtakes is decided by the new one', async () => {
+    const agent = await createAgent(broker);
+    const api = await agent.api();
+    const target = await createResource(broker, { labels: ['overtaken'] });
+    const holder = await broker.database.pool.connect();
+    await holder.query('begin');
+    await holder.query('select 1 from resources where id = $1 for update', [target.id]);
+    const asked = api.post('/v1/grants', grantRequest(target.identifier)).then((response) => response);
+    // Seen by the same role only.
+    const waits = `select count(*)::integer as n from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`;
+    while ((await broker.database.pool.query(waits)).rows[0].n === 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await createPolicy(
+      broker,
+      'forbid(principal, action == Action::"request", resource) when { resource.labels.contains("overtaken") };',
+    );
+    await holder.query('commit');
+    holder.release();
+    expect((await asked).body).toMatchObject({ status: 403, code: 'policy-denied' });
+  });
+});
