@@ -5,12 +5,9 @@ import { parse } from 'yaml';
 import { readConfig } from '../../src/config.ts';
 import { freePort, launch, temporaryDirectory } from './support/broker-process.ts';
 import { ensureBuilt, root } from './support/build.ts';
-import { cleanUpAtEnd } from './support/cleanup.ts';
 import { blocksOf, sectionOf } from './support/markdown.ts';
 import { createProduction, type Production } from './support/production.ts';
 import { installForProduction, productionPackages } from './support/production-install.ts';
-
-cleanUpAtEnd();
 
 const read = (name: string): string => readFileSync(join(root, name), 'utf8');
 

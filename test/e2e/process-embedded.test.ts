@@ -2,11 +2,8 @@ import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { type BrokerProcess, freePort, launch, temporaryDirectory } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
-import { cleanUpAtEnd } from './support/cleanup.ts';
 import { call, expecting, tell } from './support/client.ts';
 import { cli } from './support/production.ts';
-
-cleanUpAtEnd();
 
 let dataDir: string;
 let adminKey: string;

@@ -3,11 +3,8 @@ import { decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { type BrokerProcess, freePort, launch } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
-import { cleanUpAtEnd } from './support/cleanup.ts';
 import { call, expecting, type Story, tell } from './support/client.ts';
 import { createProduction, migrate, type Production } from './support/production.ts';
-
-cleanUpAtEnd();
 
 let production: Production;
 let worker: BrokerProcess;

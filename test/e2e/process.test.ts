@@ -1,12 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type BrokerProcess, freePort, launch } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
-import { cleanUpAtEnd } from './support/cleanup.ts';
 import { call, expecting, type Story, tell } from './support/client.ts';
 import { cli, createProduction, type Production } from './support/production.ts';
 import { beginSlowRequest } from './support/slow-request.ts';
-
-cleanUpAtEnd();
 
 const otherMasterKey = Buffer.alloc(32, 9).toString('base64url');
 

@@ -7,10 +7,7 @@ import { isBootstrapKey } from '../../src/admins/admin.ts';
 import { parseMasterKey } from '../../src/crypto/master-key.ts';
 import { type BrokerProcess, freePort, launch, temporaryDirectory } from './support/broker-process.ts';
 import { ensureBuilt, root } from './support/build.ts';
-import { cleanUpAtEnd } from './support/cleanup.ts';
 import { type Block, blocksOf, matches, sectionOf } from './support/markdown.ts';
-
-cleanUpAtEnd();
 
 const run = promisify(execFile);
 const readme = readFileSync(join(root, 'README.md'), 'utf8');

@@ -1,8 +1,8 @@
-import { afterAll } from 'vitest';
 import { parseIssuer } from '../../src/oauth/issuer.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { startHttpServer } from '../../src/start/http-server.ts';
 import { createServerOf, grantTo, permitAll } from '../oauth/fixtures.ts';
+import { atEnd } from '../support/at-end.ts';
 import { createAgent, createPolicy, createResource, startBroker, type TestAgent } from '../support/broker.ts';
 
 /** What an independent client needs to know. */
@@ -17,7 +17,7 @@ export interface Service {
 /** A broker by the machine's clock, whose issuer is where it listens, with an agent that may read and write. */
 export async function startService(): Promise<Service> {
   const http = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
-  afterAll(() => http.drain(1000));
+  atEnd(() => http.drain(1000));
   const issuer = parseIssuer(`http://127.0.0.1:${http.port}`);
   if (issuer === undefined) throw new Error('loopback is no issuer');
   const broker = await startBroker({ clock: systemClock, config: { issuer } });

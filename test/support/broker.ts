@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import supertest from 'supertest';
-import { afterAll } from 'vitest';
 import { type Broker, type BrokerConfig, compose, type Overrides } from '../../src/compose.ts';
 import { MasterKey } from '../../src/crypto/master-key.ts';
 import { parseIssuer } from '../../src/oauth/issuer.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { createLog, type Log } from '../../src/platform/log.ts';
+import { atEnd } from './at-end.ts';
 import { recordCoverage } from './contract-coverage.ts';
 import { FakeClock } from './fake-clock.ts';
 import { createTestDatabase, type TestDatabase } from './test-database.ts';
@@ -62,7 +62,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
   const server = createServer(broker.app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  afterAll(async () => {
+  atEnd(async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
     await broker.close();

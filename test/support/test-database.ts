@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import { afterAll, inject } from 'vitest';
+import { inject } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
+import { atEnd } from './at-end.ts';
 
 export interface TestDatabase extends Database {
   /** URL of the application role: what the broker under test is given. */
@@ -47,7 +48,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const owner = new pg.Client({ connectionString: urlOf(server.ownerRole) });
   owner.on('error', () => {});
   await owner.connect();
-  afterAll(async () => {
+  atEnd(async () => {
     await database.close();
     await owner.end();
     await withAdmin(server.adminUrl, `drop database if exists ${name} with (force)`);

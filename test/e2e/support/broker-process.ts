@@ -5,8 +5,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { atEnd } from '../../support/at-end.ts';
 import { root } from './build.ts';
-import { atEnd } from './cleanup.ts';
 
 export interface Exit {
   code: number | null;

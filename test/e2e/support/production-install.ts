@@ -1,8 +1,8 @@
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, sep } from 'node:path';
+import { atEnd } from '../../support/at-end.ts';
 import { temporaryDirectory } from './broker-process.ts';
 import { root } from './build.ts';
-import { atEnd } from './cleanup.ts';
 
 interface Lock {
   packages: Record<string, { dev?: boolean; optional?: boolean; devOptional?: boolean }>;

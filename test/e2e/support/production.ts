@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { inject } from 'vitest';
+import { atEnd } from '../../support/at-end.ts';
 import { launch } from './broker-process.ts';
 import { root } from './build.ts';
-import { atEnd } from './cleanup.ts';
 import { blocksOf, sectionOf } from './markdown.ts';
 
 export interface Production {
