@@ -119,11 +119,12 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     countStranger: (address) => strangers.count(address),
     observe: (operation, outcome) => metrics.token(operation, outcome),
   });
+  const onError = (error: unknown): void =>
+    log.warn('who was refused or used a key this minute could not be written', { err: error });
   const flush = async (): Promise<void> => {
-    await services.auditService.recordStrangers(strangers.take());
-    await keyAuthentication.flush();
+    await services.auditService.recordStrangers(strangers.take()).catch(onError);
+    await keyAuthentication.flush().catch(onError);
   };
-  const onError = (error: unknown): void => log.warn('the counts of this minute are lost', { err: error });
   const flushing = repeat({ clock, intervalMs: minuteMs, run: flush, onError });
   return {
     app,
@@ -136,7 +137,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     },
     async close() {
       await flushing.stop();
-      await flush().catch(onError);
+      await flush();
       await closePools(base);
     },
   };

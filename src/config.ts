@@ -39,6 +39,15 @@ const postgresUrl = z
   .string()
   .refine((text) => /^postgres(ql)?:\/\//.test(text) && URL.canParse(text), 'must be a postgres:// URL');
 const onOff = oneOf('on', 'off').transform((text) => text === 'on');
+const longestRate = 10_000;
+const rate = z.union([z.literal('off'), wholeNumber(1, longestRate)], {
+  error: `must be off or a whole number from 1 to ${longestRate} (requests a second)`,
+});
+/**
+ * Less than what one replica does, so that no single address or agent starves the others; and far more than a fleet behind
+ * one NAT address needs, where each agent asks for a token every few minutes. Each replica counts for itself.
+ */
+const defaultRate = 1000;
 const list = z.string().transform((text) =>
   text
     .split(',')
@@ -63,6 +72,7 @@ const schema = z.object({
   HALLPASS_PORT: port.default(8080),
   HALLPASS_PREPARED_STATEMENTS: onOff.default(true),
   HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
+  HALLPASS_RATE_LIMIT: rate.default(defaultRate),
   HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
   HALLPASS_TRUSTED_PROXIES: list
@@ -106,6 +116,8 @@ export interface Config {
   metricsPort: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   preparedStatements: boolean;
+  /** Requests a second, of each address before authentication and of each agent or person after it. */
+  rateLimitPerSecond: number | 'off';
   shutdownSeconds: number;
   trustedProxies: string[];
 }
@@ -182,6 +194,7 @@ export function readConfig(environment: Environment = process.env): Config {
     metricsPort: values.HALLPASS_METRICS_PORT,
     logLevel: values.HALLPASS_LOG_LEVEL,
     preparedStatements: values.HALLPASS_PREPARED_STATEMENTS,
+    rateLimitPerSecond: values.HALLPASS_RATE_LIMIT,
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
   };

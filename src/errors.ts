@@ -47,7 +47,11 @@ export const errorTable = {
   'no-eligible-approver': { status: 403, title: 'Policy asks for an approval that nobody may give' },
   'self-approval': { status: 403, title: 'Nobody decides for an agent they control' },
   // 404, 405, 406
-  'not-found': { status: 404, title: 'There is no such thing, or it is not yours' },
+  'not-found': {
+    status: 404,
+    title: 'There is no such thing, or it is not yours',
+    oauth: 'invalid_request',
+  },
   'method-not-allowed': {
     status: 405,
     title: 'This path does not have this method',
@@ -67,7 +71,7 @@ export const errorTable = {
   'already-approved': { status: 409, title: 'You have approved this grant already' },
   'idempotency-key-reused': { status: 409, title: 'The idempotency key was used with another request' },
   'key-not-rotatable': { status: 409, title: 'The key is not in a state that allows this' },
-  // 412, 413, 415, 428, 431
+  // 412, 413, 415, 428, 429
   'stale-digest': { status: 412, title: 'The terms changed since you saw them' },
   'content-too-large': { status: 413, title: 'The body is too large', oauth: 'invalid_request' },
   'unsupported-media-type': {
@@ -76,6 +80,8 @@ export const errorTable = {
     oauth: 'invalid_request',
   },
   'digest-required': { status: 428, title: 'An approval must name the request_digest it approves' },
+  // RFC 6749 has no word for it; authorization servers that others run answer 429 with this one.
+  'rate-limited': { status: 429, title: 'Too many requests', oauth: 'temporarily_unavailable' },
   // 5xx
   internal: { status: 500, title: 'Something went wrong on our side', oauth: 'server_error' },
   unavailable: { status: 503, title: 'Temporarily unavailable', oauth: 'temporarily_unavailable' },

@@ -1,4 +1,4 @@
-import { type BrokerConfig, compose } from './compose.ts';
+import { type Broker, type BrokerConfig, compose } from './compose.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 import { BrokerError } from './errors.ts';
 import { type Clock, delay, systemClock } from './platform/clock.ts';
@@ -7,6 +7,7 @@ import { createSystemRandom } from './platform/random.ts';
 import { listeningIssuer, startEmbeddedMode } from './start/embedded-mode.ts';
 import { type HttpServer, startHttpServer } from './start/http-server.ts';
 import { onlyProbes } from './start/probes.ts';
+import { releaseInOrder } from './start/release.ts';
 
 interface Running {
   /** Not ready, no new work, what is in flight ends, everything is released. True if nothing was cut off. */
@@ -22,8 +23,18 @@ interface Start {
   onLost: () => void;
 }
 
+type Settled = BrokerConfig & { release(): Promise<void> };
+
+/** What a start has made so far. */
+interface Held {
+  api?: HttpServer;
+  metrics?: HttpServer;
+  settled?: Settled;
+  broker?: Broker;
+}
+
 /** The parts of the configuration that the embedded mode makes by itself. */
-async function settle(start: Start, port: number): Promise<BrokerConfig & { release(): Promise<void> }> {
+async function settle(start: Start, port: number): Promise<Settled> {
   const { config } = start;
   const issuer = config.issuer ?? listeningIssuer(config.host, port);
   if (config.databaseUrl !== undefined && config.masterKey !== undefined) {
@@ -47,35 +58,51 @@ function announce(config: Config, broker: { issuer: string; bootstrapped: string
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
+/** Ends all work and releases everything, the servers before what they need. True if nothing failed or was cut off. */
+function release({ api, metrics, settled, broker }: Held, { config, clock, log }: Start): Promise<boolean> {
+  const deadlineMs = config.shutdownSeconds * 1000;
+  const endJobs = async (): Promise<boolean> => {
+    const ended = broker?.worker.stop().then(() => true);
+    return ended === undefined || Promise.race([ended, delay(clock, deadlineMs).then(() => false)]);
+  };
+  const endWork = async (): Promise<boolean> => {
+    const [drained, ended] = await Promise.all([api?.drain(deadlineMs), endJobs()]);
+    return drained !== false && ended;
+  };
+  return releaseInOrder(
+    [
+      async () => broker?.beginShutdown().then(() => true),
+      endWork,
+      async () => metrics?.drain(1_000).then(() => true),
+      async () => broker?.close().then(() => true),
+      async () => settled?.release().then(() => true),
+    ],
+    (error) => log.error('something was not released', { err: error }),
+  );
+}
+
 async function run(start: Start): Promise<Running> {
   const { config, clock, log } = start;
-  const api: HttpServer = await startHttpServer({ host: config.host, port: config.port, clock });
-  const metrics = await startHttpServer({ host: config.metricsHost, port: config.metricsPort, clock });
-  const settled = await settle(start, api.port);
-  const broker = await compose(settled, { clock, log }).catch(async (error: unknown) => {
-    await settled.release();
+  const held: Held = {};
+  try {
+    const api = await startHttpServer({ host: config.host, port: config.port, clock });
+    held.api = api;
+    const metrics = await startHttpServer({ host: config.metricsHost, port: config.metricsPort, clock });
+    held.metrics = metrics;
+    const settled = await settle(start, api.port);
+    held.settled = settled;
+    const broker = await compose(settled, { clock, log });
+    held.broker = broker;
+    api.serve(config.role === 'worker' ? onlyProbes(broker.app) : broker.app);
+    metrics.serve(broker.metrics);
+    if (config.role !== 'api') await broker.worker.start();
+    const key = broker.bootstrapped ? settled.bootstrapAdminKey : undefined;
+    announce(config, { issuer: settled.issuer, bootstrapped: key });
+  } catch (error) {
+    await release(held, start);
     throw error;
-  });
-  api.serve(config.role === 'worker' ? onlyProbes(broker.app) : broker.app);
-  metrics.serve(broker.metrics);
-  if (config.role !== 'api') await broker.worker.start();
-  const key = broker.bootstrapped ? settled.bootstrapAdminKey : undefined;
-  announce(config, { issuer: settled.issuer, bootstrapped: key });
-  return {
-    async stop() {
-      const deadlineMs = config.shutdownSeconds * 1000;
-      await broker.beginShutdown();
-      const jobsEnded = Promise.race([
-        broker.worker.stop().then(() => true),
-        delay(clock, deadlineMs).then(() => false),
-      ]);
-      const [drained, ended] = await Promise.all([api.drain(deadlineMs), jobsEnded]);
-      await metrics.drain(1_000);
-      await broker.close();
-      await settled.release();
-      return drained && ended;
-    },
-  };
+  }
+  return { stop: () => release(held, start) };
 }
 
 /** One line that says what to do; anything unknown with its stack, to the log. */

@@ -11,6 +11,8 @@ export interface Denial {
   /** The contract's name for what was tried. */
   operation: string;
   code: string;
+  /** What it was tried on, as far as its path says. */
+  subject: Pick<AuditEvent, 'agentId' | 'grantId' | 'objectId'>;
 }
 
 export interface AuditService {
@@ -29,13 +31,15 @@ export function createAuditService({ db, audit }: { db: Db; audit: Audit }): Aud
     async list(filter, page) {
       return takePage(await listEvents(db, filter, { ...page, limit: page.limit + 1 }), page.limit);
     },
-    recordDenial({ caller, origin, operation, code }) {
-      const agentId = caller.kind === 'agent' ? caller.id : null;
+    recordDenial({ caller, origin, operation, code, subject }) {
+      // An event is about one agent: the one that something was to be done to, else the one that tried.
+      const agentId = subject.agentId ?? (caller.kind === 'agent' ? caller.id : null);
       return withTransaction(db, (tx) =>
         audit.append(tx, {
           ...byAct({ caller, origin }),
           type: 'access.denied',
           outcome: 'denied',
+          ...subject,
           agentId,
           details: { operation, code },
         }),

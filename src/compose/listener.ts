@@ -10,27 +10,50 @@ import { createApp } from '../http/app.ts';
 import { type Contract, isRouted, readContract } from '../http/contract.ts';
 import { createCursors } from '../http/cursor.ts';
 import type { ExchangeListener } from '../http/edge.ts';
+import { createLimits, type Limits } from '../http/limits.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { keyRoutes } from '../keys/routes.ts';
+import type { KeysService } from '../keys/service.ts';
 import { metadataRoutes, oauthListeners } from '../oauth/routes.ts';
 import type { Metrics } from '../operation/metrics.ts';
 import { checkReadiness } from '../operation/readiness.ts';
 import { operationRoutes } from '../operation/routes.ts';
+import { keepAnswer } from '../platform/keep-answer.ts';
 import { policyRoutes } from '../policies/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
 import type { Base, Overrides, Services } from './services.ts';
+
+/** What strangers may ask for as often as they like, though the database has to answer it, is asked of it this seldom. */
+const keepPublicMs = 1_000;
+
+/** The JWK Set is kept: a compromised key is out of it at once on the replica that was told, within 1 s on the others. */
+function sparingKeys({ clock }: Base, { keys }: Services): KeysService {
+  const published = keepAnswer({ clock, keepMs: keepPublicMs, work: keys.jwks });
+  return {
+    ...keys,
+    rotate: (act, request) => keys.rotate(act, request).finally(published.forget),
+    jwks: published.read,
+  };
+}
+
+/** Readiness is kept, but that the process ends is told at once. */
+function sparingReadiness({ db, clock }: Base, { keys }: Services, isStopping: () => boolean) {
+  const check = () => checkReadiness({ db, clock, hasActiveKey: keys.hasActiveKey, isStopping });
+  const kept = keepAnswer({ clock, keepMs: keepPublicMs, work: check });
+  return () => (isStopping() ? check() : kept.read());
+}
 
 function createHandlers(
   base: Base,
   services: Services,
   { contract, isStopping }: { contract: object; isStopping: () => boolean },
 ): Handlers {
-  const { config, clock, db } = base;
-  const { admins, agents, resources, policies, grants, keys, worker, auditService } = services;
+  const { config, clock } = base;
+  const { admins, agents, resources, policies, grants, worker, auditService } = services;
   const cursors = createCursors(createMac(config.masterKey.derive('cursor')));
-  const readiness = () => checkReadiness({ db, clock, hasActiveKey: keys.hasActiveKey, isStopping });
+  const readiness = sparingReadiness(base, services, isStopping);
   return {
     ...operationRoutes({ contract, readiness }),
     ...adminRoutes({ admins, cursors }),
@@ -38,7 +61,7 @@ function createHandlers(
     ...resourceRoutes({ resources, cursors }),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),
-    ...keyRoutes({ keys }),
+    ...keyRoutes({ keys: sparingKeys(base, services) }),
     ...workerRoutes({ worker }),
     ...auditRoutes({ audit: auditService, cursors }),
     ...metadataRoutes(config.issuer),
@@ -49,10 +72,10 @@ function createHandlers(
 function leanPaths(
   base: Base,
   services: Services,
-  { edge, contract }: { edge: Edge; contract: Contract },
+  { edge, contract, limits }: { edge: Edge; contract: Contract; limits: Limits },
 ): ReadonlyMap<string, ExchangeListener> {
   const { config, log } = base;
-  const listeners = oauthListeners({ ...edge, oauth: services.oauth, issuer: config.issuer, log });
+  const listeners = oauthListeners({ ...edge, oauth: services.oauth, issuer: config.issuer, log, limits });
   const entries = contract.operations.filter((entry) => !isRouted(entry));
   return new Map(entries.map(({ id, path }) => [path, listeners[id as keyof typeof listeners]]));
 }
@@ -74,6 +97,14 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
   const { oauth, auditService } = services;
   const contract = readContract();
   const { overrides, keyAuthentication } = edge;
+  const limits = createLimits({
+    clock,
+    perSecond: config.rateLimitPerSecond,
+    onLimited(scope, address) {
+      edge.metrics.rateLimited(scope);
+      edge.countStranger(address);
+    },
+  });
   return createApp({
     clock,
     ids,
@@ -85,7 +116,8 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
     },
     contract,
     handlers: createHandlers(base, services, { contract: contract.document, isStopping: edge.isStopping }),
-    lean: leanPaths(base, services, { edge, contract }),
+    lean: leanPaths(base, services, { edge, contract, limits }),
+    limits,
     authenticate: (credential) =>
       credential.startsWith('hpa_')
         ? keyAuthentication.authenticate(credential)

@@ -27,7 +27,10 @@ import { createWorkerService } from '../worker/service.ts';
 
 /** What a broker needs to know; `main` fills in what the embedded mode makes by itself. */
 export interface BrokerConfig
-  extends Pick<Config, 'logLevel' | 'oldMasterKeys' | 'trustedProxies' | 'preparedStatements'> {
+  extends Pick<
+    Config,
+    'logLevel' | 'oldMasterKeys' | 'trustedProxies' | 'preparedStatements' | 'rateLimitPerSecond'
+  > {
   databaseUrl: string;
   masterKey: MasterKey;
   issuer: Issuer;

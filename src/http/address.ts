@@ -1,13 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 import ipaddr from 'ipaddr.js';
+import { normaliseAddress } from '../platform/address.ts';
 
 type Range = [ipaddr.IPv4 | ipaddr.IPv6, number];
-
-/** `::ffff:192.0.2.1` -> `192.0.2.1`, without a zone id; undefined if it is no IP address. */
-export function normaliseAddress(text: string): string | undefined {
-  const bare = text.replace(/%.*$/, '');
-  return ipaddr.isValid(bare) ? ipaddr.process(bare).toString() : undefined;
-}
 
 /**
  * Reads a request's client address. Without trusted proxies it is the socket's; with them, the right-most

@@ -1,9 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { NextFunction, Request } from 'express';
+import type { NextFunction } from 'express';
 import type { Caller, Origin } from '../caller.ts';
+import type { BrokerError } from '../errors.ts';
 import type { Log } from '../platform/log.ts';
+import { bearerChallenge } from './authenticate.ts';
 import type { Exchange } from './edge.ts';
 import { allowedMethods, sendProblem, toBrokerError } from './error-response.ts';
+import { setHeaders } from './headers.ts';
+import { sendOauthError } from './oauth-response.ts';
+import { pathOf } from './request-target.ts';
+import type { Subject } from './subject.ts';
 
 export interface AnswerErrorOptions {
   log: Log;
@@ -13,37 +19,40 @@ export interface AnswerErrorOptions {
     origin: Origin;
     operation: string;
     code: string;
+    subject: Subject;
   }) => Promise<void>;
   /** Counts a refusal of somebody who did not authenticate. */
   countStranger: (address: string) => void;
 }
 
-interface ErrorContext {
-  exchangeOf: (request: IncomingMessage) => Exchange;
-  callers: WeakMap<IncomingMessage, Caller>;
+/** Who was let in, and what they want to do it to. */
+export interface Admission {
+  caller: Caller;
+  subject: Subject;
 }
 
-/** The one place that turns errors into answers, the record and log lines. */
-export function answerError(options: AnswerErrorOptions, { exchangeOf, callers }: ErrorContext) {
+interface ErrorContext {
+  exchangeOf: (request: IncomingMessage) => Exchange;
+  admissions: WeakMap<IncomingMessage, Admission>;
+}
+
+/** The one place that turns errors into answers, the record and log lines; its shape is an error handler of Express. */
+export function answerError(options: AnswerErrorOptions, { exchangeOf, admissions }: ErrorContext) {
   return async (
     thrown: unknown,
-    request: Request,
+    request: IncomingMessage,
     response: ServerResponse,
-    _next: NextFunction,
+    _next?: NextFunction,
   ): Promise<void> => {
     const exchange = exchangeOf(request);
     let error = toBrokerError(thrown);
-    const caller = callers.get(request);
+    const admission = admissions.get(request);
     const status = error.entry.status;
     if (status === 401) options.countStranger(exchange.address);
-    if (caller !== undefined && !error.recorded && (status === 403 || status === 404)) {
+    if (admission !== undefined && !error.recorded && (status === 403 || status === 404)) {
+      const { operation } = exchange;
       try {
-        await options.recordDenial({
-          caller,
-          origin: exchange,
-          operation: exchange.operation,
-          code: error.code,
-        });
+        await options.recordDenial({ ...admission, origin: exchange, operation, code: error.code });
       } catch (failure) {
         error = toBrokerError(failure);
       }
@@ -52,9 +61,27 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, callers }
     if (error.entry.status >= 500) {
       options.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
     }
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
     const allow = allowedMethods(thrown);
-    if (allow !== undefined && !response.headersSent) response.setHeader('Allow', allow);
-    if (response.headersSent) response.destroy();
-    else sendProblem(response, error, exchange.requestId);
+    if (allow !== undefined) response.setHeader('Allow', allow);
+    write(error, { request, response, exchange });
   };
+}
+
+/** /oauth2 has the errors of RFC 6749, whatever of it is asked for. */
+function write(
+  error: BrokerError,
+  on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange },
+): void {
+  const { request, response, exchange } = on;
+  if (/^\/oauth2(?:\/|$)/.test(pathOf(request))) {
+    sendOauthError(response, exchange, error);
+    return;
+  }
+  setHeaders(response, exchange.limits);
+  if (error.entry.status === 401) response.setHeader('WWW-Authenticate', bearerChallenge(request));
+  sendProblem(response, error, exchange.requestId);
 }

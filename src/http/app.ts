@@ -1,21 +1,25 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import * as openApiValidator from 'express-openapi-validator';
-import type { Caller } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
 import { access, mayCall } from './access.ts';
-import { type AnswerErrorOptions, answerError } from './answer-error.ts';
+import { type Admission, type AnswerErrorOptions, answerError } from './answer-error.ts';
 import { type Authenticator, readBearer } from './authenticate.ts';
 import { type Contract, isRouted, type RoutedEntry, toExpressPath } from './contract.ts';
 import { isInstant } from './date-time.ts';
 import { createEdge, type EdgeOptions, type Exchange, type ExchangeListener } from './edge.ts';
+import { setHeaders } from './headers.ts';
+import type { Limits } from './limits.ts';
 import type { Handlers } from './operation.ts';
+import { pathOf, toOriginForm } from './request-target.ts';
+import { subjectOf } from './subject.ts';
 import { assertCleanJson, assertCleanText, assertUtf8 } from './well-formed.ts';
 
 export interface AppOptions extends EdgeOptions, AnswerErrorOptions {
   contract: Contract;
   handlers: Handlers;
   authenticate: Authenticator;
+  limits: Limits;
   /** Paths that are answered before Express. */
   lean: ReadonlyMap<string, ExchangeListener>;
   /** Throw on answers that break the contract (tests). */
@@ -34,36 +38,35 @@ export function createApp(options: AppOptions): RequestListener {
     return exchange;
   });
   return createEdge(options, (request, response, exchange) => {
-    request.url = toOriginForm(request.url ?? '');
+    const target = toOriginForm(request.url ?? '');
+    // Express would answer what it cannot parse by itself, past every handler of ours: it gets a path that is nowhere.
+    request.url = target ?? malformedTarget;
     const lean = options.lean.get(pathOf(request));
     if (lean !== undefined) {
       lean(request, response, exchange);
       return;
     }
+    // Node has noted by now that the answer has no body; all else of it is as for GET (RFC 9110 section 9.3.2).
+    if (request.method === 'HEAD') request.method = 'GET';
     exchanges.set(request, exchange);
-    const { headers } = exchange;
-    for (let i = 0; i + 1 < headers.length; i += 2)
-      response.setHeader(headers[i] ?? '', headers[i + 1] ?? '');
+    setHeaders(response, exchange.headers);
     app(request, response);
   });
 }
 
-/** A server takes the absolute form of a request's target, too (RFC 9112 section 3.2.2); which host it names is no matter. */
-function toOriginForm(target: string): string {
-  return target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?#]*(?=\/)/i, '');
-}
+/** No path of the contract, and no target that `toOriginForm` answers. */
+const malformedTarget = '/#';
 
-function pathOf(request: IncomingMessage): string {
-  const url = request.url ?? '';
-  const end = url.indexOf('?');
-  return end === -1 ? url : url.slice(0, end);
+interface Context {
+  options: AppOptions;
+  exchangeOf: (request: IncomingMessage) => Exchange;
+  admissions: WeakMap<IncomingMessage, Admission>;
 }
-
-type ExchangeOf = (request: IncomingMessage) => Exchange;
 
 /** Express, in the order a request passes through it. */
-function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
-  const callers = new WeakMap<IncomingMessage, Caller>();
+function createExpress(options: AppOptions, exchangeOf: Context['exchangeOf']): Express {
+  const admissions: Context['admissions'] = new WeakMap();
+  const context = { options, exchangeOf, admissions };
   const app = express();
   app
     .disable('x-powered-by')
@@ -71,8 +74,9 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
     .set('query parser', 'simple')
     .set('case sensitive routing', true);
   for (const entry of options.contract.operations.filter(isRouted)) {
-    app[entry.method](toExpressPath(entry.path), admit({ entry, options, exchangeOf, callers }));
+    app[entry.method](toExpressPath(entry.path), admit(entry, context));
   }
+  app.use(countUnmatched(context));
   app.use(
     express.json({
       limit: bodyLimit,
@@ -93,37 +97,47 @@ function createExpress(options: AppOptions, exchangeOf: ExchangeOf): Express {
   );
   app.use(refuseInfinity);
   for (const entry of options.contract.operations.filter(isRouted)) {
-    app[entry.method](toExpressPath(entry.path), run({ entry, options, exchangeOf, callers }));
+    app[entry.method](toExpressPath(entry.path), run(entry, context));
   }
   app.use(() => {
     throw new BrokerError('not-found');
   });
-  app.use(answerError(options, { exchangeOf, callers }));
+  app.use(answerError(options, context));
   return app;
 }
 
-interface RouteContext {
-  entry: RoutedEntry;
-  options: AppOptions;
-  exchangeOf: ExchangeOf;
-  callers: WeakMap<IncomingMessage, Caller>;
-}
-
-/** Who is it, and may they call this: before the body is read. */
-function admit({ entry, options, exchangeOf, callers }: RouteContext) {
+/** Who is it, and may they call this, as often as they do: before the body is read. */
+function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context) {
+  const { limits } = options;
   return async (request: Request, _response: Response, next: NextFunction): Promise<void> => {
     const exchange = exchangeOf(request);
     exchange.operation = entry.id;
     const allowed: readonly string[] = access[entry.id];
     if (!allowed.includes('anyone')) {
+      limits.countAddress(exchange);
       const caller = await options.authenticate(readBearer(request));
-      if (caller === undefined) throw new BrokerError('unauthenticated');
-      callers.set(request, caller);
+      if (caller === undefined) {
+        limits.countFailure(exchange);
+        throw new BrokerError('unauthenticated');
+      }
+      admissions.set(request, { caller, subject: subjectOf(request.params) });
       exchange.caller = caller.id;
+      limits.countCaller(exchange, caller.id);
       if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
     }
     if (entry.hasBody && request.is('application/json') === false)
       throw new BrokerError('unsupported-media-type');
+    next();
+  };
+}
+
+/** What no route took is limited, too; only probes and discovery are not. */
+function countUnmatched({ options, exchangeOf }: Context) {
+  return (request: Request, _response: Response, next: NextFunction): void => {
+    const exchange = exchangeOf(request);
+    if (exchange.operation === 'unmatched') options.limits.countAddress(exchange);
+    if (request.url === malformedTarget)
+      throw new BrokerError('invalid-request', { detail: 'the request target is not valid' });
     next();
   };
 }
@@ -155,14 +169,14 @@ function refuseInfinity(request: Request, _response: Response, next: NextFunctio
 }
 
 /** The handler itself, between what the contract lets in and what it lets out. */
-function run({ entry, options, exchangeOf, callers }: RouteContext) {
+function run(entry: RoutedEntry, { options, exchangeOf, admissions }: Context) {
   const handler = options.handlers[entry.id] as (request: unknown) => Promise<{
     status: number;
     body?: unknown;
     headers?: Record<string, string>;
   }>;
   return async (request: Request, response: Response): Promise<void> => {
-    const { requestId, address } = exchangeOf(request);
+    const { requestId, address, limits } = exchangeOf(request);
     const aborted = new AbortController();
     response.once('close', () => aborted.abort());
     const answer = await handler({
@@ -170,10 +184,11 @@ function run({ entry, options, exchangeOf, callers }: RouteContext) {
       query: request.query,
       header: Object.fromEntries(entry.headers.map((name) => [name, request.get(name)])),
       body: request.body,
-      caller: callers.get(request),
+      caller: admissions.get(request)?.caller,
       origin: { requestId, address },
       signal: aborted.signal,
     });
+    setHeaders(response, limits);
     response.status(answer.status).set({ 'Cache-Control': 'no-store', ...answer.headers });
     if (answer.body === undefined) response.end();
     else response.json(answer.body);

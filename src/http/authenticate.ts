@@ -7,6 +7,12 @@ export type Authenticator = (credential: string) => Promise<Caller | undefined>;
 
 const maxCredentialLength = 8192;
 
+/** `WWW-Authenticate` of a 401: only who presented a bearer credential is told that it is no good (RFC 6750 section 3.1). */
+export function bearerChallenge(request: IncomingMessage): string {
+  const presented = /^Bearer(?: |$)/i.test(request.headers.authorization ?? '');
+  return `Bearer realm="hallpass"${presented ? ', error="invalid_token"' : ''}`;
+}
+
 /**
  * The bearer credential of a request (RFC 6750 section 2.1). Throws `unauthenticated` if there is none and
  * `invalid-request` if there are several: Node would silently keep the first.

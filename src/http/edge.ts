@@ -16,6 +16,8 @@ export interface Exchange extends Origin {
   code: string | undefined;
   /** Names and values, in turn, of the headers that every response carries. */
   headers: readonly string[];
+  /** As `headers`, what tells of the limits that were looked at; empty until one is. */
+  limits: readonly string[];
 }
 
 export type ExchangeListener = (
@@ -51,14 +53,16 @@ export function createEdge(options: EdgeOptions, inner: ExchangeListener): Reque
       caller: undefined,
       code: undefined,
       headers: [...headers, 'X-Request-Id', requestId],
+      limits: [],
     };
+    const { method } = request;
     response.once('close', () => {
       const durationMs = clock.now().getTime() - startedAt;
       const status = response.writableFinished ? response.statusCode : 499;
       observe(exchange, status, durationMs);
       log.info('request', {
         request_id: requestId,
-        method: request.method,
+        method,
         operation: exchange.operation,
         status,
         duration_ms: durationMs,

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
+import { RateLimited } from './limits.ts';
 
 const outageRetrySeconds = 1;
 
@@ -33,6 +34,10 @@ function describeFindings(error: ValidatorError): string | undefined {
 /** Any thrown thing as a BrokerError. What is not known becomes `internal`, and tells the caller nothing. */
 export function toBrokerError(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error;
+  if (error instanceof RateLimited) {
+    const { retryAfterSeconds } = error;
+    return new BrokerError('rate-limited', { cause: error, detail: error.message, retryAfterSeconds });
+  }
   if (isOutage(error))
     return new BrokerError('unavailable', { cause: error, retryAfterSeconds: outageRetrySeconds });
   const code = hasStatus(error) ? codeOfStatus.get(error.status) : undefined;
@@ -43,10 +48,12 @@ export function toBrokerError(error: unknown): BrokerError {
 
 /** The methods that a path has, where the contract validator refused another (RFC 9110 section 15.5.6). */
 export function allowedMethods(error: unknown): string | undefined {
-  return hasStatus(error) && error.status === 405 ? error.headers?.Allow : undefined;
+  const allow = hasStatus(error) && error.status === 405 ? error.headers?.Allow : undefined;
+  // The contract does not list HEAD: it is there wherever GET is.
+  return allow?.replace(/\bGET\b/, 'GET, HEAD');
 }
 
-/** Writes `error` as an RFC 9457 problem document. */
+/** Writes `error` as an RFC 9457 problem document; a 401 needs its challenge beside it. */
 export function sendProblem(response: ServerResponse, error: BrokerError, requestId: string): void {
   const { status, title } = error.entry;
   const problem = {
@@ -58,11 +65,13 @@ export function sendProblem(response: ServerResponse, error: BrokerError, reques
     ...error.extensions,
     request_id: requestId,
   };
-  if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer realm="hallpass"');
   if (error.retryAfterSeconds !== undefined)
     response.setHeader('Retry-After', String(error.retryAfterSeconds));
   response.setHeader('Cache-Control', 'no-store');
   response.setHeader('Content-Type', 'application/problem+json');
+  const body = JSON.stringify(problem);
+  // Said by us, so that an answer to HEAD says it, too.
+  response.setHeader('Content-Length', Buffer.byteLength(body));
   response.statusCode = status;
-  response.end(JSON.stringify(problem));
+  response.end(body);
 }

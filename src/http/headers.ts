@@ -1,6 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import helmet from 'helmet';
 
+/** Puts names and values, in turn, into an answer that is not begun. */
+export function setHeaders(response: ServerResponse, headers: readonly string[]): void {
+  for (let i = 0; i + 1 < headers.length; i += 2) response.setHeader(headers[i] ?? '', headers[i + 1] ?? '');
+}
+
 /**
  * The headers that helmet sets for an API: nothing may be loaded, framed or sniffed. They never differ between
  * requests, so helmet is asked once and its answer is kept: paths that skip Express send the same ones.

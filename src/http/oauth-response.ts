@@ -14,7 +14,8 @@ export function sendJson(
   const text = body === undefined ? '' : JSON.stringify(body);
   const type = body === undefined ? [] : ['Content-Type', 'application/json;charset=UTF-8'];
   const length = ['Content-Length', String(Buffer.byteLength(text))];
-  response.writeHead(status, [...exchange.headers, ...noStore, ...type, ...length, ...headers]);
+  const common = [...exchange.headers, ...exchange.limits, ...noStore];
+  response.writeHead(status, [...common, ...type, ...length, ...headers]);
   response.end(text);
 }
 
@@ -30,7 +31,8 @@ export function sendOauthError(response: ServerResponse, exchange: Exchange, err
   const headers: string[] = [];
   // RFC 6749 section 5.2: 401 names the scheme that the client may use.
   if (status === 401) headers.push('WWW-Authenticate', 'Basic realm="hallpass", charset="UTF-8"');
-  if (status === 405) headers.push('Allow', 'POST');
+  // Where Express routes, it is known by now which methods there are.
+  if (status === 405 && !response.hasHeader('Allow')) headers.push('Allow', 'POST');
   // The rest of a body that was refused unread must not be taken for the next request.
   if (status === 413) headers.push('Connection', 'close');
   if (error.retryAfterSeconds !== undefined) headers.push('Retry-After', String(error.retryAfterSeconds));

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { BrokerError } from '../errors.ts';
 import type { Exchange, ExchangeListener } from '../http/edge.ts';
 import { toBrokerError } from '../http/error-response.ts';
+import type { Limits } from '../http/limits.ts';
 import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
@@ -17,6 +18,7 @@ export interface OauthRoutesDeps {
   oauth: OauthService;
   issuer: Issuer;
   log: Log;
+  limits: Limits;
   /** Told of every answer: what became of it, and why not. */
   observe: (operation: LeanOperationId, outcome: string) => void;
   /** Counts a refusal of somebody who did not authenticate. */
@@ -25,6 +27,8 @@ export interface OauthRoutesDeps {
 
 interface Call extends OauthCall {
   form: Form;
+  /** Counts the request of a client that has authenticated, the first time that it is called. */
+  count: (clientId: string) => void;
 }
 
 /** Answers the body of a 200; undefined: it has none. */
@@ -35,7 +39,11 @@ export function oauthListeners(deps: OauthRoutesDeps): Record<LeanOperationId, E
   const { oauth, issuer } = deps;
   return {
     issueToken: listen(deps, 'issueToken', (call) =>
-      oauth.issue(call, () => readTokenRequest(call.form, issuer)),
+      oauth.issue(call, () => {
+        // What is asked for is looked at right after authentication, and before anything is written.
+        call.count(call.credentials.clientId);
+        return readTokenRequest(call.form, issuer);
+      }),
     ),
     introspectToken: listen(deps, 'introspectToken', (call) => oauth.introspect(call, readToken(call.form))),
     revokeToken: listen(deps, 'revokeToken', async (call) => {
@@ -51,23 +59,31 @@ function readToken(form: Form): string {
   return token;
 }
 
-async function readCall(request: IncomingMessage, exchange: Exchange): Promise<Call> {
+async function readCall(limits: Limits, request: IncomingMessage, exchange: Exchange): Promise<Call> {
+  limits.countAddress(exchange);
   if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
   // A client that sends a proof wants a bound token: a plain one would be less than it asked for (RFC 9449).
   if (request.headers.dpop !== undefined)
     throw new BrokerError('not-supported', { detail: 'DPoP is not supported' });
   const form = parseForm(await readFormBody(request));
   const credentials = readClientCredentials(request, form);
+  let counted = false;
+  const count = (clientId: string): void => {
+    if (counted) return;
+    counted = true;
+    limits.countCaller(exchange, clientId);
+  };
   const identified = (clientId: string): void => {
     exchange.caller = clientId;
+    count(clientId);
   };
-  return { credentials, form, origin: exchange, identified };
+  return { credentials, form, origin: exchange, count, identified };
 }
 
 function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handle): ExchangeListener {
   return (request, response, exchange) => {
     exchange.operation = operation;
-    readCall(request, exchange)
+    readCall(deps.limits, request, exchange)
       .then(async (call) => {
         const body = await handle(call);
         deps.observe(operation, 'success');
@@ -77,7 +93,8 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
         const error = toBrokerError(thrown);
         exchange.code = error.code;
         deps.observe(operation, error.code);
-        if (exchange.caller === undefined && error.entry.status < 500) deps.countStranger(exchange.address);
+        if (error.code === 'invalid-client') deps.limits.countFailure(exchange);
+        if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
         if (error.entry.status >= 500) {
           deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
         }
@@ -85,6 +102,11 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
         else sendOauthError(response, exchange, error);
       });
   };
+}
+
+/** Whether nobody has authenticated and no one else counts this refusal. */
+function isStrangers({ code, entry }: BrokerError, { caller }: Exchange): boolean {
+  return caller === undefined && entry.status < 500 && code !== 'rate-limited';
 }
 
 /** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */

@@ -18,6 +18,8 @@ export interface MetricsDeps {
 export interface Metrics {
   request(operation: string, status: number, durationMs: number): void;
   token(operation: string, outcome: string): void;
+  /** A request that was refused because its address, or its caller, asks too often. */
+  rateLimited(scope: 'address' | 'caller'): void;
   job(name: string, run: { outcome: string; durationMs: number; rows: number }): void;
   /** Answers every request with the figures in Prometheus' text format. */
   listener: RequestListener;
@@ -45,6 +47,12 @@ function createInstruments(registers: Registry[]) {
       name: 'hallpass_oauth_answers_total',
       help: 'Answers of the token, introspection and revocation endpoints by outcome (success or the error code)',
       labelNames: ['operation', 'outcome'],
+      registers,
+    }),
+    rateLimited: new Counter({
+      name: 'hallpass_rate_limited_total',
+      help: 'Requests that were refused because their address or caller asks too often',
+      labelNames: ['scope'],
       registers,
     }),
     jobRuns: new Counter({
@@ -124,6 +132,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       instruments.latency.observe({ operation }, durationMs / 1000);
     },
     token: (operation, outcome) => instruments.tokens.inc({ operation, outcome }),
+    rateLimited: (scope) => instruments.rateLimited.inc({ scope }),
     job(job, { outcome, durationMs, rows }) {
       instruments.jobRuns.inc({ job, outcome });
       // An attempt that found the slot taken did nothing that could take time.

@@ -1,7 +1,8 @@
 import { BrokerError } from '../errors.ts';
+import { normaliseAddress } from '../platform/address.ts';
 import type { Random } from '../platform/random.ts';
 import { type Cedar, type CedarCall, instantiateCedar } from './cedar.ts';
-import { type Decision, type DecisionRequest, normaliseAddress, type PolicyRef } from './facts.ts';
+import type { Decision, DecisionRequest, PolicyRef } from './facts.ts';
 import { scanPolicy } from './policy-scan.ts';
 
 /** A stored policy: one document may hold several statements. */

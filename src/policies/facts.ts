@@ -1,5 +1,3 @@
-import ipaddr from 'ipaddr.js';
-
 /** The agent that asks: `Agent::"<id>"` in `Owner::"<owner>"`. */
 export interface AgentFacts {
   /** `agt_...` */
@@ -73,14 +71,4 @@ export function maxRisk(scopes: readonly string[], risks: ReadonlyMap<string, Ri
 /** `hour` (0..23) and `weekday` (Monday 1 to Sunday 7, ISO 8601) of a moment, in UTC. */
 export function timeFacts(moment: Date): Pick<ContextFacts, 'hour' | 'weekday'> {
   return { hour: moment.getUTCHours(), weekday: moment.getUTCDay() || 7 };
-}
-
-/**
- * The one spelling of an address: zone ids removed, IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) as IPv4.
- * Undefined for what is no address; IPv4 only with four decimal parts.
- */
-export function normaliseAddress(address: string): string | undefined {
-  const bare = address.replace(/%.*$/s, '');
-  if (ipaddr.IPv4.isValidFourPartDecimal(bare)) return ipaddr.IPv4.parse(bare).toString();
-  return ipaddr.IPv6.isValid(bare) ? ipaddr.process(bare).toString() : undefined;
 }

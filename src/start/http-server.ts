@@ -1,7 +1,9 @@
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../platform/clock.ts';
 import { repeat } from '../platform/repeat.ts';
+import { answerUnparsed, sendPlainProblem, sendPlainStatus } from './plain-answers.ts';
 
 export interface HttpServer {
   port: number;
@@ -21,9 +23,32 @@ const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16_384;
 const sweepIdleMs = 100;
 
-const starting: RequestListener = (_request, response) => {
-  response.writeHead(503, { 'Retry-After': '1', 'Cache-Control': 'no-store' }).end();
-};
+const starting: RequestListener = (_request, response) =>
+  sendPlainProblem(response, 'unavailable', ['Retry-After', '1']);
+
+/**
+ * A server whose every answer is one of ours: what Node would answer by itself (no request, no Host, an unknown Expect)
+ * has the same headers as all others.
+ */
+function createPlainServer(clock: Clock, listen: RequestListener): Server {
+  const answers = new WeakMap<Duplex, ServerResponse>();
+  const options = { maxHeaderSize: maxHeaderBytes, requireHostHeader: false };
+  const server = createServer(options, (request, response) => {
+    answers.set(request.socket, response);
+    // RFC 9112 section 3.2.
+    if (request.headers.host === undefined && request.httpVersion === '1.1') sendPlainStatus(response, 400);
+    else listen(request, response);
+  });
+  server.on('checkExpectation', (_request, response: ServerResponse) => sendPlainStatus(response, 417));
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    const answer = answers.get(socket);
+    // What is written into an answer that is begun would be taken for a part of it.
+    const isBegun = answer?.headersSent === true && !answer.writableFinished;
+    if (socket.writable && !isBegun) answerUnparsed(socket, { code: error.code, at: clock.now() });
+    else socket.destroy();
+  });
+  return server;
+}
 
 /** Listens at once, so that a port in use is told before anything else is started. */
 export async function startHttpServer(options: {
@@ -33,9 +58,7 @@ export async function startHttpServer(options: {
 }): Promise<HttpServer> {
   const { host, port, clock } = options;
   let listener = starting;
-  const server = createServer({ maxHeaderSize: maxHeaderBytes }, (request, response) =>
-    listener(request, response),
-  );
+  const server = createPlainServer(clock, (request, response) => listener(request, response));
   server.headersTimeout = headersTimeoutMs;
   server.requestTimeout = requestTimeoutMs;
   server.keepAliveTimeout = keepAliveTimeoutMs;

@@ -1,4 +1,5 @@
 import type { RequestListener } from 'node:http';
+import { sendPlainProblem } from './plain-answers.ts';
 
 const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 
@@ -6,6 +7,6 @@ const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 export function onlyProbes(app: RequestListener): RequestListener {
   return (request, response) => {
     if (probes.has(request.url ?? '')) app(request, response);
-    else response.writeHead(404, { 'Cache-Control': 'no-store' }).end();
+    else sendPlainProblem(response, 'not-found');
   };
 }

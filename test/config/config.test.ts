@@ -55,6 +55,7 @@ describe('the configuration', () => {
       metricsPort: 9464,
       logLevel: 'info',
       preparedStatements: true,
+      rateLimitPerSecond: 1000,
       shutdownSeconds: 30,
       trustedProxies: [],
     });
@@ -77,6 +78,7 @@ describe('the configuration', () => {
       HALLPASS_METRICS_PORT: '9000',
       HALLPASS_PORT: '0',
       HALLPASS_PREPARED_STATEMENTS: 'off',
+      HALLPASS_RATE_LIMIT: '25',
       HALLPASS_ROLE: 'worker',
       HALLPASS_SHUTDOWN_SECONDS: '600',
       HALLPASS_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8',
@@ -94,11 +96,16 @@ describe('the configuration', () => {
       metricsPort: 9000,
       logLevel: 'debug',
       preparedStatements: false,
+      rateLimitPerSecond: 25,
       shutdownSeconds: 600,
       trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
     });
     expect(current?.version).toMatch(/^[0-9a-f]{8}$/);
     expect(new Set([current, ...oldMasterKeys].map((key) => key?.version)).size).toBe(3);
+  });
+
+  it('takes off for no rate limit at all', () => {
+    expect(readConfig({ HALLPASS_RATE_LIMIT: 'off' }).rateLimitPerSecond).toBe('off');
   });
 
   it('counts an empty variable as absent', () => {
@@ -171,6 +178,12 @@ describe('a wrong value', () => {
     ['HALLPASS_PUBLIC_URL', 'https://hallpass.example/path'],
     ['HALLPASS_PUBLIC_URL', 'https://hallpass.example?tenant=1'],
     ['HALLPASS_PUBLIC_URL', 'hallpass.example'],
+    ['HALLPASS_RATE_LIMIT', '0'],
+    ['HALLPASS_RATE_LIMIT', '-1'],
+    ['HALLPASS_RATE_LIMIT', '1.5'],
+    ['HALLPASS_RATE_LIMIT', '10001'],
+    ['HALLPASS_RATE_LIMIT', 'OFF'],
+    ['HALLPASS_RATE_LIMIT', 'none'],
     ['HALLPASS_ROLE', 'server'],
     ['HALLPASS_SHUTDOWN_SECONDS', '0'],
     ['HALLPASS_SHUTDOWN_SECONDS', '601'],

@@ -68,7 +68,7 @@ describe('withTransaction', () => {
     for (const [state, expected] of [
       ['40001', 5],
       ['40P01', 5],
-      ['23514', 1],
+      ['22012', 1],
     ] as const) {
       let attempts = 0;
       const failing = withTransaction(database.db, async (tx) => {

@@ -76,6 +76,7 @@ describe('the configuration table of the README', () => {
       HALLPASS_METRICS_PORT: config.metricsPort,
       HALLPASS_LOG_LEVEL: config.logLevel,
       HALLPASS_PREPARED_STATEMENTS: config.preparedStatements ? 'on' : 'off',
+      HALLPASS_RATE_LIMIT: config.rateLimitPerSecond,
       HALLPASS_ROLE: config.role,
       HALLPASS_SHUTDOWN_SECONDS: config.shutdownSeconds,
     };

@@ -2,6 +2,7 @@ import createClient, { type Client, type Middleware } from 'openapi-fetch';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { paths } from '../../src/http/api.gen.ts';
 import { bootstrapKey, readAtOnce, startBroker, type TestBroker } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 
 /** The client that anybody gets who generates one from openapi.yaml. */
 type GeneratedClient = Client<paths>;
@@ -140,14 +141,16 @@ describe('a client generated from openapi.yaml', () => {
     expect(expectStatus(revoked, 200)).toMatchObject({ status: 'revoked', end_reason: 'enough' });
     expect(await introspect(credentials, minted.access_token)).toEqual({ active: false });
     const query = { grant_id: pending.id };
-    const events = expectStatus(await admin.GET('/v1/audit-events', { params: { query } }), 200);
-    expect(events.items.map(({ type }) => type).sort()).toEqual([
-      'grant.activated',
-      'grant.approved',
-      'grant.requested',
-      'grant.revoked',
-      'token.issued',
-    ]);
+    await eventually(async () => {
+      const events = expectStatus(await admin.GET('/v1/audit-events', { params: { query } }), 200);
+      expect(events.items.map(({ type }) => type).sort()).toEqual([
+        'grant.activated',
+        'grant.approved',
+        'grant.requested',
+        'grant.revoked',
+        'token.issued',
+      ]);
+    });
   });
 
   it('gets refusals as the typed problem or OAuth error that the contract declares', async () => {

@@ -80,7 +80,10 @@ describe('a start that is interrupted', () => {
     const HALLPASS_DATA_DIR = await temporaryDirectory();
     const env = { HALLPASS_DATA_DIR, HALLPASS_PORT: '0' };
     const interrupted = launch(env);
-    await vi.waitFor(async () => expect(await readdir(HALLPASS_DATA_DIR)).not.toEqual([]), { interval: 10 });
+    await vi.waitFor(async () => expect(await readdir(HALLPASS_DATA_DIR)).not.toEqual([]), {
+      interval: 10,
+      timeout: 20_000,
+    });
     interrupted.child.kill('SIGTERM');
     expect(await interrupted.exited).toMatchObject({ code: 0, stdout: '' });
     const next = launch(env);

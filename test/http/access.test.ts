@@ -16,6 +16,7 @@ type CallerName = (typeof callers)[number];
 
 let broker: TestBroker;
 const credentials = new Map<CallerName, string>();
+let agentId: string;
 
 beforeAll(async () => {
   broker = await startBroker();
@@ -29,7 +30,9 @@ beforeAll(async () => {
   if (resource === undefined) throw new Error('the contract has no createResource');
   const made = await send(broker, as('admin', exampleRequest(detailsOf(contract, resource))));
   expect(made.status).toBe(201);
-  const token = await (await createAgent(broker)).token().expect(200);
+  const agent = await createAgent(broker);
+  agentId = agent.id;
+  const token = await agent.token().expect(200);
   credentials.set('agent', token.body.access_token);
 });
 
@@ -45,26 +48,40 @@ function isAllowed(id: keyof typeof access, name: CallerName): boolean {
 
 async function eventsOf(requestId: unknown) {
   const { rows } = await broker.database.owner.query(
-    'select type, outcome, actor_id, details from audit_events where request_id = $1',
+    `select type, outcome, actor_id, agent_id, grant_id, object_id, details
+      from audit_events where request_id = $1`,
     [requestId],
   );
   return rows;
+}
+
+/** What an event about a request to `path` says that it was about, by the ids in it. */
+function subjectOf(path: string, caller: CallerName) {
+  const ids = path.match(/[a-z]{3}_[0-9a-z]{26}/g) ?? [];
+  const caught = (prefix: string) => ids.find((id) => id.startsWith(prefix)) ?? null;
+  return {
+    agent_id: caught('agt_') ?? (caller === 'agent' ? agentId : null),
+    grant_id: caught('grt_'),
+    object_id: ids.findLast((id) => !id.startsWith('grt_')) ?? null,
+  };
 }
 
 describe.each(closed)('$method $path', (entry) => {
   const request = exampleRequest(detailsOf(contract, entry));
   const variants = request.body === undefined ? [request] : [request, { ...request, body: '{' }];
 
-  it.each([
-    ['without a credential', {}],
-    ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000')],
-    ['with a token that we did not sign', bearer('eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.')],
-    ['with a credential of another scheme', { Authorization: 'Basic YTpi' }],
-  ])('is refused %s, before the body is looked at', async (_what, headers) => {
+  const [none, bad] = ['Bearer realm="hallpass"', 'Bearer realm="hallpass", error="invalid_token"'];
+  it.each<[string, Record<string, string>, string]>([
+    ['without a credential', {}, none],
+    ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000'), bad],
+    ['with a token that we did not sign', bearer('eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.'), bad],
+    ['with what is no token', { Authorization: 'bearer a b' }, bad],
+    ['with a credential of another scheme', { Authorization: 'Basic YTpi' }, none],
+  ])('is refused %s, before the body is looked at, and told whether it was no good', async (_what, headers, challenge) => {
     for (const one of variants) {
       const answer = await send(broker, { ...one, headers: { ...one.headers, ...headers } });
       expect(answer).toMatchObject({ status: 401, json: { code: 'unauthenticated', status: 401 } });
-      expect(answer.headers['www-authenticate']).toBe('Bearer realm="hallpass"');
+      expect(answer.headers['www-authenticate']).toBe(challenge);
       expect(answer.headers['cache-control']).toBe('no-store');
       expect(await eventsOf(answer.headers['x-request-id'])).toEqual([]);
     }
@@ -80,6 +97,7 @@ describe.each(closed)('$method $path', (entry) => {
             type: 'access.denied',
             outcome: 'denied',
             actor_id: expect.any(String),
+            ...subjectOf(request.path, name),
             details: { operation: entry.id, code: 'forbidden' },
           },
         ]);

@@ -86,7 +86,8 @@ describe.each(cases)('$id', ({ details }) => {
   it('is refused with another method, and says which there are', async () => {
     const { path } = request(details);
     const there = all.filter(({ entry }) => entry.path === details.entry.path);
-    const methods = there.map(({ entry }) => entry.method.toUpperCase()).sort();
+    const named = there.map(({ entry }) => entry.method.toUpperCase());
+    const methods = [...named, ...(named.includes('GET') ? ['HEAD'] : [])].sort();
     const others = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'].filter(
       (method) => !methods.includes(method),
     );
@@ -104,13 +105,31 @@ describe.each(cases)('$id', ({ details }) => {
   });
 });
 
+describe.each(routed.filter(({ details }) => details.entry.method === 'get'))('$id', ({ details }) => {
+  it('answers HEAD as GET, without a body', async () => {
+    for (const one of [request(details), { ...request(details), headers: {} }]) {
+      const got = await send(broker, one);
+      const head = await send(broker, { ...one, method: 'HEAD' });
+      expect(got.text).not.toBe('');
+      expect([head.status, head.text]).toEqual([got.status, '']);
+      const own = { 'x-request-id': '', date: '' };
+      expect({ ...head.headers, ...own }).toEqual({ ...got.headers, ...own });
+    }
+  });
+});
+
 describe.each(routed)('$id', ({ details }) => {
+  const isOauth = details.entry.path.startsWith('/oauth2/');
   const declared = details.parameters.filter((parameter) => parameter.in === 'query');
   const expect400 = async (query: string, code = 'invalid-request') => {
     const wire = request(details);
     const answer = await send(broker, { ...wire, path: `${wire.path}?${query}` });
-    expect(answer.json, query).toMatchObject({ status: 400, code });
-    expect(answer.headers['content-type']).toBe('application/problem+json');
+    expect(answer.status, query).toBe(400);
+    if (isOauth) expect(answer.json, query).toMatchObject({ error: 'invalid_request' });
+    else expect(answer.json, query).toMatchObject({ status: 400, code });
+    expect(answer.headers['content-type']).toMatch(
+      isOauth ? /^application\/json/ : /^application\/problem\+json$/,
+    );
   };
 
   it('is refused with a query parameter that is unknown, repeated, dirty or of another type', async () => {
@@ -237,6 +256,41 @@ describe('a path', () => {
   it('may be given with scheme and host, which decide nothing', async () => {
     expect(await get('http://elsewhere.example/v1/admins')).toMatch(/^HTTP\/1\.1 200 /);
     expect(await get('http://elsewhere.example/oauth2/token')).toMatch(/^HTTP\/1\.1 405 /);
-    expect(await get('http://elsewhere.example')).toMatch(/^HTTP\/1\.1 404 /);
+    expect(await get('http://elsewhere.example')).toMatch(/^HTTP\/1\.1 404 [\s\S]*"code":"not-found"/);
+    expect(await get('http://elsewhere.example?a=b')).toMatch(/^HTTP\/1\.1 404 [\s\S]*"code":"not-found"/);
+  });
+
+  it.each([
+    'http://[',
+    'http://[/v1/admins',
+    'http://',
+    'http:///v1/admins',
+    'http://a:b/v1/admins',
+    'ftp://a/v1/admins',
+    '/v1/admins#x',
+    'http://a/v1/admins#x',
+    '/oauth2/token#x',
+    '/#',
+  ])('that is no request target is refused with a problem document: %s', async (target) => {
+    const answer = await get(target);
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer).toMatch(/\r\nX-Request-Id: req_[\s\S]*\r\nContent-Type: application\/problem\+json\r\n/i);
+    expect(answer).toContain('"code":"invalid-request"');
+  });
+
+  it.each([
+    '/oauth2',
+    '/oauth2/',
+    '/oauth2/authorize',
+    '/oauth2/jwks/x',
+    '/oauth2/Token',
+  ])('below /oauth2 that is not there answers as OAuth clients expect: %s', async (path) => {
+    for (const method of ['GET', 'POST']) {
+      const answer = await send(broker, { method, path, headers: {} });
+      expect(answer.status).toBe(404);
+      expect(answer.json).toEqual({ error: 'invalid_request', error_description: expect.any(String) });
+      expect(answer.headers['cache-control']).toBe('no-store');
+      expect(commonHeaders(answer.headers)).toEqual(securityHeaders);
+    }
   });
 });

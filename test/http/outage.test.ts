@@ -11,6 +11,7 @@ import {
 } from '../support/broker.ts';
 import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
 import { eventually } from '../support/eventually.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
@@ -30,6 +31,7 @@ const unavailable = operations.filter(
   ({ entry }) => !withoutDatabase.includes(entry.id) && entry.id !== 'getReadiness',
 );
 
+const clock = new FakeClock();
 let database: TestDatabase;
 let proxy: TcpProxy;
 let broker: TestBroker;
@@ -45,7 +47,7 @@ beforeAll(async () => {
   const url = new URL(database.url);
   url.hostname = '127.0.0.1';
   url.port = String(proxy.port);
-  broker = await startBroker({ database, config: { databaseUrl: url.href } });
+  broker = await startBroker({ database, clock, config: { databaseUrl: url.href } });
   agent = await createAgent(broker);
   // Never seen by the token endpoint, so nothing of it is in memory.
   stranger = await createAgent(broker);
@@ -89,6 +91,8 @@ describe('while the database cannot be reached', () => {
   beforeAll(() => proxy.cut());
   afterAll(async () => {
     await proxy.restore();
+    // What anyone may ask for is answered from memory for a second.
+    clock.advance(1);
     await isBack();
   });
 

@@ -1,30 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { maxRisk, normaliseAddress, type Risk, timeFacts } from '../../src/policies/facts.ts';
-
-describe('normaliseAddress', () => {
-  it.each([
-    ['203.0.113.7', '203.0.113.7'],
-    ['::ffff:1.2.3.4', '1.2.3.4'],
-    ['::FFFF:102:304', '1.2.3.4'],
-    ['fe80::1%eth0', 'fe80::1'],
-    ['2001:DB8:0:0:0:0:0:1', '2001:db8::1'],
-  ])('spells %s as %s', (given, expected) => {
-    expect(normaliseAddress(given)).toBe(expected);
-  });
-
-  it.each([
-    '',
-    'localhost',
-    '127.1',
-    '0x7f000001',
-    '2130706433',
-    '1.2.3.4/8',
-    '1.2.3.4, 5.6.7.8',
-    ':::',
-  ])('knows no address in "%s"', (given) => {
-    expect(normaliseAddress(given)).toBeUndefined();
-  });
-});
+import { maxRisk, type Risk, timeFacts } from '../../src/policies/facts.ts';
 
 describe('timeFacts', () => {
   it('gives the hour and the ISO weekday in UTC, Monday 1 to Sunday 7', () => {

@@ -49,6 +49,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     logLevel: 'silent',
     trustedProxies: [],
     preparedStatements: true,
+    rateLimitPerSecond: 'off',
     bootstrapAdminKey: bootstrapKey,
     ...options.config,
   };

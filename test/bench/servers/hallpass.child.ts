@@ -20,6 +20,8 @@ const broker = await compose({
   logLevel: 'info',
   trustedProxies,
   preparedStatements: true,
+  // In use, and out of reach.
+  rateLimitPerSecond: 10_000,
 });
 const server = createServer(broker.app);
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

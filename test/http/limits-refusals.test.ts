@@ -1,0 +1,192 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { createLog } from '../../src/platform/log.ts';
+import { createAgent, oauthPost, startBroker, type TestAgent, type TestBroker } from '../support/broker.ts';
+import { parallel, tally } from '../support/count.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { bearer, send } from '../support/http.ts';
+
+/** What refusing costs, whom, and where it is counted. */
+const clock = new FakeClock();
+const perSecond = 20;
+let unlimited: TestBroker;
+let broker: TestBroker;
+let agent: TestAgent;
+
+beforeAll(async () => {
+  unlimited = await startBroker({ clock });
+  agent = await createAgent(unlimited);
+  const config = { rateLimitPerSecond: perSecond, trustedProxies: ['127.0.0.0/8'] };
+  broker = await startBroker({ clock, database: unlimited.database, config });
+});
+
+let addresses = 0;
+function newAddress(): string {
+  addresses += 1;
+  return `203.0.113.${addresses}`;
+}
+
+function get(path: string, address: string, headers: Record<string, string> = {}) {
+  return send(broker, { method: 'GET', path, headers: { ...headers, 'X-Forwarded-For': address } });
+}
+
+function askToken(client: { id: string; secret: string }, address: string, form = {}) {
+  const all = { grant_type: 'client_credentials', ...form };
+  return oauthPost(broker, '/oauth2/token', all, client).set('X-Forwarded-For', address);
+}
+
+const unknownKey = bearer(`hpa_${'x'.repeat(43)}`);
+
+/** How many requests of a kind pass in a row before one is refused. */
+async function passing(ask: () => PromiseLike<{ status: number }>): Promise<number> {
+  for (let n = 0; ; n += 1) if ((await ask()).status === 429) return n;
+}
+
+describe('a failed authentication', () => {
+  it('counts as ten requests of its address, with a key, a token or a client secret', async () => {
+    const [key, jwt, client] = [newAddress(), newAddress(), newAddress()];
+    expect(await passing(() => get('/v1/admins', key, unknownKey))).toBe(2);
+    expect(await passing(() => get('/v1/admins', jwt, bearer('eyJhbGciOiJub25lIn0.e30.')))).toBe(2);
+    expect(await passing(() => askToken({ ...agent, secret: 'wrong' }, client))).toBe(2);
+    clock.advance(0.5);
+    expect(await passing(() => get('/v1/admins', key, unknownKey))).toBe(1);
+  });
+
+  it('is more than to present nothing at all, which counts once', async () => {
+    const address = newAddress();
+    expect(await passing(() => get('/v1/admins', address))).toBe(perSecond);
+  });
+
+  it('says how long the address has to wait, which then is enough', async () => {
+    const address = newAddress();
+    await parallel(perSecond, () => get('/v1/admins', address, unknownKey));
+    const { headers, status } = await get('/v1/admins', address);
+    const wait = Number(headers['retry-after']);
+    expect([status, wait >= 1, wait <= 10]).toEqual([429, true, true]);
+    expect(headers.ratelimit).toBe(`"address";r=0;t=${wait}`);
+    clock.advance(wait);
+    expect((await get('/v1/admins', address)).status).toBe(401);
+  });
+
+  it('in the name of an agent takes nothing from that agent', async () => {
+    for (let n = 0; n < perSecond * 2; n += 1) {
+      await askToken({ ...agent, secret: 'wrong' }, newAddress()).expect(401);
+    }
+    const { headers } = await askToken(agent, newAddress()).expect(200);
+    expect(headers.ratelimit).toBe(`"address";r=${perSecond - 1};t=1, "caller";r=${perSecond - 1};t=1`);
+  });
+});
+
+describe('twice as many requests at once as may pass', () => {
+  it('of one agent at the token endpoint: as many pass as may, and only those are written down', async () => {
+    const busy = await createAgent(unlimited);
+    const answers = await parallel(perSecond * 2, () =>
+      askToken(busy, newAddress()).then((answer) => answer),
+    );
+    expect(tally(answers)).toEqual({ 200: perSecond, 429: perSecond });
+    const count = async (table: string) =>
+      (await broker.database.owner.query(`select from ${table} where agent_id = $1`, [busy.id])).rowCount;
+    expect(await count('tokens')).toBe(perSecond);
+    const { rows } = await broker.database.owner.query(
+      `select type from audit_events where agent_id = $1 and type like 'token.%'`,
+      [busy.id],
+    );
+    expect(rows).toEqual(Array.from({ length: perSecond }, () => ({ type: 'token.issued' })));
+  });
+
+  it('that policy or the catalogue refuses: no more refusals are recorded than may pass', async () => {
+    const wrong = await createAgent(unlimited);
+    const form = { resource: 'https://nowhere.example', scope: 'read' };
+    const answers = await parallel(perSecond * 2, () =>
+      askToken(wrong, newAddress(), form).then((answer) => answer),
+    );
+    expect(tally(answers)).toEqual({ 400: perSecond, 429: perSecond });
+    const { rowCount } = await broker.database.owner.query(
+      `select from audit_events where agent_id = $1 and type = 'token.refused'`,
+      [wrong.id],
+    );
+    expect(rowCount).toBe(perSecond);
+  });
+});
+
+describe('a refused request', () => {
+  it('is in the log with the agent that asks too often', async () => {
+    const lines: string[] = [];
+    const logging = await startBroker({
+      clock,
+      database: unlimited.database,
+      log: createLog('info', { write: (line) => lines.push(line) }),
+      config: { rateLimitPerSecond: 1, trustedProxies: ['127.0.0.0/8'] },
+    });
+    const ask = () =>
+      oauthPost(logging, '/oauth2/token', { grant_type: 'client_credentials' }, agent).set(
+        'X-Forwarded-For',
+        newAddress(),
+      );
+    await ask().expect(200);
+    const { headers } = await ask().expect(429);
+    const line = lines
+      .map((text) => JSON.parse(text))
+      .find((one) => one.request_id === headers['x-request-id']);
+    expect(line).toMatchObject({
+      operation: 'issueToken',
+      status: 429,
+      code: 'rate-limited',
+      caller: agent.id,
+    });
+  });
+
+  it('costs no database work', async () => {
+    const address = newAddress();
+    await passing(() => get('/v1/admins', address, unknownKey));
+    const tables = ['admin_keys', 'agent_secrets', 'tokens'];
+    for (const table of tables)
+      await broker.database.owner.query(`alter table ${table} rename to ${table}_gone`);
+    try {
+      expect((await get('/v1/admins', address, unknownKey)).status).toBe(429);
+      await askToken({ ...agent, id: `${agent.id.slice(0, -1)}0` }, address).expect(429);
+    } finally {
+      for (const table of tables) {
+        await broker.database.owner.query(`alter table ${table}_gone rename to ${table}`);
+      }
+    }
+  });
+
+  it('is counted per address in the record, and by scope in the metrics', async () => {
+    const counting = await startBroker({
+      clock,
+      database: unlimited.database,
+      config: { rateLimitPerSecond: 1, trustedProxies: ['127.0.0.0/8'] },
+    });
+    const [one, other] = ['192.0.2.1', '192.0.2.2'];
+    const api = bearer((await agent.token().expect(200)).body.access_token);
+    const ask = (address: string, headers = {}) =>
+      send(counting, {
+        method: 'GET',
+        path: '/v1/grants',
+        headers: { ...headers, 'X-Forwarded-For': address },
+      });
+    expect((await ask(one, api)).status).toBe(200);
+    for (let n = 0; n < 3; n += 1) expect((await ask(one, api)).status).toBe(429);
+    expect((await ask(other, api)).status).toBe(429);
+    const server = createServer(counting.metrics);
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const text = await (await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)).text();
+    server.closeAllConnections();
+    server.close();
+    expect(text).toContain('hallpass_rate_limited_total{scope="address"} 3');
+    expect(text).toContain('hallpass_rate_limited_total{scope="caller"} 1');
+    await counting.beginShutdown();
+    clock.advance(60);
+    await expect
+      .poll(async () => {
+        const { rows } = await broker.database.owner.query(
+          `select details from audit_events where type = 'strangers.refused' and details->>'address' like '192.0.2.%'
+            order by details->>'address'`,
+        );
+        return rows;
+      })
+      .toEqual([{ details: { address: one, count: 3 } }, { details: { address: other, count: 1 } }]);
+  });
+});

@@ -1,0 +1,153 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { access } from '../../src/http/access.ts';
+import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
+import {
+  bootstrapKey,
+  createAgent,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+} from '../support/broker.ts';
+import { detailsOf, exampleRequest, type OperationDetails } from '../support/contract-requests.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
+
+/** Who asks too often: by address before anybody is known, by agent or person after that. */
+const contract = readContract();
+const operations = contract.operations.map((entry) => detailsOf(contract, entry));
+const isOpen = ({ entry }: OperationDetails): boolean =>
+  isRouted(entry) && (access[entry.id] as readonly string[]).includes('anyone');
+const cases = operations.map((details) => ({ id: details.entry.id, details }));
+const limited = cases.filter(({ details }) => !isOpen(details));
+const exempt = cases.filter(({ details }) => isOpen(details));
+
+const clock = new FakeClock();
+/** Lets one request a second pass, and believes what is said of addresses. */
+let broker: TestBroker;
+let agent: TestAgent;
+let token: string;
+
+beforeAll(async () => {
+  const unlimited = await startBroker({ clock });
+  agent = await createAgent(unlimited);
+  token = (await agent.token().expect(200)).body.access_token;
+  const config = { rateLimitPerSecond: 1, trustedProxies: ['127.0.0.0/8'] };
+  broker = await startBroker({ clock, database: unlimited.database, config });
+});
+
+function authorization({ entry }: OperationDetails): Record<string, string> {
+  if (!isRouted(entry)) {
+    const basic = Buffer.from(`${agent.id}:${agent.secret}`).toString('base64');
+    return { Authorization: `Basic ${basic}` };
+  }
+  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
+  return bearer(allowed.includes('agent') ? token : bootstrapKey);
+}
+
+/** A request of this operation, by somebody who may make it; the token endpoint is asked for a broker token. */
+function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
+  const example = exampleRequest(details);
+  const body = details.entry.id === 'issueToken' ? 'grant_type=client_credentials' : example.body;
+  return { ...example, body, headers: { ...example.headers, ...authorization(details) } };
+}
+
+let addresses = 0;
+function newAddress(): string {
+  addresses += 1;
+  return `198.51.${addresses >> 8}.${addresses & 255}`;
+}
+
+function from(address: string, wire: WireRequest): Promise<Answer> {
+  return send(broker, { ...wire, headers: { ...wire.headers, 'X-Forwarded-For': address } });
+}
+
+/** How many tokens were issued, and how many events recorded but for the counts of each minute. */
+async function written(): Promise<{ tokens: number; events: number }> {
+  const { rows } = await broker.database.owner.query(
+    `select (select count(*)::int from tokens) as tokens,
+            (select count(*)::int from audit_events where type <> 'strangers.refused') as events`,
+  );
+  return rows[0];
+}
+
+function expectLimited(answer: Answer, scope: 'address' | 'caller', path: string): void {
+  expect(answer.status, answer.text).toBe(429);
+  expect(answer.headers).toMatchObject({
+    'retry-after': '1',
+    'ratelimit-policy': '"address";q=1;w=1, "caller";q=1;w=1',
+    ratelimit: scope === 'address' ? '"address";r=0;t=1' : '"address";r=0;t=1, "caller";r=0;t=1',
+    'cache-control': 'no-store',
+  });
+  expect(answer.headers['x-request-id']).toMatch(/^req_/);
+  if (path.startsWith('/oauth2/')) {
+    expect(answer.json).toEqual({
+      error: 'temporarily_unavailable',
+      error_description: `too many requests of this ${scope}`,
+    });
+  } else expect(answer.json).toMatchObject({ status: 429, code: 'rate-limited' });
+}
+
+describe.each(limited)('$id', ({ details }) => {
+  it('is refused to an address that asks too often, whoever asks, and is there again after Retry-After', async () => {
+    const { path } = details.entry;
+    const wire = request(details);
+    const address = newAddress();
+    const first = await from(address, { ...wire, headers: {} });
+    expect([400, 401, 415]).toContain(first.status);
+    expect(first.headers.ratelimit).toBe('"address";r=0;t=1');
+    const before = await written();
+    expectLimited(await from(address, wire), 'address', path);
+    expectLimited(await from(address, { ...wire, headers: {} }), 'address', path);
+    expect(await written()).toEqual(before);
+    clock.advance(1);
+    expect((await from(address, wire)).status).not.toBe(429);
+  });
+
+  it('is refused to a caller who asks too often, from wherever, and nothing is issued or recorded', async () => {
+    const wire = request(details);
+    clock.advance(1);
+    const first = await from(newAddress(), wire);
+    expect([401, 429, 500]).not.toContain(first.status);
+    expect(first.headers.ratelimit).toBe('"address";r=0;t=1, "caller";r=0;t=1');
+    const before = await written();
+    for (let n = 0; n < 3; n += 1) {
+      expectLimited(await from(newAddress(), wire), 'caller', details.entry.path);
+    }
+    expect(await written()).toEqual(before);
+    clock.advance(1);
+    expect((await from(newAddress(), wire)).status).not.toBe(429);
+  });
+});
+
+describe.each(exempt)('$id', ({ details }) => {
+  it('is not limited, and says nothing of limits', async () => {
+    const address = newAddress();
+    for (let n = 0; n < 20; n += 1) {
+      const answer = await from(address, exampleRequest(details));
+      expect(answer.status).not.toBe(429);
+      expect(answer.headers).not.toHaveProperty('ratelimit');
+      expect(answer.headers).not.toHaveProperty('ratelimit-policy');
+    }
+  });
+});
+
+it('what is not in the contract is limited by address, too', async () => {
+  for (const [path, code] of [
+    ['/nothing', 'rate-limited'],
+    ['/oauth2/nothing', undefined],
+  ]) {
+    const address = newAddress();
+    const wire = { method: 'GET', path: String(path), headers: {} };
+    expect((await from(address, wire)).status).toBe(404);
+    const answer = await from(address, wire);
+    expect(answer).toMatchObject({ status: 429, headers: { 'retry-after': '1' } });
+    expect(answer.json.code).toBe(code);
+  }
+});
+
+it('addresses of one IPv6 /64 count as one, those of another do not', async () => {
+  const wire = { method: 'GET', path: '/nothing', headers: {} };
+  expect((await from('2001:db8::1', wire)).status).toBe(404);
+  expect((await from('2001:db8::2:1', wire)).status).toBe(429);
+  expect((await from('2001:db8:0:1::1', wire)).status).toBe(404);
+});
