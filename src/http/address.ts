@@ -1,6 +1,8 @@
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { normaliseAddress } from '../platform/address.ts';
+import { headerValues } from './header-values.ts';
 
 type Range = [ipaddr.IPv4 | ipaddr.IPv6, number];
 
@@ -14,10 +16,19 @@ export function createAddressReader(trustedProxies: readonly string[]): (request
     const parsed = ipaddr.process(address);
     return ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range));
   };
+  // A connection keeps its peer.
+  const peers = new WeakMap<Socket, string>();
+  const peerOf = (socket: Socket): string => {
+    const known = peers.get(socket);
+    if (known !== undefined) return known;
+    const peer = normaliseAddress(socket.remoteAddress ?? '') ?? '0.0.0.0';
+    peers.set(socket, peer);
+    return peer;
+  };
   return (request) => {
-    const peer = normaliseAddress(request.socket.remoteAddress ?? '') ?? '0.0.0.0';
+    const peer = peerOf(request.socket);
     if (ranges.length === 0 || !trusted(peer)) return peer;
-    const forwarded = (request.headersDistinct['x-forwarded-for'] ?? []).join(',').split(',');
+    const forwarded = headerValues(request, 'x-forwarded-for').join(',').split(',');
     let nearest = peer;
     for (const claim of forwarded.reverse()) {
       const address = normaliseAddress(claim.trim());

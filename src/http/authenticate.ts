@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Caller } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
+import { headerValues } from './header-values.ts';
 
 /** Turns a bearer credential into its caller, or undefined if it is not good now. Injected by compose. */
 export type Authenticator = (credential: string) => Promise<Caller | undefined>;
@@ -18,7 +19,7 @@ export function bearerChallenge(request: IncomingMessage): string {
  * `invalid-request` if there are several: Node would silently keep the first.
  */
 export function readBearer(request: IncomingMessage): string {
-  const headers = request.headersDistinct.authorization ?? [];
+  const headers = headerValues(request, 'authorization');
   if (headers.length > 1)
     throw new BrokerError('invalid-request', { detail: 'several Authorization headers' });
   const match = /^Bearer ([A-Za-z0-9._~+/=-]+)$/i.exec(headers[0] ?? '');

@@ -12,10 +12,9 @@ export function sendJson(
 ): void {
   const { status, body, headers = [] } = answer;
   const text = body === undefined ? '' : JSON.stringify(body);
-  const type = body === undefined ? [] : ['Content-Type', 'application/json;charset=UTF-8'];
-  const length = ['Content-Length', String(Buffer.byteLength(text))];
-  const common = [...exchange.headers, ...exchange.limits, ...noStore];
-  response.writeHead(status, [...common, ...type, ...length, ...headers]);
+  const content = ['Content-Length', String(Buffer.byteLength(text))];
+  if (body !== undefined) content.push('Content-Type', 'application/json;charset=UTF-8');
+  response.writeHead(status, [...exchange.headers, ...exchange.limits, ...noStore, ...content, ...headers]);
   response.end(text);
 }
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { BrokerError } from '../errors.ts';
+import { headerValues } from '../http/header-values.ts';
 import { isCleanText } from '../platform/text.ts';
 import type { Form } from './form.ts';
 
@@ -43,7 +44,7 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
  * clients, `invalid-client` if there is none that we know.
  */
 export function readClientCredentials(request: IncomingMessage, form: Form): ClientCredentials {
-  const headers = request.headersDistinct.authorization ?? [];
+  const headers = headerValues(request, 'authorization');
   if (headers.length > 1) throw malformed('several Authorization headers');
   const [header] = headers;
   const clientId = form.get('client_id');

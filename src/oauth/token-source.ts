@@ -50,25 +50,47 @@ const maxCacheBytes = 32 * 1024 * 1024;
 
 type Found = NonNullable<Awaited<ReturnType<typeof findSource>>>;
 
+/** What was found of one agent and resource, and what was chosen from it last: most clients ask for the same again. */
+interface Memory {
+  found: Found;
+  last?: { request: AccessRequest; source: TokenSource };
+}
+
 export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): TokenSources {
-  const known = createBoundedCache<Found>({
-    weigh: (found) => JSON.stringify(found).length,
+  const known = createBoundedCache<Memory>({
+    weigh: ({ found }) => JSON.stringify(found).length,
     maxWeight: maxCacheBytes,
   });
 
-  async function read(client: AuthenticatedClient, { resource }: AccessRequest): Promise<Found | undefined> {
-    const until = usableUntil(clock.now());
-    const asked = { agentId: client.id, identifiers: spellings(resource), usableUntil: until };
+  async function read(client: AuthenticatedClient, request: AccessRequest): Promise<TokenSource> {
+    const now = clock.now();
+    const asked = {
+      agentId: client.id,
+      identifiers: spellings(request.resource),
+      usableUntil: usableUntil(now),
+    };
     const found = await findSource(db, asked);
-    if (found !== undefined) known.set(keyOf(client, resource), found);
-    return found;
+    if (found !== undefined) known.set(keyOf(client, request.resource), { found });
+    return choose(found, request, now);
   }
 
   /** Undefined: nothing of what is in memory will do. */
   function recall(client: AuthenticatedClient, request: AccessRequest): TokenSource | undefined {
-    const found = known.get(keyOf(client, request.resource));
+    const memory = known.get(keyOf(client, request.resource));
+    if (memory === undefined) return undefined;
+    const { found, last } = memory;
+    const now = clock.now();
+    if (
+      last !== undefined &&
+      isSame(last.request, request) &&
+      last.source.grant.expiresAt >= usableUntil(now)
+    ) {
+      return last.source;
+    }
     try {
-      return found === undefined ? undefined : choose(found, request, clock.now());
+      const source = choose(found, request, now);
+      memory.last = { request, source };
+      return source;
     } catch {
       // Memory never refuses: a grant may have been made since.
       return undefined;
@@ -76,10 +98,8 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
   }
 
   return {
-    async find(client, request, { fresh }) {
-      const recalled = fresh ? undefined : recall(client, request);
-      return recalled ?? choose(await read(client, request), request, clock.now());
-    },
+    find: async (client, request, { fresh }) =>
+      (fresh ? undefined : recall(client, request)) ?? read(client, request),
   };
 }
 
@@ -88,9 +108,15 @@ function keyOf(client: AuthenticatedClient, resource: string): string {
   return `${client.id} ${resource}`;
 }
 
+function isSame(one: AccessRequest, other: AccessRequest): boolean {
+  if (one.grantId !== other.grantId || one.scopes?.length !== other.scopes?.length) return false;
+  return one.scopes === undefined || one.scopes.every((scope, index) => scope === other.scopes?.[index]);
+}
+
 /** Where there is no such resource, the answer is that of one without grants. */
 function choose(found: Found | undefined, request: AccessRequest, now: Date): TokenSource {
-  const usable = found?.grants.filter((grant) => grant.expiresAt >= usableUntil(now)) ?? [];
+  const until = usableUntil(now);
+  const usable = found?.grants.filter((grant) => grant.expiresAt >= until) ?? [];
   const chosen = selectGrant(usable, request);
   const { resource } = found ?? {};
   if (resource === undefined || !isSigningAlg(resource.tokenAlg)) {
@@ -105,34 +131,54 @@ export interface UseDecisions {
   permits(source: TokenSource, use: { now: Date; address: string; authMethod: string }): boolean;
 }
 
-const hourSeconds = 3600;
+const hourMs = 3_600_000;
 const longestKeyScope = 64;
+
+/** Everything that a decision about one source depends on beside it. */
+interface Use {
+  epoch: bigint | undefined;
+  hour: number;
+  address: string;
+  authMethod: string;
+}
 
 export function createUseDecisions(engine: PolicyEngine): UseDecisions {
   const decided = createBoundedCache<boolean>({ maxEntries: 20_000 });
+  /** The last decision about each source that is still in use: an agent seldom moves. */
+  const last = new WeakMap<TokenSource, Use & { permitted: boolean }>();
+
+  function decide(source: TokenSource, use: Parameters<UseDecisions['permits']>[1]): boolean {
+    const { grant, resource, scopes } = source;
+    const { approvals, durationSeconds } = grant;
+    const { catalogue } = resource;
+    const current = { scopes, durationSeconds, catalogue, approvals, circumstances: use };
+    return engine.decide(currentFacts(grant.facts, current)).decision === 'permit';
+  }
+
   return {
     permits(source, use) {
-      const { grant, resource, scopes, scope } = source;
-      const hour = Math.floor(use.now.getTime() / 1000 / hourSeconds);
-      // Address and method hold no space, ids neither; what was asked for comes last, and short: a client chooses it.
-      const asked = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
-      const key = `${grant.id} ${grant.version} ${resource.version} ${engine.epoch} ${hour} ${use.address} ${use.authMethod} ${asked}`;
-      const known = decided.get(key);
-      if (known !== undefined) return known;
-      const { decision } = engine.decide(
-        currentFacts(grant.facts, {
-          scopes,
-          durationSeconds: grant.durationSeconds,
-          catalogue: resource.catalogue,
-          approvals: grant.approvals,
-          circumstances: use,
-        }),
-      );
-      // Nothing in force has no epoch to be kept under.
-      if (engine.epoch !== undefined) decided.set(key, decision === 'permit');
-      return decision === 'permit';
+      const { epoch } = engine;
+      // Nothing in force has no epoch to be remembered under.
+      if (epoch === undefined) return decide(source, use);
+      const { address, authMethod } = use;
+      const hour = Math.floor(use.now.getTime() / hourMs);
+      const before = last.get(source);
+      const same = before?.epoch === epoch && before.hour === hour;
+      if (same && before.address === address && before.authMethod === authMethod) return before.permitted;
+      const key = keyOfUse(source, { epoch, hour, address, authMethod });
+      const permitted = decided.get(key) ?? decide(source, use);
+      decided.set(key, permitted);
+      last.set(source, { epoch, hour, address, authMethod, permitted });
+      return permitted;
     },
   };
+}
+
+/** Address and method hold no space, ids neither; what was asked for comes last, and short: a client chooses it. */
+function keyOfUse({ grant, resource, scope }: TokenSource, use: Use): string {
+  const asked = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
+  const of = [grant.id, grant.version, resource.version, use.epoch, use.hour, use.address, use.authMethod];
+  return `${of.join(' ')} ${asked}`;
 }
 
 /**

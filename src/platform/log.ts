@@ -54,9 +54,9 @@ function describeError(error: unknown): object {
 
 function keepAllowed(fields: LogFields): Record<string, unknown> {
   const kept: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(fields)) {
+  for (const name of Object.keys(fields) as (keyof LogFields)[]) {
     if (!allowed.has(name)) continue;
-    kept[name] = name === 'err' ? describeError(value) : value;
+    kept[name] = name === 'err' ? describeError(fields[name]) : fields[name];
   }
   return kept;
 }

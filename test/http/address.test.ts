@@ -4,8 +4,8 @@ import { createAddressReader } from '../../src/http/address.ts';
 import { asBootstrap, startBroker, type TestBroker } from '../support/broker.ts';
 
 function read(trusted: string[], peer: string | undefined, ...forwarded: string[]): string {
-  const headersDistinct = forwarded.length === 0 ? {} : { 'x-forwarded-for': forwarded };
-  const request = { socket: { remoteAddress: peer }, headersDistinct };
+  const rawHeaders = forwarded.flatMap((value) => ['X-Forwarded-For', value]);
+  const request = { socket: { remoteAddress: peer }, rawHeaders };
   return createAddressReader(trusted)(request as unknown as IncomingMessage);
 }
 const proxies = ['10.0.0.0/8', 'fd00::/8'];

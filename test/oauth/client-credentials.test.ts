@@ -6,7 +6,8 @@ import { isCleanText } from '../../src/platform/text.ts';
 import { codeThrown } from './refusals.ts';
 
 const read = (authorization: string[], form: Record<string, string> = {}) => {
-  const request = { headersDistinct: { authorization } } as unknown as IncomingMessage;
+  const rawHeaders = authorization.flatMap((value) => ['Authorization', value]);
+  const request = { rawHeaders } as unknown as IncomingMessage;
   return readClientCredentials(request, new Map(Object.entries(form)));
 };
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
