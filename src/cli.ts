@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { recoverAdmin } from './admins/bootstrap.ts';
-import { createAudit } from './audit/store.ts';
+import { continueAuditOrder, createAudit } from './audit/store.ts';
 import { ConfigError, readConfig } from './config.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { startEmbeddedServer } from './db/embedded/embedded-server.ts';
@@ -52,6 +52,7 @@ async function runRecover(email: string, log: Log): Promise<string> {
   try {
     const ids = createIds(clock, random);
     await ensurePartitions(db, clock.now(), addSeconds(clock.now(), 24 * 3600));
+    await continueAuditOrder(db);
     const issued = await recoverAdmin({ db, audit: createAudit({ clock, ids }), clock, random, ids }, email);
     return `${issued.key}\ngood until ${issued.expiresAt.toISOString()}, shown this once`;
   } finally {

@@ -2,6 +2,7 @@ import type { RequestListener } from 'node:http';
 import { hostname } from 'node:os';
 import { createKeyAuthentication } from './admins/authenticate.ts';
 import { bootstrapAdmin } from './admins/bootstrap.ts';
+import { continueAuditOrder } from './audit/store.ts';
 import { StrangerCounts } from './audit/strangers.ts';
 import { createListener } from './compose/listener.ts';
 import {
@@ -43,7 +44,7 @@ const minuteMs = 60_000;
 
 /** What must be true before the first request; each is safe to do by several replicas at once. */
 async function prepare(base: Base, services: Services): Promise<boolean> {
-  const { config, clock, db } = base;
+  const { config, clock, db, log } = base;
   const refuseStart = (detail: string): never => {
     throw new BrokerError('unavailable', { detail });
   };
@@ -54,8 +55,10 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
     refuseStart(`DATABASE_URL must not log in as the owner: that role ${powers.join(', ')}`);
   await checkMasterKey({ db, envelope: services.envelope });
   await ensurePartitionsAhead(db, clock.now());
-  await services.keys.rotateDue(async () => {});
-  await services.keys.ring.refresh();
+  if (await continueAuditOrder(db)) {
+    log.warn('the database was restored into another cluster; the record goes on behind its end');
+  }
+  await services.keys.start();
   await services.policies.ensureDefaultPolicy();
   await services.policies.refresh();
   return config.bootstrapAdminKey === undefined

@@ -40,6 +40,7 @@ export const auditEventTypes = [
   'key.retiring',
   'key.retired',
   'key.compromised',
+  'key.resealed',
   'access.denied',
   'strangers.refused',
 ] as const;
@@ -71,8 +72,8 @@ export interface NewAuditEvent {
 export interface AuditEvent extends Omit<NewAuditEvent, 'actor' | 'origin'> {
   id: string;
   at: Date;
-  /** The transaction that recorded it: readers page by it. */
-  tx: string;
+  /** Where the transaction that recorded it stands among all: readers page by it. */
+  tx: number;
   outcome: 'success' | 'denied';
   actor: Required<Actor>;
   origin: { requestId: string | null; address: string | null };

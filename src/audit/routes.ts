@@ -31,7 +31,7 @@ export function auditRoutes({
       const { limit = 50, cursor, since, until, agent_id: agentId, grant_id: grantId, type } = query;
       const list = `audit-events ${JSON.stringify([agentId, grantId, type, since, until])}`;
       const [tx, id] = cursors.read(list, cursor) ?? [];
-      const after = tx === undefined || id === undefined ? undefined : { tx, id };
+      const after = tx === undefined || id === undefined ? undefined : { tx: Number(tx), id };
       const filter = {
         agentId,
         grantId,
@@ -40,7 +40,7 @@ export function auditRoutes({
         until: until === undefined ? undefined : new Date(until),
       };
       const page = await audit.list(filter, { limit, after });
-      const next_cursor = cursors.next(list, page, (event) => [event.tx, event.id]);
+      const next_cursor = cursors.next(list, page, ({ tx, id }) => [String(tx), id]);
       return { status: 200, body: { items: page.items.map(present), next_cursor } };
     },
   };

@@ -3,7 +3,7 @@ import type { Db } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { type AuditEvent, byAct, systemActor } from './audit-event.ts';
-import { type Audit, type AuditFilter, type AuditPosition, listEvents } from './store.ts';
+import { type Audit, type AuditFilter, type AuditPage, listEvents } from './store.ts';
 
 export interface Denial {
   caller: Caller;
@@ -16,10 +16,7 @@ export interface Denial {
 }
 
 export interface AuditService {
-  list(
-    filter: AuditFilter,
-    page: { limit: number; after?: AuditPosition | undefined },
-  ): Promise<Page<AuditEvent>>;
+  list(filter: AuditFilter, page: AuditPage): Promise<Page<AuditEvent>>;
   /** Records that an authenticated caller was refused something. */
   recordDenial(denial: Denial): Promise<void>;
   /** Records how often each address was refused without having authenticated, since the last call. */

@@ -55,7 +55,7 @@ export function asUnrecorded(error: unknown): unknown {
 
 /** Where a page ends: events are read in the order of (transaction, id). */
 export interface AuditPosition {
-  tx: string;
+  tx: number;
   id: string;
 }
 
@@ -67,41 +67,119 @@ export interface AuditFilter {
   until?: Date | undefined;
 }
 
-/** Up to `limit` events after `after`, only of transactions older than every running one. */
-export async function listEvents(
+export interface AuditPage {
+  limit: number;
+  after?: AuditPosition | undefined;
+}
+
+/**
+ * Makes what is recorded from now on stand behind what is recorded, where it would not: the database was restored into
+ * another cluster, whose transactions are counted from a lower number. Answers whether it had to; safe at any time.
+ */
+export async function continueAuditOrder(db: Db): Promise<boolean> {
+  const result = await sql<{ had: boolean }>`select public.continue_audit_order() as had`.execute(db);
+  return result.rows[0]?.had === true;
+}
+
+/**
+ * Up to `limit` events after `after`, only of transactions older than every running one, so that none is ever recorded
+ * before the end of a page that was read.
+ *
+ * With `since` or `until`, only the part of the record is walked where events of that time are to be expected, and
+ * those whose time does not fit their place, because a clock was wrong, are looked for beside it: no month is read for
+ * an hour, and nothing that the filter names is missing, whatever the clocks did.
+ */
+export async function listEvents(db: Db, filter: AuditFilter, page: AuditPage): Promise<AuditEvent[]> {
+  const { horizon, first, last } = await readBounds(db, filter);
+  // Everything before the horizon had ended when it was read: the statements below agree on what there is.
+  const base = matching(db, filter, { horizon, after: page.after });
+  let expected = base;
+  if (first !== null) expected = expected.where('tx', '>=', first);
+  if (last !== null) expected = expected.where('tx', '<=', last);
+  const rows = await expected.orderBy('tx').orderBy('id').limit(page.limit).execute();
+  if (first !== null && (page.after === undefined || page.after.tx < first)) {
+    rows.push(...(await misplaced(db, base.where('tx', '<', first), page)));
+  }
+  if (last !== null) rows.push(...(await misplaced(db, base.where('tx', '>', last), page)));
+  return rows.sort(inOrder).slice(0, page.limit).map(toEvent);
+}
+
+interface Bounds {
+  /** Every transaction before it has ended. */
+  horizon: number;
+  /** About where events since `since` begin, and where those until `until` end: where to look first, no promise. */
+  first: number | null;
+  last: number | null;
+}
+
+async function readBounds(db: Db, { since, until }: AuditFilter): Promise<Bounds> {
+  const result = await sql<Bounds>`
+    select tx_offset + pg_snapshot_xmin(pg_current_snapshot())::text::bigint as horizon,
+           public.audit_position(${since ?? null}) as first, public.audit_position(${until ?? null}) as last
+      from audit_order`.execute(db);
+  const [bounds] = result.rows;
+  if (bounds === undefined) throw new BrokerError('internal', { internal: 'audit_order is empty' });
+  return bounds;
+}
+
+const columns = [
+  'id',
+  'at',
+  'tx',
+  'type',
+  'outcome',
+  'actor_kind',
+  'actor_id',
+  'actor_key_id',
+  'agent_id',
+  'grant_id',
+  'object_id',
+  'request_id',
+  'source_ip',
+  'details',
+] as const;
+
+type Matching = ReturnType<typeof matching>;
+type Row = Awaited<ReturnType<Matching['execute']>>[number];
+
+function matching(
   db: Db,
   filter: AuditFilter,
-  page: { limit: number; after?: AuditPosition | undefined },
-): Promise<AuditEvent[]> {
-  let query = db
-    .selectFrom('audit_events')
-    .select([
-      'id',
-      'at',
-      sql<string>`tx::text`.as('tx'),
-      'type',
-      'outcome',
-      'actor_kind',
-      'actor_id',
-      'actor_key_id',
-    ])
-    .select(['agent_id', 'grant_id', 'object_id', 'request_id', 'source_ip', 'details'])
-    .where(sql<boolean>`audit_events.tx < pg_snapshot_xmin(pg_current_snapshot())`)
-    .orderBy(sql`audit_events.tx`)
-    .orderBy('audit_events.id')
-    .limit(page.limit);
+  { horizon, after }: { horizon: number; after: AuditPosition | undefined },
+) {
+  let query = db.selectFrom('audit_events').select(columns).where('tx', '<', horizon);
   if (filter.agentId !== undefined) query = query.where('agent_id', '=', filter.agentId);
   if (filter.grantId !== undefined) query = query.where('grant_id', '=', filter.grantId);
   if (filter.type !== undefined) query = query.where('type', '=', filter.type);
   if (filter.since !== undefined) query = query.where('at', '>=', filter.since);
   if (filter.until !== undefined) query = query.where('at', '<', filter.until);
-  if (page.after !== undefined) {
-    query = query.where(
-      sql<boolean>`(audit_events.tx, audit_events.id) > (${page.after.tx}::xid8, ${page.after.id})`,
-    );
-  }
-  const rows = await query.execute();
-  return rows.map((row) => ({
+  if (after !== undefined) query = query.where(sql<boolean>`(tx, id) > (${after.tx}, ${after.id})`);
+  return query;
+}
+
+/** Materialized, so that the plan is made for finding few events, not for walking the record until the page is full. */
+function misplaced(db: Db, query: Matching, { limit }: AuditPage): Promise<Row[]> {
+  return db
+    .with(
+      (cte) => cte('found').materialized(),
+      () => query,
+    )
+    .selectFrom('found')
+    .select(columns)
+    .orderBy('tx')
+    .orderBy('id')
+    .limit(limit)
+    .execute();
+}
+
+/** As the database sorts: ids bytewise. */
+function inOrder(a: AuditPosition, b: AuditPosition): number {
+  if (a.tx !== b.tx) return a.tx - b.tx;
+  return a.id < b.id ? -1 : Number(a.id > b.id);
+}
+
+function toEvent(row: Row): AuditEvent {
+  return {
     id: row.id,
     at: row.at,
     tx: row.tx,
@@ -113,5 +191,5 @@ export async function listEvents(
     objectId: row.object_id,
     origin: { requestId: row.request_id, address: row.source_ip },
     details: row.details as Record<string, unknown>,
-  }));
+  };
 }

@@ -40,7 +40,7 @@ function sparingKeys({ clock }: Base, { keys }: Services): KeysService {
 
 /** Readiness is kept, but that the process ends is told at once. */
 function sparingReadiness({ db, clock }: Base, { keys }: Services, isStopping: () => boolean) {
-  const check = () => checkReadiness({ db, clock, hasActiveKey: keys.hasActiveKey, isStopping });
+  const check = () => checkReadiness({ db, clock, readKeys: keys.status, isStopping });
   const kept = keepAnswer({ clock, keepMs: keepPublicMs, work: check });
   return () => (isStopping() ? check() : kept.read());
 }

@@ -82,7 +82,11 @@ export function createServices(base: Base) {
   const audit = createAudit({ clock, ids });
   const common = { db, audit, clock, random, ids };
   const envelope = createEnvelope({ current: config.masterKey, old: config.oldMasterKeys, random });
-  const keys = createKeysService({ ...common, envelope });
+  const keys = createKeysService({
+    ...common,
+    envelope,
+    onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
+  });
   const admins = createAdminsService(common);
   const agents = createAgentsService(common);
   const { issuer } = config;

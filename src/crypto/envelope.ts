@@ -35,6 +35,11 @@ export interface Envelope {
   seal(plaintext: Buffer, place: Place): Buffer;
   /** The plaintext that was sealed for this very place. Throws EnvelopeError. */
   open(sealed: Buffer, place: Place): Buffer;
+  /**
+   * Whether `sealed` says that the current master key sealed it: if not, seal it anew. What it says is proved only
+   * when it is opened.
+   */
+  isCurrent(sealed: Buffer): boolean;
 }
 
 const cipher = 'aes-256-gcm';
@@ -59,6 +64,7 @@ export function createEnvelope(options: { current: MasterKey; old: MasterKey[]; 
   const { current, old, random } = options;
   const subkey = (master: MasterKey): KeyObject => createSecretKey(master.derive('seal'));
   const sealingKey = subkey(current);
+  const versionOf = (sealed: Buffer): string => sealed.toString('hex', versionAt, nonceAt);
   // The current key comes last: it wins over an old one that is the same.
   const openingKeys = new Map([...old, current].map((master) => [master.version, subkey(master)]));
 
@@ -74,7 +80,7 @@ export function createEnvelope(options: { current: MasterKey; old: MasterKey[]; 
 
     open(sealed, place) {
       if (sealed.length < ciphertextAt || sealed[0] !== format) throw new EnvelopeError('malformed', place);
-      const version = sealed.toString('hex', versionAt, nonceAt);
+      const version = versionOf(sealed);
       const key = openingKeys.get(version);
       if (key === undefined) throw new EnvelopeError('unknown-key-version', place);
       const nonce = sealed.subarray(nonceAt, tagAt);
@@ -88,5 +94,7 @@ export function createEnvelope(options: { current: MasterKey; old: MasterKey[]; 
         throw new EnvelopeError('not-authentic', place);
       }
     },
+
+    isCurrent: (sealed) => sealed[0] === format && versionOf(sealed) === current.version,
   };
 }

@@ -98,8 +98,13 @@ export interface AuditEvents {
   outcome: string;
   request_id: string | null;
   source_ip: string | null;
-  tx: Generated<string>;
+  tx: Generated<number>;
   type: string;
+}
+
+export interface AuditOrder {
+  singleton: Generated<boolean>;
+  tx_offset: number;
 }
 
 export interface Bootstrap {
@@ -262,6 +267,7 @@ export interface DB {
   agents: Agents;
   approvals: Approvals;
   audit_events: AuditEvents;
+  audit_order: AuditOrder;
   bootstrap: Bootstrap;
   grants: Grants;
   idempotency_keys: IdempotencyKeys;

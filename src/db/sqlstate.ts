@@ -5,6 +5,7 @@ export const sqlState = {
   uniqueViolation: '23505',
   checkViolation: '23514',
   restrictViolation: '23001',
+  insufficientPrivilege: '42501',
   lockNotAvailable: '55P03',
   queryCanceled: '57014',
   readOnlyTransaction: '25006',

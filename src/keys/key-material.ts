@@ -34,3 +34,16 @@ export function openPrivateKey(
     der.fill(0);
   }
 }
+
+/** The same private half, sealed under the current master key. Throws EnvelopeError if `privateSealed` does not open. */
+export function resealPrivateKey(
+  envelope: Envelope,
+  { kid, privateSealed }: { kid: string; privateSealed: Buffer },
+): Buffer {
+  const der = envelope.open(privateSealed, placeOf(kid));
+  try {
+    return envelope.seal(der, placeOf(kid));
+  } finally {
+    der.fill(0);
+  }
+}

@@ -7,7 +7,8 @@ const place: Place = { table: 'master_key_check', column: 'sealed', row: 'single
 
 /**
  * Whether this is the master key that the database was first started with: seals a known text then, and opens it at
- * every later start. Throws an Error of one line that names HALLPASS_MASTER_KEY if it does not open, before anything
+ * every later start. What opens under an old master key only is sealed anew under the current one, so that the old one is
+ * not needed for it any more. Throws an Error of one line that names HALLPASS_MASTER_KEY if it does not open, before anything
  * is sealed under a key that the other replicas do not have.
  */
 export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
@@ -18,6 +19,9 @@ export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envel
   }
   if (sealed === undefined || !opens(envelope, sealed)) {
     throw new Error('HALLPASS_MASTER_KEY is not the key that the secrets in this database were sealed with');
+  }
+  if (!envelope.isCurrent(sealed)) {
+    await store.replaceMasterKeyCheck(db, { from: sealed, to: envelope.seal(knownText, place) });
   }
 }
 

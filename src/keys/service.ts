@@ -16,6 +16,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import { applyPlan } from './apply-plan.ts';
 import { createKeyRing, type KeyRing } from './key-ring.ts';
+import { resealKeys } from './reseal.ts';
 import { planRotation, type RotationRequest } from './rotation-plan.ts';
 import * as store from './store.ts';
 
@@ -25,6 +26,8 @@ export interface KeysDeps {
   clock: Clock;
   ids: Ids;
   envelope: Envelope;
+  /** Told of a published key that is not usable on this replica, once until it is mended. */
+  onBroken: (kid: string, error: Error) => void;
 }
 
 /** What an admin asks for. Neither `alg` nor `kid`: the default algorithm. */
@@ -48,6 +51,8 @@ export function createKeysService(deps: KeysDeps) {
   const context = { ...deps, ring };
   return {
     ring,
+    start: () => start(context),
+    status: () => status(context),
     rotateDue: (fence: (tx: Tx) => Promise<void>) => rotateDue(context, fence),
     rotate: (act: Act<Person>, request: KeyRotation) => rotate(context, act, request),
     list: (): Promise<store.KeyRecord[]> => store.listKeys(deps.db),
@@ -58,11 +63,11 @@ export function createKeysService(deps: KeysDeps) {
 }
 
 /**
- * Does what is due: at the very first start an active and a prepared key for every algorithm, later the next steps
- * of rotation. `fence` runs in the same transaction, and throws if another replica has the job by now. Answers the
- * number of actions. Throws too, after its commit, if a key that should sign now cannot be opened.
+ * Does what is due and reads the keys: at the very first start an active and a prepared key for every algorithm, later
+ * the next steps of rotation, and sealing anew what an old master key sealed. `fence` runs in the same transaction.
+ * Answers the number of changes.
  */
-async function rotateDue(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
+async function doWhatIsDue(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
   const { db, clock, ring } = context;
   const actor = systemActor('rotate-keys');
   const count = await withTransaction(db, async (tx) => {
@@ -71,10 +76,32 @@ async function rotateDue(context: Context, fence: (tx: Tx) => Promise<void>): Pr
     const now = clock.now();
     const { actions } = planRotation({ now, keys: await store.listKeys(tx) });
     await applyPlan(context, tx, { actions, now, actor });
-    return actions.length;
+    return actions.length + (await resealKeys(context, tx));
   });
-  if (count > 0) await ring.refresh();
+  await ring.refresh();
   return count;
+}
+
+/** What is due, before this replica serves. A key that is not usable stops its algorithm, and no start. */
+async function start(context: Context): Promise<void> {
+  await doWhatIsDue(context, async () => {});
+}
+
+/**
+ * What is due, as a job: `fence` throws if another replica has it by now. Answers the number of changes. Throws too,
+ * after its commit and in every run, while a published key is not usable.
+ */
+async function rotateDue(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
+  const count = await doWhatIsDue(context, fence);
+  const broken = context.ring.broken();
+  if (broken.length === 0) return count;
+  throw new Error(broken.map(({ error }) => error.message).join('; '), { cause: broken[0]?.error });
+}
+
+/** Read anew: whether this replica can sign at all, and the names of the published keys that it cannot use. */
+async function status({ ring }: Context): Promise<{ canSign: boolean; broken: string[] }> {
+  await ring.refresh();
+  return { canSign: ring.canSign(), broken: ring.broken().map(({ kid }) => kid) };
 }
 
 /**
@@ -109,9 +136,20 @@ async function listConcerned(tx: Tx, { alg, kid }: KeyRotation): Promise<store.K
   return keys.filter((key) => key.alg === concerned);
 }
 
-/** The JWK Set (RFC 7517 section 5), read each time, so that a compromised key is out of it at once. */
+/**
+ * The JWK Set (RFC 7517 section 5), read each time, so that a compromised key is out of it at once. A key that is not
+ * readable is left out; the ring reports it.
+ */
 async function jwks({ db }: KeysDeps): Promise<{ keys: PublicJwk[] }> {
   const stored = await store.listPublicJwks(db);
-  // Built anew from the public members: whatever else a row may hold does not get out.
-  return { keys: stored.map((jwk) => exportPublicJwk({ ...jwk, key: importPublicJwk(jwk) })) };
+  return { keys: stored.flatMap((jwk) => publicPart(jwk) ?? []) };
+}
+
+/** Built anew from the public members: whatever else a row may hold does not get out. */
+function publicPart(jwk: PublicJwk): PublicJwk | undefined {
+  try {
+    return exportPublicJwk({ ...jwk, key: importPublicJwk(jwk) });
+  } catch {
+    return undefined;
+  }
 }

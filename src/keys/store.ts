@@ -123,6 +123,20 @@ export async function moveKey(tx: Tx, move: { kid: string; to: ReachableState; a
   return result.numUpdatedRows > 0n;
 }
 
+/** Puts `to` in the place of `from`; answers whether that was still there. */
+export async function replacePrivateSealed(
+  tx: Tx,
+  { kid, from, to }: { kid: string; from: Buffer; to: Buffer },
+): Promise<boolean> {
+  const result = await tx
+    .updateTable('signing_keys')
+    .set({ private_sealed: to })
+    .where('kid', '=', kid)
+    .where('private_sealed', '=', from)
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
 export async function readMasterKeyCheck(db: Db): Promise<Buffer | undefined> {
   const row = await db.selectFrom('master_key_check').select('sealed').executeTakeFirst();
   return row?.sealed;
@@ -135,4 +149,12 @@ export async function insertMasterKeyCheck(db: Db, sealed: Buffer): Promise<void
     .values({ sealed })
     .onConflict((conflict) => conflict.column('singleton').doNothing())
     .execute();
+}
+
+/** Puts `to` in the place of `from`, unless another replica was first. */
+export async function replaceMasterKeyCheck(
+  db: Db,
+  { from, to }: { from: Buffer; to: Buffer },
+): Promise<void> {
+  await db.updateTable('master_key_check').set({ sealed: to }).where('sealed', '=', from).execute();
 }

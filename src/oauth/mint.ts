@@ -49,7 +49,7 @@ export async function mint(
   asked: { client: AuthenticatedClient; request: TokenRequest; origin: Origin },
   { fresh }: { fresh: boolean },
 ): Promise<TokenResponse | undefined> {
-  if (fresh) await Promise.all([refreshKeys(deps), deps.policies.refresh()]);
+  if (fresh) await Promise.all([deps.ring.refresh(), deps.policies.refresh()]);
   const draft = await drafted(deps, asked, { fresh });
   // The client ends within this second: an agent that has ended does not authenticate.
   if (draft.row.exp <= draft.row.iat) throw new BrokerError('invalid-client');
@@ -107,13 +107,8 @@ async function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: 
 }
 
 /** The active key; if memory has none, another replica may have made one since. */
-/** A key that does not open is reported by the job that rotates, and must not stop those that do. */
-async function refreshKeys({ ring }: MintDeps): Promise<void> {
-  await ring.refresh().catch(() => undefined);
-}
-
 async function signerFor(deps: MintDeps, alg: SigningAlg): Promise<Signer> {
-  if (deps.ring.signer(alg) === undefined) await refreshKeys(deps);
+  if (deps.ring.signer(alg) === undefined) await deps.ring.refresh();
   const signer = deps.ring.signer(alg);
   if (signer === undefined) throw new BrokerError('no-published-key', { retryAfterSeconds: 1 });
   return signer;

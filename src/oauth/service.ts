@@ -154,7 +154,7 @@ async function verified({ ring, issuer }: Context, token: string): Promise<Verif
   const result = verifyJwt(token, options);
   if (result.ok) return result;
   if (result.reason !== 'unknown-key') return undefined;
-  await ring.refresh();
+  await ring.refreshForUnknown();
   const again = verifyJwt(token, options);
   return again.ok ? again : undefined;
 }

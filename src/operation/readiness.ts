@@ -14,19 +14,18 @@ export interface Readiness {
 export interface ReadinessDeps {
   db: Db;
   clock: Clock;
-  /** Whether an active signing key is at hand. */
-  hasActiveKey: () => Promise<boolean>;
+  /** Whether an active signing key is at hand, and the names of those that are not usable here. */
+  readKeys: () => Promise<{ canSign: boolean; broken: string[] }>;
   /** Whether the process is ending. */
   isStopping: () => boolean;
 }
 
-/** Whether this replica should get traffic: database reachable and migrated, clocks agreeing, a key to sign with. */
-export async function checkReadiness({
-  db,
-  clock,
-  hasActiveKey,
-  isStopping,
-}: ReadinessDeps): Promise<Readiness> {
+/**
+ * Whether this replica should get traffic: database reachable and migrated, clocks agreeing, a key to sign with. A key
+ * that is not usable beside one that is gets said and is no reason to send the traffic away: it is so on every replica
+ * alike, and the other algorithms, introspection and revocation work.
+ */
+export async function checkReadiness({ db, clock, readKeys, isStopping }: ReadinessDeps): Promise<Readiness> {
   if (isStopping()) return { ready: false, checks: { process: 'stopping' } };
   const checks: Record<string, string> = {};
   try {
@@ -35,9 +34,11 @@ export async function checkReadiness({
     const skewMs = Math.abs((result.rows[0]?.now.getTime() ?? 0) - clock.now().getTime());
     checks.clock = skewMs < maxSkewMs ? 'ok' : 'differs from the database clock';
     checks.migrations = (await missingMigrations(db)).length === 0 ? 'ok' : 'missing';
-    checks.keys = (await hasActiveKey()) ? 'ok' : 'no active signing key';
+    const { canSign, broken } = await readKeys();
+    checks.keys = canSign ? 'ok' : 'no active signing key';
+    const ready = Object.values(checks).every((check) => check === 'ok');
+    return { ready, checks: broken.length === 0 ? checks : { ...checks, unusable_keys: broken.join(' ') } };
   } catch {
     return { ready: false, checks: { ...checks, database: 'unreachable' } };
   }
-  return { ready: Object.values(checks).every((check) => check === 'ok'), checks };
 }

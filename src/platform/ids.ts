@@ -20,18 +20,49 @@ export const idPrefixes = {
 
 export type IdKind = keyof typeof idPrefixes;
 
-/** Makes ids: TypeID 0.3 (`<prefix>_` + base-32 UUIDv7), so they sort by the time they were made. */
+/**
+ * Makes ids: TypeID 0.3 (`<prefix>_` + base-32 UUIDv7). They sort by the time they were made, and those of one maker
+ * in the order they were made in, whatever their kind.
+ */
 export interface Ids {
   next(kind: IdKind): string;
 }
 
-/** Ids from a clock (48-bit Unix milliseconds) and 74 random bits: UUIDv7, RFC 9562 section 5.7. */
+const counterBits = 12;
+/** A clock that is set back by no more than this is waited for; one that is set back further is followed. */
+const bridgedMs = 10_000;
+
+/**
+ * Counts the ids of a millisecond (RFC 9562 section 6.2, method 1): begins at a random number with the first bit 0, so
+ * that there is room for 2048 at least, and borrows from the next millisecond if that is used up.
+ */
+function createSequence(clock: Clock, random: Random): () => { ms: number; count: number } {
+  let ms = Number.NEGATIVE_INFINITY;
+  let count = 0;
+  return () => {
+    const now = clock.now().getTime();
+    if (now > ms || now < ms - bridgedMs) {
+      ms = now;
+      count = random.bytes(2).readUInt16BE() >>> (16 - counterBits + 1);
+    } else if (count < 2 ** counterBits - 1) {
+      count += 1;
+    } else {
+      ms += 1;
+      count = 0;
+    }
+    return { ms, count };
+  };
+}
+
+/** Ids from a clock (48-bit Unix milliseconds), a 12-bit counter and 62 random bits: UUIDv7, RFC 9562 section 5.7. */
 export function createIds(clock: Clock, random: Random): Ids {
+  const sequence = createSequence(clock, random);
   return {
     next(kind) {
+      const { ms, count } = sequence();
       const bytes = random.bytes(16);
-      bytes.writeUIntBE(clock.now().getTime(), 0, 6);
-      bytes.writeUInt8((bytes.readUInt8(6) & 0x0f) | 0x70, 6);
+      bytes.writeUIntBE(ms, 0, 6);
+      bytes.writeUInt16BE(0x7000 | count, 6);
       bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
       return TypeID.fromUUIDBytes(idPrefixes[kind], bytes).toString();
     },

@@ -1,3 +1,4 @@
+import { continueAuditOrder } from '../audit/store.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { dropPartitions, ensurePartitionsAhead } from '../db/partitions.ts';
 import { withTransaction } from '../db/transaction.ts';
@@ -26,7 +27,7 @@ export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
     'expire-grants': ({ fence }) => grants.expireDue(fence),
     'lapse-requests': ({ fence }) => grants.lapseDue(fence),
     'rotate-keys': ({ fence }) => keys.rotateDue(fence),
-    'make-partitions': (context) => inOne(db, context, (tx) => ensurePartitionsAhead(tx, context.now())),
+    'make-partitions': (context) => inOne(db, context, (tx) => prepareRecord(tx, context.now())),
     'drop-partitions': (context) => inOne(db, context, (tx) => dropPartitions(tx, context.now())),
     'drop-idempotency-records': (context) => dropRecords(db, context),
   };
@@ -35,6 +36,12 @@ export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
     schedule: schedules[name],
     run: runs[name],
   }));
+}
+
+/** The start does the same; this is for brokers that run on while their database is moved to another cluster. */
+async function prepareRecord(tx: Tx, now: Date): Promise<number> {
+  await continueAuditOrder(tx);
+  return ensurePartitionsAhead(tx, now);
 }
 
 /** One transaction of the job `context` is of. */

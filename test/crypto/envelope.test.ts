@@ -111,6 +111,14 @@ describe('master keys', () => {
     expect(codeOf(() => envelope.open(after, place))).toBe('unknown-key-version');
   });
 
+  test('what the current one sealed is told from what an old one sealed', () => {
+    const rotated = createEnvelope({ current: newMaster(), old: [master], random });
+    expect(rotated.isCurrent(rotated.seal(Buffer.from('new'), place))).toBe(true);
+    expect(rotated.isCurrent(envelope.seal(Buffer.from('old'), place))).toBe(false);
+    expect(rotated.isCurrent(Buffer.alloc(0))).toBe(false);
+    expect(envelope.isCurrent(Buffer.alloc(40))).toBe(false);
+  });
+
   test('one that is not among them is told from tampering', () => {
     const sealed = createEnvelope({ current: newMaster(), old: [], random }).seal(Buffer.from('x'), place);
     expect(codeOf(() => envelope.open(sealed, place))).toBe('unknown-key-version');

@@ -1,4 +1,6 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { randomBytes } from 'node:crypto';
+import pg from 'pg';
+import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { excessPowers } from '../../src/db/application-role.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
@@ -41,11 +43,104 @@ describe('the application login', () => {
   });
 
   it.each([
+    ['a column of the record', 'update (details) on audit_events', 'may update audit_events'],
+    ['one partition of the record', 'delete on audit_events_202603', 'may delete audit_events'],
+    ['triggers on the record', 'trigger on audit_events', 'may trigger audit_events'],
+  ])('is noticed when it may change %s', async (_, privilege, power) => {
+    const role = new URL(database.url).username;
+    await database.owner.query(`grant ${privilege} to ${role}`);
+    expect(await powersOf(database.url)).toEqual([power]);
+    await database.owner.query(`revoke ${privilege} from ${role}`);
+  });
+
+  it('is noticed when it, or everybody, may create in the schema public', async () => {
+    const role = new URL(database.url).username;
+    for (const whom of [role, 'public']) {
+      await database.owner.query(`grant create on schema public to ${whom}`);
+      expect(await powersOf(database.url)).toEqual([
+        'may create in the schema public (its owner must revoke create on schema public from public)',
+      ]);
+      await database.owner.query(`revoke create on schema public from ${whom}`);
+    }
+  });
+
+  it.each([
     'update audit_events set type = type',
     'delete from audit_events',
     'truncate audit_events',
     'drop table grants',
   ])('cannot: %s', async (statement) => {
     await expect(database.pool.query(statement)).rejects.toMatchObject({ code: '42501' });
+  });
+});
+
+describe('a login that is a member of others', () => {
+  const server = inject('server');
+  const suffix = randomBytes(4).toString('hex');
+  const [login, middle] = [`hallpass_member_${suffix}`, `hallpass_middle_${suffix}`];
+  let admin: pg.Client;
+  let url: string;
+
+  beforeAll(async () => {
+    admin = new pg.Client({ connectionString: server.adminUrl });
+    await admin.connect();
+    // What the application role may, with a member that inherits nothing between the login and what is granted below.
+    await admin.query(`create role ${login} login noinherit password '${server.password}'`);
+    await admin.query(`create role ${middle} noinherit`);
+    await admin.query(`grant ${server.applicationRole}, ${middle} to ${login}`);
+    url = Object.assign(new URL(database.url), { username: login }).href;
+    return async () => {
+      await admin.query(`drop role ${login}`);
+      await admin.query(`drop role ${middle}`);
+      await admin.end();
+    };
+  });
+
+  it('of the application role alone has no power that it must not have', async () => {
+    expect(await powersOf(url)).toEqual([]);
+  });
+
+  it.each([
+    [
+      'pg_write_all_data',
+      ['is a member of pg_write_all_data', 'may delete audit_events as pg_write_all_data'],
+    ],
+    ['pg_execute_server_program', ['is a member of pg_execute_server_program']],
+    ['pg_write_server_files', ['is a member of pg_write_server_files']],
+  ])('is noticed as a member of %s, though it inherits nothing', async (role, powers) => {
+    await admin.query(`grant ${role} to ${middle}`);
+    expect(await powersOf(url)).toEqual(expect.arrayContaining(powers));
+    await admin.query(`revoke ${role} from ${middle}`);
+    expect(await powersOf(url)).toEqual([]);
+  });
+
+  it('is noticed as a member of the owner, though it inherits nothing', async () => {
+    await admin.query(`grant ${server.ownerRole} to ${middle}`);
+    const powers = [
+      `may truncate audit_events as ${server.ownerRole}`,
+      `owns functions of the broker as ${server.ownerRole}`,
+      `owns the database as ${server.ownerRole}`,
+      `owns the table audit_events as ${server.ownerRole}`,
+    ];
+    expect(await powersOf(url)).toEqual(expect.arrayContaining(powers));
+    await admin.query(`revoke ${server.ownerRole} from ${middle}`);
+  });
+
+  it.each([
+    ['superuser', 'is a superuser'],
+    ['createrole', 'may create roles'],
+    ['bypassrls', 'bypasses row security'],
+  ])('is noticed if one of them is %s', async (attribute, power) => {
+    await admin.query(`alter role ${middle} ${attribute}`);
+    expect(await powersOf(url)).toContain(`${power} as ${middle}`);
+    await admin.query(`alter role ${middle} no${attribute}`);
+  });
+
+  it('is judged by who logs in, not by the role that a setting of it takes', async () => {
+    await admin.query(`alter role ${login} createrole`);
+    await admin.query(`alter role ${login} set role = ${server.applicationRole}`);
+    expect(await powersOf(url)).toEqual(['may create roles']);
+    await admin.query(`alter role ${login} nocreaterole`);
+    await admin.query(`alter role ${login} reset role`);
   });
 });

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import pg from 'pg';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
+import { excessPowers } from '../../src/db/application-role.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { migrate, missingMigrations } from '../../src/db/migrate.ts';
 import { createLog } from '../../src/platform/log.ts';
@@ -20,6 +22,12 @@ const ownerDatabase = () =>
     maxConnections: 2,
     applicationName: 'hallpass-test',
   });
+
+async function migrateAsOwner(): Promise<void> {
+  const owner = ownerDatabase();
+  await migrate(owner.db, inject('server').applicationRole);
+  await owner.close();
+}
 
 describe('migrations', () => {
   it('say what is missing, and run once however many run them at the same time', async () => {
@@ -41,6 +49,32 @@ describe('migrations', () => {
     await owner.close();
     const tables = await database.owner.query("select to_regclass('admins') as admins");
     expect(tables.rows[0]).toEqual({ admins: null });
+  });
+
+  it('close the schema public to everybody, which it is open to before PostgreSQL 15', async () => {
+    await database.owner.query(
+      'drop schema public cascade; create schema public; grant create on schema public to public',
+    );
+    await migrateAsOwner();
+    expect(await excessPowers(database.db)).toEqual([]);
+    await expect(database.pool.query('create table mine (a int)')).rejects.toMatchObject({ code: '42501' });
+  });
+
+  it("run where the schema public is the superuser's to close, and then the open schema stops the start", async () => {
+    const { adminUrl } = inject('server');
+    const url = Object.assign(new URL(adminUrl), { pathname: new URL(database.url).pathname });
+    const admin = new pg.Client({ connectionString: url.href });
+    await admin.connect();
+    await admin.query(
+      'drop schema public cascade; create schema public; grant usage, create on schema public to public',
+    );
+    await migrateAsOwner();
+    expect(await excessPowers(database.db)).toEqual([
+      'may create in the schema public (its owner must revoke create on schema public from public)',
+    ]);
+    await admin.query('revoke create on schema public from public');
+    expect(await excessPowers(database.db)).toEqual([]);
+    await admin.end();
   });
 
   it('give the types that the code was compiled against', () => {

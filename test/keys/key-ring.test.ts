@@ -1,6 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { signingAlgs } from '../../src/crypto/algorithms.ts';
-import { type Envelope, EnvelopeError } from '../../src/crypto/envelope.ts';
+import type { Envelope } from '../../src/crypto/envelope.ts';
 import { verifyJwt } from '../../src/crypto/jwt.ts';
 import type { KeysService } from '../../src/keys/service.ts';
 import { observed } from '../policies/store-fixtures.ts';
@@ -10,7 +10,6 @@ import {
   createStartedDatabase,
   envelope,
   kidOf,
-  newEnvelope,
   noFence,
   replicaOn,
   type StartedDatabase,
@@ -40,7 +39,7 @@ function countingEnvelope(): { envelope: Envelope; opened: string[] } {
   return {
     opened,
     envelope: {
-      seal: (plaintext, place) => envelope.seal(plaintext, place),
+      ...envelope,
       open(sealed, place) {
         opened.push(place.row);
         return envelope.open(sealed, place);
@@ -102,59 +101,6 @@ describe('the ring', () => {
   });
 });
 
-const swap = (column: 'private_sealed' | 'public_jwk', one: string, other: string) =>
-  database.owner.query(
-    `update signing_keys k set ${column} = o.${column} from signing_keys o
-      where (k.kid, o.kid) in (($1, $2), ($2, $1))`,
-    [one, other],
-  );
-
-describe('P7: a sealed private key', () => {
-  it('of a swapped row does not open: its row is named and it never signs, while the others do', async () => {
-    const listed = await keys.list();
-    const active = kidOf(listed, 'ES256', 'active');
-    await swap('private_sealed', active, kidOf(listed, 'ES256', 'prepared'));
-    for (let i = 0; i < 2; i += 1) {
-      await expect(keys.ring.refresh()).rejects.toThrow(
-        `signing key ${active} is not usable: EnvelopeError: not-authentic: sealed value in signing_keys.private_sealed of row ${active}`,
-      );
-      expect(keys.ring.signer('ES256')).toBeUndefined();
-    }
-    expect(keys.ring.signer('EdDSA')?.kid).toBe(kidOf(listed, 'EdDSA', 'active'));
-    expect(keys.ring.verificationKey(active)).toBeDefined();
-  });
-
-  it('does not open under another master key: nothing signs', async () => {
-    const replica = replicaOn(database.db, { clock, envelope: newEnvelope() });
-    const failure = await replica.ring.refresh().then(
-      () => undefined,
-      (error: Error) => error,
-    );
-    expect(failure?.message).toMatch(
-      /^signing key key_\w{26} is not usable: EnvelopeError: unknown-key-version/,
-    );
-    expect(failure?.cause).toBeInstanceOf(EnvelopeError);
-    for (const alg of signingAlgs) expect(replica.ring.signer(alg)).toBeUndefined();
-  });
-
-  it('is not used for another algorithm than its own', async () => {
-    const kid = kidOf(await keys.list(), 'EdDSA', 'active');
-    await database.owner.query("update signing_keys set state = 'retired' where alg = 'ES256'");
-    await database.owner.query("update signing_keys set alg = 'ES256' where kid = $1", [kid]);
-    await expect(keys.ring.refresh()).rejects.toThrow(`signing key ${kid} is not usable`);
-    expect(keys.ring.signer('ES256')).toBeUndefined();
-  });
-
-  it('that cannot be opened makes the run that activated it fail, which is committed', async () => {
-    const prepared = kidOf(await keys.list(), 'ES256', 'prepared');
-    await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
-    clock.advance(24 * 3600);
-    await expect(keys.rotateDue(noFence)).rejects.toThrow(`signing key ${prepared} is not usable`);
-    expect(kidOf(await keys.list(), 'ES256', 'active')).toBe(prepared);
-    expect(keys.ring.signer('ES256')).toBeUndefined();
-  });
-});
-
 describe('the JWKS', () => {
   const publicMembers = ['alg', 'crv', 'e', 'kid', 'kty', 'n', 'use', 'x', 'y'];
 
@@ -182,6 +128,7 @@ describe('the JWKS', () => {
 it('a private key lies in the table only sealed, and in memory is wiped once it was read or sealed', async () => {
   const plain: Buffer[] = [];
   const keeping: Envelope = {
+    ...envelope,
     seal(plaintext, place) {
       plain.push(plaintext);
       return envelope.seal(plaintext, place);

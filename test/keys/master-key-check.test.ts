@@ -34,6 +34,19 @@ it('another master key is refused by one line that names its setting, and change
   await checkMasterKey({ db: database.db, envelope: first });
 });
 
+it('a check value is sealed anew once, by the first of 20 replicas that start with a new master key', async () => {
+  const [old, current] = [newMaster(), newMaster()];
+  const { db, owner } = database;
+  await checkMasterKey({ db, envelope: createEnvelope({ current: old, old: [], random }) });
+  const both = createEnvelope({ current, old: [old], random });
+  await Promise.all(Array.from({ length: 20 }, () => checkMasterKey({ db, envelope: both })));
+  const read = () => owner.query('select sealed from master_key_check');
+  const [row] = (await read()).rows;
+  expect(both.isCurrent(row.sealed)).toBe(true);
+  await checkMasterKey({ db, envelope: both });
+  expect((await read()).rows).toEqual([row]);
+});
+
 it('a new master key is good as long as the old one is kept to open with', async () => {
   const [old, current] = [newMaster(), newMaster()];
   await checkMasterKey({

@@ -22,17 +22,24 @@ export function newEnvelope(): Envelope {
   return createEnvelope({ current: new MasterKey(random.bytes(32)), old: [], random });
 }
 
-/** The envelope of every replica that the tests do not give another one. */
-export const envelope = newEnvelope();
+/** The master key of every replica that the tests do not give another one, and its envelope. */
+export const masterKey = new MasterKey(random.bytes(32));
+export const envelope = createEnvelope({ current: masterKey, old: [], random });
 
 export const noFence = async (): Promise<void> => {};
 
+export interface ReplicaOptions {
+  clock?: FakeClock;
+  envelope?: Envelope;
+  onBroken?: (kid: string, error: Error) => void;
+}
+
 /** One replica of the service. */
-export function replicaOn(db: Db, options: { clock?: FakeClock; envelope?: Envelope } = {}): KeysService {
+export function replicaOn(db: Db, options: ReplicaOptions = {}): KeysService {
   const clock = options.clock ?? new FakeClock();
   const ids = createIds(clock, random);
   const audit = createAudit({ clock, ids });
-  return createKeysService({ db, audit, clock, ids, envelope: options.envelope ?? envelope });
+  return createKeysService({ db, audit, clock, ids, envelope, onBroken: () => {}, ...options });
 }
 
 export interface StartedDatabase extends TestDatabase {

@@ -13,7 +13,7 @@ const check = (changes: Partial<Parameters<typeof checkReadiness>[0]> = {}) =>
   checkReadiness({
     db: broker.database.db,
     clock: systemClock,
-    hasActiveKey: async () => true,
+    readKeys: async () => ({ canSign: true, broken: [] }),
     isStopping: () => false,
     ...changes,
   });
@@ -30,7 +30,16 @@ describe('readiness', () => {
   });
 
   it('is not without an active key', async () => {
-    expect(await check({ hasActiveKey: async () => false })).toMatchObject({ ready: false });
+    const none = { canSign: false, broken: ['key_1'] };
+    expect(await check({ readKeys: async () => none })).toMatchObject({ ready: false });
+  });
+
+  it('names a key that is not usable, and is there for the other algorithms', async () => {
+    const broken = ['key_1', 'key_2'];
+    expect(await check({ readKeys: async () => ({ canSign: true, broken }) })).toEqual({
+      ready: true,
+      checks: { database: 'ok', clock: 'ok', migrations: 'ok', keys: 'ok', unusable_keys: 'key_1 key_2' },
+    });
   });
 
   it('is not with a clock that differs from the database by two seconds', async () => {

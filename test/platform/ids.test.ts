@@ -4,6 +4,11 @@ import { createIds, idPrefixes } from '../../src/platform/ids.ts';
 import { createSystemRandom, generateSecret } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
+/** Milliseconds since the epoch. */
+function timeOf(id: string): number {
+  return Number.parseInt(TypeID.fromString(id).toUUID().replaceAll('-', '').slice(0, 12), 16);
+}
+
 describe('ids', () => {
   it('are TypeIDs of UUIDv7 with the prefix of their kind', () => {
     const clock = new FakeClock();
@@ -12,7 +17,7 @@ describe('ids', () => {
     const uuid = TypeID.fromString(id).toUUID();
     expect(uuid[14]).toBe('7');
     expect('89ab').toContain(uuid[19]);
-    expect(Number.parseInt(uuid.replaceAll('-', '').slice(0, 12), 16)).toBe(clock.now().getTime());
+    expect(timeOf(id)).toBe(clock.now().getTime());
   });
 
   it('sort by the time they were made', () => {
@@ -23,6 +28,37 @@ describe('ids', () => {
       return ids.next('grant');
     });
     expect([...made].sort()).toEqual(made);
+  });
+
+  it('sort in the order they were made in, whatever their kind, within a millisecond and past its end', () => {
+    const ids = createIds(new FakeClock(), createSystemRandom());
+    const made = Array.from({ length: 20_000 }, (_, n) => ids.next(n % 2 === 0 ? 'event' : 'grant').slice(4));
+    expect([...made].sort()).toEqual(made);
+    expect(new Set(made).size).toBe(made.length);
+  });
+
+  it('sort so though the clock is set back a little, and follow one that is set back a lot', () => {
+    const clock = new FakeClock();
+    const ids = createIds(clock, createSystemRandom());
+    const made = [-1, 0, -5, 0.5, -9.9].map((seconds) => {
+      const id = ids.next('event');
+      clock.advance(seconds);
+      return id;
+    });
+    expect([...made].sort()).toEqual(made);
+    clock.advance(-3600);
+    expect(timeOf(ids.next('event'))).toBe(clock.now().getTime());
+  });
+
+  it('begin to count at a random number that leaves room, and borrow from the next millisecond if it does not', () => {
+    const clock = new FakeClock();
+    const ids = createIds(clock, { bytes: (length) => Buffer.alloc(length, 0xff) });
+    const made = Array.from({ length: 2050 }, () => ids.next('event'));
+    const countOf = (id: string): string => TypeID.fromString(id).toUUID().slice(15, 18);
+    expect(made.slice(0, 2).map(countOf)).toEqual(['7ff', '800']);
+    expect(countOf(made[2048] ?? '')).toBe('fff');
+    expect(countOf(made[2049] ?? '')).toBe('000');
+    expect(timeOf(made[2049] ?? '')).toBe(clock.now().getTime() + 1);
   });
 
   it('never repeat within a millisecond', () => {

@@ -24,6 +24,9 @@ export interface Initialization {
 
 const unfinished = 'server.new-';
 
+/** Tried again where somebody still writes there, or removes it too: brokers that start together tidy up together. */
+const removal = { recursive: true, force: true, maxRetries: 10, retryDelay: 50 } as const;
+
 /**
  * Makes the server if there is none: passwords and a cluster (UTF-8; C order with Unicode case rules; SCRAM for the
  * loopback, nothing else; checksums; on the disk). It is made beside its place and renamed into it, so a crash leaves
@@ -43,14 +46,14 @@ export async function initializeServer(request: Initialization): Promise<void> {
     // The first of two brokers tidies up the other's attempt; what the first made is good.
     if (!serverExists(directory)) throw error;
   } finally {
-    await rm(made, { recursive: true, force: true });
+    await rm(made, removal);
   }
 }
 
 /** Removes what crashed first starts left. To be called by the one broker that holds the directory. */
 export async function removeUnfinished(directory: DataDirectory): Promise<void> {
   for (const name of await readdir(directory.root)) {
-    if (name.startsWith(unfinished)) await rm(join(directory.root, name), { recursive: true, force: true });
+    if (name.startsWith(unfinished)) await rm(join(directory.root, name), removal);
   }
 }
 
