@@ -79,6 +79,12 @@ describe('set up as the README says', () => {
     await expecting(200, call(`${url}/v1/admins`, { bearer: production.bootstrapKey }));
     broker.child.kill('SIGTERM');
     expect((await broker.exited).code).toBe(0);
+
+    // Everything is sealed anew by then: the old key opens nothing any more, and what was new can become old again.
+    expect(await refusal(production.env)).toContain('HALLPASS_MASTER_KEY is not the key');
+    const { broker: back } = await start({ HALLPASS_MASTER_KEYS_OLD: otherMasterKey });
+    back.child.kill('SIGTERM');
+    expect((await back.exited).code).toBe(0);
   });
 
   it('a person who lost the last key gets one for a day from hallpass admin recover', async () => {
@@ -100,7 +106,7 @@ describe('a start that cannot be', () => {
     ],
     'another key': [{ HALLPASS_MASTER_KEY: otherMasterKey }, /: HALLPASS_MASTER_KEY is not the key/],
     'a wrong issuer': [{ HALLPASS_PUBLIC_URL: 'http://a.test' }, /: HALLPASS_PUBLIC_URL must be https/],
-    'a setting that is none': [{ HALLPASS_RATE_LIMIT: '10' }, /: HALLPASS_RATE_LIMIT is not a setting$/],
+    'a setting that is none': [{ HALLPASS_NONE: '10' }, /: HALLPASS_NONE is not a setting$/],
     'a file that is none': [{ DATABASE_OWNER_URL_FILE: '/none' }, /: DATABASE_OWNER_URL_FILE names a file/],
   };
 
