@@ -1,4 +1,5 @@
 import { endsLater } from '../client-secrets/client-secret.ts';
+import { addSeconds } from '../platform/clock.ts';
 
 export type Environment = 'production' | 'staging' | 'development';
 
@@ -47,4 +48,15 @@ export function isUsable(agent: AgentLife, now: Date): boolean {
  */
 export function comesBack(agent: AgentLife, expiresAt: Date | null | undefined, now: Date): boolean {
   return expiresAt !== undefined && !endsLater(agent.expiresAt, now) && endsLater(expiresAt, now);
+}
+
+/** Longer than a broker token lives and a request may take to arrive, with room for clocks that differ. */
+const controlSeconds = 3600;
+
+/**
+ * Whose secrets make them controllers of what the agent does at `at`: of those alive then, and of those that ended a
+ * while before, because a token outlives the secret it was got with, and a request its first byte.
+ */
+export function controlSince(at: Date): Date {
+  return addSeconds(at, -controlSeconds);
 }

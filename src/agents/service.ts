@@ -12,7 +12,7 @@ import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
-import { type Agent, type AgentStatus, agentStatus, comesBack } from './agent.ts';
+import { type Agent, type AgentStatus, agentStatus, comesBack, controlSince } from './agent.ts';
 import * as store from './store.ts';
 
 export interface AgentsDeps extends ClientSecretsDeps {
@@ -42,9 +42,9 @@ export function createAgentsService(deps: AgentsDeps) {
       revokeSecret(deps, act, secret),
     /** The agent, whatever its status; undefined if it is unknown or deleted. */
     find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
-    /** Everyone who controls the agent at `now`: its owner, who created it, who issued a live secret of it. */
-    controllersOf: (db: Db, agentId: string, since: Date): Promise<Set<string>> =>
-      store.listControllers(db, agentId, since),
+    /** Everyone who controls what the agent does at `at`: its owner, who created it, who issued a secret of it (`controlSince`). */
+    controllersOf: (db: Db, agentId: string, at: Date): Promise<Set<string>> =>
+      store.listControllers(db, agentId, controlSince(at)),
     /** The agent, whatever its status, with the digests of its live secrets; undefined if unknown or deleted. */
     findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
       store.findAgentClient(db, clientId, now),

@@ -173,7 +173,7 @@ export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> 
   return result.numUpdatedRows === 1n;
 }
 
-/** Its owner, who created it, and who issued those of its secrets that were alive at `since` or later. */
+/** Its owner, who created it, and who issued those of its secrets that were alive at `since` or later: see `controlSince`. */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db
     .selectFrom('agents')

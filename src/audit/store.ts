@@ -92,15 +92,19 @@ export async function continueAuditOrder(db: Db): Promise<boolean> {
 export async function listEvents(db: Db, filter: AuditFilter, page: AuditPage): Promise<AuditEvent[]> {
   const { horizon, first, last } = await readBounds(db, filter);
   // Everything before the horizon had ended when it was read: the statements below agree on what there is.
-  const base = matching(db, filter, { horizon, after: page.after });
+  const where = { horizon, after: page.after };
+  const base = matching(db, filter, where);
+  // Beside it only by time and place, which one small index finds, whatever else is asked for.
+  const beside = matching(db, { since: filter.since, until: filter.until }, where);
   let expected = base;
   if (first !== null) expected = expected.where('tx', '>=', first);
   if (last !== null) expected = expected.where('tx', '<=', last);
   const rows = await expected.orderBy('tx').orderBy('id').limit(page.limit).execute();
   if (first !== null && (page.after === undefined || page.after.tx < first)) {
-    rows.push(...(await misplaced(db, base.where('tx', '<', first), page)));
+    rows.push(...(await misplaced(db, beside.where('tx', '<', first), { filter, limit: page.limit })));
   }
-  if (last !== null) rows.push(...(await misplaced(db, base.where('tx', '>', last), page)));
+  if (last !== null)
+    rows.push(...(await misplaced(db, beside.where('tx', '>', last), { filter, limit: page.limit })));
   return rows.sort(inOrder).slice(0, page.limit).map(toEvent);
 }
 
@@ -158,8 +162,12 @@ function matching(
 }
 
 /** Materialized, so that the plan is made for finding few events, not for walking the record until the page is full. */
-function misplaced(db: Db, query: Matching, { limit }: AuditPage): Promise<Row[]> {
-  return db
+function misplaced(
+  db: Db,
+  query: Matching,
+  { filter, limit }: { filter: AuditFilter; limit: number },
+): Promise<Row[]> {
+  let found = db
     .with(
       (cte) => cte('found').materialized(),
       () => query,
@@ -168,8 +176,11 @@ function misplaced(db: Db, query: Matching, { limit }: AuditPage): Promise<Row[]
     .select(columns)
     .orderBy('tx')
     .orderBy('id')
-    .limit(limit)
-    .execute();
+    .limit(limit);
+  if (filter.agentId !== undefined) found = found.where('agent_id', '=', filter.agentId);
+  if (filter.grantId !== undefined) found = found.where('grant_id', '=', filter.grantId);
+  if (filter.type !== undefined) found = found.where('type', '=', filter.type);
+  return found.execute();
 }
 
 /** As the database sorts: ids bytewise. */

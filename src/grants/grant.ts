@@ -111,18 +111,20 @@ export interface Grant extends GrantLife {
 
 /**
  * What a grant is at `now`, whatever its row still says: the worker writes endings down later, and nobody waits for it.
- * A raised epoch ends it for ever (a pending one as denied), its time or its agent's own expiry ends it by time.
+ * Its own time comes first, because what that has ended keeps its end; then a raised epoch, which ends it for ever (a
+ * pending one as denied); then its agent's own expiry.
  */
 export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
   const { status } = grant;
   if (hasEnded(status)) return status;
   const pending = status === 'pending';
+  if (pending && grant.lapsesAt <= now) return 'lapsed';
+  if (!pending && grant.expiresAt !== null && grant.expiresAt <= now) return 'expired';
   const outdated =
     grant.agentEpoch !== grant.currentAgentEpoch || grant.resourceEpoch !== grant.currentResourceEpoch;
   if (outdated) return pending ? 'denied' : 'revoked';
   if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
-  if (pending) return grant.lapsesAt <= now ? 'lapsed' : 'pending';
-  if (grant.expiresAt !== null && grant.expiresAt <= now) return 'expired';
+  if (pending) return 'pending';
   // An active one has begun, whatever a clock says that is behind that of the replica that activated it.
   const waits = status === 'scheduled' && grant.startsAt !== null && grant.startsAt > now;
   return waits ? 'scheduled' : 'active';

@@ -12,6 +12,7 @@ import type { Resource } from '../resources/resource.ts';
 import { type Assessment, assess, denied, eligibleApprovers } from './assess.ts';
 import type { GrantsDeps } from './deps.ts';
 import { grantPeriod, lapseTime, maxOpenGrants } from './grant.ts';
+import { countOpenGrants } from './open/store.ts';
 import { requestDigest } from './request-digest.ts';
 import * as store from './store.ts';
 
@@ -128,7 +129,7 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   const target = { resource, facts };
   if (!(await stillHolds(deps, tx, { ...decided, resource }))) return undefined;
   const now = deps.clock.now();
-  const open = await store.countOpenGrants(tx, { agentId: agent.id, resourceId: resource.id, now });
+  const open = await countOpenGrants(tx, { agentId: agent.id, resourceId: resource.id, now });
   if (open.total >= maxOpenGrants.total || open.forResource >= maxOpenGrants.forResource) {
     return refuse('too-many-grants', { detail: 'return what is not needed, or wait until it has expired' });
   }

@@ -116,11 +116,12 @@ export interface GrantFilter {
 export function effectiveStatusSql(now: Date) {
   return sql<string>`case
     when g.status not in ('pending', 'scheduled', 'active') then g.status
+    when g.status = 'pending' and g.lapses_at <= ${now} then 'lapsed'
+    when g.expires_at <= ${now} then 'expired'
     when g.agent_epoch <> a.epoch or g.resource_epoch <> r.epoch
       then case g.status when 'pending' then 'denied' else 'revoked' end
     when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
-    when g.status = 'pending' then case when g.lapses_at <= ${now} then 'lapsed' else 'pending' end
-    when g.expires_at <= ${now} then 'expired'
+    when g.status = 'pending' then 'pending'
     when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'
     else 'active' end`;
 }
@@ -199,24 +200,6 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       expires_at: period?.expiresAt ?? null,
     })
     .execute();
-}
-
-/** How many open grants the agent has, and how many of them for the resource. */
-export async function countOpenGrants(
-  tx: Tx,
-  of: { agentId: string; resourceId: string; now: Date },
-): Promise<{ total: number; forResource: number }> {
-  const row = await tx
-    .selectFrom('grants')
-    .select((eb) => eb.fn.countAll<string>().as('total'))
-    .select((eb) =>
-      eb.fn.countAll<string>().filterWhere('resource_id', '=', of.resourceId).as('for_resource'),
-    )
-    .where('agent_id', '=', of.agentId)
-    .where('status', 'in', ['pending', 'scheduled', 'active'])
-    .where(sql<SqlBool>`coalesce(expires_at, lapses_at) > ${of.now}`)
-    .executeTakeFirstOrThrow();
-  return { total: Number(row.total), forResource: Number(row.for_resource) };
 }
 
 export interface Ending {

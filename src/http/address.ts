@@ -6,6 +6,11 @@ import { headerValues } from './header-values.ts';
 
 type Range = [ipaddr.IPv4 | ipaddr.IPv6, number];
 
+/** Some proxies write the port too: `192.0.2.1:443`, `[2001:db8::1]:443`. */
+function withoutPort(claim: string): string {
+  return claim.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([^:]*):\d+$/, '$1');
+}
+
 /**
  * Reads a request's client address. Without trusted proxies it is the socket's; with them, the right-most
  * address of `X-Forwarded-For` that is not one of them. Whatever an untrusted peer claims is ignored.
@@ -31,7 +36,7 @@ export function createAddressReader(trustedProxies: readonly string[]): (request
     const forwarded = headerValues(request, 'x-forwarded-for').join(',').split(',');
     let nearest = peer;
     for (const claim of forwarded.reverse()) {
-      const address = normaliseAddress(claim.trim());
+      const address = normaliseAddress(withoutPort(claim.trim()));
       if (address === undefined) return nearest;
       nearest = address;
       if (!trusted(address)) return address;

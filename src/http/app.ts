@@ -168,14 +168,33 @@ function refuseInfinity(request: Request, _response: Response, next: NextFunctio
   next();
 }
 
+/**
+ * Who calls, once more, now that the body has arrived: a client can keep it back for long, and a role, key or token that
+ * ended meanwhile is gone. Throws `unauthenticated` or `forbidden`.
+ */
+async function readmit(
+  entry: RoutedEntry,
+  request: Request,
+  { options, admissions }: Context,
+): Promise<void> {
+  const admission = admissions.get(request);
+  if (!entry.hasBody || admission === undefined) return;
+  const caller = await options.authenticate(readBearer(request));
+  if (caller?.id !== admission.caller.id) throw new BrokerError('unauthenticated');
+  admissions.set(request, { ...admission, caller });
+  if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
+}
+
 /** The handler itself, between what the contract lets in and what it lets out. */
-function run(entry: RoutedEntry, { options, exchangeOf, admissions }: Context) {
+function run(entry: RoutedEntry, context: Context) {
+  const { options, exchangeOf, admissions } = context;
   const handler = options.handlers[entry.id] as (request: unknown) => Promise<{
     status: number;
     body?: unknown;
     headers?: Record<string, string>;
   }>;
   return async (request: Request, response: Response): Promise<void> => {
+    await readmit(entry, request, context);
     const { requestId, address, limits } = exchangeOf(request);
     const aborted = new AbortController();
     response.once('close', () => aborted.abort());

@@ -21,8 +21,8 @@ export interface RateLimiter {
 }
 
 const maxKeys = 100_000;
-/** Nobody is shut out for longer than this, whatever is charged. */
-const longestDebtMs = 10_000;
+/** Nobody is shut out for longer than this, whatever is charged: others may share an address with who guesses. */
+const longestDebtMs = 2_000;
 /** What one request takes: with `perSecond` units to the millisecond, all is whole numbers and exact. */
 const unitsOfRequest = 1000;
 

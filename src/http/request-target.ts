@@ -10,12 +10,23 @@ const originForm = /^\/[!-"$-~]*$/;
  */
 export function toOriginForm(target: string): string | undefined {
   if (target === '*') return target;
+  if (!isDecodable(target)) return undefined;
   const authority = target.startsWith('/') ? undefined : absoluteForm.exec(target)?.[0];
   if (authority === undefined) return originForm.test(target) ? target : undefined;
   if (!URL.canParse(authority)) return undefined;
   const rest = target.slice(authority.length);
   const local = rest.startsWith('/') ? rest : `/${rest}`;
   return originForm.test(local) ? local : undefined;
+}
+
+/** Whether percent-encoding in the path stands for UTF-8: what routes decode must not fail before they are reached. */
+function isDecodable(target: string): boolean {
+  try {
+    decodeURIComponent(target.split('?', 1)[0] ?? '');
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The path of a request whose target is in origin form. */

@@ -50,10 +50,17 @@ const maxCacheBytes = 32 * 1024 * 1024;
 
 type Found = NonNullable<Awaited<ReturnType<typeof findSource>>>;
 
+/** What was chosen, and how it was asked for; of the request itself nothing is kept, nor the body it was cut from. */
+interface Choice {
+  source: TokenSource;
+  allScopes: boolean;
+  pinned: boolean;
+}
+
 /** What was found of one agent and resource, and what was chosen from it last: most clients ask for the same again. */
 interface Memory {
   found: Found;
-  last?: { request: AccessRequest; source: TokenSource };
+  last?: Choice;
 }
 
 export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): TokenSources {
@@ -80,16 +87,16 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
     if (memory === undefined) return undefined;
     const { found, last } = memory;
     const now = clock.now();
-    if (
-      last !== undefined &&
-      isSame(last.request, request) &&
-      last.source.grant.expiresAt >= usableUntil(now)
-    ) {
+    if (last !== undefined && isSame(last, request) && last.source.grant.expiresAt >= usableUntil(now)) {
       return last.source;
     }
     try {
       const source = choose(found, request, now);
-      memory.last = { request, source };
+      memory.last = {
+        source,
+        allScopes: request.scopes === undefined,
+        pinned: request.grantId !== undefined,
+      };
       return source;
     } catch {
       // Memory never refuses: a grant may have been made since.
@@ -108,9 +115,10 @@ function keyOf(client: AuthenticatedClient, resource: string): string {
   return `${client.id} ${resource}`;
 }
 
-function isSame(one: AccessRequest, other: AccessRequest): boolean {
-  if (one.grantId !== other.grantId || one.scopes?.length !== other.scopes?.length) return false;
-  return one.scopes === undefined || one.scopes.every((scope, index) => scope === other.scopes?.[index]);
+function isSame({ source, allScopes, pinned }: Choice, { scopes, grantId }: AccessRequest): boolean {
+  if (pinned ? grantId !== source.grant.id : grantId !== undefined) return false;
+  if (scopes === undefined || allScopes) return allScopes && scopes === undefined;
+  return scopes.length === source.scopes.length && scopes.every((scope, i) => scope === source.scopes[i]);
 }
 
 /** Where there is no such resource, the answer is that of one without grants. */
@@ -122,7 +130,10 @@ function choose(found: Found | undefined, request: AccessRequest, now: Date): To
   if (resource === undefined || !isSigningAlg(resource.tokenAlg)) {
     throw new BrokerError('internal', { internal: 'a grant without a resource, or an unknown algorithm' });
   }
-  return { resource, alg: resource.tokenAlg, ...chosen, scope: chosen.scopes.join(' ') };
+  const { grant, selection } = chosen;
+  // The grant's own strings: those of the request are parts of its whole body.
+  const scopes = chosen.scopes.map((scope) => grant.scopes.find((own) => own === scope) ?? scope);
+  return { resource, alg: resource.tokenAlg, grant, selection, scopes, scope: scopes.join(' ') };
 }
 
 /** Whether policy still permits the use of a grant: a tightened policy bites on the next use. */

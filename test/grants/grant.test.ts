@@ -82,6 +82,12 @@ describe('what a grant is at an instant', () => {
     ['revoked once the agent was disabled', { currentAgentEpoch: 2 }, 1, 'revoked'],
     ['revoked once the resource was deleted', { currentResourceEpoch: 2 }, 1, 'revoked'],
     ['denied if that happens while it is pending', { status: 'pending', currentAgentEpoch: 2 }, 1, 'denied'],
+    [
+      'expired, and stays so, if the agent is disabled after its end',
+      { currentAgentEpoch: 2 },
+      600,
+      'expired',
+    ],
     ['expired with its agent', { agentExpiresAt: at(5) }, 5, 'expired'],
     ['lapsed when nobody decided in time', { status: 'pending' }, 86_400, 'lapsed'],
     ['pending until then', { status: 'pending' }, 86_399, 'pending'],

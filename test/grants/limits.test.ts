@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
+  asBootstrap,
   createAgent,
   createPolicy,
   createResource,
@@ -8,6 +9,7 @@ import {
   startBroker,
   type TestBroker,
 } from '../support/broker.ts';
+import { parallel, tally } from '../support/count.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const clock = new FakeClock();
@@ -33,6 +35,21 @@ describe('one agent', () => {
     await api.post(`/v1/grants/${first.id}/return`).expect(200);
     clock.advance(60);
     await (await agent.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
+  });
+
+  it('is not held to account for what was ended with it, nor let past by asking at the same time', async () => {
+    const agent = await createAgent(broker);
+    const target = await createResource(broker);
+    const ask = async () => (await agent.api()).post('/v1/grants', grantRequest(target.identifier));
+    const api = await agent.api();
+    const answers = [];
+    for (let round = 0; round < 5; round += 1) {
+      answers.push(...(await parallel(24, () => api.post('/v1/grants', grantRequest(target.identifier)))));
+    }
+    expect(tally(answers)).toEqual({ 201: 100, 409: 20 });
+    await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`).expect(200);
+    await asBootstrap(broker).post(`/v1/agents/${agent.id}/enable`).expect(200);
+    expect((await ask()).status).toBe(201);
   });
 });
 

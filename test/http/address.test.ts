@@ -29,6 +29,8 @@ describe("a request's address", () => {
       ['1.1.1.1, 198.51.100.7, 10.2.3.4'],
       '198.51.100.7',
     ],
+    ['without the port that some proxies add', proxies, '10.0.0.1', ['198.51.100.7:50123'], '198.51.100.7'],
+    ['of IPv6 too', proxies, '10.0.0.1', ['[2001:db8::1]:443'], '2001:db8::1'],
     ['found in several headers', proxies, '10.0.0.1', ['1.1.1.1', '198.51.100.7, 10.2.3.4'], '198.51.100.7'],
     ['a trusted one, where there is no other', proxies, '10.0.0.1', ['10.2.3.4, 10.2.3.5'], '10.2.3.4'],
     ['no number in another notation', proxies, '10.0.0.1', ['1.1.1.1, 0xc6336407, 10.2.3.4'], '10.2.3.4'],

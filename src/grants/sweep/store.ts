@@ -19,10 +19,9 @@ export async function sweepExpired(tx: Tx, sweep: { now: Date; by: string }): Pr
        order by expires_at limit ${batchRows} for update skip locked
     )
     update grants g
-       set status = case when g.agent_epoch = a.epoch and g.resource_epoch = r.epoch then 'expired' else 'revoked' end,
-           ended_at = g.expires_at, ended_by = ${sweep.by}
-      from due, agents a, resources r
-     where g.id = due.id and a.id = g.agent_id and r.id = g.resource_id
+       set status = 'expired', ended_at = g.expires_at, ended_by = ${sweep.by}
+      from due
+     where g.id = due.id
     returning g.id, g.agent_id as "agentId", g.status`.execute(tx);
   return result.rows;
 }
@@ -35,30 +34,32 @@ export async function sweepLapsed(tx: Tx, sweep: { now: Date; by: string }): Pro
        order by lapses_at limit ${batchRows} for update skip locked
     )
     update grants g
-       set status = case when g.agent_epoch = a.epoch and g.resource_epoch = r.epoch then 'lapsed' else 'denied' end,
-           ended_at = g.lapses_at, ended_by = ${sweep.by}
-      from due, agents a, resources r
-     where g.id = due.id and a.id = g.agent_id and r.id = g.resource_id
+       set status = 'lapsed', ended_at = g.lapses_at, ended_by = ${sweep.by}
+      from due
+     where g.id = due.id
     returning g.id, g.agent_id as "agentId", g.status`.execute(tx);
   return result.rows;
 }
 
 /**
  * Ends what a raised epoch has ended already. Starts from the few agents and resources whose epoch was ever raised, so
- * that the open grants of all others are not read.
+ * that the open grants of all others are not read. What its own time has ended is left to that.
  */
 export async function sweepOutdated(tx: Tx, sweep: { now: Date; by: string }): Promise<Swept[]> {
   const result = await sql<Swept>`
     with outdated as (
       select g.id from agents a join grants g on g.agent_id = a.id
        where a.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.agent_epoch <> a.epoch
+         and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${sweep.now}
       union
       select g.id from resources r join grants g on g.resource_id = r.id
        where r.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.resource_epoch <> r.epoch
+         and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${sweep.now}
       limit ${batchRows}
     ), due as (
       select id from grants
-       where id in (select id from outdated) and status in ('pending', 'scheduled', 'active') for update skip locked
+       where id in (select id from outdated) and status in ('pending', 'scheduled', 'active')
+         and case status when 'pending' then lapses_at else expires_at end > ${sweep.now} for update skip locked
     )
     update grants g
        set status = case g.status when 'pending' then 'denied' else 'revoked' end,

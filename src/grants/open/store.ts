@@ -1,0 +1,30 @@
+import { type SqlBool, sql } from 'kysely';
+import type { Tx } from '../../db/database.ts';
+
+/**
+ * How many open grants the agent has, and how many of them for the resource; what an epoch or time has ended does not
+ * count. Requests of one agent wait here for each other until their transactions end, so that none slips past a limit.
+ */
+export async function countOpenGrants(
+  tx: Tx,
+  of: { agentId: string; resourceId: string; now: Date },
+): Promise<{ total: number; forResource: number }> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`hallpass.grants ${of.agentId}`}, 0))`.execute(
+    tx,
+  );
+  const row = await tx
+    .selectFrom('grants as g')
+    .innerJoin('agents as a', 'a.id', 'g.agent_id')
+    .innerJoin('resources as r', 'r.id', 'g.resource_id')
+    .select((eb) => eb.fn.countAll<string>().as('total'))
+    .select((eb) =>
+      eb.fn.countAll<string>().filterWhere('g.resource_id', '=', of.resourceId).as('for_resource'),
+    )
+    .where('g.agent_id', '=', of.agentId)
+    .where('g.status', 'in', ['pending', 'scheduled', 'active'])
+    .where(sql<SqlBool>`coalesce(g.expires_at, g.lapses_at) > ${of.now}`)
+    .whereRef('g.agent_epoch', '=', 'a.epoch')
+    .whereRef('g.resource_epoch', '=', 'r.epoch')
+    .executeTakeFirstOrThrow();
+  return { total: Number(row.total), forResource: Number(row.for_resource) };
+}
