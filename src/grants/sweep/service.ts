@@ -4,7 +4,7 @@ import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
 import type { Clock } from '../../platform/clock.ts';
 import {
-  countOpenGrants,
+  countByStatus,
   type OpenGrants,
   type Swept,
   sweepExpired,
@@ -55,6 +55,6 @@ export function createGrantSweep({ db, audit, clock }: { db: Db; audit: Audit; c
     /** Ends the requests that nobody decided in time; answers how many. */
     lapseDue: (fence: Fence) => sweep(fence, 'lapse-requests', sweepLapsed),
     /** For the metrics. */
-    countOpen: (): Promise<OpenGrants> => countOpenGrants(db, clock.now()),
+    countOpen: (): Promise<OpenGrants> => countByStatus(db, clock.now()),
   };
 }

@@ -76,7 +76,7 @@ export interface OpenGrants {
 }
 
 /** How many open grants there are, by what they are now; only the partial indexes on open grants are read. */
-export async function countOpenGrants(db: Db, now: Date): Promise<OpenGrants> {
+export async function countByStatus(db: Db, now: Date): Promise<OpenGrants> {
   const counted = await sql<{ status: string; n: number }>`
     select ${effectiveStatusSql(now)} as status, count(*)::integer as n
       from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
