@@ -136,4 +136,28 @@ describe('the decision on a use', () => {
     engine.load([{ id: 'pol_0', version: 2, cedar: policy.replace('permit', 'forbid') }], 2);
     expect(decisions.permits(sourceOf(), use)).toBe(false);
   });
+
+  it('about a source that stays in use is remembered for no other address, method, hour or policies', () => {
+    const policy =
+      'permit(principal, action == Action::"request", resource) when { context.hour == 10 && context.auth_method == "client_secret_basic" && context.source_ip == ip("203.0.113.7") };';
+    const { engine, count } = counting(engineWith(policy));
+    const decisions = createUseDecisions(engine);
+    const source = sourceOf();
+    const home = { ...use, address: '203.0.113.7' };
+    const elsewhere = [
+      { ...home, address: '198.51.100.1' },
+      { ...home, authMethod: 'client_secret_post' },
+      { ...home, now: new Date(now.getTime() + 3_600_000) },
+    ];
+    for (const other of elsewhere) {
+      for (let i = 0; i < 2; i += 1) {
+        expect(decisions.permits(source, home)).toBe(true);
+        expect(decisions.permits(source, other)).toBe(false);
+      }
+    }
+    expect(count()).toBe(1 + elsewhere.length);
+    expect(decisions.permits(source, home)).toBe(true);
+    engine.load([{ id: 'pol_0', version: 2, cedar: policy.replace('permit', 'forbid') }], 2);
+    expect(decisions.permits(source, home)).toBe(false);
+  });
 });
