@@ -143,7 +143,9 @@ describe('header', () => {
 });
 
 describe('encoding', () => {
-  const token = es256(claims);
+  // Signatures are random, and one in fifteen has neither of the two digits in which the alphabets differ.
+  let token = es256(claims);
+  while (!/[-_][^.]*$/.test(token)) token = es256(claims);
 
   test.each([
     ['a trailing newline', `${token}\n`],
@@ -153,7 +155,7 @@ describe('encoding', () => {
     ['five parts', 'a.b.c.d.e'],
     ['two parts', token.split('.').slice(0, 2).join('.')],
     ['no text', ''],
-    ['plain base64', token.replaceAll('_', '/').replaceAll('-', '+').replace('.', './')],
+    ['plain base64', token.replaceAll('_', '/').replaceAll('-', '+')],
     ['full-width characters', token.replace('.', '．')],
     ['a JSON array for a header', `${encode('[]')}.${encode('{}')}.AA`],
     ['null for a header', `${encode('null')}.${encode('{}')}.AA`],
