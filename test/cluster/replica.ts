@@ -1,0 +1,47 @@
+import { randomBytes } from 'node:crypto';
+import { type BrokerProcess, freePort, launch } from '../e2e/support/broker-process.ts';
+
+/** One process of the built broker among several on one database. */
+export interface Replica extends BrokerProcess {
+  url: string;
+  /** SIGTERM; resolves to the exit code when it has drained. */
+  drain(): Promise<number | null>;
+  /** kill -9; resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+export type ReplicaEnv = Record<string, string>;
+
+/** What every replica of one cluster is given: the same master key, issuer and first admin. */
+export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEnv {
+  return {
+    DATABASE_URL: databaseUrl,
+    HALLPASS_MASTER_KEY: randomBytes(32).toString('base64url'),
+    HALLPASS_PUBLIC_URL: 'https://hallpass.test',
+    HALLPASS_BOOTSTRAP_ADMIN_KEY: bootstrapKey,
+    HALLPASS_RATE_LIMIT: 'off',
+    HALLPASS_LOG_LEVEL: 'warn',
+  };
+}
+
+export const generateBootstrapKey = (): string =>
+  `hpa_${randomBytes(32).toString('base64url').replaceAll('-', '_')}`;
+
+/** Starts the built broker and waits until it listens; killed when the test file ends. Build it first. */
+export async function startReplica(env: ReplicaEnv): Promise<Replica> {
+  const port = Number(env.HALLPASS_PORT ?? (await freePort()));
+  const broker = launch({ ...env, HALLPASS_PORT: String(port) });
+  await broker.seen('Hallpass listens on');
+  return {
+    ...broker,
+    url: `http://127.0.0.1:${port}`,
+    async drain() {
+      broker.child.kill('SIGTERM');
+      return (await broker.exited).code;
+    },
+    async kill() {
+      broker.child.kill('SIGKILL');
+      await broker.exited;
+    },
+  };
+}
