@@ -38,7 +38,9 @@ export function createApp(options: AppOptions): RequestListener {
     return exchange;
   });
   return createEdge(options, (request, response, exchange) => {
-    const target = toOriginForm(request.url ?? '');
+    const { url = '' } = request;
+    // A path by itself, as nearly every request of the hot path has it, needs no second look.
+    const target = options.lean.has(url) ? url : toOriginForm(url);
     // Express would answer what it cannot parse by itself, past every handler of ours: it gets a path that is nowhere.
     request.url = target ?? malformedTarget;
     const lean = options.lean.get(pathOf(request));
@@ -50,6 +52,7 @@ export function createApp(options: AppOptions): RequestListener {
     if (request.method === 'HEAD') request.method = 'GET';
     exchanges.set(request, exchange);
     setHeaders(response, exchange.headers);
+    response.setHeader('X-Request-Id', exchange.requestId);
     app(request, response);
   });
 }

@@ -14,7 +14,7 @@ export interface Exchange extends Origin {
   caller: string | undefined;
   /** The code of the error that was answered. */
   code: string | undefined;
-  /** Names and values, in turn, of the headers that every response carries. */
+  /** Names and values, in turn, of the headers that every response carries besides its X-Request-Id. */
   headers: readonly string[];
   /** As `headers`, what tells of the limits that were looked at; empty until one is. */
   limits: readonly string[];
@@ -52,7 +52,7 @@ export function createEdge(options: EdgeOptions, inner: ExchangeListener): Reque
       operation: 'unmatched',
       caller: undefined,
       code: undefined,
-      headers: [...headers, 'X-Request-Id', requestId],
+      headers,
       limits: [],
     };
     const { method } = request;

@@ -14,7 +14,8 @@ export function sendJson(
   const text = body === undefined ? '' : JSON.stringify(body);
   const content = ['Content-Length', String(Buffer.byteLength(text))];
   if (body !== undefined) content.push('Content-Type', 'application/json;charset=UTF-8');
-  response.writeHead(status, [...exchange.headers, ...exchange.limits, ...noStore, ...content, ...headers]);
+  const requestId = ['X-Request-Id', exchange.requestId];
+  response.writeHead(status, exchange.headers.concat(requestId, exchange.limits, noStore, content, headers));
   response.end(text);
 }
 

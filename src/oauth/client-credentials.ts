@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { BrokerError } from '../errors.ts';
 import { headerValues } from '../http/header-values.ts';
 import { isCleanText } from '../platform/text.ts';
-import type { Form } from './form.ts';
+import { decodeFormText, type Form } from './form.ts';
 
 /** What a client says it is, and proves it with. */
 export interface ClientCredentials {
@@ -17,12 +17,10 @@ function malformed(detail: string): BrokerError {
   return new BrokerError('invalid-request', { detail });
 }
 
-/** Both halves are form-encoded before they are joined (RFC 6749 section 2.3.1 and appendix B). */
-function decodeHalf(text: string): string {
-  return decodeURIComponent(text.replaceAll('+', ' '));
-}
-
-/** The two halves of Basic credentials (RFC 7617); undefined if they are not that. */
+/**
+ * The two halves of Basic credentials (RFC 7617), each of which is form-encoded before they are joined (RFC 6749 section
+ * 2.3.1); undefined if they are not that.
+ */
 function parseBasic(header: string): { clientId: string; secret: string } | undefined {
   const match = /^Basic +([A-Za-z0-9+/=]+) *$/i.exec(header);
   if (match?.[1] === undefined || match[1].length > longest) return undefined;
@@ -30,8 +28,8 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
   const colon = pair.indexOf(':');
   if (colon < 1) return undefined;
   try {
-    const clientId = decodeHalf(pair.slice(0, colon));
-    const secret = decodeHalf(pair.slice(colon + 1));
+    const clientId = decodeFormText(pair.slice(0, colon));
+    const secret = decodeFormText(pair.slice(colon + 1));
     return isCleanText(clientId) && isCleanText(secret) ? { clientId, secret } : undefined;
   } catch {
     return undefined;

@@ -33,9 +33,13 @@ export interface Clients {
   /**
    * The client of these credentials. From memory where that suffices: whoever relies on it has epoch and secret checked
    * in the statement that follows. `fresh` reads the database whatever is in memory. Throws `invalid-client`, alike for
-   * an unknown client, a wrong secret, and a client that is disabled, expired or deleted.
+   * an unknown client, a wrong secret, and a client that is disabled, expired or deleted. No promise where memory has the
+   * answer: this is the hot path.
    */
-  authenticate(credentials: ClientCredentials, options?: { fresh?: boolean }): Promise<AuthenticatedClient>;
+  authenticate(
+    credentials: ClientCredentials,
+    options?: { fresh?: boolean },
+  ): AuthenticatedClient | Promise<AuthenticatedClient>;
 }
 
 type Kind = AuthenticatedClient['kind'];
@@ -45,8 +49,15 @@ export type ClientFinders = Record<Kind, (clientId: string) => Promise<ClientRec
 const kindOfPrefix: Record<string, Kind> = { agt_: 'agent', res_: 'resource' };
 const nobody: ClientRecord = { epoch: 0, secrets: [{ id: '', hash: sha256(''), expiresAt: null }] };
 
-function describe(kind: Kind, id: string, { epoch, expiresAt = null }: ClientRecord) {
-  return { kind, id, epoch, expiresAt };
+function kindOf(clientId: string): Kind | undefined {
+  return kindOfPrefix[clientId.slice(0, 4)];
+}
+
+function describe(
+  { epoch, expiresAt = null }: ClientRecord,
+  { kind, id, secretId, method }: Omit<AuthenticatedClient, 'epoch' | 'expiresAt'>,
+): AuthenticatedClient {
+  return { kind, id, epoch, expiresAt, secretId, method };
 }
 
 export function createClients({ clock, find }: { clock: Clock; find: ClientFinders }): Clients {
@@ -78,21 +89,29 @@ export function createClients({ clock, find }: { clock: Clock; find: ClientFinde
       : undefined;
   }
 
+  async function lookUp(
+    { clientId, method }: ClientCredentials,
+    digest: Buffer,
+  ): Promise<AuthenticatedClient> {
+    const kind = kindOf(clientId);
+    // An unknown client costs the same look-up and comparison as a wrong secret.
+    const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
+    const secretId = match(record, digest);
+    if (kind === undefined || record === nobody || secretId === undefined)
+      throw new BrokerError('invalid-client');
+    return describe(record, { kind, id: clientId, secretId, method });
+  }
+
   return {
-    async authenticate({ clientId, secret, method }, { fresh = false } = {}) {
-      const kind = kindOfPrefix[clientId.slice(0, 4)];
-      const digest = hashSecret(secret);
+    authenticate(credentials, { fresh = false } = {}) {
+      const { clientId, method } = credentials;
+      const digest = hashSecret(credentials.secret);
       const cached = fresh ? undefined : recall(clientId);
-      const cachedSecret = cached === undefined ? undefined : match(cached, digest);
-      if (kind !== undefined && cached !== undefined && cachedSecret !== undefined) {
-        return { ...describe(kind, clientId, cached), secretId: cachedSecret, method };
-      }
-      // An unknown client costs the same look-up and comparison as a wrong secret.
-      const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
-      const secretId = match(record, digest);
-      if (kind === undefined || record === nobody || secretId === undefined)
-        throw new BrokerError('invalid-client');
-      return { ...describe(kind, clientId, record), secretId, method };
+      const secretId = cached === undefined ? undefined : match(cached, digest);
+      const kind = kindOf(clientId);
+      return kind !== undefined && cached !== undefined && secretId !== undefined
+        ? describe(cached, { kind, id: clientId, secretId, method })
+        : lookUp(credentials, digest);
     },
   };
 }

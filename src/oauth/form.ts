@@ -37,7 +37,8 @@ export function readFormBody(request: IncomingMessage): Promise<string> {
   });
 }
 
-function decode(text: string): string {
+/** Undoes form-encoding (RFC 6749 appendix B). Throws `URIError` for broken percent-encoding. */
+export function decodeFormText(text: string): string {
   // Most values need no decoding, and this is the hot path.
   const spaced = text.includes('+') ? text.replaceAll('+', ' ') : text;
   return spaced.includes('%') ? decodeURIComponent(spaced) : spaced;
@@ -62,8 +63,8 @@ export function parseForm(body: string): Form {
     let name: string;
     let value: string;
     try {
-      name = decode(at === -1 ? field : field.slice(0, at));
-      value = at === -1 ? '' : decode(field.slice(at + 1));
+      name = decodeFormText(at === -1 ? field : field.slice(0, at));
+      value = at === -1 ? '' : decodeFormText(field.slice(at + 1));
     } catch {
       throw malformed('the form is not valid percent-encoding');
     }

@@ -9,7 +9,7 @@ import type { Batcher } from './batcher.ts';
 import type { AuthenticatedClient } from './clients.ts';
 import type { MintRow } from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
-import { type TokenSources, tokenExpiry, type UseDecisions } from './token-source.ts';
+import { type TokenSource, type TokenSources, tokenExpiry, type UseDecisions } from './token-source.ts';
 
 /** How long a broker token lives. */
 const brokerTokenSeconds = 300;
@@ -19,7 +19,8 @@ export interface TokenResponse {
   token_type: 'Bearer';
   expires_in: number;
   scope: string;
-  grant_id?: string;
+  /** Undefined: a broker token. */
+  grant_id: string | undefined;
 }
 
 export interface MintDeps {
@@ -33,10 +34,10 @@ export interface MintDeps {
   writer: Pick<Batcher<MintRow, boolean>, 'submit'>;
 }
 
-interface Draft {
-  row: MintRow;
-  signer: Signer;
-  audience: string;
+interface Asked<Request extends TokenRequest = TokenRequest> {
+  client: AuthenticatedClient;
+  request: Request;
+  origin: Origin;
 }
 
 /**
@@ -46,88 +47,74 @@ interface Draft {
  */
 export async function mint(
   deps: MintDeps,
-  asked: { client: AuthenticatedClient; request: TokenRequest; origin: Origin },
+  asked: Asked,
   { fresh }: { fresh: boolean },
 ): Promise<TokenResponse | undefined> {
   if (fresh) await Promise.all([deps.ring.refresh(), deps.policies.refresh()]);
-  const draft = await drafted(deps, asked, { fresh });
-  // The client ends within this second: an agent that has ended does not authenticate.
-  if (draft.row.exp <= draft.row.iat) throw new BrokerError('invalid-client');
-  const written = await deps.writer.submit(draft.row);
-  return written ? sign(deps.issuer, draft) : undefined;
-}
-
-async function drafted(
-  deps: MintDeps,
-  { client, request, origin }: { client: AuthenticatedClient; request: TokenRequest; origin: Origin },
-  { fresh }: { fresh: boolean },
-): Promise<Draft> {
-  if (request.kind === 'broker') return brokerDraft(deps, client, origin);
-  const source = await deps.sources.find(client, request, { fresh });
-  const signer = await signerFor(deps, source.alg);
+  const { client, request } = asked;
+  const source = request.kind === 'broker' ? undefined : await deps.sources.find(client, request, { fresh });
+  const alg = source?.alg ?? defaultSigningAlg;
+  const signer = deps.ring.signer(alg) ?? (await findSigner(deps, alg));
   const now = deps.clock.now();
   // Before the policies are asked: if they change meanwhile, the row is refused for its epoch.
-  const policyEpoch = deps.policies.engine.epoch ?? null;
-  const use = { now, address: origin.address, authMethod: client.method };
-  if (!deps.decisions.permits(source, use)) {
+  const policyEpoch = deps.policies.engine.epoch;
+  if (source !== undefined && !permits(deps, source, { now, ...asked })) {
     if (fresh) throw new BrokerError('invalid-grant', { detail: 'policy does not permit this use now' });
-    return drafted(deps, { client, request, origin }, await refreshed(deps));
+    return mint(deps, asked, { fresh: true });
   }
-  const { grant, resource, selection } = source;
-  const row = {
-    ...commonRow(deps, { client, origin, now, scope: source.scope, signer }),
-    exp: tokenExpiry(now, resource.tokenTtlSeconds, [grant.expiresAt, client.expiresAt]),
-    grant_id: grant.id,
-    grant_version: grant.version,
-    selection,
-    resource_id: resource.id,
-    resource_epoch: resource.epoch,
-    resource_version: resource.version,
-    policy_epoch: policyEpoch === null ? null : String(policyEpoch),
-  };
-  return { row, signer, audience: resource.identifier };
+  const row = toRow(deps, asked, { source, now, policyEpoch, kid: signer.kid });
+  // The client ends within this second: an agent that has ended does not authenticate.
+  if (row.exp <= row.iat) throw new BrokerError('invalid-client');
+  const written = await deps.writer.submit(row);
+  return written
+    ? sign(row, signer, { iss: deps.issuer, aud: source?.resource.identifier ?? deps.issuer })
+    : undefined;
 }
 
-async function refreshed(deps: MintDeps): Promise<{ fresh: true }> {
-  await deps.policies.refresh();
-  return { fresh: true };
-}
-
-async function brokerDraft(deps: MintDeps, client: AuthenticatedClient, origin: Origin): Promise<Draft> {
-  const signer = await signerFor(deps, defaultSigningAlg);
-  const now = deps.clock.now();
-  const common = commonRow(deps, { client, origin, now, scope: brokerScope, signer });
-  const none = { grant_id: null, grant_version: null, selection: null, policy_epoch: null };
-  const noResource = { resource_id: null, resource_epoch: null, resource_version: null };
-  return {
-    row: { ...common, exp: tokenExpiry(now, brokerTokenSeconds, [client.expiresAt]), ...none, ...noResource },
-    signer,
-    audience: deps.issuer,
-  };
-}
-
-/** The active key; if memory has none, another replica may have made one since. */
-async function signerFor(deps: MintDeps, alg: SigningAlg): Promise<Signer> {
-  if (deps.ring.signer(alg) === undefined) await deps.ring.refresh();
+/** The active key where memory has none: another replica may have made one since. */
+async function findSigner(deps: MintDeps, alg: SigningAlg): Promise<Signer> {
+  await deps.ring.refresh();
   const signer = deps.ring.signer(alg);
   if (signer === undefined) throw new BrokerError('no-published-key', { retryAfterSeconds: 1 });
   return signer;
 }
 
-function commonRow(
+function permits(
+  { decisions }: MintDeps,
+  source: TokenSource,
+  { now, client, origin }: { now: Date; client: AuthenticatedClient; origin: Origin },
+): boolean {
+  return decisions.permits(source, { now, address: origin.address, authMethod: client.method });
+}
+
+/** The row of a token: for the broker itself unless there is a source. One literal, because this is the hot path. */
+function toRow(
   { ids }: MintDeps,
-  token: { client: AuthenticatedClient; origin: Origin; now: Date; scope: string; signer: Signer },
-) {
-  const { client, origin, now, scope, signer } = token;
+  { client, origin }: Asked,
+  made: { source: TokenSource | undefined; now: Date; policyEpoch: bigint | undefined; kid: string },
+): MintRow {
+  const { source, now, policyEpoch, kid } = made;
+  const { grant, resource } = source ?? {};
   return {
     jti: ids.next('token'),
     iat: toEpochSeconds(now),
+    exp: tokenExpiry(now, resource?.tokenTtlSeconds ?? brokerTokenSeconds, [
+      grant?.expiresAt,
+      client.expiresAt,
+    ]),
     agent_id: client.id,
     agent_epoch: client.epoch,
     secret_id: client.secretId,
     auth_method: client.method,
-    scope,
-    kid: signer.kid,
+    scope: source?.scope ?? brokerScope,
+    kid,
+    grant_id: grant?.id ?? null,
+    grant_version: grant?.version ?? null,
+    selection: source?.selection ?? null,
+    resource_id: resource?.id ?? null,
+    resource_epoch: resource?.epoch ?? null,
+    resource_version: resource?.version ?? null,
+    policy_epoch: source === undefined || policyEpoch === undefined ? null : String(policyEpoch),
     event_id: ids.next('event'),
     request_id: origin.requestId,
     source_ip: origin.address,
@@ -135,24 +122,16 @@ function commonRow(
 }
 
 /** RFC 9068 section 2.2. */
-function sign(issuer: string, { row, signer, audience }: Draft): TokenResponse {
-  const grant = row.grant_id === null ? {} : { grant_id: row.grant_id };
-  const token = signer.sign({
-    iss: issuer,
-    sub: row.agent_id,
-    aud: audience,
-    client_id: row.agent_id,
-    iat: row.iat,
-    exp: row.exp,
-    jti: row.jti,
-    scope: row.scope,
-    ...grant,
-  });
+function sign(row: MintRow, signer: Signer, { iss, aud }: { iss: string; aud: string }): TokenResponse {
+  const { agent_id, iat, exp, jti, scope, grant_id } = row;
+  // A broker token has no such member: JSON leaves it out.
+  const ofGrant = grant_id ?? undefined;
+  const claims = { iss, sub: agent_id, aud, client_id: agent_id, iat, exp, jti, scope, grant_id: ofGrant };
   return {
-    access_token: token,
+    access_token: signer.sign(claims),
     token_type: 'Bearer',
-    expires_in: row.exp - row.iat,
-    scope: row.scope,
-    ...grant,
+    expires_in: exp - iat,
+    scope,
+    grant_id: ofGrant,
   };
 }

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BrokerError } from '../errors.ts';
 import type { Exchange, ExchangeListener } from '../http/edge.ts';
 import { toBrokerError } from '../http/error-response.ts';
@@ -59,13 +59,21 @@ function readToken(form: Form): string {
   return token;
 }
 
-async function readCall(limits: Limits, request: IncomingMessage, exchange: Exchange): Promise<Call> {
+/** Reads the form of a request that is counted. */
+function readForm(limits: Limits, request: IncomingMessage, exchange: Exchange): Promise<string> {
   limits.countAddress(exchange);
   if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
   // A client that sends a proof wants a bound token: a plain one would be less than it asked for (RFC 9449).
   if (request.headers.dpop !== undefined)
     throw new BrokerError('not-supported', { detail: 'DPoP is not supported' });
-  const form = parseForm(await readFormBody(request));
+  return readFormBody(request);
+}
+
+function toCall(
+  limits: Limits,
+  form: Form,
+  { request, exchange }: { request: IncomingMessage; exchange: Exchange },
+): Call {
   const credentials = readClientCredentials(request, form);
   let counted = false;
   const count = (clientId: string): void => {
@@ -81,27 +89,42 @@ async function readCall(limits: Limits, request: IncomingMessage, exchange: Exch
 }
 
 function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handle): ExchangeListener {
+  const { limits } = deps;
+  const answer = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    exchange: Exchange,
+  ): Promise<void> => {
+    try {
+      const form = parseForm(await readForm(limits, request, exchange));
+      const body = await handle(toCall(limits, form, { request, exchange }));
+      deps.observe(operation, 'success');
+      sendJson(response, exchange, { status: 200, body });
+    } catch (thrown) {
+      refuse(deps, toBrokerError(thrown), { response, exchange, operation });
+    }
+  };
   return (request, response, exchange) => {
     exchange.operation = operation;
-    readCall(deps.limits, request, exchange)
-      .then(async (call) => {
-        const body = await handle(call);
-        deps.observe(operation, 'success');
-        sendJson(response, exchange, { status: 200, body });
-      })
-      .catch((thrown: unknown) => {
-        const error = toBrokerError(thrown);
-        exchange.code = error.code;
-        deps.observe(operation, error.code);
-        if (error.code === 'invalid-client') deps.limits.countFailure(exchange);
-        if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
-        if (error.entry.status >= 500) {
-          deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
-        }
-        if (response.headersSent) response.destroy();
-        else sendOauthError(response, exchange, error);
-      });
+    void answer(request, response, exchange);
   };
+}
+
+function refuse(
+  deps: OauthRoutesDeps,
+  error: BrokerError,
+  on: { response: ServerResponse; exchange: Exchange; operation: LeanOperationId },
+): void {
+  const { response, exchange, operation } = on;
+  exchange.code = error.code;
+  deps.observe(operation, error.code);
+  if (error.code === 'invalid-client') deps.limits.countFailure(exchange);
+  if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
+  if (error.entry.status >= 500) {
+    deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
+  }
+  if (response.headersSent) response.destroy();
+  else sendOauthError(response, exchange, error);
 }
 
 /** Whether nobody has authenticated and no one else counts this refusal. */

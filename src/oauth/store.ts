@@ -136,7 +136,7 @@ with b as materialized (
   select event_id, $2, 'token.issued', 'success', 'agent', agent_id, agent_id, grant_id, jti, request_id, source_ip,
       jsonb_build_object('scope', scope, 'exp', exp, 'kid', kid, 'auth_method', auth_method) from ok
 )
-select jti from ok`;
+select case when count(*) < (select count(*) from b) then coalesce(array_agg(jti), '{}') end as some from ok`;
 
 /** Writes tokens and their events in one statement; answers for each row whether it was written. */
 export async function mintTokens(
@@ -145,8 +145,9 @@ export async function mintTokens(
   at: { now: Date; usableUntil: Date },
 ): Promise<boolean[]> {
   const values = [JSON.stringify(rows), at.now, at.usableUntil];
-  const written = await run<{ jti: string }>(hot, { name: 'mint', text: mintText, values });
-  const jtis = new Set(written.map(({ jti }) => jti));
+  const [written] = await run<{ some: string[] | null }>(hot, { name: 'mint', text: mintText, values });
+  if (written?.some === null) return rows.map(() => true);
+  const jtis = new Set(written?.some);
   return rows.map(({ jti }) => jtis.has(jti));
 }
 

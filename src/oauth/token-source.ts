@@ -4,7 +4,7 @@ import type { Db } from '../db/database.ts';
 import { BrokerError } from '../errors.ts';
 import { currentFacts } from '../grants/decision-facts.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
-import { addSeconds, type Clock, toEpochSeconds } from '../platform/clock.ts';
+import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
 import type { AuthenticatedClient } from './clients.ts';
 import { type Selection, selectGrant } from './select-grant.ts';
@@ -36,13 +36,14 @@ function spellings(resource: string): string[] {
 export interface TokenSources {
   /**
    * The resource and the grant for a request. From memory where it can be: the statement that writes the token checks
-   * every version again. Throws `invalid-target`, `invalid-grant`, `invalid-scope`.
+   * every version again. Throws `invalid-target`, `invalid-grant`, `invalid-scope`. No promise where memory has the
+   * answer: this is the hot path.
    */
   find(
     client: AuthenticatedClient,
     request: AccessRequest,
     options: { fresh: boolean },
-  ): Promise<TokenSource>;
+  ): TokenSource | Promise<TokenSource>;
 }
 
 /** Memory for what was found, in bytes of JSON: one agent's many grants must not push a replica over. */
@@ -105,7 +106,7 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
   }
 
   return {
-    find: async (client, request, { fresh }) =>
+    find: (client, request, { fresh }) =>
       (fresh ? undefined : recall(client, request)) ?? read(client, request),
   };
 }
@@ -196,7 +197,12 @@ function keyOfUse({ grant, resource, scope }: TokenSource, use: Use): string {
  * When a token minted at `now` ends: after `ttlSeconds`, but never after its grant or its agent. Seconds since the
  * epoch. Less than a second away: it cannot be minted.
  */
-export function tokenExpiry(now: Date, ttlSeconds: number, ends: readonly (Date | null)[]): number {
-  const limits = ends.filter((end) => end !== null).map(toEpochSeconds);
-  return Math.min(toEpochSeconds(addSeconds(now, ttlSeconds)), ...limits);
+export function tokenExpiry(
+  now: Date,
+  ttlSeconds: number,
+  ends: readonly (Date | null | undefined)[],
+): number {
+  let expiry = toEpochSeconds(now) + ttlSeconds;
+  for (const end of ends) if (end) expiry = Math.min(expiry, toEpochSeconds(end));
+  return expiry;
 }

@@ -1,4 +1,3 @@
-import { TypeID } from 'typeid-js';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
@@ -54,17 +53,44 @@ function createSequence(clock: Clock, random: Random): () => { ms: number; count
   };
 }
 
+const digits = Buffer.from('0123456789abcdefghjkmnpqrstvwxyz', 'latin1');
+const encodedLength = 26;
+
+/** The 128 bits of a UUID as 26 digits of Crockford's base 32, with two zero bits before them (TypeID 0.3). */
+function createEncoder(): (uuid: Uint8Array) => string {
+  const text = Buffer.alloc(encodedLength);
+  return (uuid) => {
+    let pending = 0;
+    let pendingBits = 2;
+    let length = 0;
+    for (const byte of uuid) {
+      pending = (pending << 8) | byte;
+      pendingBits += 8;
+      while (pendingBits >= 5) {
+        pendingBits -= 5;
+        text[length] = digits[(pending >>> pendingBits) & 31] ?? 0;
+        length += 1;
+      }
+      pending &= (1 << pendingBits) - 1;
+    }
+    return text.toString('latin1');
+  };
+}
+
 /** Ids from a clock (48-bit Unix milliseconds), a 12-bit counter and 62 random bits: UUIDv7, RFC 9562 section 5.7. */
 export function createIds(clock: Clock, random: Random): Ids {
   const sequence = createSequence(clock, random);
+  const encode = createEncoder();
+  const uuid = Buffer.alloc(16);
   return {
     next(kind) {
       const { ms, count } = sequence();
-      const bytes = random.bytes(16);
-      bytes.writeUIntBE(ms, 0, 6);
-      bytes.writeUInt16BE(0x7000 | count, 6);
-      bytes.writeUInt8((bytes.readUInt8(8) & 0x3f) | 0x80, 8);
-      return TypeID.fromUUIDBytes(idPrefixes[kind], bytes).toString();
+      uuid.writeUIntBE(ms, 0, 6);
+      uuid[6] = 0x70 | (count >>> 8);
+      uuid[7] = count & 0xff;
+      uuid.set(random.bytes(8), 8);
+      uuid[8] = ((uuid[8] ?? 0) & 0x3f) | 0x80;
+      return `${idPrefixes[kind]}_${encode(uuid)}`;
     },
   };
 }

@@ -53,12 +53,19 @@ function describeError(error: unknown): object {
 }
 
 function keepAllowed(fields: LogFields): Record<string, unknown> {
+  if (fields.err === undefined && isAllowed(fields)) return fields;
   const kept: Record<string, unknown> = {};
   for (const name of Object.keys(fields) as (keyof LogFields)[]) {
     if (!allowed.has(name)) continue;
     kept[name] = name === 'err' ? describeError(fields[name]) : fields[name];
   }
   return kept;
+}
+
+/** Nearly every line is, and needs no copy then. */
+function isAllowed(fields: LogFields): boolean {
+  for (const name in fields) if (!allowed.has(name)) return false;
+  return true;
 }
 
 /** JSON lines (one object a line, RFC 3339 time) with control characters escaped by the JSON encoding. */

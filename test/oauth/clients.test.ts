@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { hashSecret } from '../../src/crypto/hash.ts';
-import { type ClientRecord, createClients } from '../../src/oauth/clients.ts';
+import { type AuthenticatedClient, type ClientRecord, createClients } from '../../src/oauth/clients.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { codeOf } from './refusals.ts';
 
@@ -21,15 +21,18 @@ function fixture() {
     const secrets = [{ id: 'sec_1', hash: hashSecret('right'), expiresAt: null }];
     records.set(id, { epoch: 1, expiresAt: null, secrets, ...record });
   };
-  return { clock, clients, records, lookUps, put };
+  // Always a promise: memory answers without one.
+  const authenticate: (...args: Parameters<typeof clients.authenticate>) => Promise<AuthenticatedClient> =
+    async (...args) => clients.authenticate(...args);
+  return { clock, authenticate, records, lookUps, put };
 }
 
 describe('a client', () => {
   it('is known by its id and a live secret, as agent or resource', async () => {
-    const { clients, put } = fixture();
+    const { authenticate, put } = fixture();
     put('agt_1');
     put('res_1', { epoch: 3 });
-    expect(await clients.authenticate(good)).toEqual({
+    expect(await authenticate(good)).toEqual({
       kind: 'agent',
       id: 'agt_1',
       epoch: 1,
@@ -38,7 +41,7 @@ describe('a client', () => {
       method,
     });
     const server = { ...good, clientId: 'res_1', method: 'client_secret_post' } as const;
-    expect(await clients.authenticate(server)).toMatchObject({
+    expect(await authenticate(server)).toMatchObject({
       kind: 'resource',
       epoch: 3,
       method: server.method,
@@ -46,21 +49,21 @@ describe('a client', () => {
   });
 
   it('is read once, and again only for a secret that memory does not know or where it is told to', async () => {
-    const { clients, put, lookUps } = fixture();
+    const { authenticate, put, lookUps } = fixture();
     put('agt_1');
-    for (let i = 0; i < 5; i += 1) await clients.authenticate(good);
+    for (let i = 0; i < 5; i += 1) await authenticate(good);
     expect(lookUps).toHaveLength(1);
-    await clients.authenticate(good, { fresh: true });
+    await authenticate(good, { fresh: true });
     expect(lookUps).toHaveLength(2);
     const secrets = [{ id: 'sec_2', hash: hashSecret('new'), expiresAt: null }];
     put('agt_1', { secrets });
-    expect(await clients.authenticate({ ...good, secret: 'new' })).toMatchObject({ secretId: 'sec_2' });
+    expect(await authenticate({ ...good, secret: 'new' })).toMatchObject({ secretId: 'sec_2' });
     expect(lookUps).toHaveLength(3);
-    expect(await codeOf(clients.authenticate(good))).toBe('invalid-client');
+    expect(await codeOf(authenticate(good))).toBe('invalid-client');
   });
 
   it('is refused alike, with one look-up, whether it is unknown, of no known kind, or has another secret', async () => {
-    const { clients, put, lookUps } = fixture();
+    const { authenticate, put, lookUps } = fixture();
     put('agt_1');
     const refused = [
       { ...good, secret: 'wrong' },
@@ -73,7 +76,7 @@ describe('a client', () => {
     ];
     const messages: string[] = [];
     for (const credentials of refused) {
-      const error = await clients.authenticate(credentials).catch((thrown: Error) => thrown);
+      const error = await authenticate(credentials).catch((thrown: Error) => thrown);
       messages.push(String(error));
     }
     expect(new Set(messages)).toEqual(new Set(['BrokerError: invalid-client']));
@@ -81,13 +84,13 @@ describe('a client', () => {
   });
 
   it('is never the nobody that an unknown client is compared with', async () => {
-    const { clients } = fixture();
+    const { authenticate } = fixture();
     for (const clientId of ['agt_2', 'x', ''])
-      expect(await codeOf(clients.authenticate({ ...good, clientId, secret: '' }))).toBe('invalid-client');
+      expect(await codeOf(authenticate({ ...good, clientId, secret: '' }))).toBe('invalid-client');
   });
 
   it('has each of its secrets until that one expires, also in memory', async () => {
-    const { clients, clock, put } = fixture();
+    const { authenticate, clock, put } = fixture();
     const expiresAt = new Date(clock.now().getTime() + 60_000);
     put('agt_1', {
       secrets: [
@@ -95,19 +98,19 @@ describe('a client', () => {
         { id: 'sec_2', hash: hashSecret('other'), expiresAt: null },
       ],
     });
-    expect(await clients.authenticate(good)).toMatchObject({ secretId: 'sec_1' });
+    expect(await authenticate(good)).toMatchObject({ secretId: 'sec_1' });
     clock.advance(60);
-    expect(await codeOf(clients.authenticate(good))).toBe('invalid-client');
-    expect(await clients.authenticate({ ...good, secret: 'other' })).toMatchObject({ secretId: 'sec_2' });
+    expect(await codeOf(authenticate(good))).toBe('invalid-client');
+    expect(await authenticate({ ...good, secret: 'other' })).toMatchObject({ secretId: 'sec_2' });
   });
 
   it('that ends soon is read each time, because its end caps what it gets', async () => {
-    const { clients, clock, put, lookUps } = fixture();
+    const { authenticate, clock, put, lookUps } = fixture();
     const soon = new Date(clock.now().getTime() + 600_000);
     put('agt_1', { expiresAt: soon });
-    expect(await clients.authenticate(good)).toMatchObject({ expiresAt: soon });
+    expect(await authenticate(good)).toMatchObject({ expiresAt: soon });
     put('agt_1', { expiresAt: null });
-    expect(await clients.authenticate(good)).toMatchObject({ expiresAt: null });
+    expect(await authenticate(good)).toMatchObject({ expiresAt: null });
     expect(lookUps).toHaveLength(2);
   });
 });

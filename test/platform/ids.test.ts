@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { TypeID } from 'typeid-js';
 import { describe, expect, it } from 'vitest';
 import { createIds, idPrefixes } from '../../src/platform/ids.ts';
@@ -18,6 +19,23 @@ describe('ids', () => {
     expect(uuid[14]).toBe('7');
     expect('89ab').toContain(uuid[19]);
     expect(timeOf(id)).toBe(clock.now().getTime());
+  });
+
+  it('are encoded as the reference implementation of TypeID encodes them, random bits and all', () => {
+    const clock = new FakeClock();
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 8, maxLength: 8 }), fc.nat(2 ** 40), (entropy, ms) => {
+        clock.advance(ms / 1000);
+        const random = { bytes: (length: number) => Buffer.from(entropy.subarray(0, length)) };
+        const id = createIds(clock, random).next('grant');
+        const uuid = Buffer.alloc(16);
+        uuid.writeUIntBE(clock.now().getTime(), 0, 6);
+        uuid.writeUInt16BE(0x7000 | (Buffer.from(entropy).readUInt16BE() >>> 5), 6);
+        uuid.set(entropy, 8);
+        uuid.writeUInt8((uuid.readUInt8(8) & 0x3f) | 0x80, 8);
+        expect(id).toBe(TypeID.fromUUIDBytes('grt', uuid).toString());
+      }),
+    );
   });
 
   it('sort by the time they were made', () => {
