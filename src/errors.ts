@@ -85,6 +85,7 @@ export const errorTable = {
   // 5xx
   internal: { status: 500, title: 'Something went wrong on our side', oauth: 'server_error' },
   unavailable: { status: 503, title: 'Temporarily unavailable', oauth: 'temporarily_unavailable' },
+  overloaded: { status: 503, title: 'Too much is waiting already', oauth: 'temporarily_unavailable' },
   'no-published-key': {
     status: 503,
     title: 'No signing key has been published long enough',

@@ -39,13 +39,20 @@ export class Batcher<Row, Result> {
     this.#limits = { maxRows, maxInFlight, maxQueue };
   }
 
-  /** Resolves to the row's own result, after its statement has committed. Throws `unavailable` when too much waits. */
+  /**
+   * Throws `overloaded` when as much waits as may wait: for who would rather know before any work is done, and for every
+   * row that comes even so.
+   */
+  assertRoom(): void {
+    if (this.#queue.length >= this.#limits.maxQueue) {
+      throw new BrokerError('overloaded', { retryAfterSeconds: 1 });
+    }
+  }
+
+  /** Resolves to the row's own result, after its statement has committed. Throws `overloaded`. */
   submit(row: Row): Promise<Result> {
     return new Promise((resolve, reject) => {
-      if (this.#queue.length >= this.#limits.maxQueue) {
-        reject(new BrokerError('unavailable', { detail: 'overloaded', retryAfterSeconds: 1 }));
-        return;
-      }
+      this.assertRoom();
       this.#queue.push({ row, resolve, reject });
       if (this.#queue.length >= eagerRows) this.#flush();
       else this.#schedule();

@@ -31,7 +31,7 @@ export interface MintDeps {
   policies: Pick<PoliciesService, 'engine' | 'refresh'>;
   sources: TokenSources;
   decisions: UseDecisions;
-  writer: Pick<Batcher<MintRow, boolean>, 'submit'>;
+  writer: Pick<Batcher<MintRow, boolean>, 'submit' | 'assertRoom'>;
 }
 
 interface Asked<Request extends TokenRequest = TokenRequest> {
@@ -43,7 +43,7 @@ interface Asked<Request extends TokenRequest = TokenRequest> {
 /**
  * Mints a token for an authenticated agent: its row and audit event are committed first, then it is signed with the
  * key that was recorded. Undefined: something that was looked up is out of date, and the caller looks again with
- * `fresh`. Throws `invalid-target`, `invalid-grant`, `invalid-scope`, `no-published-key`, `unavailable`.
+ * `fresh`. Throws `invalid-target`, `invalid-grant`, `invalid-scope`, `no-published-key`, `overloaded`.
  */
 export async function mint(
   deps: MintDeps,

@@ -120,7 +120,8 @@ function refuse(
   deps.observe(operation, error.code);
   if (error.code === 'invalid-client') deps.limits.countFailure(exchange);
   if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
-  if (error.entry.status >= 500) {
+  // Overload must not cost a stack trace for each who is sent away; their log line and figure say why.
+  if (error.entry.status >= 500 && error.code !== 'overloaded') {
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
   }
   if (response.headersSent) response.destroy();

@@ -74,7 +74,7 @@ describe('a batcher', () => {
     const { batcher, statements } = held({ maxRows: 1, maxInFlight: 1, maxQueue: 2 });
     const kept = [batcher.submit(1), batcher.submit(2)];
     const shed = batcher.submit(3);
-    expect(await codeOf(shed)).toBe('unavailable');
+    expect(await codeOf(shed)).toBe('overloaded');
     await expect(shed).rejects.toMatchObject({ retryAfterSeconds: 1 });
     await turn();
     statements[0]?.finish();

@@ -1,0 +1,69 @@
+import { Agent } from 'node:http';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { call } from '../e2e/support/client.ts';
+import {
+  asBootstrap,
+  createAgent,
+  createPolicy,
+  createResource,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+} from '../support/broker.ts';
+import { parallel, tally } from '../support/count.ts';
+import { countTokens, createServerOf, grantTo, introspect, permitAll, tokenOf } from './fixtures.ts';
+
+let broker: TestBroker;
+let agent: TestAgent;
+let resource: { id: string; identifier: string };
+beforeAll(async () => {
+  broker = await startBroker();
+  await createPolicy(broker, permitAll);
+  resource = await createResource(broker);
+  agent = await createAgent(broker);
+});
+
+/** Two statements of 256 rows, and what may wait behind them. */
+const most = 2 * 256 + 1_024;
+const asked = most + 250;
+
+describe('more requests for tokens than can be written down', () => {
+  it('are sent away at once with Retry-After, and nothing is done for them; what waits is answered, and all else goes on', async () => {
+    const server = await createServerOf(broker, resource);
+    const form = { grant_type: 'client_credentials', resource: resource.identifier, scope: 'read' };
+    const other = await createAgent(broker);
+    const [grant, otherGrant] = [await grantTo(agent, resource), await grantTo(other, resource)];
+    const token = await tokenOf(agent, { ...form, grant_id: grant });
+    const before = await countTokens(broker.database);
+    const connections = new Agent({ keepAlive: true, maxSockets: asked });
+    // Rows can be read, and none be written.
+    await broker.database.owner.query('begin; lock table tokens in share row exclusive mode');
+    const sentAway: string[] = [];
+    let first = (): void => {};
+    const isFull = new Promise<void>((resolve) => {
+      first = resolve;
+    });
+    const answers = parallel(asked, async () => {
+      const basic = `${agent.id}:${agent.secret}`;
+      const answer = await call(`${broker.url}/oauth2/token`, { basic, form, agent: connections });
+      if (answer.status !== 503) return answer;
+      sentAway.push(`${answer.headers['retry-after']} ${answer.body.error}`);
+      if (sentAway.length === asked - most) first();
+      return answer;
+    });
+    await isFull;
+    expect(await introspect(broker, token, server)).toMatchObject({ active: true });
+    await asBootstrap(broker).post(`/v1/grants/${otherGrant}/revoke`, { reason: 'now' }).expect(200);
+    await broker.database.owner.query('rollback');
+
+    const statuses = tally(await answers);
+    connections.destroy();
+    expect(Object.keys(statuses)).toEqual(['200', '503']);
+    expect(statuses[200]).toBeGreaterThanOrEqual(1_024);
+    expect(statuses[503]).toBeGreaterThanOrEqual(asked - most);
+    expect(new Set(sentAway)).toEqual(new Set(['1 temporarily_unavailable']));
+    // Nothing of those who were sent away is on record: they were not looked at.
+    expect(await countTokens(broker.database)).toBe(before + (statuses[200] ?? 0));
+    await agent.token(form).expect(200);
+  });
+});
