@@ -60,6 +60,16 @@ function describe(
   return { kind, id, epoch, expiresAt, secretId, method };
 }
 
+/** The live secret with this digest. Compares with every one, so that the time does not tell which fits. */
+function match(record: ClientRecord, digest: Buffer, now: Date): string | undefined {
+  let found: string | undefined;
+  for (const { id, hash, expiresAt } of record.secrets) {
+    const fits = equalDigests(hash, digest);
+    if (fits && (expiresAt === null || expiresAt > now)) found = id;
+  }
+  return found;
+}
+
 export function createClients({ clock, find }: { clock: Clock; find: ClientFinders }): Clients {
   const known = createBoundedCache<ClientRecord>();
 
@@ -67,17 +77,6 @@ export function createClients({ clock, find }: { clock: Clock; find: ClientFinde
     const record = await find[kind](clientId);
     if (record !== undefined) known.set(clientId, record);
     return record;
-  }
-
-  /** The live secret with this digest. Compares with every one, so that the time does not tell which fits. */
-  function match(record: ClientRecord, digest: Buffer): string | undefined {
-    const now = clock.now();
-    let found: string | undefined;
-    for (const { id, hash, expiresAt } of record.secrets) {
-      const fits = equalDigests(hash, digest);
-      if (fits && (expiresAt === null || expiresAt > now)) found = id;
-    }
-    return found;
   }
 
   /** What memory says of a client; nothing of one that ends soon, because its end, as it is now, caps what it gets. */
@@ -96,7 +95,7 @@ export function createClients({ clock, find }: { clock: Clock; find: ClientFinde
     const kind = kindOf(clientId);
     // An unknown client costs the same look-up and comparison as a wrong secret.
     const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
-    const secretId = match(record, digest);
+    const secretId = match(record, digest, clock.now());
     if (kind === undefined || record === nobody || secretId === undefined)
       throw new BrokerError('invalid-client');
     return describe(record, { kind, id: clientId, secretId, method });
@@ -107,7 +106,7 @@ export function createClients({ clock, find }: { clock: Clock; find: ClientFinde
       const { clientId, method } = credentials;
       const digest = hashSecret(credentials.secret);
       const cached = fresh ? undefined : recall(clientId);
-      const secretId = cached === undefined ? undefined : match(cached, digest);
+      const secretId = cached === undefined ? undefined : match(cached, digest, clock.now());
       const kind = kindOf(clientId);
       return kind !== undefined && cached !== undefined && secretId !== undefined
         ? describe(cached, { kind, id: clientId, secretId, method })
