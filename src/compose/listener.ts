@@ -52,7 +52,8 @@ function createHandlers(
 ): Handlers {
   const { config, clock } = base;
   const { admins, agents, resources, policies, grants, worker, auditService } = services;
-  const cursors = createCursors(createMac(config.masterKey.derive('cursor')));
+  const oldCursorKeys = config.oldMasterKeys.map((key) => key.derive('cursor'));
+  const cursors = createCursors(createMac(config.masterKey.derive('cursor'), oldCursorKeys));
   const readiness = sparingReadiness(base, services, isStopping);
   return {
     ...operationRoutes({ contract, readiness }),

@@ -52,3 +52,12 @@ test('a MAC verifies only its own payload under its own key', () => {
     }),
   );
 });
+
+test('a MAC under an old key verifies, and none is made under it', () => {
+  const [before, now] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+  const payload = Buffer.from('position');
+  const swapped = createMac(now, [before]);
+  expect(swapped.verify(payload, createMac(before).sign(payload))).toBe(true);
+  expect(swapped.sign(payload)).toEqual(createMac(now).sign(payload));
+  expect(createMac(now).verify(payload, createMac(before).sign(payload))).toBe(false);
+});

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { MasterKey } from '../../src/crypto/master-key.ts';
 import { readContract } from '../../src/http/contract.ts';
 import {
   type Api,
@@ -9,6 +10,8 @@ import {
   grantRequest,
   readAtOnce,
   startBroker,
+  type TestBroker,
+  testMasterKey,
 } from '../support/broker.ts';
 import { detailsOf } from '../support/contract-requests.ts';
 import { eventually } from '../support/eventually.ts';
@@ -20,10 +23,11 @@ const lists = contract.operations
   .map(({ id, path }) => ({ id, path }));
 
 let admin: Api;
+let broker: TestBroker;
 const cursors = new Map<string, string>();
 
 beforeAll(async () => {
-  const broker = await startBroker();
+  broker = await startBroker();
   admin = asBootstrap(broker);
   await createPolicy(broker, readAtOnce);
   await createAgent(broker);
@@ -85,4 +89,16 @@ describe('the cursor of a list with filters', () => {
     const { body } = await admin.get(`/v1/grants?status=active&cursor=${grants}`).expect(400);
     expect(body.code).toBe('invalid-cursor');
   });
+});
+
+it('a cursor that was made under the old master key leads on while that key is known', async () => {
+  const [{ path = '' } = {}] = lists;
+  const masterKey = new MasterKey(Buffer.alloc(32, 7));
+  const swapped = await startBroker({
+    database: broker.database,
+    config: { masterKey, oldMasterKeys: [testMasterKey] },
+  });
+  await asBootstrap(swapped)
+    .get(`${path}?cursor=${cursors.get(path)}`)
+    .expect(200);
 });
