@@ -74,6 +74,7 @@ const schema = z.object({
   HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
   HALLPASS_RATE_LIMIT: rate.default(defaultRate),
   HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
+  HALLPASS_SHUTDOWN_DELAY_SECONDS: wholeNumber(0, 120).default(0),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
   HALLPASS_TRUSTED_PROXIES: list
     .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDRs, separated by commas')
@@ -118,6 +119,8 @@ export interface Config {
   preparedStatements: boolean;
   /** Requests a second, of each address before authentication and of each agent or person after it. */
   rateLimitPerSecond: number | 'off';
+  /** How long it goes on serving after SIGTERM while it says that it is not ready. */
+  shutdownDelaySeconds: number;
   shutdownSeconds: number;
   trustedProxies: string[];
 }
@@ -195,6 +198,7 @@ export function readConfig(environment: Environment = process.env): Config {
     logLevel: values.HALLPASS_LOG_LEVEL,
     preparedStatements: values.HALLPASS_PREPARED_STATEMENTS,
     rateLimitPerSecond: values.HALLPASS_RATE_LIMIT,
+    shutdownDelaySeconds: values.HALLPASS_SHUTDOWN_DELAY_SECONDS,
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
   };

@@ -72,6 +72,7 @@ function release({ api, metrics, settled, broker }: Held, { config, clock, log }
   return releaseInOrder(
     [
       async () => broker?.beginShutdown().then(() => true),
+      async () => broker && delay(clock, config.shutdownDelaySeconds * 1000).then(() => true),
       endWork,
       async () => metrics?.drain(1_000).then(() => true),
       async () => broker?.close().then(() => true),

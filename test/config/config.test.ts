@@ -56,6 +56,7 @@ describe('the configuration', () => {
       logLevel: 'info',
       preparedStatements: true,
       rateLimitPerSecond: 1000,
+      shutdownDelaySeconds: 0,
       shutdownSeconds: 30,
       trustedProxies: [],
     });
@@ -80,6 +81,7 @@ describe('the configuration', () => {
       HALLPASS_PREPARED_STATEMENTS: 'off',
       HALLPASS_RATE_LIMIT: '25',
       HALLPASS_ROLE: 'worker',
+      HALLPASS_SHUTDOWN_DELAY_SECONDS: '5',
       HALLPASS_SHUTDOWN_SECONDS: '600',
       HALLPASS_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8',
     });
@@ -97,6 +99,7 @@ describe('the configuration', () => {
       logLevel: 'debug',
       preparedStatements: false,
       rateLimitPerSecond: 25,
+      shutdownDelaySeconds: 5,
       shutdownSeconds: 600,
       trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
     });
@@ -185,6 +188,7 @@ describe('a wrong value', () => {
     ['HALLPASS_RATE_LIMIT', 'OFF'],
     ['HALLPASS_RATE_LIMIT', 'none'],
     ['HALLPASS_ROLE', 'server'],
+    ['HALLPASS_SHUTDOWN_DELAY_SECONDS', '121'],
     ['HALLPASS_SHUTDOWN_SECONDS', '0'],
     ['HALLPASS_SHUTDOWN_SECONDS', '601'],
     ['HALLPASS_SHUTDOWN_SECONDS', '1h'],

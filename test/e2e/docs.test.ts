@@ -78,6 +78,7 @@ describe('the configuration table of the README', () => {
       HALLPASS_PREPARED_STATEMENTS: config.preparedStatements ? 'on' : 'off',
       HALLPASS_RATE_LIMIT: config.rateLimitPerSecond,
       HALLPASS_ROLE: config.role,
+      HALLPASS_SHUTDOWN_DELAY_SECONDS: config.shutdownDelaySeconds,
       HALLPASS_SHUTDOWN_SECONDS: config.shutdownSeconds,
     };
     for (const name of names) {

@@ -1,0 +1,35 @@
+import { ensureBuilt } from '../e2e/support/build.ts';
+import { createProduction, migrate, type Production } from '../e2e/support/production.ts';
+import { bootstrapKey } from '../support/broker.ts';
+import { type Replica, type ReplicaEnv, startReplica } from './replica.ts';
+
+/** Two processes of the built broker on one database of the test file's own, set up as the README says. */
+export interface Cluster {
+  replicas: [Replica, Replica];
+  /** The database, as its owner. */
+  query: Production['query'];
+  ownerUrl: string;
+  /** Starts one more process, or one in the place of another. */
+  start(env?: ReplicaEnv): Promise<Replica>;
+}
+
+/** Its first admin has the key that the helpers in test/support call with. Both processes start at the same time. */
+export async function startCluster(env: ReplicaEnv = {}): Promise<Cluster> {
+  await ensureBuilt();
+  const production = await createProduction();
+  await migrate(production);
+  const common = {
+    ...production.env,
+    HALLPASS_BOOTSTRAP_ADMIN_KEY: bootstrapKey,
+    HALLPASS_RATE_LIMIT: 'off',
+    HALLPASS_LOG_LEVEL: 'warn',
+    ...env,
+  };
+  const start = (more: ReplicaEnv = {}): Promise<Replica> => startReplica({ ...common, ...more });
+  const replicas = await Promise.all([start(), start()]);
+  const { query, ownerUrl } = production;
+  return { replicas, query, ownerUrl, start };
+}
+
+/** Whether the process runs. */
+export const isAlive = ({ child }: Replica): boolean => child.exitCode === null && child.signalCode === null;

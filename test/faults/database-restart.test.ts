@@ -1,0 +1,231 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { decodeJwt } from 'jose';
+import pg from 'pg';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { isAlive } from '../cluster/cluster.ts';
+import { type OwnServer, startOwnServer } from '../cluster/own-server.ts';
+import { clusterEnv, type Replica, startReplica } from '../cluster/replica.ts';
+import { ensureBuilt } from '../e2e/support/build.ts';
+import { basicAuth, createServerOf, grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
+import {
+  bootstrapKey,
+  createAgent,
+  createPolicy,
+  createResource,
+  grantRequest,
+  type TestAgent,
+} from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
+
+/** The whole database server ends and comes back under the load of two replicas. */
+let server: OwnServer;
+let replicas: [Replica, Replica];
+let agent: TestAgent;
+let work: Work[];
+
+/** What a caller does again and again, `paceMs` after it was answered. */
+interface Work {
+  kind: 'mint' | 'introspect' | 'request';
+  replica: Replica;
+  paceMs: number;
+  /** The n-th request. One that is refused is made again, the same. */
+  request: (n: number) => WireRequest;
+}
+
+interface Seen {
+  work: Work;
+  invokedMs: number;
+  answeredMs: number;
+  answer: Answer;
+}
+
+const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
+
+beforeAll(async () => {
+  await ensureBuilt();
+  server = await startOwnServer();
+  const env = clusterEnv(server.applicationUrl, bootstrapKey);
+  replicas = await Promise.all([startReplica(env), startReplica(env)]);
+  const [first] = replicas;
+  await createPolicy(first, permitAll);
+  agent = await createAgent(first);
+  const [minted, requested] = [await createResource(first), await createResource(first)];
+  await grantTo(agent, minted, { duration_seconds: 3600 });
+  const token = await tokenOf(agent, { resource: minted.identifier });
+  const asServer = { ...form, ...basicAuth(await createServerOf(first, minted)) };
+  const asAgent = { ...form, ...basicAuth(agent) };
+  const byToken = { 'Content-Type': 'application/json', ...bearer(await tokenOf(agent)) };
+  const mint = `grant_type=client_credentials&scope=read&resource=${encodeURIComponent(minted.identifier)}`;
+  const shortGrant = JSON.stringify(grantRequest(requested.identifier, { duration_seconds: 1 }));
+  const post = { method: 'POST' };
+  work = replicas.flatMap((replica, index): Work[] => [
+    {
+      kind: 'mint',
+      replica,
+      paceMs: 3,
+      request: () => ({ ...post, path: '/oauth2/token', headers: asAgent, body: mint }),
+    },
+    {
+      kind: 'introspect',
+      replica,
+      paceMs: 3,
+      request: () => ({ ...post, path: '/oauth2/introspect', headers: asServer, body: `token=${token}` }),
+    },
+    {
+      kind: 'request',
+      replica,
+      paceMs: 40,
+      request: (n) => ({
+        ...post,
+        path: '/v1/grants',
+        headers: { ...byToken, 'Idempotency-Key': `${index}-${n}` },
+        body: shortGrant,
+      }),
+    },
+  ]);
+});
+
+interface Load {
+  seen: Seen[];
+  stop(): Promise<void>;
+}
+
+/** Rejects, at `stop`, if a connection broke: that is no answer. */
+function startLoad(): Load {
+  const seen: Seen[] = [];
+  let stopping = false;
+  const call = async (one: Work): Promise<void> => {
+    for (let n = 0; !stopping; ) {
+      const invokedMs = performance.now();
+      const answer = await send(one.replica, one.request(n));
+      seen.push({ work: one, invokedMs, answeredMs: performance.now(), answer });
+      if (answer.status < 300) n += 1;
+      await sleep(one.paceMs);
+    }
+  };
+  const calling = Promise.all([...work, ...work.filter(({ kind }) => kind === 'mint')].map(call));
+  calling.catch(() => {});
+  return {
+    seen,
+    async stop() {
+      stopping = true;
+      await calling;
+    },
+  };
+}
+
+/** Resolves when every kind of request to every replica, made after `sinceMs`, was answered with one of `statuses`. */
+const allAnswered = (load: Load, sinceMs: number, statuses: number[]): Promise<void> =>
+  eventually(async () => {
+    const missing = work.filter(
+      (one) =>
+        !load.seen.some(
+          (seen) => seen.work === one && seen.invokedMs > sinceMs && statuses.includes(seen.answer.status),
+        ),
+    );
+    expect(missing.map(({ kind, replica }) => `${kind} ${replica.url}`)).toEqual([]);
+  });
+
+async function queryOwner<Row extends pg.QueryResultRow>(text: string, values: unknown[] = []) {
+  const client = new pg.Client({ connectionString: server.ownerUrl });
+  await client.connect();
+  try {
+    return (await client.query<Row>(text, values)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+const good = ({ answer }: Seen): boolean => answer.status < 300;
+
+/** 503, with when to come back; nothing else may be said of an outage. */
+function expectUnavailable({ work, answer }: Seen): void {
+  const what = `${work.kind}: ${answer.status} ${answer.text}`;
+  expect(answer.status, what).toBe(503);
+  expect(Number(answer.headers['retry-after']), what).toBeGreaterThan(0);
+  expect(answer.json.code ?? answer.json.error, what).toMatch(/^(temporarily_)?unavailable$/);
+}
+
+async function expectKept(seen: Seen[]): Promise<void> {
+  const of = (kind: Work['kind']) => seen.filter((one) => one.work.kind === kind && good(one));
+  const jtis = of('mint').map(({ answer }) => decodeJwt(String(answer.json.access_token)).jti);
+  const grants = of('request').map(({ answer }) => answer.json.id);
+  expect(new Set(jtis).size).toBe(jtis.length);
+  expect(new Set(grants).size).toBe(grants.length);
+  const [kept] = await queryOwner(
+    `select (select count(*)::integer from tokens where jti = any($1)) as tokens,
+            (select count(*)::integer from audit_events
+              where type = 'token.issued' and object_id = any($1)) as "tokenEvents",
+            (select count(*)::integer from grants where id = any($2)) as grants,
+            (select count(*)::integer from audit_events
+              where type = 'grant.requested' and grant_id = any($2)) as "grantEvents"`,
+    [jtis, grants],
+  );
+  const [tokens, requests] = [jtis.length, grants.length];
+  expect(kept).toEqual({ tokens, tokenEvents: tokens, grants: requests, grantEvents: requests });
+  for (const { answer } of of('introspect')) expect(answer.json.active, answer.text).toBe(true);
+}
+
+describe.each([
+  ['is stopped', 'SIGINT' as const],
+  ['crashes', 'SIGQUIT' as const],
+])('a database server that %s and is started again', (_what, signal) => {
+  let load: Load;
+  let startedMs: number;
+
+  it('is told as 503 with Retry-After while it is away, and served again within 5 s, without help', async () => {
+    load = startLoad();
+    await allAnswered(load, 0, [200, 201]);
+    await server.stop(signal);
+    await allAnswered(load, performance.now(), [503]);
+    for (const replica of replicas) {
+      const ready = { method: 'GET', path: '/readyz', headers: {} };
+      await eventually(async () => expect((await send(replica, ready)).status).toBe(503));
+    }
+    await server.start();
+    startedMs = performance.now();
+    await allAnswered(load, startedMs, [200, 201]);
+    await load.stop();
+    for (const one of load.seen.filter((seen) => !good(seen))) expectUnavailable(one);
+    for (const one of work) {
+      const back = load.seen.find(
+        (seen) => seen.work === one && seen.invokedMs > startedMs && good(seen),
+      )?.answeredMs;
+      expect((back ?? Infinity) - startedMs, `${one.kind} ${one.replica.url}`).toBeLessThan(5_000);
+    }
+    expect(replicas.map(isAlive)).toEqual([true, true]);
+  });
+
+  it('has every token and grant that was answered, with its event, each once', async () => {
+    await expectKept(load.seen);
+    const [all] = await queryOwner<{ tokens: number; events: number; grants: number; keys: number }>(
+      `select (select count(*)::integer from tokens) as tokens,
+              (select count(*)::integer from audit_events where type = 'token.issued') as events,
+              (select count(*)::integer from grants) as grants,
+              (select count(distinct key)::integer from idempotency_keys) as keys`,
+    );
+    expect(all?.tokens).toBe(all?.events);
+    // One grant was made without a key.
+    expect(all?.grants).toBe((all?.keys ?? 0) + 1);
+    await queryOwner('delete from idempotency_keys; delete from grants where duration_seconds = 1');
+  });
+});
+
+it('the jobs go on by themselves', async () => {
+  const [now] = await queryOwner<{ at: Date }>('select clock_timestamp() as at');
+  const ran = async (): Promise<void> => {
+    const [job] = await queryOwner<{ last_finished_at: Date; last_error: null }>(
+      "select last_finished_at, last_error from jobs where name = 'expire-grants'",
+    );
+    expect(job?.last_finished_at.getTime()).toBeGreaterThan(now?.at.getTime() ?? Infinity);
+    expect(job?.last_error).toBeNull();
+  };
+  // The next slot may be 10 s away, which is how long one of these waits.
+  await eventually(ran).catch(() => eventually(ran));
+  for (const replica of replicas) {
+    const ready = { method: 'GET', path: '/readyz', headers: {} };
+    expect(await send(replica, ready)).toMatchObject({ status: 200 });
+    expect(await replica.drain()).toBe(0);
+  }
+});
