@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { recoverAdmin } from './admins/bootstrap.ts';
+import { type EndAllDeps, type Extent, endAll } from './agents/end-all.ts';
 import { continueAuditOrder, createAudit } from './audit/store.ts';
 import { ConfigError, readConfig } from './config.ts';
 import { type Database, openDatabase } from './db/database.ts';
@@ -8,12 +9,14 @@ import { migrate } from './db/migrate.ts';
 import { ensurePartitions } from './db/partitions.ts';
 import { BrokerError } from './errors.ts';
 import { addSeconds, systemClock as clock } from './platform/clock.ts';
-import { createIds } from './platform/ids.ts';
+import { createIds, type Ids } from './platform/ids.ts';
 import { createLog, type Log } from './platform/log.ts';
-import { createSystemRandom } from './platform/random.ts';
+import { createSystemRandom, type Random } from './platform/random.ts';
 
 const usage = `usage: hallpass migrate                  bring the database of DATABASE_OWNER_URL to this version
-       hallpass admin recover <e-mail>  give a person the role admin and a new key, good for a day`;
+       hallpass admin recover <e-mail>  give a person the role admin and a new key, good for a day
+       hallpass end-all                 end every grant, request and token; agents ask again
+       hallpass end-all --credentials   and revoke every client secret and every key of a person`;
 
 function open(url: string, log: Log): Database {
   return openDatabase({
@@ -40,8 +43,13 @@ async function runMigrate(log: Log): Promise<string> {
   }
 }
 
-/** Needs the database and no key: for whoever has lost the last one. A broker on an embedded server must be stopped. */
-async function runRecover(email: string, log: Log): Promise<string> {
+interface Opened extends EndAllDeps {
+  random: Random;
+  ids: Ids;
+}
+
+/** Works as the application role, with the record ready. A broker on an embedded server must be stopped. */
+async function withBrokersDatabase(log: Log, work: (opened: Opened) => Promise<string>): Promise<string> {
   const { databaseUrl, dataDirectory } = readConfig();
   const random = createSystemRandom();
   const embedded =
@@ -53,17 +61,37 @@ async function runRecover(email: string, log: Log): Promise<string> {
     const ids = createIds(clock, random);
     await ensurePartitions(db, clock.now(), addSeconds(clock.now(), 24 * 3600));
     await continueAuditOrder(db);
-    const issued = await recoverAdmin({ db, audit: createAudit({ clock, ids }), clock, random, ids }, email);
-    return `${issued.key}\ngood until ${issued.expiresAt.toISOString()}, shown this once`;
+    return await work({ db, audit: createAudit({ clock, ids }), clock, random, ids });
   } finally {
     await close();
     await embedded?.stop();
   }
 }
 
+/** Needs the database and no key: for whoever has lost the last one. */
+function runRecover(email: string, log: Log): Promise<string> {
+  return withBrokersDatabase(log, async (opened) => {
+    const issued = await recoverAdmin(opened, email);
+    return `${issued.key}\ngood until ${issued.expiresAt.toISOString()}, shown this once`;
+  });
+}
+
+function runEndAll(extent: Extent, log: Log): Promise<string> {
+  return withBrokersDatabase(log, async (opened) => {
+    const { agents, clientSecrets, adminKeys } = await endAll(opened, extent);
+    const ended = `ended every grant, request and token of ${agents} agents`;
+    if (extent === 'grants') return ended;
+    return `${ended}, ${clientSecrets} client secrets and ${adminKeys} admin keys; go on with: hallpass admin recover <e-mail>`;
+  });
+}
+
 async function dispatch(words: string[], log: Log): Promise<string | undefined> {
   const [command, action, email] = words;
   if (command === 'migrate' && words.length === 1) return runMigrate(log);
+  if (command === 'end-all' && words.length === 1) return runEndAll('grants', log);
+  if (command === 'end-all' && action === '--credentials' && words.length === 2) {
+    return runEndAll('credentials', log);
+  }
   if (command === 'admin' && action === 'recover' && email !== undefined && words.length === 3) {
     return runRecover(email, log);
   }

@@ -66,7 +66,7 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
     : bootstrapAdmin(services.common, config.bootstrapAdminKey);
 }
 
-function createMetricsOf({ database, hot }: Base, { sweep }: Services): Metrics {
+function createMetricsOf({ database, hot }: Base, { sweep, keys }: Services): Metrics {
   const figures =
     ({ pool }: Database) =>
     () => ({
@@ -77,6 +77,7 @@ function createMetricsOf({ database, hot }: Base, { sweep }: Services): Metrics 
   return createMetrics({
     pools: { general: figures(database), tokens: figures(hot) },
     readGrants: () => sweep.countOpen(),
+    readKeys: () => keys.list(),
   });
 }
 

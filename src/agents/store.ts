@@ -173,6 +173,16 @@ export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> 
   return result.numUpdatedRows === 1n;
 }
 
+/** Ends for ever what was issued to any agent, in the order of ids; answers how many agents there are. */
+export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
+  const result = await sql`
+    with living as (select id from agents where deleted_at is null order by id for update)
+    update agents a set epoch = a.epoch + 1, updated_at = ${at} from living where a.id = living.id`.execute(
+    tx,
+  );
+  return Number(result.numAffectedRows ?? 0n);
+}
+
 /** Its owner, who created it, and who issued those of its secrets that were alive at `since` or later: see `controlSince`. */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db

@@ -41,6 +41,7 @@ export const auditEventTypes = [
   'key.retired',
   'key.compromised',
   'key.resealed',
+  'all.ended',
   'access.denied',
   'strangers.refused',
 ] as const;

@@ -93,6 +93,20 @@ export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promis
   return rows.map((row) => row.id).sort();
 }
 
+/** Revokes every secret of every client; answers how many were not revoked before. */
+export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
+  let revoked = 0;
+  for (const table of Object.values(tables)) {
+    const result = await tx
+      .updateTable(table)
+      .set({ revoked_at: at })
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst();
+    revoked += Number(result.numUpdatedRows);
+  }
+  return revoked;
+}
+
 /** What a presented secret is compared with. */
 export interface LiveDigest {
   id: string;

@@ -7,8 +7,7 @@ const place: Place = { table: 'master_key_check', column: 'sealed', row: 'single
 
 /**
  * Whether this is the master key that the database was first started with: seals a known text then, and opens it at
- * every later start. What opens under an old master key only is sealed anew under the current one, so that the old one is
- * not needed for it any more. Throws an Error of one line that names HALLPASS_MASTER_KEY if it does not open, before anything
+ * every later start. What opens under an old master key only is sealed anew under the current one. Throws an Error of one line that names HALLPASS_MASTER_KEY if it does not open, before anything
  * is sealed under a key that the other replicas do not have.
  */
 export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
@@ -20,9 +19,17 @@ export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envel
   if (sealed === undefined || !opens(envelope, sealed)) {
     throw new Error('HALLPASS_MASTER_KEY is not the key that the secrets in this database were sealed with');
   }
-  if (!envelope.isCurrent(sealed)) {
-    await store.replaceMasterKeyCheck(db, { from: sealed, to: envelope.seal(knownText, place) });
-  }
+  await resealMasterKeyCheck({ db, envelope });
+}
+
+/**
+ * Seals the known text anew under the current master key where an old one sealed it: so that the old one can go, whichever
+ * replica started last. Leaves what does not open as it is.
+ */
+export async function resealMasterKeyCheck({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
+  const sealed = await store.readMasterKeyCheck(db);
+  if (sealed === undefined || envelope.isCurrent(sealed) || !opens(envelope, sealed)) return;
+  await store.replaceMasterKeyCheck(db, { from: sealed, to: envelope.seal(knownText, place) });
 }
 
 function opens(envelope: Envelope, sealed: Buffer): boolean {

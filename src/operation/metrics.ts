@@ -13,6 +13,8 @@ export interface MetricsDeps {
   pools: Record<string, () => PoolFigures>;
   /** Read at a scrape: open grants by effective state, and how long the oldest due one has waited for its sweep. */
   readGrants: () => Promise<{ byStatus: Record<string, number>; sweepLagSeconds: number }>;
+  /** Read at a scrape: the signing keys. */
+  readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
 }
 
 export interface Metrics {
@@ -27,8 +29,7 @@ export interface Metrics {
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 60];
 
-/** Registered in one place, so that docs and dashboards have one list to follow. */
-function createInstruments(registers: Registry[]) {
+function createRequestInstruments(registers: Registry[]) {
   return {
     requests: new Counter({
       name: 'hallpass_http_requests_total',
@@ -55,6 +56,11 @@ function createInstruments(registers: Registry[]) {
       labelNames: ['scope'],
       registers,
     }),
+  };
+}
+
+function createJobInstruments(registers: Registry[]) {
+  return {
     jobRuns: new Counter({
       name: 'hallpass_job_runs_total',
       help: 'Runs of the jobs by outcome',
@@ -72,6 +78,12 @@ function createInstruments(registers: Registry[]) {
       help: 'How long runs of the jobs took',
       labelNames: ['job'],
       buckets: secondsBuckets,
+      registers,
+    }),
+    jobSuccess: new Gauge({
+      name: 'hallpass_job_last_success_timestamp_seconds',
+      help: 'When this replica last ran the job without failure',
+      labelNames: ['job'],
       registers,
     }),
   };
@@ -94,26 +106,76 @@ function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void
   });
 }
 
-function registerGrants(readGrants: MetricsDeps['readGrants'], registers: Registry[]): void {
-  // A scrape collects both at the same time.
-  const read = shareRuns(readGrants);
-  new Gauge({
-    name: 'hallpass_sweep_lag_seconds',
-    help: 'How long the oldest grant that is over has waited for the worker to write that down',
-    registers,
-    async collect() {
-      this.set((await read()).sweepLagSeconds);
+/** A gauge that is read from the database at a scrape; `fill` sets its values. */
+interface Reading {
+  name: string;
+  help: string;
+  labelNames: string[];
+  fill: (gauge: Gauge) => Promise<void>;
+}
+
+function readingsOf(readGrants: MetricsDeps['readGrants'], readKeys: MetricsDeps['readKeys']): Reading[] {
+  return [
+    {
+      name: 'hallpass_sweep_lag_seconds',
+      help: 'How long the oldest grant that is over has waited for the worker to write that down',
+      labelNames: [],
+      fill: async (gauge) => gauge.set((await readGrants()).sweepLagSeconds),
     },
-  });
+    {
+      name: 'hallpass_grants',
+      help: 'Grants that have not been written down as ended, by what they are now',
+      labelNames: ['status'],
+      async fill(gauge) {
+        const { byStatus } = await readGrants();
+        for (const [status, count] of Object.entries(byStatus)) gauge.set({ status }, count);
+      },
+    },
+    {
+      name: 'hallpass_signing_key_activated_timestamp_seconds',
+      help: 'Since when the active signing key of an algorithm signs',
+      labelNames: ['alg'],
+      async fill(gauge) {
+        for (const { alg, state, activatedAt } of await readKeys()) {
+          if (state === 'active' && activatedAt !== null) gauge.set({ alg }, activatedAt.getTime() / 1000);
+        }
+      },
+    },
+  ];
+}
+
+/**
+ * What cannot be read is left out and the rest is served: while the database is away, the other figures are what an
+ * operator has.
+ */
+function registerReadings({ readGrants, readKeys }: MetricsDeps, registers: Registry[]): void {
+  // A scrape collects several at the same time.
+  const read = shareRuns(readGrants);
+  for (const { fill, ...names } of readingsOf(read, readKeys)) {
+    const forget = (gauge: Gauge): void => {
+      gauge.reset();
+      // Without labels, `reset` leaves a 0, which would be a figure.
+      if (names.labelNames.length === 0) gauge.remove();
+    };
+    new Gauge({
+      ...names,
+      registers,
+      async collect() {
+        forget(this);
+        await fill(this).catch(() => forget(this));
+      },
+    });
+  }
   new Gauge({
-    name: 'hallpass_grants',
-    help: 'Grants that have not been written down as ended, by what they are now',
-    labelNames: ['status'],
+    name: 'hallpass_database_up',
+    help: 'Whether the database answered this scrape: 1 or 0',
     registers,
     async collect() {
-      const { byStatus } = await read();
-      this.reset();
-      for (const [status, count] of Object.entries(byStatus)) this.set({ status }, count);
+      const up = await read().then(
+        () => 1,
+        () => 0,
+      );
+      this.set(up);
     },
   });
 }
@@ -123,9 +185,9 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
-  const instruments = createInstruments(registers);
+  const instruments = { ...createRequestInstruments(registers), ...createJobInstruments(registers) };
   registerPools(deps.pools, registers);
-  registerGrants(deps.readGrants, registers);
+  registerReadings(deps, registers);
   return {
     request(operation, status, durationMs) {
       instruments.requests.inc({ operation, status });
@@ -139,6 +201,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       if (outcome !== 'done' && outcome !== 'failed') return;
       instruments.jobRows.inc({ job }, rows);
       instruments.jobSeconds.observe({ job }, durationMs / 1000);
+      if (outcome === 'done') instruments.jobSuccess.setToCurrentTime({ job });
     },
     listener(_request, response) {
       registry.metrics().then(

@@ -58,6 +58,15 @@ describe('a new master key', () => {
     expect(canSign(alone)).toBe(true);
   });
 
+  it('lets the old one be dropped though a replica without it was the last to start', async () => {
+    await check(both);
+    await check(createEnvelope({ current: oldMaster, old: [newMaster], random }));
+    await expect(check(newOnly)).rejects.toThrow(wrongKey);
+    await replica(both).rotateDue(noFence);
+    await check(newOnly);
+    await expect(check(oldOnly)).rejects.toThrow(wrongKey);
+  });
+
   it('is then the only one that is right', async () => {
     await check(oldOnly);
     await check(both);

@@ -58,6 +58,13 @@ describe('metrics', () => {
     expect(of('hallpass_grants{status="pending"}')).toBe(1);
     expect(of('hallpass_sweep_lag_seconds')).toBe(5);
     expect(of('hallpass_db_connections{pool="tokens",state="waiting"}')).toBe(0);
+    expect(of('hallpass_database_up')).toBe(1);
+    expect(of('hallpass_job_last_success_timestamp_seconds{job="expire-grants"}')).toBeUndefined();
+    for (const alg of ['ES256', 'RS256', 'EdDSA']) {
+      // The fake clock has gone on for 605 s since the start that made them.
+      const activated = of(`hallpass_signing_key_activated_timestamp_seconds{alg="${alg}"}`);
+      expect(activated).toBe(clock.now().getTime() / 1000 - 605);
+    }
     expect(before.has('nodejs_eventloop_lag_seconds')).toBe(true);
 
     await broker.worker.register();
@@ -65,6 +72,7 @@ describe('metrics', () => {
     const after = await scrape();
     expect(after.get('hallpass_job_runs_total{job="expire-grants",outcome="done"}')).toBe(1);
     expect(after.get('hallpass_job_rows_total{job="expire-grants"}')).toBe(1);
+    expect(after.get('hallpass_job_last_success_timestamp_seconds{job="expire-grants"}')).toBeGreaterThan(0);
     expect(after.get('hallpass_grants{status="expired"}')).toBeUndefined();
     expect(after.get('hallpass_sweep_lag_seconds')).toBe(0);
   });

@@ -78,6 +78,16 @@ export async function revokeKey(
   return row === undefined ? 'unknown' : 'already';
 }
 
+/** Revokes every key of every person; answers how many were not revoked before. */
+export async function revokeEveryKey(tx: Tx, at: Date): Promise<number> {
+  const result = await tx
+    .updateTable('admin_keys')
+    .set({ revoked_at: at })
+    .where('revoked_at', 'is', null)
+    .executeTakeFirst();
+  return Number(result.numUpdatedRows);
+}
+
 export interface KeyHolder {
   keyId: string;
   issuedBy: string | null;

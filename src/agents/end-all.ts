@@ -1,0 +1,45 @@
+import { revokeEveryKey } from '../admins/keys/store.ts';
+import { systemActor } from '../audit/audit-event.ts';
+import type { Audit } from '../audit/store.ts';
+import { revokeEverySecret } from '../client-secrets/store.ts';
+import type { Db } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import type { Clock } from '../platform/clock.ts';
+import { raiseEveryEpoch } from './store.ts';
+
+export interface EndAllDeps {
+  db: Db;
+  audit: Audit;
+  clock: Clock;
+}
+
+/**
+ * What is ended. `grants`: every grant, request and token; agents keep their secrets and ask again. `credentials`: with
+ * them every client secret and every key of a person, so that nobody has access until somebody gives it anew.
+ */
+export type Extent = 'grants' | 'credentials';
+
+/** How many of each were ended. */
+export interface EndedAll {
+  agents: number;
+  clientSecrets: number;
+  adminKeys: number;
+}
+
+/**
+ * Ends everything that is open, for ever, in one transaction and with one event: for an operator who restored an older
+ * database, in which what was revoked since is alive again, or who cannot tell what an intruder has. Raising epochs ends
+ * what was issued without walking it; the job `expire-grants` writes the endings down.
+ */
+export async function endAll({ db, audit, clock }: EndAllDeps, extent: Extent): Promise<EndedAll> {
+  return withTransaction(db, async (tx) => {
+    const at = clock.now();
+    const agents = await raiseEveryEpoch(tx, at);
+    const both = extent === 'credentials';
+    const clientSecrets = both ? await revokeEverySecret(tx, at) : 0;
+    const adminKeys = both ? await revokeEveryKey(tx, at) : 0;
+    const details = { agents, client_secrets: clientSecrets, admin_keys: adminKeys };
+    await audit.append(tx, { type: 'all.ended', actor: systemActor('cli'), details });
+    return { agents, clientSecrets, adminKeys };
+  });
+}

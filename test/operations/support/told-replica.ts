@@ -1,0 +1,45 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { freePort } from '../../e2e/support/broker-process.ts';
+import { atEnd } from '../../support/at-end.ts';
+
+/** A process of the broker whose jobs run when the test says so. */
+export interface ToldReplica {
+  url: string;
+  pid: number;
+  /** Runs a job for a slot; resolves to the outcome, or undefined if the process is gone before. */
+  run(job: string, slot: Date): Promise<string | undefined>;
+  /** kill -9; resolves when it is gone. */
+  kill(): Promise<void>;
+}
+
+const script = new URL('./replica.child.ts', import.meta.url).pathname;
+
+/** Starts one and waits until it listens; killed when the test file ends. */
+export async function startToldReplica(env: Record<string, string>): Promise<ToldReplica> {
+  const port = await freePort();
+  const child = fork(script, [], {
+    execArgv: ['--import', import.meta.resolve('tsx')],
+    env: { PATH: process.env.PATH, ...env, HALLPASS_PORT: String(port) },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const exited = once(child, 'exit');
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await exited;
+  };
+  atEnd(kill);
+  const message = async (): Promise<{ outcome?: string } | undefined> =>
+    Promise.race([once(child, 'message').then(([told]) => told as object), exited.then(() => undefined)]);
+  if ((await message()) === undefined) throw new Error('the replica ended before it listened');
+  return {
+    url: `http://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
+    async run(job, slot) {
+      const answer = message();
+      child.send({ job, slot: slot.toISOString() });
+      return (await answer)?.outcome;
+    },
+    kill,
+  };
+}
