@@ -6,8 +6,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     pool: 'forks',
     isolate: false,
-    // Two at least: much of the time goes into waiting for databases and child processes.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Three at least: much of the time goes into waiting for databases and child processes.
+    maxWorkers: Math.max(3, availableParallelism() - 1),
     testTimeout: 30_000,
     hookTimeout: 60_000,
     globalSetup: ['test/support/global-setup.ts'],

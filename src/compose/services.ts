@@ -108,7 +108,7 @@ export function createServices(base: Base) {
     findClientApart: clientFinders(db, clock, { agents, resources }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
-  const sweep = createGrantSweep({ db, audit, clock });
+  const sweep = createGrantSweep({ db, ids, clock });
   const auditService = createAuditService({ db, audit });
   const worker = createWorkerService({ db, clock });
   return {

@@ -5,6 +5,14 @@
 
 import type { ColumnType } from "kysely";
 
+export type ArrayType<T> = ArrayTypeImpl<T> extends (infer U)[]
+  ? U[]
+  : ArrayTypeImpl<T>;
+
+export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U>
+  ? ColumnType<S[], I[], U[]>
+  : T[];
+
 export type Generated<T> = T extends ColumnType<infer S, infer I, infer U>
   ? ColumnType<S, I | undefined, U>
   : ColumnType<T, T | undefined, T>;
@@ -54,6 +62,7 @@ export interface Agents {
   disabled_at: Timestamp | null;
   environment: string;
   epoch: Generated<number>;
+  epoch_ends: Generated<ArrayType<Timestamp>>;
   expires_at: Timestamp | null;
   id: string;
   labels: string[];
@@ -208,6 +217,7 @@ export interface Resources {
   created_by: string;
   deleted_at: Timestamp | null;
   epoch: Generated<number>;
+  epoch_ends: Generated<ArrayType<Timestamp>>;
   id: string;
   identifier: string;
   kind: string;

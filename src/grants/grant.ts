@@ -66,11 +66,8 @@ export interface GrantLife {
   lapsesAt: Date;
   startsAt: Date | null;
   expiresAt: Date | null;
-  /** The epochs it was issued under, and those of now. */
-  agentEpoch: number;
-  resourceEpoch: number;
-  currentAgentEpoch: number;
-  currentResourceEpoch: number;
+  /** When the first epoch ended that it was issued under, its agent's or its resource's; null: both last. */
+  epochEndedAt: Date | null;
   agentExpiresAt: Date | null;
 }
 
@@ -101,6 +98,9 @@ export interface Grant extends GrantLife {
   requestDigest: string;
   approvalsRequired: number;
   policies: PolicyRef[];
+  /** The epochs it was issued under. */
+  agentEpoch: number;
+  resourceEpoch: number;
   ownerAtRequest: string;
   requestedAt: Date;
   decidedAt: Date | null;
@@ -111,18 +111,16 @@ export interface Grant extends GrantLife {
 
 /**
  * What a grant is at `now`, whatever its row still says: the worker writes endings down later, and nobody waits for it.
- * Its own time comes first, because what that has ended keeps its end; then a raised epoch, which ends it for ever (a
- * pending one as denied); then its agent's own expiry.
+ * Of its own time and a raised epoch (which ends it for ever, a pending one as denied) the earlier has ended it, whenever
+ * somebody asks: what has ended keeps its end. Its agent's own expiry comes last.
  */
 export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
-  const { status } = grant;
+  const { status, epochEndedAt } = grant;
   if (hasEnded(status)) return status;
   const pending = status === 'pending';
-  if (pending && grant.lapsesAt <= now) return 'lapsed';
-  if (!pending && grant.expiresAt !== null && grant.expiresAt <= now) return 'expired';
-  const outdated =
-    grant.agentEpoch !== grant.currentAgentEpoch || grant.resourceEpoch !== grant.currentResourceEpoch;
-  if (outdated) return pending ? 'denied' : 'revoked';
+  const end = pending ? grant.lapsesAt : grant.expiresAt;
+  if (epochEndedAt !== null && (end === null || epochEndedAt < end)) return pending ? 'denied' : 'revoked';
+  if (epochEndedAt !== null || (end !== null && end <= now)) return pending ? 'lapsed' : 'expired';
   if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
   if (pending) return 'pending';
   // An active one has begun, whatever a clock says that is behind that of the replica that activated it.

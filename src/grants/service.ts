@@ -43,8 +43,10 @@ export type GrantsService = ReturnType<typeof createGrantsService>;
 
 /** Requests, their decisions, and how grants end. Whatever is shown is what holds at that instant. */
 export function createGrantsService(deps: GrantsDeps) {
-  const show = async (act: { caller: Caller }, id: string) =>
-    view(deps, await findVisible(deps, act.caller, id));
+  const show = async (act: { caller: Caller }, id: string) => {
+    const now = deps.clock.now();
+    return view(deps, await findVisible(deps, act.caller, id), now);
+  };
   const end = async (act: Act, ending: { kind: EndingKind; id: string; reason: string | undefined }) => {
     await endGrant(deps, act, ending);
     return show(act, ending.id);
@@ -91,9 +93,13 @@ function present(grant: store.StoredGrant, approvals: Approval[], now: Date): Gr
   return { grant, status, requestDigest: digest, approvals, entityTag: entityTag(grant, now) };
 }
 
-async function view({ db, clock }: GrantsDeps, grant: store.StoredGrant): Promise<GrantView> {
+/**
+ * The grant as it was at `now`, an instant before it was read: by a later one its time might have come in the meantime, though
+ * somebody had ended it otherwise before that.
+ */
+async function view({ db }: GrantsDeps, grant: store.StoredGrant, now: Date): Promise<GrantView> {
   const approvals = await listApprovals(db, [grant.id]);
-  return present(grant, approvals.get(grant.id) ?? [], clock.now());
+  return present(grant, approvals.get(grant.id) ?? [], now);
 }
 
 async function list(
@@ -131,11 +137,11 @@ async function wait(deps: GrantsDeps, caller: Caller, options: WaitOptions): Pro
   const { id, ifNoneMatch, signal } = options;
   const until = addSeconds(clock.now(), options.waitSeconds);
   for (;;) {
-    const grant = await findVisible(deps, caller, id);
     const now = clock.now();
+    const grant = await findVisible(deps, caller, id);
     const leftMs = until.getTime() - now.getTime();
     if (leftMs <= 0 || watch.ended || signal.aborted || isDue(grant, now, ifNoneMatch))
-      return view(deps, grant);
+      return view(deps, grant, now);
     const boundary = nextBoundary(grant, now)?.getTime() ?? Number.POSITIVE_INFINITY;
     const timeoutMs = Math.min(leftMs, boundary - now.getTime());
     await watch.wait({ id, stamp: changeStamp(grant), timeoutMs, signal });

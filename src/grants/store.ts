@@ -3,6 +3,9 @@ import type { Db, Tx } from '../db/database.ts';
 import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
 import { type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
 
+/** When the first epoch ended that grant g was issued under, of agent a or resource r; null: both last. */
+export const epochEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer])`;
+
 /** A grant as it is read: its row, and what agent and resource are now. */
 function selectGrants(db: Db) {
   return db
@@ -42,12 +45,9 @@ function selectGrants(db: Db) {
       'r.identifier',
       'r.scopes as catalogue',
     ])
-    .select([
-      'a.version as agent_version',
-      'a.epoch as current_agent_epoch',
-      'a.expires_at as agent_expires_at',
-    ])
-    .select(['r.version as resource_version', 'r.epoch as current_resource_epoch', 'g.request_facts']);
+    .select(['a.version as agent_version', 'a.expires_at as agent_expires_at'])
+    .select(['r.version as resource_version', 'g.request_facts'])
+    .select(sql<Date | null>`${epochEndedAt}`.as('epoch_ended_at'));
 }
 
 type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
@@ -78,8 +78,7 @@ function toGrant(row: GrantRow): StoredGrant {
     ownerAtRequest: row.owner_at_request,
     agentEpoch: row.agent_epoch,
     resourceEpoch: row.resource_epoch,
-    currentAgentEpoch: row.current_agent_epoch,
-    currentResourceEpoch: row.current_resource_epoch,
+    epochEndedAt: row.epoch_ended_at,
     agentExpiresAt: row.agent_expires_at,
     requestedAt: row.requested_at,
     lapsesAt: row.lapses_at,
@@ -98,9 +97,12 @@ export async function findGrant(db: Db, id: string): Promise<StoredGrant | undef
   return row === undefined ? undefined : toGrant(row);
 }
 
-/** The grant, its row locked until the transaction ends. */
+/**
+ * The grant, its row locked until the transaction ends, and its agent's against a new epoch: whoever is disabling the agent
+ * comes before this or after it, and not in between.
+ */
 export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
-  const row = await selectGrants(tx).where('g.id', '=', id).forUpdate('g').executeTakeFirst();
+  const row = await selectGrants(tx).where('g.id', '=', id).forUpdate('g').forShare('a').executeTakeFirst();
   return row === undefined ? undefined : toGrant(row);
 }
 
@@ -116,10 +118,10 @@ export interface GrantFilter {
 export function effectiveStatusSql(now: Date) {
   return sql<string>`case
     when g.status not in ('pending', 'scheduled', 'active') then g.status
-    when g.status = 'pending' and g.lapses_at <= ${now} then 'lapsed'
-    when g.expires_at <= ${now} then 'expired'
-    when g.agent_epoch <> a.epoch or g.resource_epoch <> r.epoch
+    when ${epochEndedAt} < case g.status when 'pending' then g.lapses_at else g.expires_at end
       then case g.status when 'pending' then 'denied' else 'revoked' end
+    when ${epochEndedAt} is not null or case g.status when 'pending' then g.lapses_at else g.expires_at end <= ${now}
+      then case g.status when 'pending' then 'lapsed' else 'expired' end
     when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
     when g.status = 'pending' then 'pending'
     when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'

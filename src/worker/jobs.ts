@@ -11,8 +11,8 @@ import { deleteIdempotencyRecords, deleteJobRuns } from './store.ts';
 export interface JobsDeps {
   db: Db;
   grants: {
-    expireDue(fence: Fence): Promise<number>;
-    lapseDue(fence: Fence): Promise<number>;
+    expireDue(fence: Fence, signal: AbortSignal): Promise<number>;
+    lapseDue(fence: Fence, signal: AbortSignal): Promise<number>;
   };
   keys: { rotateDue(fence: Fence): Promise<number> };
 }
@@ -24,8 +24,8 @@ const keepRunsSeconds = 7 * 24 * 3600;
 /** The table of jobs: one entry for every schedule, or it does not compile. */
 export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
   const runs: Record<JobName, Job['run']> = {
-    'expire-grants': ({ fence }) => grants.expireDue(fence),
-    'lapse-requests': ({ fence }) => grants.lapseDue(fence),
+    'expire-grants': ({ fence, signal }) => grants.expireDue(fence, signal),
+    'lapse-requests': ({ fence, signal }) => grants.lapseDue(fence, signal),
     'rotate-keys': ({ fence }) => keys.rotateDue(fence),
     'make-partitions': (context) => inOne(db, context, (tx) => prepareRecord(tx, context.now())),
     'drop-partitions': (context) => inOne(db, context, (tx) => dropPartitions(tx, context.now())),

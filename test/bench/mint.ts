@@ -1,21 +1,18 @@
 import pg from 'pg';
-import { load, perSecond, type Run, say, startDatabase, startServer } from './support.ts';
+import { median, say, setting } from './figures.ts';
+import { startPostgres } from './postgres.ts';
+import { load, perSecond, type Run, startServer } from './support.ts';
 
 /**
  * Minting against oidc-provider in memory and a bare Express route: each server alone on core 0, Postgres and wrk on
  * core 1, in turn, so that a noisy machine is noisy for all. Prints medians and their ratios.
  */
-const rounds = Number(process.env.BENCH_ROUNDS ?? 7);
+const rounds = setting('ROUNDS', 7);
 const options = {
   script: 'post.lua',
-  seconds: Number(process.env.BENCH_SECONDS ?? 5),
-  connections: Number(process.env.BENCH_CONNECTIONS ?? 64),
+  seconds: setting('SECONDS', 5),
+  connections: setting('CONNECTIONS', 64),
 };
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
 
 /** Everything that minting adds to the database, so far. */
 async function readCounters(client: pg.Client): Promise<Record<string, number>> {
@@ -44,11 +41,11 @@ function describeCost(before: Record<string, number>, after: Record<string, numb
 }
 
 async function main(): Promise<void> {
-  const database = await startDatabase();
+  const database = await startPostgres();
   const client = new pg.Client({ connectionString: database.ownerUrl });
   await client.connect();
   const servers = {
-    hallpass: await startServer('hallpass', [database.applicationUrl]),
+    hallpass: await startServer('hallpass', { databaseUrl: database.applicationUrl }),
     'oidc-provider': await startServer('oidc-provider'),
     express: await startServer('express'),
   };

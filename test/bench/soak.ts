@@ -1,5 +1,7 @@
 import pg from 'pg';
-import { load, say, startDatabase, startServer } from './support.ts';
+import { say } from './figures.ts';
+import { startPostgres } from './postgres.ts';
+import { load, startServer } from './support.ts';
 
 /**
  * A minute of full minting load with Cedar on the path of every token (each request comes from another address, so no
@@ -8,8 +10,11 @@ import { load, say, startDatabase, startServer } from './support.ts';
 const seconds = Number(process.env.SOAK_SECONDS ?? 60);
 
 async function main(): Promise<void> {
-  const database = await startDatabase();
-  const broker = await startServer('hallpass', [database.applicationUrl, '127.0.0.0/8']);
+  const database = await startPostgres();
+  const broker = await startServer('hallpass', {
+    databaseUrl: database.applicationUrl,
+    trustedProxies: ['127.0.0.0/8'],
+  });
   const client = new pg.Client({ connectionString: database.ownerUrl });
   await client.connect();
   try {

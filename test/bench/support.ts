@@ -1,38 +1,43 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { openDatabase } from '../../src/db/database.ts';
-import { applicationRole } from '../../src/db/embedded/bootstrap.ts';
-import { openEmbeddedServer } from '../../src/db/embedded/embedded-server.ts';
-import { migrate } from '../../src/db/migrate.ts';
-import { systemClock } from '../../src/platform/clock.ts';
-import { createLog } from '../../src/platform/log.ts';
-import { createSystemRandom } from '../../src/platform/random.ts';
+import { otherCore } from './postgres.ts';
 
-/** The server under test has core 0 for itself; Postgres and the load share core 1. */
+/** The server under test has core 0 for itself. */
 const serverCore = '0';
-const otherCore = '1';
 const here = import.meta.dirname;
+/** Where each server leaves a CPU profile when it ends, if it is to. */
+const { BENCH_PROFILE_DIR: profileDir } = process.env;
+const nodeOptions = profileDir === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir];
 
-/** How to ask a server for a token. */
-interface Target {
+/** How to ask a server: one form again and again, or several in turn. */
+export interface Target {
   url: string;
   authorization: string;
   form: string;
+  forms?: string[];
 }
 
 export interface Server {
   target: Target;
+  pid: number;
+  /** What the server said of itself beside the target. */
+  about: Record<string, string>;
   /** Whether the process still runs. */
   isAlive(): boolean;
+  /** Resident memory in bytes: now, and the most there ever was. */
+  memory(): { now: number; peak: number };
+  /** Seconds of processor time so far. */
+  cpuSeconds(): number;
+  /** Tells a server that takes orders one, as a line of JSON; answers its answer. */
+  order<T>(order: object): Promise<T>;
   stop(): Promise<void>;
 }
 
-/** What wrk saw; latencies in microseconds. `bad`: answers other than 200. */
+/** What wrk saw; latencies in microseconds. `bad`: answers other than the right ones. */
 export interface Run {
   requests: number;
   us: number;
@@ -42,20 +47,52 @@ export interface Run {
   p99: number;
 }
 
+type Lines = AsyncIterator<string>;
+
+async function nextLine(lines: Lines): Promise<Record<string, string>> {
+  const line = await lines.next();
+  if (line.done === true) throw new Error('a server ended before it answered');
+  return JSON.parse(line.value) as Record<string, string>;
+}
+
+function memoryOf(pid: number): { now: number; peak: number } {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const read = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) * 1024;
+  return { now: read('VmRSS'), peak: read('VmHWM') };
+}
+
+const ticksPerSecond = 100;
+
+function cpuSecondsOf(pid: number): number {
+  // After the command's name, which may hold anything, in parentheses; utime and stime are the 12th and 13th then.
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+}
+
 /** Starts a server of `servers/` and waits for its first line. */
-export async function startServer(name: string, args: string[] = []): Promise<Server> {
+export async function startServer(name: string, options: object = {}): Promise<Server> {
   const script = join(here, 'servers', `${name}.child.ts`);
   const child: ChildProcess = spawn(
     'taskset',
-    ['-c', serverCore, process.execPath, '--import', 'tsx', script, ...args],
-    { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, NODE_ENV: 'production' } },
+    ['-c', serverCore, process.execPath, ...nodeOptions, '--import', 'tsx', script, JSON.stringify(options)],
+    { stdio: ['pipe', 'pipe', 'ignore'], env: { ...process.env, NODE_ENV: 'production' } },
   );
-  if (child.stdout === null) throw new Error('no output to read');
-  const [line] = (await once(createInterface({ input: child.stdout }), 'line')) as [string];
+  const { stdin, stdout, pid } = child;
+  if (stdin === null || stdout === null || pid === undefined) throw new Error('no server to talk to');
+  const lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
+  const { url = '', authorization = '', form = '', ...about } = await nextLine(lines);
   const isAlive = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
-    target: JSON.parse(line) as Target,
+    target: { url, authorization, form },
+    pid,
+    about,
     isAlive,
+    memory: () => memoryOf(pid),
+    cpuSeconds: () => cpuSecondsOf(pid),
+    order<T>(order: object) {
+      stdin.write(`${JSON.stringify(order)}\n`);
+      return nextLine(lines) as Promise<T>;
+    },
     async stop() {
       if (!isAlive()) return;
       child.kill('SIGTERM');
@@ -64,48 +101,55 @@ export async function startServer(name: string, args: string[] = []): Promise<Se
   };
 }
 
+export interface Load {
+  script: string;
+  seconds: number;
+  connections: number;
+}
+
 /** Loads a server with wrk for some seconds, over loopback, with a script of this folder. */
 export function load(
-  { url, authorization, form }: Target,
-  { script, seconds, connections }: { script: string; seconds: number; connections: number },
+  { url, authorization, form, forms }: Target,
+  { script, seconds, connections }: Load,
 ): Run {
-  const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', join(here, script)];
-  const command = ['-c', otherCore, 'wrk', ...options, url, '--', authorization, form];
-  const output = execFileSync('taskset', command, { encoding: 'utf8' });
-  const line = /^JSON (.*)$/m.exec(output)?.[1];
-  if (line === undefined) throw new Error(`wrk said: ${output}`);
-  return JSON.parse(line) as Run;
-}
-
-export interface BenchDatabase {
-  ownerUrl: string;
-  applicationUrl: string;
-  stop(): Promise<void>;
-}
-
-/** A migrated embedded Postgres of its own, with the durability of production, on the other core. */
-export async function startDatabase(): Promise<BenchDatabase> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'hallpass-bench-'));
-  const log = createLog('warn');
-  const settings = { shared_buffers: '512MB', max_wal_size: '4GB' };
-  const random = createSystemRandom();
-  const server = await openEmbeddedServer({ dataDir, clock: systemClock, log, random, settings });
-  const pid = readFileSync(join(dataDir, 'server/data/postmaster.pid'), 'utf8').split('\n')[0] ?? '';
-  for (const task of [pid, ...execFileSync('pgrep', ['-P', pid], { encoding: 'utf8' }).trim().split('\n')]) {
-    execFileSync('taskset', ['-a', '-cp', otherCore, task]);
+  const directory = forms === undefined ? undefined : mkdtempSync(join(tmpdir(), 'hallpass-forms-'));
+  const file = directory === undefined ? undefined : join(directory, 'forms');
+  try {
+    if (file !== undefined) writeFileSync(file, (forms ?? []).join('\n'));
+    const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', join(here, script)];
+    const command = ['-c', otherCore, 'wrk', ...options, url, '--', authorization, file ?? form];
+    const output = execFileSync('taskset', command, { encoding: 'utf8' });
+    const line = /^JSON (.*)$/m.exec(output)?.[1];
+    if (line === undefined) throw new Error(`wrk said: ${output}`);
+    return JSON.parse(line) as Run;
+  } finally {
+    if (directory !== undefined) rmSync(directory, { recursive: true });
   }
-  const owner = openDatabase({ url: server.ownerUrl, log, maxConnections: 1, applicationName: 'bench' });
-  await migrate(owner.db, applicationRole);
-  await owner.close();
-  return {
-    ...server,
-    async stop() {
-      await server.stop();
-      await rm(dataDir, { recursive: true, force: true });
-    },
-  };
 }
-
-export const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 export const perSecond = ({ requests, us }: Run): number => (requests * 1e6) / us;
+
+/** Sends a form as the target's client. */
+export function postForm({ url, authorization }: Target, form: string): Promise<Response> {
+  const headers = { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' };
+  return fetch(url, { method: 'POST', headers, body: form });
+}
+
+const mintedAtATime = 16;
+
+/** Brings `count` different tokens of a token endpoint. */
+export async function bringTokens(target: Target, count: number): Promise<string[]> {
+  const tokens: string[] = [];
+  let left = count;
+  const bring = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      const response = await postForm(target, target.form);
+      const body = (await response.json()) as { access_token?: string };
+      if (body.access_token === undefined) throw new Error(`no token: ${JSON.stringify(body)}`);
+      tokens.push(body.access_token);
+    }
+  };
+  await Promise.all(Array.from({ length: mintedAtATime }, bring));
+  return tokens;
+}

@@ -150,7 +150,8 @@ export function unframed(good: Good): fc.Arbitrary<string> {
       'Expect: the-unexpected',
       `X-Long: ${'x'.repeat(20_000)}`,
     ),
-    fc.integer({ min: 1_000, max: 3_000 }).map((count) => 'X-Many: 1234567890\r\n'.repeat(count).trimEnd()),
+    // What counts towards the limit of 16 kB is name and value, 16 bytes a line.
+    fc.integer({ min: 1_100, max: 3_000 }).map((count) => 'X-Many: 1234567890\r\n'.repeat(count).trimEnd()),
   );
   const chunks = fc.constantFrom('zz\r\n', '-1\r\n', 'ffffffffffffffffff\r\n', '5\r\nabc');
   return fc.oneof(

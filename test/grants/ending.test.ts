@@ -137,6 +137,7 @@ describe('a grant ended by time', () => {
     const other = await createAgent(broker);
     const made = await (await other.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
     await asBootstrap(broker).post(`/v1/agents/${other.id}/disable`).expect(200);
+    const disabledAt = clock.now().toISOString();
     const path = `/v1/grants/${made.body.id}`;
     expect((await asBootstrap(broker).get(path).expect(200)).body.status).toBe('revoked');
     await asBootstrap(broker).post(`/v1/agents/${other.id}/enable`).expect(200);
@@ -144,12 +145,30 @@ describe('a grant ended by time', () => {
     clock.advance(10);
     await broker.worker.runNow('expire-grants', clock.now());
     const shown = (await asBootstrap(broker).get(path).expect(200)).body;
-    expect(shown).toMatchObject({
-      status: 'revoked',
-      ended_at: clock.now().toISOString(),
-      ended_by: 'expire-grants',
-    });
+    expect(shown).toMatchObject({ status: 'revoked', ended_at: disabledAt, ended_by: 'expire-grants' });
     expect(await countEvents(broker.database, 'grant.revoked', { grantId: made.body.id })).toBe(1);
+  });
+
+  it.each([
+    ['revoked', ['disable', 'time', 'enable', 'disable']],
+    ['expired', ['time', 'disable', 'enable', 'disable']],
+  ])('stays %s, before the sweep, in the list and after it, after %j', async (status, steps) => {
+    const other = await createAgent(broker);
+    const terms = grantRequest(resource.identifier, { duration_seconds: 5 });
+    const { body } = await (await other.api()).post('/v1/grants', terms).expect(201);
+    const look = async () => {
+      const one = await asBootstrap(broker).get(`/v1/grants/${body.id}`).expect(200);
+      const listed = await asBootstrap(broker).get(`/v1/grants?status=${status}&limit=100`).expect(200);
+      const isListed = listed.body.items.some(({ id }: { id: string }) => id === body.id);
+      expect([one.body.status, isListed]).toEqual([status, true]);
+    };
+    for (const step of steps) {
+      clock.advance(step === 'time' ? 6 : 1);
+      if (step !== 'time') await asBootstrap(broker).post(`/v1/agents/${other.id}/${step}`).expect(200);
+      await look();
+    }
+    await broker.worker.runNow('expire-grants', clock.now());
+    await look();
   });
 });
 

@@ -15,6 +15,7 @@ import {
   type TestPerson,
 } from '../support/broker.ts';
 import { countEvents, parallel, tally } from '../support/count.ts';
+import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 const clock = new FakeClock();
@@ -99,6 +100,35 @@ describe('twenty at the same time', () => {
     const answers = await parallel(20, () => api.post(`/v1/grants/${body.id}/return`));
     expect(tally(answers)).toEqual({ 200: 1, 409: 19 });
     expect(await countEvents(broker.database, 'grant.returned', { grantId: body.id })).toBe(1);
+  });
+});
+
+describe('while its agent is being disabled', () => {
+  it.each(['approve', 'cancel'] as const)('%s waits, and finds the grant denied', async (name) => {
+    const other = await createAgent(broker);
+    const own = await other.api();
+    const { body } = await own
+      .post('/v1/grants', grantRequest(resource.identifier, { scopes: ['write'] }))
+      .expect(202);
+    const { owner } = broker.database;
+    await owner.query('begin');
+    await owner.query('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [
+      other.id,
+      clock.now(),
+    ]);
+    const caller = name === 'cancel' ? own : approver(0).api;
+    const terms = name === 'cancel' ? {} : { request_digest: body.request_digest };
+    const answer = caller.post(`/v1/grants/${body.id}/${name}`, terms).then((got) => got);
+    await eventually(async () => {
+      const { rows } = await owner.query(
+        `select from pg_locks where not granted and locktype = 'transactionid'
+            and pid in (select pid from pg_stat_activity where datname = current_database())`,
+      );
+      expect(rows).toHaveLength(1);
+    });
+    await owner.query('commit');
+    expect(await answer).toMatchObject({ status: 409, body: { code: 'grant-not-pending' } });
+    expect((await asBootstrap(broker).get(`/v1/grants/${body.id}`).expect(200)).body.status).toBe('denied');
   });
 });
 

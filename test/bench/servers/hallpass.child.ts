@@ -1,27 +1,50 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { createInterface } from 'node:readline';
 import { compose } from '../../../src/compose.ts';
-import { MasterKey } from '../../../src/crypto/master-key.ts';
+import { parseMasterKey } from '../../../src/crypto/master-key.ts';
 import { parseIssuer } from '../../../src/oauth/issuer.ts';
 import { createSystemRandom, generateSecret } from '../../../src/platform/random.ts';
 
-/** A broker over the database of argv, with an agent that has an active grant. Answers one line: how to ask it. */
-const [databaseUrl = '', ...trustedProxies] = process.argv.slice(2);
+/**
+ * A broker over a database, with an agent that has an active grant. Answers one line: how to ask it. `about`: what the
+ * line said when another one had the database before; nothing is made then. Takes orders: {"job": name} runs a job.
+ */
+interface Options {
+  databaseUrl: string;
+  trustedProxies?: string[];
+  masterKey?: string;
+  rateLimitPerSecond?: number | 'off';
+  about?: Story & { form: string; authorization: string };
+}
+
+/** What the orchestrator needs to call it as everybody there is. */
+interface Story {
+  masterKey: string;
+  adminKey: string;
+  agentId: string;
+  brokerToken: string;
+  grantId: string;
+  resource: string;
+}
+
+const options = JSON.parse(process.argv[2] ?? '{}') as Options;
 const random = createSystemRandom();
 const issuer = parseIssuer('https://hallpass.test');
 if (issuer === undefined) throw new Error('not an issuer');
-const adminKey = generateSecret(random, 'hpa');
+const adminKey = options.about?.adminKey ?? generateSecret(random, 'hpa');
+const masterKey = options.about?.masterKey ?? options.masterKey ?? random.bytes(32).toString('base64url');
 const broker = await compose({
-  databaseUrl,
+  databaseUrl: options.databaseUrl,
   issuer,
-  masterKey: new MasterKey(random.bytes(32)),
+  masterKey: parseMasterKey(masterKey),
   oldMasterKeys: [],
-  bootstrapAdminKey: adminKey,
+  bootstrapAdminKey: options.about === undefined ? adminKey : undefined,
   logLevel: 'info',
-  trustedProxies,
+  trustedProxies: options.trustedProxies ?? [],
   preparedStatements: true,
   // In use, and out of reach.
-  rateLimitPerSecond: 10_000,
+  rateLimitPerSecond: options.rateLimitPerSecond ?? 10_000,
 });
 const server = createServer(broker.app);
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -37,26 +60,42 @@ async function post(path: string, body: object, key = adminKey): Promise<Record<
   return (await response.json()) as Record<string, string>;
 }
 
-const owner = await post('/v1/admins', { name: 'owner', email: 'owner@example.com', roles: [] });
-const cedar = 'permit(principal, action == Action::"request", resource) when { context.max_risk == "low" };';
-await post('/v1/policies', { name: 'low risk', cedar });
-const identifier = 'https://api.example';
-const scopes = [{ name: 'read', description: 'Read', risk: 'low' }];
-const terms = { kind: 'api', max_grant_seconds: 86_400, token_ttl_seconds: 300 };
-await post('/v1/resources', { identifier, name: 'API', scopes, ...terms });
-const method = { environment: 'production', token_endpoint_auth_method: 'client_secret_basic' };
-const agent = await post('/v1/agents', { name: 'agent', owner: owner.id, ...method });
-const authorization = `Basic ${Buffer.from(`${agent.id}:${agent.client_secret}`).toString('base64')}`;
-const issued = await fetch(`${url}/oauth2/token`, {
-  method: 'POST',
-  headers: { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' },
-  body: 'grant_type=client_credentials',
+async function makeAgent(): Promise<Story & { form: string; authorization: string }> {
+  const owner = await post('/v1/admins', { name: 'owner', email: 'owner@example.com', roles: [] });
+  const cedar =
+    'permit(principal, action == Action::"request", resource) when { context.max_risk == "low" };';
+  await post('/v1/policies', { name: 'low risk', cedar });
+  const identifier = 'https://api.example';
+  const scopes = [{ name: 'read', description: 'Read', risk: 'low' }];
+  const terms = { kind: 'api', max_grant_seconds: 86_400, token_ttl_seconds: 900 };
+  await post('/v1/resources', { identifier, name: 'API', scopes, ...terms });
+  const method = { environment: 'production', token_endpoint_auth_method: 'client_secret_basic' };
+  const agent = await post('/v1/agents', { name: 'agent', owner: owner.id, ...method });
+  const authorization = `Basic ${Buffer.from(`${agent.id}:${agent.client_secret}`).toString('base64')}`;
+  const issued = await fetch(`${url}/oauth2/token`, {
+    method: 'POST',
+    headers: { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' },
+    body: 'grant_type=client_credentials',
+  });
+  const { access_token: brokerToken = '' } = (await issued.json()) as { access_token?: string };
+  const request = { resource: identifier, scopes: ['read'], duration_seconds: 86_400, reason: 'bench' };
+  const { id: grantId = '' } = await post('/v1/grants', request, brokerToken);
+  const form = `grant_type=client_credentials&resource=${encodeURIComponent(identifier)}&scope=read`;
+  const { id: agentId = '' } = agent;
+  return { masterKey, adminKey, agentId, brokerToken, grantId, resource: identifier, form, authorization };
+}
+
+const about = options.about ?? (await makeAgent());
+process.stdout.write(`${JSON.stringify({ ...about, url: `${url}/oauth2/token` })}\n`);
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const { job } = JSON.parse(line) as { job: string };
+  const startedAt = performance.now();
+  void broker.worker.register().then(async () => {
+    const outcome = await broker.worker.runNow(job, new Date(Math.floor(Date.now() / 1000) * 1000));
+    process.stdout.write(`${JSON.stringify({ outcome, ms: performance.now() - startedAt })}\n`);
+  });
 });
-const { access_token: brokerToken } = (await issued.json()) as { access_token: string };
-const request = { resource: identifier, scopes: ['read'], duration_seconds: 86_400, reason: 'bench' };
-await post('/v1/grants', request, brokerToken);
-const form = `grant_type=client_credentials&resource=${encodeURIComponent(identifier)}&scope=read`;
-process.stdout.write(`${JSON.stringify({ url: `${url}/oauth2/token`, authorization, form })}\n`);
 process.once('SIGTERM', () => {
   server.close();
   server.closeAllConnections();

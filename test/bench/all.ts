@@ -1,0 +1,15 @@
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fail, say } from './figures.ts';
+
+/** Every part, one after another; ends with 1 if one of them saw something wrong. */
+const parts = ['mint', 'half', 'introspect', 'age', 'shed', 'sweep'];
+
+for (const part of parts) {
+  say(`\n## ${part}`);
+  const startedAt = performance.now();
+  const script = join(import.meta.dirname, `${part}.ts`);
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', script], { stdio: 'inherit' });
+  if (status !== 0) fail(`bench:${part} ended with ${status}`);
+  say(`(${((performance.now() - startedAt) / 1000).toFixed(0)} s)`);
+}

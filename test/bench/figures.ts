@@ -1,0 +1,34 @@
+/** Reads `BENCH_<name>`, a number, so that every size can be made small for a smoke run. */
+export function setting(name: string, fallback: number): number {
+  const value = Number(process.env[`BENCH_${name}`] ?? fallback);
+  if (!Number.isFinite(value) || value <= 0) throw new Error(`BENCH_${name} must be a number above 0`);
+  return value;
+}
+
+export const say = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** The nearest-rank quantile of unsorted values; 0 of none. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
+}
+
+export const median = (values: readonly number[]): number => quantile(values, 0.5);
+
+/** A ratio beside what it should be. Says so where it is missed: a noisy machine is no failed run. */
+export function sayTarget(what: string, value: number, target: { atLeast?: number; atMost?: number }): void {
+  const { atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = target;
+  const bound = target.atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
+  const verdict = value >= atLeast && value <= atMost ? 'met' : 'MISSED';
+  say(`${what}: ${value.toFixed(2)} (target ${bound}: ${verdict})`);
+}
+
+export const rate = (perSecond: number): string => `${perSecond.toFixed(0).padStart(7)} /s`;
+export const ms = (value: number): string => `${value.toFixed(1)} ms`;
+export const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+
+/** Wrong behaviour, not slowness: the part goes on, and its process ends with 1. */
+export function fail(problem: string): void {
+  say(`FAILED: ${problem}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,40 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { Order, Report } from './open-loop.child.ts';
+import { otherCore } from './postgres.ts';
+import type { ProbeOrder, ProbeReport } from './probe.child.ts';
+import type { Target } from './support.ts';
+
+export type { Report } from './open-loop.child.ts';
+export type { ProbeKind, ProbeReport } from './probe.child.ts';
+
+/** Starts a script of this folder on the load's core, and gives it its order. */
+function onOtherCore(script: string, order: object) {
+  const path = join(import.meta.dirname, script);
+  const command = ['-c', otherCore, process.execPath, '--import', 'tsx', path];
+  const child = spawn('taskset', command, { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.end(JSON.stringify(order));
+  return child;
+}
+
+type Load = Pick<Order, 'perSecond' | 'seconds' | 'connections'> & {
+  /** Called when the first request is sent. */
+  onBegin?: () => void;
+};
+
+/** Loads a server at a constant rate; resolves when every request is answered or given up. */
+export async function openLoop(
+  { url, authorization, form, forms = [form] }: Target,
+  { onBegin = () => {}, ...load }: Load,
+): Promise<Report> {
+  const order: Order = { ...load, expected: '"access_token"', url, authorization, forms };
+  const child = onOtherCore('open-loop.child.ts', order);
+  child.stdout.once('data', onBegin);
+  return JSON.parse(await text(child.stdout)) as Report;
+}
+
+/** Asks for single things beside somebody else's load. */
+export async function probe(order: ProbeOrder): Promise<ProbeReport[]> {
+  return JSON.parse(await text(onOtherCore('probe.child.ts', order).stdout)) as ProbeReport[];
+}

@@ -1,0 +1,189 @@
+import { fail, median, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { openLoop } from './open-loop.ts';
+import { type BenchDatabase, type BenchPostgres, startPostgres, withClient } from './postgres.ts';
+import { fillGrants } from './rows.ts';
+import { measureStartUp } from './start-up.ts';
+import { load, perSecond, type Server, startServer } from './support.ts';
+import { explainBatch } from './sweep-plan.ts';
+
+/**
+ * The job that writes down which grants are over, with many due among many more, against one UPDATE of the same rows,
+ * and one that inserts the events, too, as the job has to. Each on a fresh copy of the same database, in turn. Then what
+ * the job does to minting beside it, at half of what the broker can carry.
+ */
+const grants = setting('GRANTS', 5_000_000);
+const due = setting('DUE', 1_000_000);
+const rounds = setting('SWEEP_ROUNDS', 2);
+const seconds = setting('SECONDS', 10);
+const connections = setting('CONNECTIONS', 64);
+
+const dueRows = "status in ('active', 'scheduled') and expires_at <= now()";
+const bulkUpdate = `
+update grants set status = 'expired', ended_at = expires_at, ended_by = 'expire-grants' where ${dueRows}`;
+const bulkWithEvents = `
+with ended as (${bulkUpdate} returning id, agent_id)
+insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, details)
+select 'evt_01' || lpad(to_hex(row_number() over ()), 24, '0'), now(), 'grant.expired', 'success', 'system',
+  'expire-grants', agent_id, id, '{}' from ended`;
+
+interface Template {
+  postgres: BenchPostgres;
+  database: BenchDatabase;
+  about: Record<string, string>;
+}
+
+async function makeTemplate(postgres: BenchPostgres): Promise<Template> {
+  const database = await postgres.createDatabase('grants_template');
+  const server = await startServer('hallpass', { databaseUrl: database.applicationUrl });
+  const { authorization, form } = server.target;
+  const about = { ...server.about, authorization, form };
+  await server.stop();
+  const startedAt = performance.now();
+  await fillGrants(postgres, database, { count: grants, due, like: server.about.grantId ?? '' });
+  const sizes = await withClient(database.adminUrl, (client) =>
+    client.query<{ table: string; indexes: string; due: string }>(
+      `select pg_size_pretty(pg_table_size('grants')) as table, pg_size_pretty(pg_indexes_size('grants')) as indexes,
+              (select count(*) from grants where ${dueRows}) as due`,
+    ),
+  );
+  const { table, indexes, due: counted } = sizes.rows[0] ?? {};
+  const tookSeconds = ((performance.now() - startedAt) / 1000).toFixed(0);
+  say(
+    `${grants} grants, ${counted} of them due: table ${table}, indexes ${indexes}, made in ${tookSeconds} s`,
+  );
+  if (Number(counted) !== due) fail(`${counted} grants are due instead of ${due}`);
+  return { postgres, database, about };
+}
+
+/** Gives `work` a copy of the template that nobody has used. */
+async function onCopy<T>(
+  { postgres, database }: Template,
+  work: (copy: BenchDatabase) => Promise<T>,
+): Promise<T> {
+  const copy = await postgres.copyDatabase(database, 'grants_copy');
+  try {
+    return await work(copy);
+  } finally {
+    await postgres.dropDatabase(copy);
+  }
+}
+
+async function countEnded(database: BenchDatabase): Promise<{ ended: number; events: number }> {
+  const result = await withClient(database.adminUrl, (client) =>
+    client.query<{ ended: string; events: string }>(
+      `select (select count(*) from grants where ended_at = expires_at and ended_by = 'expire-grants'
+                 and version = 2 and expires_at > now() - interval '1 day') as ended,
+              (select count(distinct grant_id) from audit_events where type = 'grant.expired') as events`,
+    ),
+  );
+  return { ended: Number(result.rows[0]?.ended), events: Number(result.rows[0]?.events) };
+}
+
+/** Rows a second of one statement by the owner. */
+function bulk(template: Template, text: string): Promise<number> {
+  return onCopy(template, async (copy) => {
+    const startedAt = performance.now();
+    const changed = await withClient(copy.ownerUrl, (client) => client.query(text));
+    if (changed.rowCount !== due) fail(`the statement changed ${changed.rowCount} rows`);
+    return due / ((performance.now() - startedAt) / 1000);
+  });
+}
+
+async function runJob(server: Server): Promise<number> {
+  const { outcome, ms: tookMs } = await server.order<{ outcome: string; ms: number }>({
+    job: 'expire-grants',
+  });
+  if (outcome !== 'done') fail(`the job ended as ${outcome}`);
+  return due / (tookMs / 1000);
+}
+
+/** Rows a second of the job in a broker that has nothing else to do. */
+function sweep(template: Template): Promise<number> {
+  return onCopy(template, async (copy) => {
+    const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
+    try {
+      const speed = await runJob(server);
+      const { ended, events } = await countEnded(copy);
+      if (ended !== due || events !== due) fail(`${ended} grants were ended, with ${events} events`);
+      return speed;
+    } finally {
+      await server.stop();
+    }
+  });
+}
+
+interface BesideMinting {
+  idleP99: number;
+  sweptP99: number;
+  idleP50: number;
+  sweptP50: number;
+  speed: number;
+}
+
+/** Minting at half of what there is, alone and while the job works. */
+function besideMinting(template: Template): Promise<BesideMinting> {
+  return onCopy(template, async (copy) => {
+    const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
+    try {
+      const half = perSecond(load(server.target, { script: 'post.lua', seconds: 5, connections })) / 2;
+      const order = { perSecond: half, seconds, connections };
+      await openLoop(server.target, { ...order, seconds: 2 });
+      const idle = await openLoop(server.target, order);
+      const job = runJob(server);
+      const swept = await openLoop(server.target, order);
+      const wrong = [idle, swept].reduce((sum, run) => sum + run.shed + run.bad + run.lost, 0);
+      if (wrong > 0) fail(`${wrong} answers were no token`);
+      return {
+        idleP50: idle.okLatency.p50,
+        idleP99: idle.okLatency.p99,
+        sweptP50: swept.okLatency.p50,
+        sweptP99: swept.okLatency.p99,
+        speed: await job,
+      };
+    } finally {
+      await server.stop();
+    }
+  });
+}
+
+async function main(): Promise<void> {
+  const postgres = await startPostgres();
+  try {
+    const template = await makeTemplate(postgres);
+    const speeds: Record<'job' | 'update' | 'updateAndEvents', number[]> = {
+      job: [],
+      update: [],
+      updateAndEvents: [],
+    };
+    const beside: BesideMinting[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      speeds.job.push(await sweep(template));
+      speeds.update.push(await bulk(template, bulkUpdate));
+      speeds.updateAndEvents.push(await bulk(template, bulkWithEvents));
+      beside.push(await besideMinting(template));
+    }
+    say(`expire-grants                  ${rate(median(speeds.job))}`);
+    say(`one UPDATE, without events     ${rate(median(speeds.update))}`);
+    say(`one UPDATE and their events    ${rate(median(speeds.updateAndEvents))}`);
+    say(
+      `job / UPDATE ${(median(speeds.job) / median(speeds.update)).toFixed(2)}   job / UPDATE with events ${(median(speeds.job) / median(speeds.updateAndEvents)).toFixed(2)}`,
+    );
+    const plan = await onCopy(template, (copy) => explainBatch(copy.applicationUrl));
+    say(`the plan of one of its batches:\n${plan}`);
+    const of = (name: keyof BesideMinting): number => median(beside.map((each) => each[name]));
+    say(
+      `minting at half load: alone p50 ${ms(of('idleP50'))} p99 ${ms(of('idleP99'))}, beside the job p50 ${ms(of('sweptP50'))} p99 ${ms(of('sweptP99'))}; the job meanwhile ${rate(of('speed'))}`,
+    );
+    sayTarget('minting p99 beside the job / alone', of('sweptP99') / of('idleP99'), { atMost: 2 });
+    const { database, about } = template;
+    const startUpMs = await measureStartUp({
+      url: database.applicationUrl,
+      masterKey: about.masterKey ?? '',
+    });
+    sayTarget('seconds from start to ready', startUpMs / 1000, { atMost: 10 });
+  } finally {
+    await postgres.stop();
+  }
+}
+
+await main();

@@ -1,0 +1,122 @@
+import { type Performed, showsGrant } from '../recorder.ts';
+import { scopesByRisk } from '../risks.ts';
+import type { AgentModel, GrantRequest, ResourceModel } from '../world.ts';
+import { keep, type Player, pickGrant } from './player.ts';
+import { introspectOwn, mint, mintBrokerToken, probe, revokeToken, tokensUnder } from './tokens.ts';
+
+/** Calls `/v1` with a broker token: mostly the newest, now and then one that was refused before. */
+async function callAsAgent(
+  player: Player,
+  agent: AgentModel,
+  intent: Parameters<Player['perform']>[0],
+): Promise<Performed | undefined> {
+  const isOld = player.prng.chance(0.05);
+  const token = isOld ? player.prng.pick(agent.deadBrokerTokens) : agent.brokerTokens.at(-1);
+  if (token === undefined) {
+    if (!isOld) await mintBrokerToken(player, agent);
+    return undefined;
+  }
+  const performed = await player.perform({
+    ...intent,
+    message: { ...intent.message, bearer: token.raw },
+    asked: { ...intent.asked, agentId: agent.id, by: { brokerJti: token.jti } },
+  });
+  if (performed.operation.status === 401 && agent.brokerTokens.includes(token)) {
+    agent.brokerTokens = agent.brokerTokens.filter((one) => one !== token);
+    keep(agent.deadBrokerTokens, token, 10);
+  }
+  for (const { id, status } of performed.operation.answered.grants ?? []) {
+    const known = agent.grants.find((grant) => grant.id === id);
+    if (known !== undefined) known.status = status;
+  }
+  return performed;
+}
+
+function draftRequest({ prng, world }: Player, agent: AgentModel): GrantRequest {
+  agent.requestCount += 1;
+  const { low, medium, high } = scopesByRisk;
+  const scopes = prng.weighted<readonly string[]>([
+    [6, low],
+    [4, [...low, ...medium]],
+    [2, [...medium, ...high]],
+  ]);
+  const [least, most] = prng.weighted<[number, number]>([
+    [4, [1, 3]],
+    [3, [4, 15]],
+    [2, [60, 300]],
+  ]);
+  return {
+    key: `${agent.id}-${agent.requestCount}`,
+    resource: prng.pick(world.resources) as ResourceModel,
+    scopes: prng.some(scopes, prng.between(1, scopes.length)),
+    durationSeconds: prng.between(least, most),
+  };
+}
+
+async function send(player: Player, agent: AgentModel, request: GrantRequest): Promise<void> {
+  const { key, resource, scopes, durationSeconds } = request;
+  const terms = { resource: resource.identifier, scopes, duration_seconds: durationSeconds, reason: key };
+  const performed = await callAsAgent(player, agent, {
+    kind: 'request',
+    message: { path: '/v1/grants', json: terms, headers: { 'Idempotency-Key': key } },
+    asked: { key, scopes, durationSeconds },
+    read: showsGrant,
+  });
+  for (const { id, status } of performed?.operation.answered.grants ?? [])
+    if (agent.grants.every((grant) => grant.id !== id)) keep(agent.grants, { id, request, status });
+}
+
+async function request(player: Player, agent: AgentModel, times: number): Promise<void> {
+  const drafted = draftRequest(player, agent);
+  keep(agent.requests, drafted);
+  await Promise.all(Array.from({ length: times }, () => send(player, agent, drafted)));
+}
+
+/** Sends an earlier request again, whatever became of it. */
+async function requestAgain(player: Player, agent: AgentModel): Promise<void> {
+  const earlier = player.prng.pick(agent.requests);
+  if (earlier !== undefined) await send(player, agent, earlier);
+}
+
+async function read(player: Player, agent: AgentModel, query: string): Promise<void> {
+  const grant = pickGrant(player, agent, 'active');
+  if (grant === undefined) return;
+  await callAsAgent(player, agent, {
+    kind: 'read',
+    message: { path: `/v1/grants/${grant.id}${query}` },
+    asked: { grantId: grant.id },
+    read: showsGrant,
+  });
+}
+
+async function end(player: Player, agent: AgentModel, kind: 'cancel' | 'return'): Promise<void> {
+  const grant = pickGrant(player, agent, kind === 'cancel' ? 'pending' : 'active');
+  if (grant === undefined) return;
+  const performed = await callAsAgent(player, agent, {
+    kind,
+    message: { path: `/v1/grants/${grant.id}/${kind}`, json: {} },
+    asked: { grantId: grant.id },
+    read: showsGrant,
+  });
+  if (performed?.operation.outcome === 'ok') await probe(player, agent, tokensUnder(agent, grant));
+}
+
+type Step = (player: Player, agent: AgentModel) => Promise<void>;
+
+const steps: readonly (readonly [weight: number, step: Step])[] = [
+  [2, mintBrokerToken],
+  [5, (player, agent) => request(player, agent, 1)],
+  [2, (player, agent) => request(player, agent, 3)],
+  [1, requestAgain],
+  [8, (player, agent) => mint(player, agent, 'any')],
+  [6, (player, agent) => mint(player, agent, 'pinned')],
+  [6, introspectOwn],
+  [3, revokeToken],
+  [6, (player, agent) => read(player, agent, '')],
+  [1, (player, agent) => read(player, agent, '?wait=1')],
+  [3, (player, agent) => end(player, agent, 'return')],
+  [3, (player, agent) => end(player, agent, 'cancel')],
+];
+
+/** One of the things that an agent does. */
+export const actAsAgent: Step = (player, agent) => player.prng.weighted(steps)(player, agent);

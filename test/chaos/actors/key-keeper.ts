@@ -1,0 +1,41 @@
+import type { Reply } from '../exchange.ts';
+import type { Answered } from '../history.ts';
+import type { Owner } from '../owner.ts';
+import type { Player } from './player.ts';
+
+const algorithms = ['ES256', 'EdDSA', 'RS256'];
+
+/**
+ * As if the prepared keys had been published for longer than every JWKS is kept: nobody waits six minutes here. The
+ * freshest are left alone, because the broker may count on having read a key long before it signs.
+ */
+const letTimePass = `
+  update signing_keys set created_at = created_at - interval '400 seconds'
+   where state = 'prepared' and created_at between now() - interval '360 seconds' and now() - interval '3 seconds'`;
+
+const showsKeys = ({ items }: Reply['body']): Answered => ({
+  compromisedKids: items
+    .filter(({ status }: { status: string }) => status === 'compromised')
+    .map(({ id }: { id: string }) => id),
+});
+
+/** Rotates the keys of one algorithm at each step; at every fourth its active key has leaked. */
+export function createKeyKeeper(owner: Owner): (player: Player) => Promise<void> {
+  let turn = 0;
+  return async (player) => {
+    await owner.tryQuery(letTimePass);
+    turn += 1;
+    const compromised = turn % 4 === 0;
+    const kind = compromised ? 'compromise' : 'rotate';
+    await player.perform({
+      kind,
+      message: {
+        path: '/v1/keys/rotate',
+        bearer: player.world.adminKey,
+        json: { alg: player.prng.pick(algorithms), compromised, reason: kind },
+      },
+      asked: {},
+      read: showsKeys,
+    });
+  };
+}

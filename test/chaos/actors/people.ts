@@ -1,0 +1,119 @@
+import { showsGrant, showsGrants } from '../recorder.ts';
+import type { AgentModel, PersonModel } from '../world.ts';
+import { type Player, pickGrant } from './player.ts';
+import { probe, tokensUnder } from './tokens.ts';
+
+/** What an approver needs of a pending grant. */
+interface Pending {
+  id: string;
+  agent_id: string;
+  request_digest: string;
+  scopes: string[];
+  duration_seconds: number;
+}
+
+function narrowing({ prng }: Player, { scopes, duration_seconds }: Pending) {
+  const narrower = prng.chance(0.3) ? { scopes: prng.some(scopes, prng.between(1, scopes.length)) } : {};
+  const shorter = prng.chance(0.2) ? { duration_seconds: prng.between(1, duration_seconds) } : {};
+  return { ...narrower, ...shorter };
+}
+
+async function approve(player: Player, person: PersonModel, pending: Pending): Promise<void> {
+  const narrowed = narrowing(player, pending);
+  const { scopes, duration_seconds: durationSeconds } = narrowed as Partial<Pending>;
+  await player.perform({
+    kind: 'approve',
+    message: {
+      path: `/v1/grants/${pending.id}/approve`,
+      bearer: person.key,
+      json: { request_digest: pending.request_digest, ...narrowed },
+    },
+    asked: { personId: person.id, grantId: pending.id, scopes, durationSeconds },
+    read: showsGrant,
+  });
+}
+
+async function deny(player: Player, person: PersonModel, { id }: Pending): Promise<void> {
+  await player.perform({
+    kind: 'deny',
+    message: { path: `/v1/grants/${id}/deny`, bearer: person.key, json: { reason: 'no' } },
+    asked: { personId: person.id, grantId: id },
+    read: showsGrant,
+  });
+}
+
+/** Looks at what waits, and decides some of it; now and then approves the same twice at once. */
+export async function actAsApprover(player: Player, person: PersonModel): Promise<void> {
+  const { body } = await player.perform({
+    kind: 'list',
+    message: { path: '/v1/grants?status=pending&limit=20', bearer: person.key },
+    asked: { personId: person.id },
+    read: showsGrants,
+  });
+  const { prng } = player;
+  for (const pending of prng.some<Pending>(body?.items ?? [], 3)) {
+    if (prng.chance(0.12)) await deny(player, person, pending);
+    else if (prng.chance(0.15))
+      await Promise.all([approve(player, person, pending), approve(player, person, pending)]);
+    else await approve(player, person, pending);
+  }
+}
+
+async function flip(player: Player, agent: AgentModel, kind: 'disable' | 'enable'): Promise<boolean> {
+  const { operation } = await player.perform({
+    kind,
+    message: { path: `/v1/agents/${agent.id}/${kind}`, bearer: player.world.adminKey, json: {} },
+    asked: { agentId: agent.id },
+  });
+  return operation.outcome === 'ok';
+}
+
+/** Disables an agent; everything it held is asked about at once, and again once it is enabled. */
+async function disableForAWhile(player: Player, agent: AgentModel): Promise<void> {
+  const held = () => [...agent.tokens.slice(-20), ...agent.brokerTokens];
+  if (await flip(player, agent, 'disable')) await probe(player, agent, held());
+  // Whoever disabled it, and whether or not that was answered: an agent that stays disabled does nothing.
+  for (let attempt = 1; attempt <= 5 && !(await flip(player, agent, 'enable')); attempt += 1);
+  await probe(player, agent, held());
+}
+
+async function revokeGrant(player: Player, agent: AgentModel): Promise<void> {
+  const grant = pickGrant(player, agent, 'active');
+  if (grant === undefined) return;
+  const { operation } = await player.perform({
+    kind: 'revoke-grant',
+    message: {
+      path: `/v1/grants/${grant.id}/revoke`,
+      bearer: player.world.adminKey,
+      json: { reason: 'no longer' },
+    },
+    asked: { grantId: grant.id },
+    read: showsGrant,
+  });
+  if (operation.outcome === 'ok') await probe(player, agent, tokensUnder(agent, grant));
+}
+
+async function readGrant(player: Player, agent: AgentModel): Promise<void> {
+  const grant = player.prng.pick(agent.grants);
+  if (grant === undefined) return;
+  await player.perform({
+    kind: 'read',
+    message: { path: `/v1/grants/${grant.id}`, bearer: player.world.adminKey },
+    asked: { grantId: grant.id },
+    read: showsGrant,
+  });
+}
+
+type Step = (player: Player, agent: AgentModel) => Promise<void>;
+
+const steps: readonly (readonly [weight: number, step: Step])[] = [
+  [1, disableForAWhile],
+  [6, revokeGrant],
+  [12, readGrant],
+];
+
+/** One of the things that an admin does, about an agent that chance picks. */
+export async function actAsAdmin(player: Player): Promise<void> {
+  const agent = player.prng.pick(player.world.agents);
+  if (agent !== undefined) await player.prng.weighted(steps)(player, agent);
+}

@@ -1,0 +1,104 @@
+import type { Facts, GrantFacts, Sighting } from '../facts.ts';
+import { type Kind, latestMs, type Violation } from '../history.ts';
+
+const check = 'grant-states';
+
+/** Written from the design and not taken from the broker: the two must agree. */
+const transitions: Record<string, readonly string[]> = {
+  pending: ['active', 'scheduled', 'denied', 'cancelled', 'lapsed'],
+  scheduled: ['active', 'cancelled', 'revoked'],
+  active: ['expired', 'revoked', 'returned'],
+  denied: [],
+  cancelled: [],
+  lapsed: [],
+  expired: [],
+  revoked: [],
+  returned: [],
+};
+
+export const hasEnded = (status: string): boolean => transitions[status]?.length === 0;
+
+/** Whether a grant may be `to` some time after it was `from`. */
+export function mayBecome(from: string, to: string): boolean {
+  return from === to || (transitions[from] ?? []).some((next) => mayBecome(next, to));
+}
+
+/** What a grant is once an operation on it has succeeded. */
+const results: Partial<Record<Kind, readonly string[]>> = {
+  deny: ['denied'],
+  cancel: ['cancelled'],
+  return: ['returned'],
+  'revoke-grant': ['revoked', 'denied'],
+};
+
+interface Pair {
+  grant: GrantFacts;
+  earlier: Sighting;
+  later: Sighting;
+}
+
+/** Every way in which two readers, the second of whom began after the first had ended, saw states that do not fit. */
+function unfittingPairs(grant: GrantFacts): Pair[] {
+  const byEnd = [...grant.sightings].sort((a, b) => a.operation.endedMs - b.operation.endedMs);
+  const seen = new Map<string, Sighting>();
+  const pairs: Pair[] = [];
+  let next = 0;
+  for (const later of grant.sightings) {
+    for (let one = byEnd[next]; one && one.operation.endedMs < later.operation.begunMs; one = byEnd[next]) {
+      if (!seen.has(one.grant.status)) seen.set(one.grant.status, one);
+      next += 1;
+    }
+    for (const [status, earlier] of seen)
+      if (!mayBecome(status, later.grant.status)) pairs.push({ grant, earlier, later });
+  }
+  return pairs;
+}
+
+const endings: Partial<Record<string, readonly Kind[]>> = {
+  revoked: ['revoke-grant', 'disable'],
+  returned: ['return'],
+};
+
+/**
+ * Whether the grant's time came while somebody was ending it: that was decided before its time and committed after it, so
+ * that whoever read between the two saw it expire. Both ended it, and only readers that wait could tell them apart.
+ */
+function isCrossing(facts: Facts, { grant, earlier, later }: Pair): boolean {
+  const { expiresAtMs, agentId, attempts } = grant;
+  if (earlier.grant.status !== 'expired' || expiresAtMs === undefined) return false;
+  const disables = facts.agents.get(agentId)?.possibleDisables ?? [];
+  return [...attempts, ...disables].some(
+    (one) =>
+      endings[later.grant.status]?.includes(one.kind) === true &&
+      one.begunAtMs < expiresAtMs &&
+      latestMs(one) > earlier.operation.begunMs,
+  );
+}
+
+function pairsOf(facts: Facts): { wrong: Pair[]; crossing: Pair[] } {
+  const pairs = [...facts.grants.values()].flatMap(unfittingPairs);
+  const crossing = pairs.filter((pair) => isCrossing(facts, pair));
+  return { wrong: pairs.filter((pair) => !crossing.includes(pair)), crossing };
+}
+
+/** How many grants expired while somebody was ending them. */
+export const crossingsOf = (facts: Facts): number =>
+  new Set(pairsOf(facts).crossing.map(({ grant }) => grant.id)).size;
+
+/** What has ended stays as it has ended; whatever two readers saw one after the other is a way through the state table. */
+export function grantStates(facts: Facts): Violation[] {
+  const paths = pairsOf(facts).wrong.map(({ grant, earlier, later }) => ({
+    check,
+    agentId: grant.agentId,
+    what: `grant ${grant.id} was ${earlier.grant.status}, and then ${later.grant.status}`,
+    operations: [earlier.operation, later.operation],
+  }));
+  const answers = facts.operations.flatMap((operation) => {
+    const [grant] = operation.answered.grants ?? [];
+    const expected = results[operation.kind];
+    if (grant === undefined || expected === undefined || expected.includes(grant.status)) return [];
+    const what = `grant ${grant.id} was ${grant.status} after ${operation.kind} had succeeded`;
+    return [{ check, agentId: grant.agentId, what, operations: [operation] }];
+  });
+  return [...paths, ...answers];
+}

@@ -1,0 +1,59 @@
+import type { Facts } from '../facts.ts';
+import { isOk, type Operation, type Violation } from '../history.ts';
+
+const check = 'one-time';
+
+/** One request for a grant, sent as often as one likes with its key, makes one grant. */
+function keys(facts: Facts): Violation[] {
+  const rows = new Map<string, number>();
+  for (const { reason } of facts.ending?.grantRows ?? []) rows.set(reason, (rows.get(reason) ?? 0) + 1);
+  return [...facts.requests].flatMap(([key, operations]) => {
+    const answered = operations.filter(isOk);
+    const ids = new Set(answered.flatMap(({ answered: { grants = [] } }) => grants.map(({ id }) => id)));
+    const made = Math.max(ids.size, rows.get(key) ?? 0);
+    if (made < 2) return [];
+    const { agentId } = operations[0]?.asked ?? {};
+    return [{ check, agentId, what: `key ${key} made ${made} grants`, operations: answered }];
+  });
+}
+
+/** One person's approval of one grant succeeds once. */
+function approvals(facts: Facts): Violation[] {
+  return [...facts.grants.values()].flatMap(({ id, agentId, attempts }) => {
+    const byPerson = new Map<string, Operation[]>();
+    for (const one of attempts.filter((attempt) => attempt.kind === 'approve' && isOk(attempt))) {
+      const person = one.asked.personId ?? '';
+      byPerson.set(person, [...(byPerson.get(person) ?? []), one]);
+    }
+    return [...byPerson]
+      .filter(([, operations]) => operations.length > 1)
+      .map(([person, operations]) => ({
+        check,
+        agentId,
+        what: `${person} approved grant ${id} ${operations.length} times`,
+        operations,
+      }));
+  });
+}
+
+/** Nobody is shown twice among those who approved a grant. */
+function approvers(facts: Facts): Violation[] {
+  return [...facts.grants.values()].flatMap(({ id, agentId, sightings }) =>
+    sightings
+      .filter(({ grant: { approvedBy } }) => new Set(approvedBy).size < approvedBy.length)
+      .slice(0, 1)
+      .map(({ operation }) => ({
+        check,
+        agentId,
+        what: `somebody counted twice for grant ${id}`,
+        operations: [operation],
+      })),
+  );
+}
+
+/** What may be used once is used once, however many send it at the same time to whichever replica. */
+export const oneTime = (facts: Facts): Violation[] => [
+  ...keys(facts),
+  ...approvals(facts),
+  ...approvers(facts),
+];

@@ -1,0 +1,73 @@
+import type { Facts } from '../facts.ts';
+import type { Operation, Violation } from '../history.ts';
+import { type Death, type Deaths, deathsOf, disablingsStillInForce } from './deaths.ts';
+
+const check = 'use-after-end';
+
+/** The token whose acceptance the answer shows. */
+function usedToken({ kind, outcome, status, asked, answered }: Operation): string | undefined {
+  if (kind === 'introspect') return answered.active === true ? asked.jti : undefined;
+  if (asked.by === undefined || !('brokerJti' in asked.by)) return undefined;
+  // Whoever is told about the state of things was let in first.
+  const letIn = outcome === 'ok' || (status !== undefined && [403, 404, 409, 412].includes(status));
+  return letIn ? asked.by.brokerJti : undefined;
+}
+
+interface Use {
+  name: string;
+  agentId: string;
+  death: Death | undefined;
+  expiresAtMs: number | undefined;
+}
+
+function usesIn(facts: Facts, deaths: Deaths, operation: Operation): Use[] {
+  const uses: Use[] = [];
+  const jti = usedToken(operation);
+  const used = jti === undefined ? undefined : facts.tokens.get(jti)?.token;
+  if (used !== undefined) {
+    const { agentId, expiresAtMs } = used;
+    uses.push({ name: `token ${jti}`, agentId, death: deaths.tokens.get(used.jti), expiresAtMs });
+  }
+  const grantId =
+    operation.answered.token?.grantId ?? (operation.answered.active === true ? used?.grantId : null);
+  const grant = facts.grants.get(grantId ?? '');
+  if (grant !== undefined) {
+    const { id, agentId, expiresAtMs } = grant;
+    uses.push({ name: `grant ${id}`, agentId, death: deaths.grants.get(id), expiresAtMs });
+  }
+  return uses;
+}
+
+function judge(operation: Operation, { name, agentId, death, expiresAtMs }: Use): Violation[] {
+  if (death !== undefined && death.atMs < operation.begunMs) {
+    const what = `${name} was used after ${death.by.kind} had ended it`;
+    return [{ check, agentId, what, operations: [death.by, operation] }];
+  }
+  if (expiresAtMs === undefined || expiresAtMs > operation.begunAtMs) return [];
+  const what = `${name} was used ${operation.begunAtMs - expiresAtMs} ms after it had expired`;
+  return [{ check, agentId, what, operations: [operation] }];
+}
+
+/** An agent that proved itself with its secret though it was disabled. */
+function usesOfDisabled(facts: Facts, operation: Operation): Violation[] {
+  const { by, agentId } = operation.asked;
+  if (operation.outcome !== 'ok' || agentId === undefined || by === undefined || !('secret' in by)) return [];
+  return disablingsStillInForce(facts, agentId, operation)
+    .filter((disable) => disable.endedMs < operation.begunMs)
+    .slice(0, 1)
+    .map((disable) => ({
+      check,
+      agentId,
+      what: 'the agent was served though it was disabled',
+      operations: [disable, operation],
+    }));
+}
+
+/** No token or grant is of use to whoever asks after it had ended: revoked, returned, disabled with its agent, expired. */
+export function useAfterEnd(facts: Facts): Violation[] {
+  const deaths = deathsOf(facts);
+  return facts.operations.flatMap((operation) => [
+    ...usesIn(facts, deaths, operation).flatMap((use) => judge(operation, use)),
+    ...usesOfDisabled(facts, operation),
+  ]);
+}

@@ -1,0 +1,71 @@
+import { type Agent, type IncomingMessage, request } from 'node:http';
+
+export interface Message {
+  method?: 'GET' | 'POST';
+  path: string;
+  bearer?: string | undefined;
+  /** `id:secret`. */
+  basic?: string | undefined;
+  json?: object | undefined;
+  form?: Record<string, string> | undefined;
+  headers?: Record<string, string>;
+}
+
+export interface Reply {
+  status: number;
+  requestId: string | undefined;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever JSON the broker answers
+  body: any;
+}
+
+/** Nobody listened, so nothing happened; or nothing came back, so nobody knows. */
+export type Silence = 'unreached' | 'broken';
+
+/** Longer than the broker needs for an answer in any of the faults: what takes longer is given up. */
+const patienceMs = 15_000;
+
+function bodyOf({ json, form }: Message): { text: string; type: string } | undefined {
+  if (json !== undefined) return { text: JSON.stringify(json), type: 'application/json' };
+  if (form === undefined) return undefined;
+  return { text: new URLSearchParams(form).toString(), type: 'application/x-www-form-urlencoded' };
+}
+
+function authorizationOf({ bearer, basic }: Message): Record<string, string> {
+  if (bearer !== undefined) return { Authorization: `Bearer ${bearer}` };
+  if (basic !== undefined) return { Authorization: `Basic ${Buffer.from(basic).toString('base64')}` };
+  return {};
+}
+
+async function read(response: IncomingMessage): Promise<Reply> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  const text = Buffer.concat(chunks).toString();
+  const id = response.headers['x-request-id'];
+  return {
+    status: response.statusCode ?? 0,
+    requestId: typeof id === 'string' ? id : undefined,
+    body: text === '' ? undefined : JSON.parse(text),
+  };
+}
+
+const isUnreached = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ECONNREFUSED';
+
+/** One request over a connection of `agent`. Never throws: what came back, or why nothing did. */
+export async function exchange(url: string, message: Message, agent: Agent): Promise<Reply | Silence> {
+  const body = bodyOf(message);
+  const typed = body === undefined ? {} : { 'Content-Type': body.type };
+  const headers = { ...message.headers, ...authorizationOf(message), ...typed };
+  const method = message.method ?? (body === undefined ? 'GET' : 'POST');
+  const signal = AbortSignal.timeout(patienceMs);
+  try {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const outgoing = request(`${url}${message.path}`, { method, headers, agent, signal }, resolve);
+      outgoing.on('error', reject);
+      outgoing.end(body?.text);
+    });
+    return await read(response);
+  } catch (error) {
+    return isUnreached(error) ? 'unreached' : 'broken';
+  }
+}

@@ -1,0 +1,115 @@
+import { Agent } from 'node:http';
+import { exchange, type Message, type Reply } from './exchange.ts';
+import type { Answered, Asked, GrantSeen, Kind, Operation, Outcome, TokenSeen } from './history.ts';
+
+/** Where requests can go. */
+export interface Target {
+  replica: number;
+  url: string;
+}
+
+export interface Intent {
+  kind: Kind;
+  actor: string;
+  target: Target;
+  message: Message;
+  asked: Asked;
+  /** What a success shows. */
+  read?: (body: Reply['body']) => Answered;
+}
+
+/** Sends requests and writes down what was invoked and what came back. */
+export interface Recorder {
+  operations: Operation[];
+  /** The tokens that were answered, as they are sent. */
+  rawTokens: Map<string, string>;
+  perform(intent: Intent): Promise<Performed>;
+}
+
+export interface Performed {
+  /** What was recorded. */
+  operation: Operation;
+  /** Of a success. */
+  body: Reply['body'] | undefined;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a grant as the contract shows it
+export function readGrant(grant: any): GrantSeen {
+  const ms = (time: string | null): number | null => (time === null ? null : Date.parse(time));
+  return {
+    id: grant.id,
+    agentId: grant.agent_id,
+    status: grant.status,
+    reason: grant.reason,
+    scopes: grant.scopes,
+    requestedScopes: grant.requested_scopes,
+    durationSeconds: grant.duration_seconds,
+    requestedDurationSeconds: grant.requested_duration_seconds,
+    startsAtMs: ms(grant.starts_at),
+    expiresAtMs: ms(grant.expires_at),
+    approvedBy: grant.decision.approvals.map(({ by }: { by: string }) => by),
+  };
+}
+
+export const showsGrant = (body: Reply['body']): Answered => ({ grants: [readGrant(body)] });
+export const showsGrants = (body: Reply['body']): Answered => ({ grants: body.items.map(readGrant) });
+
+/** What a token says, unverified: the keys are asked at the end. */
+export function readToken(raw: string): TokenSeen {
+  const part = (index: number) =>
+    JSON.parse(Buffer.from(raw.split('.')[index] ?? '', 'base64url').toString());
+  const claims = part(1);
+  return {
+    jti: claims.jti,
+    kid: part(0).kid,
+    agentId: claims.sub,
+    grantId: claims.grant_id ?? null,
+    scopes: claims.scope.split(' '),
+    expiresAtMs: claims.exp * 1000,
+  };
+}
+
+export const showsToken = (body: Reply['body']): Answered => ({ token: readToken(body.access_token) });
+
+function outcomeOf(reply: Reply | 'unreached' | 'broken'): Outcome {
+  if (reply === 'unreached') return 'refused';
+  if (reply === 'broken' || reply.status >= 500) return 'unknown';
+  return reply.status < 300 ? 'ok' : 'refused';
+}
+
+export function createRecorder(): Recorder & { close(): void } {
+  const operations: Operation[] = [];
+  const rawTokens = new Map<string, string>();
+  const connections = new Agent({ keepAlive: true, maxFreeSockets: 64 });
+  return {
+    operations,
+    rawTokens,
+    close: () => connections.destroy(),
+    async perform({ kind, actor, target, message, asked, read = () => ({}) }) {
+      const begunMs = performance.now();
+      const begunAtMs = Date.now();
+      const reply = await exchange(target.url, message, connections);
+      const endedMs = performance.now();
+      const outcome = outcomeOf(reply);
+      const answer = typeof reply === 'string' ? undefined : reply;
+      const operation: Operation = {
+        kind,
+        actor,
+        replica: target.replica,
+        begunMs,
+        endedMs,
+        begunAtMs,
+        outcome,
+        status: answer?.status,
+        code: answer?.body?.code ?? answer?.body?.error,
+        requestId: answer?.requestId,
+        asked,
+        answered: outcome === 'ok' ? read(answer?.body) : {},
+      };
+      operations.push(operation);
+      const { token } = operation.answered;
+      if (token !== undefined) rawTokens.set(token.jti, answer?.body.access_token);
+      return { operation, body: outcome === 'ok' ? answer?.body : undefined };
+    },
+  };
+}

@@ -1,0 +1,217 @@
+import { describe, expect, it } from 'vitest';
+import { checkHistory } from './check.ts';
+import type { Ending, History, Operation } from './history.ts';
+import { ending, grant, history, saw, token, told } from './tale.ts';
+
+/** What is found wrong, by the check that finds it. */
+const found = (tale: History): string[] => checkHistory(tale).map(({ check, what }) => `${check}: ${what}`);
+const fine: string[] = [];
+
+const secret = { agentId: 'agent', by: { secret: true } } as const;
+const minted = told('mint', [10, 20], { ...secret, token: token() });
+
+describe('what may be used once', () => {
+  const request = (times: [number, number], id: string, outcome: Operation['outcome'] = 'ok') =>
+    told('request', times, {
+      agentId: 'agent',
+      key: 'key',
+      outcome,
+      ...(outcome === 'ok' ? { grants: [grant({ id })] } : {}),
+    });
+  const approved = (times: [number, number], personId: string) =>
+    told('approve', times, { personId, grantId: 'grant', grants: [grant({ approvedBy: [personId] })] });
+
+  it('makes one grant, however often it is sent', () => {
+    expect(found(history(request([0, 1], 'a'), request([0, 2], 'a')))).toEqual(fine);
+    expect(found(history(request([0, 1], 'a'), request([0, 2], 'b')))).toEqual([
+      'one-time: key key made 2 grants',
+    ]);
+  });
+
+  it('makes one grant though its answer was lost', () => {
+    const rows = (...ids: string[]) =>
+      ending({ grantRows: ids.map((id) => ({ id, agentId: 'agent', reason: 'key' })) });
+    const { operations } = history(request([0, 1], 'a', 'unknown'), request([2, 3], 'b'));
+    expect(found({ operations, ending: rows('b') })).toEqual(fine);
+    expect(found({ operations, ending: rows('a', 'b') })).toEqual(['one-time: key key made 2 grants']);
+  });
+
+  it('counts each person once', () => {
+    expect(found(history(approved([0, 1], 'anna'), approved([0, 2], 'ben')))).toEqual(fine);
+    expect(found(history(approved([0, 1], 'anna'), approved([0, 2], 'anna')))).toEqual([
+      'one-time: anna approved grant grant 2 times',
+    ]);
+    const twice = told('approve', [0, 1], {
+      personId: 'anna',
+      grantId: 'grant',
+      grants: [grant({ approvedBy: ['anna', 'anna'] })],
+    });
+    expect(found(history(twice))).toEqual(['one-time: somebody counted twice for grant grant']);
+  });
+});
+
+describe('the record', () => {
+  const one = { jti: 'token', agentId: 'agent' };
+  const whole = { tokenRows: [one], tokenEvents: [one], recordedRequests: new Set(['mint 10', 'return 30']) };
+  const operations = [
+    minted,
+    told('return', [30, 40], { grantId: 'grant', grants: [grant({ status: 'returned' })] }),
+  ];
+
+  it.each<[string, Partial<Ending>, string[]]>([
+    ['is whole', {}, fine],
+    [
+      'lacks a row',
+      { tokenRows: [] },
+      ['token token was answered and has no row', 'token token has an event and no row'],
+    ],
+    [
+      'lacks an event',
+      { tokenEvents: [] },
+      ['token token was answered and has no event', 'token token has a row and no event'],
+    ],
+    [
+      'lacks a change',
+      { recordedRequests: new Set(['mint 10']) },
+      ['return was answered and is not on record'],
+    ],
+  ])('%s', (_what, changes, expected) => {
+    const tale = { operations, ending: ending({ ...whole, ...changes }) };
+    expect(found(tale)).toEqual(expected.map((what) => `on-record: ${what}`));
+  });
+});
+
+describe('the terms', () => {
+  const asked = told('request', [0, 1], {
+    agentId: 'agent',
+    key: 'key',
+    scopes: ['read', 'write'],
+    durationSeconds: 20,
+    grants: [grant({ status: 'pending', startsAtMs: null, expiresAtMs: null })],
+  });
+  const narrowed = (times: [number, number], outcome: Operation['outcome'] = 'ok') =>
+    told('approve', times, {
+      personId: 'anna',
+      grantId: 'grant',
+      scopes: ['read'],
+      durationSeconds: 10,
+      outcome,
+    });
+  const shown = (changes: Parameters<typeof grant>[0]) =>
+    saw('active', [10, 11], { approvedBy: ['anna'], ...changes });
+
+  it.each<[string, Operation[], string[]]>([
+    ['hold', [asked, narrowed([2, 3]), shown({})], fine],
+    [
+      'are those of the approval, once it was answered',
+      [asked, narrowed([2, 3]), shown({ scopes: ['read', 'write'] })],
+      ['grant grant has scopes beyond its approve'],
+    ],
+    [
+      'in length too',
+      [asked, narrowed([2, 3]), shown({ durationSeconds: 11 })],
+      ['grant grant is longer than its approve'],
+    ],
+    ['but not before', [asked, narrowed([2, 12]), shown({ scopes: ['read', 'write'] })], fine],
+    [
+      'are within what was asked for',
+      [
+        asked,
+        narrowed([2, 12]),
+        shown({ requestedDurationSeconds: 30, durationSeconds: 21, scopes: ['read'] }),
+      ],
+      ['grant grant is longer than its request'],
+    ],
+    [
+      'give no more time than they say',
+      [asked, narrowed([2, 3]), shown({ expiresAtMs: 10_001 })],
+      ['grant grant runs longer than its duration'],
+    ],
+    [
+      'need their approvals',
+      [asked, saw('active', [10, 11], { scopes: ['write'] })],
+      ['grant grant was active without its approvals'],
+    ],
+    [
+      'are agreed to by who is shown',
+      [asked, shown({})],
+      ['grant grant shows an approval that anna did not give'],
+    ],
+    [
+      'stay as they are',
+      [
+        asked,
+        narrowed([2, 3], 'unknown'),
+        shown({}),
+        saw('active', [20, 21], { approvedBy: ['anna'], expiresAtMs: 9_999 }),
+      ],
+      ['grant grant changed its terms after it was active'],
+    ],
+  ])('%s', (_what, operations, expected) => {
+    expect(found(history(...operations))).toEqual(expected.map((what) => `within-terms: ${what}`));
+  });
+
+  it.each<[string, Parameters<typeof token>[0], string[]]>([
+    ['holds to them', {}, fine],
+    [
+      'has no other scopes',
+      { scopes: ['read', 'write'] },
+      ['has scopes that were not asked for', 'has scopes beyond its grant'],
+    ],
+    ['ends with its grant', { expiresAtMs: 10_001 }, ['outlives its grant']],
+    ['is under the grant that was asked for', { grantId: null }, ['is under another grant than asked for']],
+  ])('a token %s', (_what, changes, expected) => {
+    const mint = told('mint-pinned', [20, 30], {
+      ...secret,
+      grantId: 'grant',
+      scopes: ['read'],
+      token: token(changes),
+    });
+    expect(found(history(saw('active', [10, 11]), mint))).toEqual(
+      expected.map((what) => `within-terms: token token ${what}`),
+    );
+  });
+});
+
+describe('at the end', () => {
+  const signed = (kid: string, signature: 'good' | 'bad' | 'no-key') =>
+    ending({
+      signatures: [{ jti: 'token', agentId: 'agent', kid, signature }],
+      compromisedKids: new Set(['leaked']),
+    });
+  const said = (...active: boolean[]) => ending({ opinions: [{ jti: 'token', agentId: 'agent', active }] });
+
+  it.each<[string, Ending, string[]]>([
+    ['a token verifies', signed('key', 'good'), fine],
+    [
+      'a token of a lost key is found',
+      signed('key', 'no-key'),
+      ['verifiable: token token, signed with key: no-key'],
+    ],
+    [
+      'a token that does not verify is found',
+      signed('key', 'bad'),
+      ['verifiable: token token, signed with key: bad'],
+    ],
+    ['a token of a leaked key does not verify', signed('leaked', 'no-key'), fine],
+    [
+      'a leaked key that is published is found',
+      signed('leaked', 'good'),
+      ['verifiable: token token, signed with leaked: good'],
+    ],
+    ['replicas agree', said(true, true, true), fine],
+    [
+      'replicas that do not agree are found',
+      said(true, false, true),
+      ['agreement: of token token the replicas say true, false, true'],
+    ],
+  ])('%s', (_what, end, expected) => {
+    expect(found({ operations: [], ending: end })).toEqual(expected);
+  });
+
+  it('an answer that nobody meant is found, and an outage is none', () => {
+    const answered = (status: number) => told('read', [0, 1], { outcome: 'unknown', status });
+    expect(found(history(answered(503)))).toEqual(fine);
+    expect(found(history(answered(500)))).toEqual(['known-answers: read was answered with 500']);
+  });
+});

@@ -1,0 +1,83 @@
+import type {
+  Answered,
+  Asked,
+  Ending,
+  GrantSeen,
+  History,
+  Kind,
+  Operation,
+  Outcome,
+  TokenSeen,
+} from './history.ts';
+
+/** Hand-made histories, for tests of the checks. Times are small numbers; the wall clock is the other one. */
+
+interface Told extends Asked, Answered {
+  outcome?: Outcome;
+  status?: number;
+  requestId?: string;
+}
+
+const askedKeys = [
+  'agentId',
+  'by',
+  'personId',
+  'grantId',
+  'jti',
+  'key',
+  'scopes',
+  'durationSeconds',
+] as const;
+
+/** An operation that took from `begunMs` to `endedMs`, and succeeded unless it says otherwise. */
+export function told(kind: Kind, [begunMs, endedMs]: [number, number], rest: Told = {}): Operation {
+  const { outcome = 'ok', status = 200, requestId = `${kind} ${begunMs}`, ...more } = rest;
+  const asked = Object.fromEntries(Object.entries(more).filter(([key]) => askedKeys.includes(key as 'by')));
+  const answered = Object.fromEntries(Object.entries(more).filter(([key]) => !(key in asked)));
+  const times = { begunMs, endedMs, begunAtMs: begunMs };
+  return { kind, actor: 'somebody', replica: 0, ...times, outcome, status, requestId, asked, answered };
+}
+
+export const grant = (changes: Partial<GrantSeen> = {}): GrantSeen => ({
+  id: 'grant',
+  agentId: 'agent',
+  status: 'active',
+  reason: 'key',
+  scopes: ['read'],
+  requestedScopes: ['read', 'write'],
+  durationSeconds: 10,
+  requestedDurationSeconds: 20,
+  startsAtMs: 0,
+  expiresAtMs: 10_000,
+  approvedBy: [],
+  ...changes,
+});
+
+export const token = (changes: Partial<TokenSeen> = {}): TokenSeen => ({
+  jti: 'token',
+  kid: 'key',
+  agentId: 'agent',
+  grantId: 'grant',
+  scopes: ['read'],
+  expiresAtMs: 9_000,
+  ...changes,
+});
+
+/** A look at a grant that was `status`. */
+export const saw = (status: string, times: [number, number], changes: Partial<GrantSeen> = {}): Operation =>
+  told('read', times, { grants: [grant({ status, ...changes })] });
+
+export const ending = (changes: Partial<Ending> = {}): Ending => ({
+  tokenRows: [],
+  tokenEvents: [],
+  recordedRequests: new Set(),
+  grantRows: [],
+  compromisedKids: new Set(),
+  signatures: [],
+  opinions: [],
+  ...changes,
+});
+
+export const history = (...operations: Operation[]): History => ({
+  operations: [...operations].sort((a, b) => a.endedMs - b.endedMs),
+});
