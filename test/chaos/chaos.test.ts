@@ -4,8 +4,8 @@ import { report, tooLittle } from './report.ts';
 import { runChaos } from './run.ts';
 
 const seconds = 30;
-/** Long enough for the job that writes expiries down, which runs every ten seconds. */
-const plantedSeconds = 14;
+/** Long enough for two runs of the job that writes expiries down, every ten seconds. */
+const plantedSeconds = 25;
 const settleMs = 120_000;
 
 describe('replicas that are killed, paused and drained over a PostgreSQL that is stopped and crashed', () => {
@@ -24,7 +24,7 @@ describe('replicas that are killed, paused and drained over a PostgreSQL that is
   );
 
   it(
-    'are told from replicas on a database that forgets, each fault by its own check and for its own victim',
+    'are told from replicas on a database that forgets, each fault by its own check, and nobody is accused but its victim',
     async () => {
       const run = await runChaos({
         seconds: plantedSeconds,
@@ -35,8 +35,10 @@ describe('replicas that are killed, paused and drained over a PostgreSQL that is
       const found = new Map<string, Set<string>>();
       for (const { agentId = 'nobody', check } of run.violations)
         found.set(agentId, (found.get(agentId) ?? new Set()).add(check));
-      const expected = new Map([...run.victims].map(([id, name]) => [id, new Set([plants[name].finds])]));
-      expect(found, report(run)).toEqual(expected);
+      const unfound = [...run.victims].filter(([id, name]) => !found.get(id)?.has(plants[name].finds));
+      expect(unfound, report(run)).toEqual([]);
+      // One fault may break a second promise to the same agent: of the grants of a forgotten key only one can be the right one.
+      expect([...found.keys()].sort(), report(run)).toEqual([...run.victims.keys()].sort());
     },
     plantedSeconds * 1000 + settleMs,
   );
