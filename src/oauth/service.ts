@@ -2,7 +2,6 @@ import type pg from 'pg';
 import type { NewAuditEvent } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
 import type { Origin, WorkloadAgent } from '../caller.ts';
-import { type JwtVerification, verifyJwt } from '../crypto/jwt.ts';
 import type { Db } from '../db/database.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
@@ -18,6 +17,7 @@ import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
 import { createTokenSources, createUseDecisions, usableUntil } from './token-source.ts';
+import { createVerifiedTokens, type VerifiedToken, type VerifiedTokens } from './verified-tokens.ts';
 
 export interface OauthDeps {
   db: Db;
@@ -56,6 +56,7 @@ interface Context extends OauthDeps {
   /** Takes no connection that minting waits for. */
   clientsApart: Clients;
   mint: MintDeps;
+  tokens: VerifiedTokens;
   readActivity: (query: store.ActivityQuery) => Promise<store.Activity>;
 }
 
@@ -85,6 +86,7 @@ export function createOauthService(deps: OauthDeps) {
       decisions: createUseDecisions(deps.policies.engine),
       writer: new Batcher({ run: write, maxQueue: maxWaitingTokens }),
     },
+    tokens: createVerifiedTokens(deps),
     readActivity: (query) => activity.submit(query),
   };
   return {
@@ -150,22 +152,6 @@ async function recordRefusal(
   );
 }
 
-type VerifiedToken = Extract<JwtVerification, { ok: true }>;
-
-/**
- * A token that we signed, expired or not; undefined for any other text. A key that this replica has not
- * seen yet is looked for in the database.
- */
-async function verified({ ring, issuer }: Context, token: string): Promise<VerifiedToken | undefined> {
-  const options = { keys: ring.verificationKey, typ: 'at+jwt', issuer };
-  const result = verifyJwt(token, options);
-  if (result.ok) return result;
-  if (result.reason !== 'unknown-key') return undefined;
-  await ring.refreshForUnknown();
-  const again = verifyJwt(token, options);
-  return again.ok ? again : undefined;
-}
-
 /** What a row is found by; of what is no token of ours, none is. */
 function nameOf(token: VerifiedToken | undefined): Pick<store.ActivityQuery, 'jti' | 'exp' | 'kid'> {
   return { jti: token?.claims.jti ?? null, exp: token?.claims.exp ?? null, kid: token?.kid ?? null };
@@ -178,7 +164,7 @@ async function introspect(
 ): Promise<Introspection> {
   for (const attempt of attempts) {
     const client = await context.clients.authenticate(credentials, attempt);
-    const good = await verified(context, token);
+    const good = await context.tokens.verify(token);
     const found = await context.readActivity({
       ...nameOf(good),
       client_kind: client.kind,
@@ -203,7 +189,7 @@ async function revoke(context: Context, call: OauthCall, token: string): Promise
     throw new BrokerError('unauthorized-client');
   }
   call.identified(client.id);
-  const good = await verified(context, token);
+  const good = await context.tokens.verify(token);
   if (good === undefined) return;
   const { jti, exp } = good.claims;
   const revocation = { jti, exp: new Date(exp * 1000), agentId: client.id };
@@ -233,7 +219,7 @@ async function recordRevocation(
 }
 
 async function authenticate(context: Context, token: string): Promise<WorkloadAgent | undefined> {
-  const good = await verified(context, token);
+  const good = await context.tokens.verify(token);
   if (good?.claims.aud !== context.issuer || good.claims.scope !== brokerScope) return undefined;
   const none = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
   const found = await context.readActivity({ ...nameOf(good), ...none });
