@@ -172,7 +172,9 @@ export interface Activity {
   authMethod: string | null;
 }
 
-const activityText = `
+// `limit 1` of what is one row by its key, and a scalar subquery where `exists` would do: else the planner may read all
+// tokens, or all active grants, to join them with the few asked for.
+export const activityText = `
 with b as materialized (
   select x.* from json_to_recordset($1::json) as x(n bigint, jti text, exp bigint, kid text, client_kind text,
     client_id text, client_epoch bigint, secret_id text)
@@ -198,11 +200,12 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       join signing_keys k on k.kid = t.kid and k.state <> 'compromised'
       join agent_secrets s on s.id = t.secret_id and s.revoked_at is null
      where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
-       and (t.grant_id is null or exists (
-         select from grants g join resources r on r.id = g.resource_id
+       and (t.grant_id is null or (
+         select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
             and g.agent_epoch = a.epoch and g.resource_epoch = r.epoch and r.epoch = t.resource_epoch
             and r.deleted_at is null))
+     limit 1
   ) t on true`;
 
 /** What is true now of each token, in one statement. */

@@ -44,7 +44,7 @@ const broker = await compose({
   trustedProxies: options.trustedProxies ?? [],
   preparedStatements: true,
   // In use, and out of reach.
-  rateLimitPerSecond: options.rateLimitPerSecond ?? 10_000,
+  rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
 });
 const server = createServer(broker.app);
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
