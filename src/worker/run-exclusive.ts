@@ -10,8 +10,13 @@ import * as store from './store.ts';
 export interface ExclusiveRun {
   db: Db;
   clock: Clock;
-  /** Names this replica, for whoever looks at the row. */
+  /** Names this replica. */
   holder: string;
+  /**
+   * By job, the fencing number of a run of this process that ended, or may have been claimed, without a record of its
+   * end, since the database did not work: this process need not wait for the end of that lease.
+   */
+  unrecorded: Map<string, number>;
   /** How long the job stays held after the last sign of life of its runner. */
   leaseSeconds: number;
   job: Job;
@@ -34,7 +39,7 @@ interface Result {
   error?: unknown;
 }
 
-const abandoned = 'the run before did not finish: its lease ran out';
+const abandoned = 'the run before did not finish';
 const largestInteger = 2 ** 31 - 1;
 
 /**
@@ -43,17 +48,19 @@ const largestInteger = 2 ** 31 - 1;
  * before, which its transactions check. Never throws.
  */
 export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
-  const { clock, job, slot, log, observe } = run;
+  const { clock, job, slot, log, observe, unrecorded } = run;
   const begun = clock.now();
   let rows = 0;
   const attempt = async (): Promise<RunOutcome> => {
+    const made: { claim?: Claim } = {};
     try {
-      const claim = await withTransaction(run.db, (tx) => claimSlot(run, tx));
+      const claim = await withTransaction(run.db, (tx) => claimSlot(run, tx, made));
       if (claim === 'busy' || claim === 'repeated') return claim;
       const result = await runClaimed(run, claim);
       rows = result.rows ?? 0;
       return await record(run, claim, result);
     } catch (error) {
+      if (made.claim !== undefined) unrecorded.set(job.name, made.claim.fencing);
       log.error('a job could not be claimed, or its outcome not recorded', {
         job: job.name,
         slot,
@@ -67,21 +74,28 @@ export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
   return outcome;
 }
 
+/** What it claims is in `made` even if whether the transaction was committed is not known. */
 async function claimSlot(
-  { clock, holder, leaseSeconds, job, slot, log }: ExclusiveRun,
+  run: ExclusiveRun,
   tx: Tx,
+  made: { claim?: Claim },
 ): Promise<Claim | 'busy' | 'repeated'> {
+  const { clock, holder, leaseSeconds, job, slot, log, unrecorded } = run;
   const lease = await store.lockLease(tx, job.name);
   const now = clock.now();
-  if (lease === undefined || !isLeaseFree(lease.expiresAt, { now, leaseSeconds })) return 'busy';
-  const run = { job: job.name, slot, fencing: lease.fencing + 1, startedAt: now };
-  if (!(await store.insertRun(tx, run))) return 'repeated';
+  if (lease === undefined) return 'busy';
+  const left = lease.holder === holder && lease.fencing === unrecorded.get(job.name);
+  if (!left && !isLeaseFree(lease.expiresAt, { now, leaseSeconds })) return 'busy';
+  const claim = { fencing: lease.fencing + 1, startedAt: now };
+  const claimed = { ...claim, job: job.name, slot };
+  if (!(await store.insertRun(tx, claimed))) return 'repeated';
   if (lease.holder !== null) {
     log.warn('the run before did not finish', { job: job.name });
     await store.recordAbandoned(tx, job.name, abandoned);
   }
-  await store.takeLease(tx, { ...run, holder, expiresAt: addSeconds(now, leaseSeconds) });
-  return { fencing: run.fencing, startedAt: now };
+  await store.takeLease(tx, { ...claimed, holder, expiresAt: addSeconds(now, leaseSeconds) });
+  made.claim = claim;
+  return claim;
 }
 
 /** Runs the job, and keeps its lease for as long as it lives. */

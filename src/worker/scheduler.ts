@@ -38,12 +38,15 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
   const byName = new Map(jobs.map((job) => [job.name, job]));
   const stopping = new AbortController();
   const running = new Set<Promise<RunOutcome>>();
+  const unrecorded = new Map<string, number>();
   let ticks: Ticks[] = [];
 
   async function run(job: Job, slot: Date): Promise<RunOutcome> {
     if (stopping.signal.aborted) return 'stopped';
-    const { signal } = stopping;
-    const outcome = runExclusive({ db, clock, holder, leaseSeconds, job, slot, log, observe, signal });
+    const outcome = runExclusive({
+      ...{ db, clock, holder, leaseSeconds, job, slot, log, observe, unrecorded },
+      signal: stopping.signal,
+    });
     running.add(outcome);
     try {
       return await outcome;

@@ -88,9 +88,8 @@ async function makeDue(scene: Scene, through: Replica, count: number): Promise<s
   return ids;
 }
 
-/** `eventually` for what the next slot brings, which is as far away as one of its waits is long. */
-const aSlotLong = <T>(check: () => Promise<T>): Promise<T> =>
-  eventually(check).catch(() => eventually(check));
+/** `eventually` for what the next slot brings, which is up to 10 s away. */
+const aSlotLong = <T>(check: () => Promise<T>): Promise<T> => eventually(check, { seconds: 25 });
 
 async function statuses({ query }: Scene, ids: string[]): Promise<string[]> {
   const rows = await query<{ status: string }>('select distinct status from grants where id = any($1)', [

@@ -86,6 +86,7 @@ describe('a job that throws', () => {
     const common = {
       clock: new FakeClock(),
       holder: 'a',
+      unrecorded: new Map<string, number>(),
       leaseSeconds: 30,
       slot: slot(1),
       observe: () => {},
@@ -100,5 +101,56 @@ describe('a job that throws', () => {
     await refusing.owner.query('drop table job_runs');
     await refusing.db.insertInto('jobs').values({ name: 'sync' }).execute();
     expect(await runExclusive({ ...common, db: refusing.db, job: throws })).toBe('unavailable');
+  });
+});
+
+describe('a run whose end could not be recorded', () => {
+  it('does not hold up its own replica, and holds up the others until its lease runs out', async () => {
+    const mine = await createTestDatabase();
+    const owner = (text: string) => mine.owner.query(text);
+    let interrupt = true;
+    const jobs = [
+      job('cut', async () => {
+        if (interrupt) await owner('alter table job_runs rename to job_runs_away');
+        return 0;
+      }),
+    ];
+    const clock = new FakeClock();
+    const a = await startReplica(mine, { holder: 'a', clock, jobs });
+    const b = await startReplica(mine, { holder: 'b', clock, jobs });
+    expect(await a.runNow('cut', slot(1))).toBe('unavailable');
+    await owner('alter table job_runs_away rename to job_runs');
+    interrupt = false;
+    expect(await readJob(mine, 'cut')).toMatchObject({ fencing: 1, holder: 'a' });
+    expect(await b.runNow('cut', slot(2))).toBe('busy');
+    expect(await a.runNow('cut', slot(2))).toBe('done');
+    expect(await readJob(mine, 'cut')).toMatchObject({ fencing: 2, holder: null, consecutive_failures: 0 });
+    expect(await b.runNow('cut', slot(3))).toBe('done');
+  });
+
+  it('gives its replica no claim to the lease of a later run, its own or one of the same name', async () => {
+    const mine = await createTestDatabase();
+    const owner = (text: string) => mine.owner.query(text);
+    let during = (): Promise<unknown> => owner('alter table job_runs rename to job_runs_away');
+    const jobs = [
+      job('cut', async () => {
+        await during();
+        return 0;
+      }),
+    ];
+    const clock = new FakeClock();
+    const a = await startReplica(mine, { holder: 'same', clock, jobs });
+    const b = await startReplica(mine, { holder: 'same', clock, jobs });
+    expect(await a.runNow('cut', slot(1))).toBe('unavailable');
+    await owner('alter table job_runs_away rename to job_runs');
+    clock.advance(31);
+    for (const [n, replica] of [a, b].entries()) {
+      const outcomes: unknown[] = [];
+      during = async () => {
+        outcomes.push(await a.runNow('cut', slot(10 * n + 11)), await b.runNow('cut', slot(10 * n + 12)));
+      };
+      expect(await replica.runNow('cut', slot(10 * n + 10))).toBe('done');
+      expect(outcomes).toEqual(['busy', 'busy']);
+    }
   });
 });
