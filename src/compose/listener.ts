@@ -75,8 +75,9 @@ function leanPaths(
   services: Services,
   { edge, contract, limits }: { edge: Edge; contract: Contract; limits: Limits },
 ): ReadonlyMap<string, ExchangeListener> {
-  const { config, log } = base;
-  const listeners = oauthListeners({ ...edge, oauth: services.oauth, issuer: config.issuer, log, limits });
+  const { config, clock, log } = base;
+  const { oauth } = services;
+  const listeners = oauthListeners({ ...edge, clock, oauth, issuer: config.issuer, log, limits });
   const entries = contract.operations.filter((entry) => !isRouted(entry));
   return new Map(entries.map(({ id, path }) => [path, listeners[id as keyof typeof listeners]]));
 }

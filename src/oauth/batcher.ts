@@ -30,6 +30,8 @@ const eagerRows = 24;
 export class Batcher<Row, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
   readonly #limits: { maxRows: number; maxInFlight: number; maxQueue: number };
+  /** One for all: to be told of overload must not cost a stack trace. */
+  readonly #overloaded = new BrokerError('overloaded', { retryAfterSeconds: 1 });
   #queue: Entry<Row, Result>[] = [];
   #inFlight = 0;
   #scheduled = false;
@@ -44,9 +46,7 @@ export class Batcher<Row, Result> {
    * row that comes even so.
    */
   assertRoom(): void {
-    if (this.#queue.length >= this.#limits.maxQueue) {
-      throw new BrokerError('overloaded', { retryAfterSeconds: 1 });
-    }
+    if (this.#queue.length >= this.#limits.maxQueue) throw this.#overloaded;
   }
 
   /** Resolves to the row's own result, after its statement has committed. Throws `overloaded`. */

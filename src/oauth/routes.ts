@@ -6,7 +6,9 @@ import type { Limits } from '../http/limits.ts';
 import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
+import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
+import { createPaced, type Paced } from '../platform/paced.ts';
 import { readClientCredentials } from './client-credentials.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
@@ -15,6 +17,7 @@ import type { OauthCall, OauthService } from './service.ts';
 import { readTokenRequest } from './token-request.ts';
 
 export interface OauthRoutesDeps {
+  clock: Clock;
   oauth: OauthService;
   issuer: Issuer;
   log: Log;
@@ -31,24 +34,43 @@ interface Call extends OauthCall {
   count: (clientId: string) => void;
 }
 
-/** Answers the body of a 200; undefined: it has none. */
-type Handle = (call: Call) => Promise<object | undefined>;
+type ListenDeps = OauthRoutesDeps & { later: Paced };
+
+interface Handler {
+  /** Throws if there is no room for the request now: asked before any more of it is read. */
+  admit?: () => void;
+  /** Answers the body of a 200; undefined: it has none. */
+  handle: (call: Call) => Promise<object | undefined>;
+}
+
+/**
+ * Who is sent away because too much waits is told so a while later, at most 2,000 a second. To answer costs nearly what a
+ * token costs, and who asks again at once would take all the time from those who were let in.
+ */
+const sendingAway = { delayMs: 250, tickMs: 25, perTick: 50, maxWaiting: 4_096 };
 
 /** The form-only operations, answered before Express: they are what the broker does all day. */
-export function oauthListeners(deps: OauthRoutesDeps): Record<LeanOperationId, ExchangeListener> {
+export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, ExchangeListener> {
+  const deps = { ...given, later: createPaced({ ...sendingAway, clock: given.clock }) };
   const { oauth, issuer } = deps;
   return {
-    issueToken: listen(deps, 'issueToken', (call) =>
-      oauth.issue(call, () => {
-        // What is asked for is looked at right after authentication, and before anything is written.
-        call.count(call.credentials.clientId);
-        return readTokenRequest(call.form, issuer);
-      }),
-    ),
-    introspectToken: listen(deps, 'introspectToken', (call) => oauth.introspect(call, readToken(call.form))),
-    revokeToken: listen(deps, 'revokeToken', async (call) => {
-      await oauth.revoke(call, readToken(call.form));
-      return undefined;
+    issueToken: listen(deps, 'issueToken', {
+      admit: () => oauth.assertRoom(),
+      handle: (call) =>
+        oauth.issue(call, () => {
+          // What is asked for is looked at right after authentication, and before anything is written.
+          call.count(call.credentials.clientId);
+          return readTokenRequest(call.form, issuer);
+        }),
+    }),
+    introspectToken: listen(deps, 'introspectToken', {
+      handle: (call) => oauth.introspect(call, readToken(call.form)),
+    }),
+    revokeToken: listen(deps, 'revokeToken', {
+      handle: async (call) => {
+        await oauth.revoke(call, readToken(call.form));
+        return undefined;
+      },
     }),
   };
 }
@@ -60,8 +82,13 @@ function readToken(form: Form): string {
 }
 
 /** Reads the form of a request that is counted. */
-function readForm(limits: Limits, request: IncomingMessage, exchange: Exchange): Promise<string> {
+function readForm(
+  { limits, admit }: { limits: Limits; admit: () => void },
+  request: IncomingMessage,
+  exchange: Exchange,
+): Promise<string> {
   limits.countAddress(exchange);
+  admit();
   if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
   // A client that sends a proof wants a bound token: a plain one would be less than it asked for (RFC 9449).
   if (request.headers.dpop !== undefined)
@@ -88,7 +115,11 @@ function toCall(
   return { credentials, form, origin: exchange, count, identified };
 }
 
-function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handle): ExchangeListener {
+function listen(
+  deps: ListenDeps,
+  operation: LeanOperationId,
+  { admit = () => {}, handle }: Handler,
+): ExchangeListener {
   const { limits } = deps;
   const answer = async (
     request: IncomingMessage,
@@ -96,7 +127,7 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
     exchange: Exchange,
   ): Promise<void> => {
     try {
-      const form = parseForm(await readForm(limits, request, exchange));
+      const form = parseForm(await readForm({ limits, admit }, request, exchange));
       const body = await handle(toCall(limits, form, { request, exchange }));
       deps.observe(operation, 'success');
       sendJson(response, exchange, { status: 200, body });
@@ -111,7 +142,7 @@ function listen(deps: OauthRoutesDeps, operation: LeanOperationId, handle: Handl
 }
 
 function refuse(
-  deps: OauthRoutesDeps,
+  deps: ListenDeps,
   error: BrokerError,
   on: { response: ServerResponse; exchange: Exchange; operation: LeanOperationId },
 ): void {
@@ -125,6 +156,7 @@ function refuse(
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
   }
   if (response.headersSent) response.destroy();
+  else if (error.code === 'overloaded') deps.later.put(() => sendOauthError(response, exchange, error));
   else sendOauthError(response, exchange, error);
 }
 

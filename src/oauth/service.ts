@@ -90,6 +90,8 @@ export function createOauthService(deps: OauthDeps) {
     readActivity: (query) => activity.submit(query),
   };
   return {
+    /** Throws `overloaded` if no token more may wait to be written. */
+    assertRoom: () => context.mint.writer.assertRoom(),
     issue: (call: OauthCall, read: () => TokenRequest) => issue(context, call, read),
     introspect: (call: OauthCall, token: string) => introspect(context, call, token),
     revoke: (call: OauthCall, token: string) => revoke(context, call, token),
@@ -108,7 +110,6 @@ const maxWaitingTokens = 1_024;
 const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
 
 async function issue(context: Context, call: OauthCall, read: () => TokenRequest): Promise<TokenResponse> {
-  context.mint.writer.assertRoom();
   try {
     for (const attempt of attempts) {
       const client = await context.clients.authenticate(call.credentials, attempt);

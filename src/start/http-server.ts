@@ -22,6 +22,8 @@ const requestTimeoutMs = 30_000;
 const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16_384;
 const sweepIdleMs = 100;
+/** Connections that wait to be accepted; the system may allow fewer. With Node's 511, many agents at once would wait 1 s. */
+const backlog = 4_096;
 
 const starting: RequestListener = (_request, response) =>
   sendPlainProblem(response, 'unavailable', ['Retry-After', '1']);
@@ -64,7 +66,7 @@ export async function startHttpServer(options: {
   server.keepAliveTimeout = keepAliveTimeoutMs;
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => {
+    server.listen({ port, host, backlog }, () => {
       server.off('error', reject);
       resolve();
     });

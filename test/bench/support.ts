@@ -1,9 +1,10 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { otherCore } from './postgres.ts';
 
 /** The server under test has core 0 for itself. */
@@ -107,27 +108,43 @@ export interface Load {
   connections: number;
 }
 
-/** Loads a server with wrk for some seconds, over loopback, with a script of this folder. */
-export function load(
-  { url, authorization, form, forms }: Target,
-  { script, seconds, connections }: Load,
-): Run {
+/** The command line of wrk for a load, and what must be removed afterwards. */
+function toWrk({ url, authorization, form, forms }: Target, { script, seconds, connections }: Load) {
   const directory = forms === undefined ? undefined : mkdtempSync(join(tmpdir(), 'hallpass-forms-'));
   const file = directory === undefined ? undefined : join(directory, 'forms');
+  if (file !== undefined) writeFileSync(file, (forms ?? []).join('\n'));
+  const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', join(here, script)];
+  const command = ['-c', otherCore, 'wrk', ...options, url, '--', authorization, file ?? form];
+  return { command, clean: () => directory !== undefined && rmSync(directory, { recursive: true }) };
+}
+
+function readRun(output: string): Run {
+  const line = /^JSON (.*)$/m.exec(output)?.[1];
+  if (line === undefined) throw new Error(`wrk said: ${output}`);
+  return JSON.parse(line) as Run;
+}
+
+/** Loads a server with wrk for some seconds, over loopback, with a script of this folder. */
+export function load(target: Target, how: Load): Run {
+  const { command, clean } = toWrk(target, how);
   try {
-    if (file !== undefined) writeFileSync(file, (forms ?? []).join('\n'));
-    const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', join(here, script)];
-    const command = ['-c', otherCore, 'wrk', ...options, url, '--', authorization, file ?? form];
-    const output = execFileSync('taskset', command, { encoding: 'utf8' });
-    const line = /^JSON (.*)$/m.exec(output)?.[1];
-    if (line === undefined) throw new Error(`wrk said: ${output}`);
-    return JSON.parse(line) as Run;
+    return readRun(execFileSync('taskset', command, { encoding: 'utf8' }));
   } finally {
-    if (directory !== undefined) rmSync(directory, { recursive: true });
+    clean();
   }
 }
 
-export const perSecond = ({ requests, us }: Run): number => (requests * 1e6) / us;
+/** As `load`, while this process goes on. */
+export async function loadMeanwhile(target: Target, how: Load): Promise<Run> {
+  const { command, clean } = toWrk(target, how);
+  try {
+    return readRun((await promisify(execFile)('taskset', command)).stdout);
+  } finally {
+    clean();
+  }
+}
+
+export const perSecond = ({ requests, us }: Pick<Run, 'requests' | 'us'>): number => (requests * 1e6) / us;
 
 /** Sends a form as the target's client. */
 export function postForm({ url, authorization }: Target, form: string): Promise<Response> {

@@ -1,9 +1,22 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/platform/clock.ts';
 import { type HttpServer, startHttpServer } from '../../src/start/http-server.ts';
 import { onlyProbes } from '../../src/start/probes.ts';
 import { send, sendRaw } from '../support/http.ts';
+
+/** How many connections this system lets wait for any server (Linux). */
+function systemBacklog(): number {
+  const file = '/proc/sys/net/core/somaxconn';
+  return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+}
+
+/** Longer than the child waits for its connections. */
+const busyMs = 1_500;
 
 /** What is answered where no broker is asked: before it runs, beside it, and to what is no request. */
 let server: HttpServer;
@@ -114,4 +127,22 @@ describe('what is no request', () => {
     server.serve((_request, response) => void response.writeHead(204).end());
     expect(await sendRaw({ url }, 'GET / HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 204 /);
   });
+});
+
+describe('a thousand clients that connect at the same time', () => {
+  it.skipIf(systemBacklog() < 1_000)(
+    'are all connected, although the broker is busy: none has to try again a second later',
+    async () => {
+      const script = join(import.meta.dirname, 'connect.child.ts');
+      const child = spawn(process.execPath, ['--import', 'tsx', script, String(server.port), '1000'], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      await once(child.stdout, 'data');
+      child.stdin.write('now\n');
+      // This thread is the broker's, too: it accepts nothing until this ends.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busyMs);
+      const told = JSON.parse(String((await once(child.stdout, 'data'))[0]));
+      expect(told).toEqual({ connected: 1000 });
+    },
+  );
 });

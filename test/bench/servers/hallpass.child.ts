@@ -1,10 +1,10 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createInterface } from 'node:readline';
 import { compose } from '../../../src/compose.ts';
 import { parseMasterKey } from '../../../src/crypto/master-key.ts';
 import { parseIssuer } from '../../../src/oauth/issuer.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
 import { createSystemRandom, generateSecret } from '../../../src/platform/random.ts';
+import { startHttpServer } from '../../../src/start/http-server.ts';
 
 /**
  * A broker over a database, with an agent that has an active grant. Answers one line: how to ask it. `about`: what the
@@ -46,9 +46,9 @@ const broker = await compose({
   // In use, and out of reach.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
 });
-const server = createServer(broker.app);
-await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
+server.serve(broker.app);
+const url = `http://127.0.0.1:${server.port}`;
 
 async function post(path: string, body: object, key = adminKey): Promise<Record<string, string>> {
   const response = await fetch(`${url}${path}`, {
@@ -97,7 +97,8 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   });
 });
 process.once('SIGTERM', () => {
-  server.close();
-  server.closeAllConnections();
-  void broker.close().then(() => process.exit(0));
+  void server
+    .drain(0)
+    .then(() => broker.close())
+    .then(() => process.exit(0));
 });
