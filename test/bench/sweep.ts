@@ -13,7 +13,7 @@ import { explainBatch } from './sweep-plan.ts';
  */
 const grants = setting('GRANTS', 5_000_000);
 const due = setting('DUE', 1_000_000);
-const rounds = setting('SWEEP_ROUNDS', 2);
+const rounds = setting('SWEEP_ROUNDS', 1);
 const seconds = setting('SECONDS', 10);
 const connections = setting('CONNECTIONS', 64);
 
@@ -97,9 +97,10 @@ async function runJob(server: Server): Promise<number> {
   return due / (tookMs / 1000);
 }
 
-/** Rows a second of the job in a broker that has nothing else to do. */
+/** Rows a second of the job in a broker that has nothing else to do. Says before what the plan of a batch is. */
 function sweep(template: Template): Promise<number> {
   return onCopy(template, async (copy) => {
+    say(`the plan of one of its batches:\n${await explainBatch(copy.applicationUrl)}`);
     const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
     try {
       const speed = await runJob(server);
@@ -168,8 +169,6 @@ async function main(): Promise<void> {
     say(
       `job / UPDATE ${(median(speeds.job) / median(speeds.update)).toFixed(2)}   job / UPDATE with events ${(median(speeds.job) / median(speeds.updateAndEvents)).toFixed(2)}`,
     );
-    const plan = await onCopy(template, (copy) => explainBatch(copy.applicationUrl));
-    say(`the plan of one of its batches:\n${plan}`);
     const of = (name: keyof BesideMinting): number => median(beside.map((each) => each[name]));
     say(
       `minting at half load: alone p50 ${ms(of('idleP50'))} p99 ${ms(of('idleP99'))}, beside the job p50 ${ms(of('sweptP50'))} p99 ${ms(of('sweptP99'))}; the job meanwhile ${rate(of('speed'))}`,
