@@ -1,8 +1,8 @@
 import type { Clock } from './clock.ts';
 
 export interface PacedOptions {
-  clock: Clock;
-  /** How long each is put off at least. */
+  clock: Pick<Clock, 'setTimer'>;
+  /** How long each is put off at least, in whole ticks. */
   delayMs: number;
   tickMs: number;
   /** So many are run in a tick at most, in the order in which they came. */
@@ -12,25 +12,33 @@ export interface PacedOptions {
 }
 
 export interface Paced {
-  /** Has `run`, which must not throw, called later: never before this returns, unless too many wait. */
+  /** Has `run`, which must not throw, called later, once: never before this returns, unless too many wait. */
   put(run: () => void): void;
   readonly waiting: number;
 }
 
 interface Entry {
-  dueMs: number;
+  dueTick: number;
   run: () => void;
 }
 
-/** Runs what can wait a while later and at a bounded rate, so that it takes no time from what cannot. */
+/**
+ * Runs what can wait a while later and at a bounded rate, so that it takes no time from what cannot. Time is counted in
+ * ticks of its own: a clock that is set back must not put the order, or anybody's end, in question.
+ */
 export function createPaced({ clock, delayMs, tickMs, perTick, maxWaiting }: PacedOptions): Paced {
+  // What came just before a tick has waited no tick by then.
+  const delayTicks = Math.ceil(delayMs / tickMs) + 1;
   let entries: Entry[] = [];
+  let ticks = 0;
   let ticking = false;
 
   function tick(): void {
-    const now = clock.now().getTime();
-    const due = entries.slice(0, perTick).filter(({ dueMs }) => dueMs <= now);
-    entries = entries.slice(due.length);
+    ticks += 1;
+    let count = 0;
+    while (count < perTick && (entries[count]?.dueTick ?? Infinity) <= ticks) count += 1;
+    const due = entries.slice(0, count);
+    entries = entries.slice(count);
     ticking = entries.length > 0;
     if (ticking) clock.setTimer(tickMs, tick);
     for (const { run } of due) run();
@@ -45,10 +53,10 @@ export function createPaced({ clock, delayMs, tickMs, perTick, maxWaiting }: Pac
         run();
         return;
       }
-      entries.push({ dueMs: clock.now().getTime() + delayMs, run });
+      entries.push({ dueTick: ticks + delayTicks, run });
       if (ticking) return;
       ticking = true;
-      clock.setTimer(delayMs, tick);
+      clock.setTimer(tickMs, tick);
     },
   };
 }

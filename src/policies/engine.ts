@@ -22,6 +22,8 @@ export interface PolicyEngine {
    * what is in force has a later epoch. A document that does not parse throws `internal`, and nothing changes.
    */
   load(policies: readonly PolicyDocument[], epoch: bigint | number): boolean;
+  /** From now on as before the first `load`. */
+  reset(): void;
   /** Default deny, forbid wins, any error denies. What throws is an `error`. No I/O. */
   decide(request: DecisionRequest): Decision;
 }
@@ -196,6 +198,9 @@ export function createPolicyEngine({ random }: { random: Random }): PolicyEngine
         return next;
       });
       return true;
+    },
+    reset() {
+      inForce = undefined;
     },
     decide: (request) =>
       inForce === undefined ? failed('no policies have been loaded') : evaluate(inForce, request),

@@ -31,6 +31,10 @@ export function failClosed(engine: PolicyEngine): PolicyEngine {
         });
       }
     },
+    reset() {
+      engine.reset();
+      failed = undefined;
+    },
     decide(request) {
       if (failed === undefined) return engine.decide(request);
       return {

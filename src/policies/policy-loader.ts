@@ -10,8 +10,9 @@ export interface PolicyLoader {
   engine: PolicyEngine;
   /**
    * Brings the engine up to date with the database and answers the epoch in force, which is no older than that of
-   * the database when this was called. Reads through `db`: a caller inside a transaction hands that in, so that it
-   * does not wait for a second connection. Throws `unavailable`, and everything is denied, if a policy does not load.
+   * the database when this was called. That may be an older one than before: of a database that lost its last changes
+   * in a failover. Reads through `db`: a caller inside a transaction hands that in, so that it does not wait for a second
+   * connection. Throws `unavailable`, and everything is denied, if a policy does not load.
    */
   refresh(db?: Db): Promise<bigint>;
 }
@@ -19,12 +20,15 @@ export interface PolicyLoader {
 /** Keeps one replica's engine in step with the stored policies: no notification is needed, only the epoch is read. */
 export function createPolicyLoader({ db, random }: { db: Db; random: Random }): PolicyLoader {
   const engine = failClosed(createPolicyEngine({ random }));
+  /** What the database said last. */
+  let latest: bigint | undefined;
   const isBehind = (epoch: bigint): boolean => engine.epoch === undefined || engine.epoch < epoch;
   // One load per handle: callers in transactions must not wait for one that waits for their connections.
   const loads = new WeakMap<Db, Promise<void>>();
 
   async function load(through: Db): Promise<void> {
     const { epoch, policies } = await store.readPolicySet(through);
+    latest = epoch;
     if (isBehind(epoch) && !engine.load(policies, epoch)) {
       throw new BrokerError('unavailable', { internal: `a later epoch than ${epoch} could not be loaded` });
     }
@@ -36,10 +40,19 @@ export function createPolicyLoader({ db, random }: { db: Db; random: Random }): 
     return running;
   }
 
+  async function readEpoch(through: Db): Promise<bigint> {
+    const before = latest;
+    const epoch = BigInt(await store.readEpoch(through));
+    latest = epoch;
+    // Epochs only rise, and this was read after that: the database was set back.
+    if (before !== undefined && epoch < before) engine.reset();
+    return epoch;
+  }
+
   return {
     engine,
     async refresh(through = db) {
-      const epoch = BigInt(await store.readEpoch(through));
+      const epoch = await readEpoch(through);
       // A load that was running already may have read the policies before this epoch.
       while (isBehind(epoch)) await shareLoad(through);
       return engine.epoch ?? epoch;

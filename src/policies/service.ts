@@ -67,7 +67,7 @@ async function create(context: Context, act: Act<Person>, input: NewPolicy): Pro
   const policy: Policy = { id: ids.next('policy'), ...input, ...author };
   await withUniqueName(() =>
     withTransaction(db, async (tx) => {
-      await store.raiseEpoch(tx);
+      await store.raiseEpoch(tx, clock.now());
       await store.insertPolicy(tx, policy);
       const details = policyDetails(policy);
       await audit.append(tx, { ...byAct(act), type: 'policy.created', objectId: policy.id, details });
@@ -99,7 +99,7 @@ async function update(
   assertValidPolicy(cedar);
   const policy = await withUniqueName(() =>
     withTransaction(db, async (tx) => {
-      await store.raiseEpoch(tx);
+      await store.raiseEpoch(tx, clock.now());
       const change = { id, name, cedar, replaces: version, at: clock.now(), by: act.caller.id };
       const replaced = await store.replacePolicy(tx, change);
       if (replaced === undefined) throw notReplaced(await store.findPolicy(tx, id));
@@ -121,7 +121,7 @@ function notReplaced(policy: Policy | undefined): BrokerError {
 async function remove(context: Context, act: Act<Person>, id: string): Promise<void> {
   const { db, audit, clock } = context;
   await withTransaction(db, async (tx) => {
-    await store.raiseEpoch(tx);
+    await store.raiseEpoch(tx, clock.now());
     const policy = await store.findPolicy(tx, id);
     if (policy === undefined) throw notReplaced(policy);
     await store.deletePolicy(tx, { id, at: clock.now() });
@@ -140,7 +140,7 @@ async function ensureDefaultPolicy(context: Context): Promise<boolean> {
   const actor = systemActor('start');
   const isNew = await withTransaction(db, async (tx) => {
     if (await store.lockDefaultPolicy(tx)) return false;
-    await store.raiseEpoch(tx);
+    await store.raiseEpoch(tx, clock.now());
     const now = clock.now();
     const author = { version: 1, createdAt: now, updatedAt: now, updatedBy: actor.id };
     const policy: Policy = { id: ids.next('policy'), ...defaultPolicy, ...author };

@@ -53,11 +53,15 @@ export async function readEpoch(db: Db): Promise<number> {
   return row.epoch;
 }
 
-/** Raises the epoch. The first statement of every change: its row lock makes one change of the set wait for another. */
-export async function raiseEpoch(tx: Tx): Promise<void> {
+/**
+ * Raises the epoch, to the time in milliseconds if that is more: no number is given twice, also not after the database was
+ * set back to an earlier state. The first statement of every change: its row lock makes one change of the set wait for
+ * another.
+ */
+export async function raiseEpoch(tx: Tx, at: Date): Promise<void> {
   await tx
     .updateTable('policy_epoch')
-    .set((eb) => ({ epoch: eb('epoch', '+', 1) }))
+    .set({ epoch: sql<number>`greatest(epoch + 1, ${at.getTime()}::bigint)` })
     .execute();
 }
 

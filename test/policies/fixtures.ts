@@ -58,6 +58,7 @@ export function counting(engine: PolicyEngine): { engine: PolicyEngine; count: (
       return engine.literals;
     },
     load: (policies, epoch) => engine.load(policies, epoch),
+    reset: () => engine.reset(),
     decide(request) {
       decisions += 1;
       return engine.decide(request);

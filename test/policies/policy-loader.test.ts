@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Db } from '../../src/db/database.ts';
 import type { PoliciesService } from '../../src/policies/service.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 import { forbidWhen, permitAll, requestOf } from './fixtures.ts';
 import { act, observed, replicaOn, storedEpoch } from './store-fixtures.ts';
@@ -121,6 +122,56 @@ describe('a replica', () => {
   it('denies by default with no policy at all', async () => {
     await other.refresh();
     expect(decide(other)).toBe('deny');
+  });
+});
+
+describe('a database that was set back to an earlier state, as by a failover that lost the last changes', () => {
+  /** Takes back what was done to the policies since epoch `to`: the policy of this name. */
+  async function setBack(to: bigint, lost: string): Promise<void> {
+    const { owner } = database;
+    await owner.query('alter table policy_epoch disable trigger policy_epoch_rises');
+    await owner.query('update policy_epoch set epoch = $1', [String(to)]);
+    await owner.query('alter table policy_epoch enable trigger policy_epoch_rises');
+    await owner.query(
+      'delete from policy_versions v using policies p where p.id = v.policy_id and p.name = $1',
+      [lost],
+    );
+    await owner.query('delete from policies where name = $1', [lost]);
+  }
+
+  it('is decided by as it is now: what was lost permits nothing more', async () => {
+    await one.create(act, { name: 'kept', cedar: forbidWhen('context.max_risk == "high"') });
+    const kept = await storedEpoch(database);
+    await one.create(act, { name: 'lost', cedar: permitAll });
+    await other.refresh();
+    expect(decide(other)).toBe('permit');
+    await setBack(kept, 'lost');
+    expect(await other.refresh()).toBe(kept);
+    expect(decide(other)).toBe('deny');
+  });
+
+  it('is decided by as it is now, also where as many changes were made again: no epoch is given twice', async () => {
+    await one.create(act, { name: 'kept', cedar: forbidWhen('context.max_risk == "high"') });
+    const kept = await storedEpoch(database);
+    await one.create(act, { name: 'lost', cedar: permitAll });
+    const lost = await other.refresh();
+    await setBack(kept, 'lost');
+    const later = new FakeClock('2026-03-02T10:01:00.000Z');
+    await replicaOn(database.db, later).create(act, { name: 'made since', cedar: forbidAll });
+    expect(await storedEpoch(database)).toBeGreaterThan(lost);
+    expect(await other.refresh()).toBe(await storedEpoch(database));
+    expect(decide(other)).toBe('deny');
+  });
+
+  it('opens a replica that could not load what was lost', async () => {
+    await one.create(act, { name: 'kept', cedar: permitAll });
+    const kept = await storedEpoch(database);
+    const { id } = await one.create(act, { name: 'lost', cedar: permitAll });
+    await overwrite(id, 'nonsense', { raise: false });
+    await expect(other.refresh()).rejects.toMatchObject({ code: 'unavailable' });
+    await setBack(kept, 'lost');
+    expect(await other.refresh()).toBe(kept);
+    expect(decide(other)).toBe('permit');
   });
 });
 
