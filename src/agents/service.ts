@@ -42,6 +42,8 @@ export function createAgentsService(deps: AgentsDeps) {
       revokeSecret(deps, act, secret),
     /** The agent, whatever its status; undefined if it is unknown or deleted. */
     find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
+    /** The same, and nobody changes it until the transaction ends. */
+    lockShared: (tx: Tx, id: string): Promise<Agent | undefined> => store.lockAgentShared(tx, id),
     /** Everyone who controls what the agent does at `at`: its owner, who created it, who issued a secret of it (`controlSince`). */
     controllersOf: (db: Db, agentId: string, at: Date): Promise<Set<string>> =>
       store.listControllers(db, agentId, controlSince(at)),

@@ -82,6 +82,12 @@ export async function lockAgent(tx: Tx, id: string): Promise<Agent | undefined> 
   return row === undefined ? undefined : toAgent(row);
 }
 
+/** The agent, which nobody changes until the transaction ends: a grant that is made meanwhile is of the epoch in force. */
+export async function lockAgentShared(tx: Tx, id: string): Promise<Agent | undefined> {
+  const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
+  return row === undefined ? undefined : toAgent(row);
+}
+
 /**
  * Whether a person exists who can be an owner. Until the transaction ends they cannot be deleted, and whoever waits
  * to delete them sees the agent.

@@ -122,6 +122,11 @@ export interface Bootstrap {
   singleton: Generated<boolean>;
 }
 
+export interface EndedEpochs {
+  epoch: number;
+  subject_id: string;
+}
+
 export interface Grants {
   agent_epoch: number;
   agent_id: string;
@@ -279,6 +284,7 @@ export interface DB {
   audit_events: AuditEvents;
   audit_order: AuditOrder;
   bootstrap: Bootstrap;
+  ended_epochs: EndedEpochs;
   grants: Grants;
   idempotency_keys: IdempotencyKeys;
   job_runs: JobRuns;

@@ -17,7 +17,7 @@ export interface GrantsDeps {
   ids: Ids;
   random: Random;
   admins: Pick<AdminsService, 'listApprovers'>;
-  agents: Pick<AgentsService, 'find' | 'controllersOf'>;
+  agents: Pick<AgentsService, 'find' | 'lockShared' | 'controllersOf'>;
   resources: Pick<ResourcesService, 'find' | 'findByIdentifier' | 'lockShared'>;
   policies: Pick<PoliciesService, 'refresh' | 'engine'>;
   watch: Pick<GrantWatch, 'wait' | 'changed' | 'ended'>;

@@ -139,14 +139,14 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   return id;
 }
 
-/** Whether agent, resource (from here on until the end of the transaction) and policies are what was decided about. */
+/** Whether agent and resource (from here on until the end of the transaction) and policies are what was decided about. */
 async function stillHolds(
   { agents, resources, policies }: GrantsDeps,
   tx: Tx,
   { agent, resource, policyEpoch }: { agent: Agent; resource: Resource; policyEpoch: bigint | undefined },
 ): Promise<boolean> {
   const lockedVersion = (await resources.lockShared(tx, resource.id))?.version;
-  const agentVersion = (await agents.find(tx, agent.id))?.version;
+  const agentVersion = (await agents.lockShared(tx, agent.id))?.version;
   if (lockedVersion !== resource.version || agentVersion !== agent.version) return false;
   return (await policies.refresh(tx)) === policyEpoch;
 }

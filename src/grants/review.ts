@@ -67,7 +67,7 @@ export async function approveGrant(
   deps.watch.changed(id);
 }
 
-/** The grant, its row and then its resource locked, if it still waits for a decision. */
+/** The grant, its row and its resource locked, if it still waits for a decision. */
 async function lockPending(
   deps: GrantsDeps,
   tx: Tx,

@@ -6,6 +6,9 @@ import { type Grant, type GrantStatus, type ScopeText, storedStatuses } from './
 /** When the first epoch ended that grant g was issued under, of agent a or resource r; null: both last. */
 export const epochEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer])`;
 
+/** When the time of an open grant g is over. */
+export const ownEnd = sql`case g.status when 'pending' then g.lapses_at else g.expires_at end`;
+
 /** A grant as it is read: its row, and what agent and resource are now. */
 function selectGrants(db: Db) {
   return db
@@ -98,10 +101,17 @@ export async function findGrant(db: Db, id: string): Promise<StoredGrant | undef
 }
 
 /**
- * The grant, its row locked until the transaction ends, and its agent's against a new epoch: whoever is disabling the agent
- * comes before this or after it, and not in between.
+ * The grant, its row locked until the transaction ends, and its agent's and resource's against a new epoch: whoever is
+ * disabling the agent, or deleting the resource, comes before this or after it, and not in between.
  */
 export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
+  // The resource first, as whoever changes a catalogue does: then the two cannot wait for each other.
+  await tx
+    .selectFrom('resources')
+    .select('id')
+    .where('id', '=', tx.selectFrom('grants').select('resource_id').where('id', '=', id))
+    .forShare()
+    .execute();
   const row = await selectGrants(tx).where('g.id', '=', id).forUpdate('g').forShare('a').executeTakeFirst();
   return row === undefined ? undefined : toGrant(row);
 }
@@ -118,10 +128,8 @@ export interface GrantFilter {
 export function effectiveStatusSql(now: Date) {
   return sql<string>`case
     when g.status not in ('pending', 'scheduled', 'active') then g.status
-    when ${epochEndedAt} < case g.status when 'pending' then g.lapses_at else g.expires_at end
-      then case g.status when 'pending' then 'denied' else 'revoked' end
-    when ${epochEndedAt} is not null or case g.status when 'pending' then g.lapses_at else g.expires_at end <= ${now}
-      then case g.status when 'pending' then 'lapsed' else 'expired' end
+    when ${epochEndedAt} < ${ownEnd} then case g.status when 'pending' then 'denied' else 'revoked' end
+    when ${epochEndedAt} is not null or ${ownEnd} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
     when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
     when g.status = 'pending' then 'pending'
     when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'

@@ -2,6 +2,7 @@ import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
 import type { Clock } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
+import { sweepEndedEpochs } from './ended-epochs.ts';
 import {
   type Batch,
   countByStatus,
@@ -9,7 +10,6 @@ import {
   type Swept,
   sweepExpired,
   sweepLapsed,
-  sweepOutdated,
 } from './store.ts';
 
 /** So many share a commit, and keep the event loop and the database from others no longer than a few milliseconds. */
@@ -29,21 +29,25 @@ interface Sweep {
 
 /** Writes down the endings that time or an epoch has brought; what has ended was inactive before that already. */
 export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: Clock }) {
-  function endBatch({ by, fence, end }: Sweep, from: Date): Promise<Swept> {
+  function inBatch<T>(
+    { by, fence }: Pick<Sweep, 'by' | 'fence'>,
+    work: (tx: Tx, batch: Omit<Batch, 'from'>) => Promise<T>,
+  ): Promise<T> {
     return withTransaction(db, async (tx) => {
       await fence(tx);
       const eventIds = Array.from({ length: batchRows }, () => ids.next('event'));
-      return end(tx, { now: clock.now(), by, from, eventIds });
+      return work(tx, { now: clock.now(), by, eventIds });
     });
   }
 
   async function sweep(run: Sweep): Promise<number> {
     let total = 0;
-    let from: Date | null = beforeAll;
-    while (from !== null && !run.signal.aborted) {
-      const { rows, until } = await endBatch(run, from);
+    let place: Date | null = beforeAll;
+    while (place !== null && !run.signal.aborted) {
+      const from: Date = place;
+      const { rows, until } = await inBatch(run, (tx, batch) => run.end(tx, { ...batch, from }));
       total += rows;
-      from = until;
+      place = until;
     }
     return total;
   }
@@ -51,8 +55,9 @@ export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: 
   return {
     /** Ends the grants whose time is over, or whose agent or resource is gone; answers how many. */
     async expireDue(fence: Fence, signal: AbortSignal): Promise<number> {
-      const run = { by: 'expire-grants', fence, signal };
-      return (await sweep({ ...run, end: sweepOutdated })) + (await sweep({ ...run, end: sweepExpired }));
+      const run = { by: 'expire-grants', fence };
+      const expired = await sweep({ ...run, signal, end: sweepExpired });
+      return expired + (await sweepEndedEpochs({ signal, inBatch: (work) => inBatch(run, work) }));
     },
     /** Ends the requests that nobody decided in time; answers how many. */
     lapseDue: (fence: Fence, signal: AbortSignal) =>

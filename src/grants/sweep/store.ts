@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
-import { effectiveStatusSql, epochEndedAt } from '../store.ts';
+import { effectiveStatusSql, epochEndedAt, ownEnd } from '../store.ts';
 
 /** One batch of a sweep. */
 export interface Batch {
@@ -31,12 +31,12 @@ const endedByEpochBefore = (end: RawBuilder<unknown>) => sql`(
  * Ends the grants that `due` locks (as id and the instant `at` of their end) and records it, in one statement: of a
  * million grants none is sent to and fro. What each status is, its event is called.
  */
-async function end(
+async function end<Answer extends Swept | OutdatedSwept>(
   tx: Tx,
-  { by, now, eventIds }: Batch,
-  { due, set }: { due: RawBuilder<unknown>; set: RawBuilder<unknown> },
-): Promise<Swept> {
-  const result = await sql<Swept>`
+  { by, now, eventIds }: Omit<Batch, 'from'>,
+  { due, set, until }: Record<'due' | 'set' | 'until', RawBuilder<unknown>>,
+): Promise<Answer | undefined> {
+  const result = await sql<Answer>`
     with ${due}, ended as (
       update grants g set ${set}, ended_at = due.at, ended_by = ${by} from due where g.id = due.id
       returning g.id, g.agent_id, g.status, due.at
@@ -47,8 +47,17 @@ async function end(
       select event.id, ${now}, 'grant.' || e.status, 'success', 'system', ${by}, e.agent_id, e.id, '{}'
         from numbered e join unnest(${eventIds}::text[]) with ordinality as event (id, n) using (n)
     )
-    select count(*)::integer as rows, max(at) as until from ended`.execute(tx);
-  return result.rows[0] ?? { rows: 0, until: null };
+    select count(*)::integer as rows, ${until} as until from ended`.execute(tx);
+  return result.rows[0];
+}
+
+/** The same for what time has ended: the next batch begins at the last end of this one. */
+async function endInTime(
+  tx: Tx,
+  batch: Batch,
+  parts: Record<'due' | 'set', RawBuilder<unknown>>,
+): Promise<Swept> {
+  return (await end<Swept>(tx, batch, { ...parts, until: sql`max(at)` })) ?? { rows: 0, until: null };
 }
 
 /** Reads the batch that is due through the partial index on just those rows; what another replica holds is its. */
@@ -58,7 +67,7 @@ export function sweepExpired(tx: Tx, batch: Batch): Promise<Swept> {
      where status in ('active', 'scheduled') and expires_at <= ${batch.now} and expires_at >= ${batch.from}
        and ${endedByEpochBefore(sql`g.expires_at`)} is not true
      order by expires_at limit ${batch.eventIds.length} for update skip locked)`;
-  return end(tx, batch, { due, set: sql`status = 'expired'` });
+  return endInTime(tx, batch, { due, set: sql`status = 'expired'` });
 }
 
 export function sweepLapsed(tx: Tx, batch: Batch): Promise<Swept> {
@@ -67,32 +76,72 @@ export function sweepLapsed(tx: Tx, batch: Batch): Promise<Swept> {
      where status = 'pending' and lapses_at <= ${batch.now} and lapses_at >= ${batch.from}
        and ${endedByEpochBefore(sql`g.lapses_at`)} is not true
      order by lapses_at limit ${batch.eventIds.length} for update skip locked)`;
-  return end(tx, batch, { due, set: sql`status = 'lapsed'` });
+  return endInTime(tx, batch, { due, set: sql`status = 'lapsed'` });
+}
+
+export type SubjectKind = 'agent' | 'resource';
+
+/** An agent or a resource whose epoch was raised to this one. */
+export interface EndedEpoch {
+  subjectId: string;
+  epoch: number;
+}
+
+/** Of the agents or resources whose grants from before a raised epoch may not have been looked at, the first behind `after`. */
+export async function listEndedEpochs(
+  tx: Tx,
+  { kind, after, limit }: { kind: SubjectKind; after: string; limit: number },
+): Promise<EndedEpoch[]> {
+  const subjects = { agent: sql`agents`, resource: sql`resources` }[kind];
+  const result = await sql<EndedEpoch>`
+    select e.subject_id as "subjectId", e.epoch from ended_epochs e
+     where e.subject_id > ${after} and exists (select from ${subjects} s where s.id = e.subject_id)
+     order by e.subject_id limit ${limit}`.execute(tx);
+  return result.rows;
+}
+
+/** Nothing of before these epochs is open. One that was raised again since stays. */
+export async function forgetEndedEpochs(tx: Tx, ended: readonly EndedEpoch[]): Promise<void> {
+  const [ids, epochs] = [ended.map(({ subjectId }) => subjectId), ended.map(({ epoch }) => epoch)];
+  await sql`
+    delete from ended_epochs e using unnest(${ids}::text[], ${epochs}::bigint[]) as x (id, epoch)
+     where e.subject_id = x.id and e.epoch = x.epoch`.execute(tx);
+}
+
+export interface OutdatedSwept {
+  rows: number;
+  /** The last grant that was looked at, also if another transaction holds it; null: none is left. */
+  until: string | null;
 }
 
 /**
- * Ends what a raised epoch has ended already. Starts from the few agents and resources whose epoch was ever raised, so
- * that the open grants of all others are not read. What its own time had ended before is left to that.
+ * Ends what a raised epoch of these subjects has ended already, the first grants behind the id `after`. What its own time
+ * had ended before is left to that.
  */
-export function sweepOutdated(tx: Tx, batch: Batch): Promise<Swept> {
-  const ownEnd = sql`case g.status when 'pending' then g.lapses_at else g.expires_at end`;
-  const due = sql`outdated as (
+export async function sweepOutdated(
+  tx: Tx,
+  batch: Omit<Batch, 'from'>,
+  { kind, subjectIds, after }: { kind: SubjectKind; subjectIds: readonly string[]; after: string },
+): Promise<OutdatedSwept> {
+  const isOutdated = {
+    agent: sql`g.agent_id = any(${subjectIds}) and g.agent_epoch <> a.epoch`,
+    resource: sql`g.resource_id = any(${subjectIds}) and g.resource_epoch <> r.epoch`,
+  }[kind];
+  const outdated = sql`outdated as materialized (
     select g.id, ${epochEndedAt} as at
-      from agents a join grants g on g.agent_id = a.id join resources r on r.id = g.resource_id
-     where a.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.agent_epoch <> a.epoch
+      from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
+     where g.status in ('pending', 'scheduled', 'active') and g.id > ${after} and ${isOutdated}
        and ${epochEndedAt} < ${ownEnd}
-    union
-    select g.id, ${epochEndedAt} as at
-      from resources r join grants g on g.resource_id = r.id join agents a on a.id = g.agent_id
-     where r.epoch > 1 and g.status in ('pending', 'scheduled', 'active') and g.resource_epoch <> r.epoch
-       and ${epochEndedAt} < ${ownEnd}
-    limit ${batch.eventIds.length}
-  ), due as (
+     order by g.id limit ${batch.eventIds.length}
+  )`;
+  const due = sql`${outdated}, due as (
     select g.id, o.at from grants g join outdated o on o.id = g.id
      where g.status in ('pending', 'scheduled', 'active') for update of g skip locked)`;
   const set = sql`status = case g.status when 'pending' then 'denied' else 'revoked' end,
-    end_reason = 'its agent or resource was disabled or removed'`;
-  return end(tx, batch, { due, set });
+    end_reason = 'its agent or resource was disabled or removed, or everything was ended'`;
+  const until = sql`(select max(id) from outdated)`;
+  const ended = await end<OutdatedSwept>(tx, batch, { due, set, until });
+  return ended ?? { rows: 0, until: null };
 }
 
 export interface OpenGrants {
