@@ -6,7 +6,7 @@ import { otherCore } from './postgres.ts';
 import type { ProbeOrder, ProbeReport } from './probe.child.ts';
 import type { Target } from './support.ts';
 
-export type { Report } from './open-loop.child.ts';
+export type { Latencies, Report } from './open-loop.child.ts';
 export type { ProbeKind, ProbeReport } from './probe.child.ts';
 
 /** Starts a script of this folder on the load's core, and gives it its order. */

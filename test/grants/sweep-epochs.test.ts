@@ -22,7 +22,7 @@ import { type Copies, insertCopies } from './copies.ts';
 import { countReads } from './read-counter.ts';
 
 /** As many as share a transaction. */
-const batchRows = 500;
+const batchRows = 100;
 const clock = new FakeClock();
 let broker: TestBroker;
 let agent: TestAgent;

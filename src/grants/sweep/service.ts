@@ -1,6 +1,6 @@
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
-import type { Clock } from '../../platform/clock.ts';
+import { type Clock, delay } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
 import { sweepEndedEpochs } from './ended-epochs.ts';
 import {
@@ -13,7 +13,9 @@ import {
 } from './store.ts';
 
 /** So many share a commit, and keep the event loop and the database from others no longer than a few milliseconds. */
-const batchRows = 500;
+const batchRows = 100;
+/** A clock that is put forward makes a batch look long. */
+const longestPauseMs = 1_000;
 const beforeAll = new Date(0);
 
 /** Run first in a transaction of a job; throws if the job is no longer ours. */
@@ -29,15 +31,20 @@ interface Sweep {
 
 /** Writes down the endings that time or an epoch has brought; what has ended was inactive before that already. */
 export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: Clock }) {
-  function inBatch<T>(
+  async function inBatch<T>(
     { by, fence }: Pick<Sweep, 'by' | 'fence'>,
     work: (tx: Tx, batch: Omit<Batch, 'from'>) => Promise<T>,
   ): Promise<T> {
-    return withTransaction(db, async (tx) => {
+    const startedAt = clock.now().getTime();
+    const result = await withTransaction(db, async (tx) => {
       await fence(tx);
       const eventIds = Array.from({ length: batchRows }, () => ids.next('event'));
       return work(tx, { now: clock.now(), by, eventIds });
     });
+    // Half of the time is left to whoever waits for an answer: what is written down here has ended long before.
+    const tookMs = clock.now().getTime() - startedAt;
+    if (tookMs > 0) await delay(clock, Math.min(tookMs, longestPauseMs));
+    return result;
   }
 
   async function sweep(run: Sweep): Promise<number> {
