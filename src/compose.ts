@@ -20,6 +20,7 @@ import { ensurePartitionsAhead } from './db/partitions.ts';
 import { BrokerError } from './errors.ts';
 import { checkMasterKey } from './keys/master-key-check.ts';
 import { createMetrics, type Metrics } from './operation/metrics.ts';
+import { keepAnswer } from './platform/keep-answer.ts';
 import { repeat } from './platform/repeat.ts';
 import { createJobs } from './worker/jobs.ts';
 import { createScheduler, type Scheduler } from './worker/scheduler.ts';
@@ -66,7 +67,11 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
     : bootstrapAdmin(services.common, config.bootstrapAdminKey);
 }
 
-function createMetricsOf({ database, hot }: Base, { sweep, keys }: Services): Metrics {
+/** Every open grant is read to count them, so a scrape is told what was true up to this long ago. */
+const keepCountMs = 30_000;
+
+function createMetricsOf({ database, hot, clock }: Base, { sweep, keys }: Services): Metrics {
+  const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
     ({ pool }: Database) =>
     () => ({
@@ -76,7 +81,12 @@ function createMetricsOf({ database, hot }: Base, { sweep, keys }: Services): Me
     });
   return createMetrics({
     pools: { general: figures(database), tokens: figures(hot) },
-    readGrants: () => sweep.countOpen(),
+    readGrants: () =>
+      counts.read().catch((error: unknown) => {
+        counts.forget();
+        throw error;
+      }),
+    readSweepLag: () => sweep.lagSeconds(),
     readKeys: () => keys.list(),
   });
 }

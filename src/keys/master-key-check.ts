@@ -7,8 +7,9 @@ const place: Place = { table: 'master_key_check', column: 'sealed', row: 'single
 
 /**
  * Whether this is the master key that the database was first started with: seals a known text then, and opens it at
- * every later start. What opens under an old master key only is sealed anew under the current one. Throws an Error of one line that names HALLPASS_MASTER_KEY if it does not open, before anything
- * is sealed under a key that the other replicas do not have.
+ * every later start. What opens under an old master key only is sealed anew under the current one. Throws an Error of
+ * one line that names HALLPASS_MASTER_KEY if it does not open, before anything is sealed under a key that the other
+ * replicas do not have.
  */
 export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
   let sealed = await store.readMasterKeyCheck(db);

@@ -13,9 +13,10 @@ export interface ResealDeps {
 
 /**
  * Seals the private halves of the published keys, and the text that a start checks its master key with, anew where
- * another master key than the current one sealed them; answers how many keys. Call it under the lock on the keys. There are a few published keys only, so one call does all, and
- * then nothing that is ever opened needs the old master key. Retired and compromised keys stay as they are: none of
- * them is ever opened again. A key that does not open is left too; the ring reports it.
+ * another master key than the current one sealed them; answers how many keys. Call it under the lock on the keys.
+ * There are a few published keys only, so one call does all, and then nothing that is ever opened needs the old master
+ * key. Retired and compromised keys stay as they are: none of them is ever opened again. A key that does not open is
+ * left too; the ring reports it.
  */
 export async function resealKeys({ audit, envelope }: ResealDeps, tx: Tx): Promise<number> {
   const resealed: string[] = [];

@@ -11,8 +11,10 @@ export interface PoolFigures {
 
 export interface MetricsDeps {
   pools: Record<string, () => PoolFigures>;
-  /** Read at a scrape: open grants by effective state, and how long the oldest due one has waited for its sweep. */
-  readGrants: () => Promise<{ byStatus: Record<string, number>; sweepLagSeconds: number }>;
+  /** Read at a scrape: how many open grants there are, by what they are now. */
+  readGrants: () => Promise<Record<string, number>>;
+  /** Read at a scrape, and cheap: whether the database answers is told by it, too. */
+  readSweepLag: () => Promise<number>;
   /** Read at a scrape: the signing keys. */
   readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
 }
@@ -114,21 +116,20 @@ interface Reading {
   fill: (gauge: Gauge) => Promise<void>;
 }
 
-function readingsOf(readGrants: MetricsDeps['readGrants'], readKeys: MetricsDeps['readKeys']): Reading[] {
+function readingsOf({ readGrants, readKeys, readSweepLag }: MetricsDeps): Reading[] {
   return [
     {
       name: 'hallpass_sweep_lag_seconds',
       help: 'How long the oldest grant that is over has waited for the worker to write that down',
       labelNames: [],
-      fill: async (gauge) => gauge.set((await readGrants()).sweepLagSeconds),
+      fill: async (gauge) => gauge.set(await readSweepLag()),
     },
     {
       name: 'hallpass_grants',
       help: 'Grants that have not been written down as ended, by what they are now',
       labelNames: ['status'],
       async fill(gauge) {
-        const { byStatus } = await readGrants();
-        for (const [status, count] of Object.entries(byStatus)) gauge.set({ status }, count);
+        for (const [status, count] of Object.entries(await readGrants())) gauge.set({ status }, count);
       },
     },
     {
@@ -148,10 +149,10 @@ function readingsOf(readGrants: MetricsDeps['readGrants'], readKeys: MetricsDeps
  * What cannot be read is left out and the rest is served: while the database is away, the other figures are what an
  * operator has.
  */
-function registerReadings({ readGrants, readKeys }: MetricsDeps, registers: Registry[]): void {
+function registerReadings(deps: MetricsDeps, registers: Registry[]): void {
   // A scrape collects several at the same time.
-  const read = shareRuns(readGrants);
-  for (const { fill, ...names } of readingsOf(read, readKeys)) {
+  const readSweepLag = shareRuns(deps.readSweepLag);
+  for (const { fill, ...names } of readingsOf({ ...deps, readSweepLag })) {
     const forget = (gauge: Gauge): void => {
       gauge.reset();
       // Without labels, `reset` leaves a 0, which would be a figure.
@@ -171,7 +172,7 @@ function registerReadings({ readGrants, readKeys }: MetricsDeps, registers: Regi
     help: 'Whether the database answered this scrape: 1 or 0',
     registers,
     async collect() {
-      const up = await read().then(
+      const up = await readSweepLag().then(
         () => 1,
         () => 0,
       );

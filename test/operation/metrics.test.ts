@@ -69,6 +69,11 @@ describe('metrics', () => {
 
     await broker.worker.register();
     await broker.worker.runNow('expire-grants', clock.now());
+    const soon = await scrape();
+    expect(soon.get('hallpass_sweep_lag_seconds')).toBe(0);
+    // Counted anew only after a while: it takes reading every open grant.
+    expect(soon.get('hallpass_grants{status="expired"}')).toBe(1);
+    clock.advance(30);
     const after = await scrape();
     expect(after.get('hallpass_job_runs_total{job="expire-grants",outcome="done"}')).toBe(1);
     expect(after.get('hallpass_job_rows_total{job="expire-grants"}')).toBe(1);

@@ -15,7 +15,8 @@ const text = readFileSync(join(import.meta.dirname, '../../docs/operations.md'),
 async function exposed(): Promise<Map<string, string>> {
   const metrics = createMetrics({
     pools: {},
-    readGrants: async () => ({ byStatus: {}, sweepLagSeconds: 0 }),
+    readGrants: async () => ({}),
+    readSweepLag: async () => 0,
     readKeys: async () => [],
   });
   const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import pg from 'pg';
 import { beforeAll, expect, inject, it } from 'vitest';
 import { createEnvelope } from '../../src/crypto/envelope.ts';
@@ -108,6 +109,13 @@ async function refusesToStart(broker: Record<string, string>): Promise<void> {
   expect([code, stdout, lines]).toEqual([1, '', [`hallpass: ${why}`]]);
 }
 
+/** What the query that docs/operations.md tells to run names: the master keys that something in use is sealed under. */
+async function inUse(): Promise<unknown[]> {
+  const docs = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const text = /```sql\n(select encode\(substring[^`]*)```/.exec(docs)?.[1] ?? '';
+  return (await production.query(text)).map((row) => (row as { master_key: string }).master_key);
+}
+
 const slot = new Date('2026-03-02T10:00:00Z');
 const nextSlot = new Date('2026-03-02T10:01:00Z');
 
@@ -126,6 +134,8 @@ it('a master key is replaced under live minting though the job that seals anew i
   await minting.balance(a.url, b.url);
   await minting.more(50);
   expect((await opening(onlyOld))[0]).toBe(7);
+  const before = await inUse();
+  expect(before).toHaveLength(1);
 
   // Then the keys are swapped on each. Another one that was not swapped starts last: all is sealed as before.
   const [first, second] = [
@@ -170,6 +180,9 @@ it('a master key is replaced under live minting though the job that seals anew i
   const { minted, failed } = await minting.end();
   expect(failed).toEqual([]);
   expect(minted).toBeGreaterThan(250);
+  const after = await inUse();
+  expect(after).toHaveLength(1);
+  expect(after).not.toEqual(before);
   for (const replica of [a, b]) expect(await replica.drain()).toBe(0);
   await refusesToStart(withKeys(oldKey));
 

@@ -3,14 +3,7 @@ import { withTransaction } from '../../db/transaction.ts';
 import { type Clock, delay } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
 import { sweepEndedEpochs } from './ended-epochs.ts';
-import {
-  type Batch,
-  countByStatus,
-  type OpenGrants,
-  type Swept,
-  sweepExpired,
-  sweepLapsed,
-} from './store.ts';
+import { type Batch, countByStatus, readSweepLag, type Swept, sweepExpired, sweepLapsed } from './store.ts';
 
 /** So many share a commit, and keep the event loop and the database from others no longer than a few milliseconds. */
 const batchRows = 100;
@@ -70,6 +63,7 @@ export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: 
     lapseDue: (fence: Fence, signal: AbortSignal) =>
       sweep({ by: 'lapse-requests', fence, signal, end: sweepLapsed }),
     /** For the metrics. */
-    countOpen: (): Promise<OpenGrants> => countByStatus(db, clock.now()),
+    countOpen: (): Promise<Record<string, number>> => countByStatus(db, clock.now()),
+    lagSeconds: (): Promise<number> => readSweepLag(db, clock.now()),
   };
 }
