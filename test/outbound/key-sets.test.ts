@@ -1,0 +1,181 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createKeySets, type KeySets } from '../../src/outbound/key-sets.ts';
+import { OutboundFailure } from '../../src/outbound/outbound-failure.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const jwk = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' });
+const setOf = (...kids: string[]) => ({ keys: kids.map((kid) => ({ ...jwk, kid })) });
+const url = 'https://issuer.test/jwks';
+const minutes = (n: number): number => 60 * n;
+
+let clock: FakeClock;
+let sets: KeySets;
+/** What each URL answers: a document, or a failure. */
+let answers: Map<string, object>;
+let reads: string[];
+/** What holds answers back. */
+let hold: Map<string, Promise<void>>;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  answers = new Map([[url, setOf('a')]]);
+  reads = [];
+  hold = new Map();
+  sets = createKeySets({
+    clock,
+    client: {
+      async getJson(from) {
+        reads.push(from);
+        await hold.get(from);
+        const answer = answers.get(from) ?? new OutboundFailure('refused');
+        if (answer instanceof Error) throw answer;
+        return answer;
+      },
+    },
+  });
+});
+
+const find = async (kid?: string, from = url) => (await sets.find(from, kid)).map((key) => key.kid);
+const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
+  answers.set(url, new OutboundFailure(problem));
+const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+describe('the keys of an issuer', () => {
+  it('are read once and good for five minutes, by name or all of them', async () => {
+    answers.set(url, setOf('a', 'b'));
+    expect(await find('a')).toEqual(['a']);
+    clock.advance(minutes(5) - 1);
+    expect([await find('b'), await find()]).toEqual([['b'], ['a', 'b']]);
+    expect(reads).toHaveLength(1);
+  });
+
+  it('are read again after that, without anybody waiting for it', async () => {
+    await find('a');
+    clock.advance(minutes(5));
+    answers.set(url, setOf('b'));
+    hold.set(url, new Promise(() => {}));
+    expect(await find('a')).toEqual(['a']);
+    expect(await find('a')).toEqual(['a']);
+    expect(reads).toHaveLength(2);
+  });
+
+  it('that were taken out are gone with the next reading', async () => {
+    await find('a');
+    clock.advance(minutes(5));
+    answers.set(url, setOf('b'));
+    await find('a');
+    await settle();
+    expect(await find('a')).toEqual([]);
+    expect(await find('b')).toEqual(['b']);
+    expect(reads).toHaveLength(2);
+  });
+
+  it('are read by one for all who ask at the same time', async () => {
+    const found = await Promise.all(Array.from({ length: 50 }, () => find('a')));
+    expect(found.every(([kid]) => kid === 'a')).toBe(true);
+    expect(reads).toHaveLength(1);
+  });
+
+  it('that are new are found at once, by one reading for all who ask', async () => {
+    await find('a');
+    clock.advance(31);
+    answers.set(url, setOf('a', 'b'));
+    const found = await Promise.all(Array.from({ length: 50 }, () => find('b')));
+    expect(found.every(([kid]) => kid === 'b')).toBe(true);
+    expect(reads).toHaveLength(2);
+  });
+
+  it('are read at most once in 30 s, however many unknown names are asked for', async () => {
+    await find('a');
+    for (let second = 0; second < 90; second += 1) {
+      for (let n = 0; n < 20; n += 1) expect(await find(`unknown-${second}-${n}`)).toEqual([]);
+      clock.advance(1);
+    }
+    expect(reads).toHaveLength(3);
+  });
+});
+
+describe('an issuer that is down', () => {
+  it('has its keys used for an hour after they were read, and then none', async () => {
+    await find('a');
+    down();
+    for (let n = 0; n < 59; n += 1) {
+      clock.advance(minutes(1));
+      expect(await find('a')).toEqual(['a']);
+      await settle();
+    }
+    clock.advance(minutes(1));
+    await expect(find('a')).rejects.toMatchObject({ problem: 'timed-out' });
+    answers.set(url, setOf('a'));
+    clock.advance(30);
+    expect(await find('a')).toEqual(['a']);
+  });
+
+  it('has unknown names refused meanwhile, without a mistake for known ones', async () => {
+    await find('a');
+    down();
+    clock.advance(minutes(6));
+    expect(await find('b')).toEqual([]);
+    expect(await find('a')).toEqual(['a']);
+  });
+
+  it('from the start is asked at most once in 30 s, and heard as soon as it is up then', async () => {
+    down('refused');
+    for (let n = 0; n < 29; n += 1) {
+      await expect(find('a')).rejects.toMatchObject({ problem: 'refused' });
+      clock.advance(1);
+    }
+    expect(reads).toHaveLength(1);
+    answers.set(url, setOf('a'));
+    clock.advance(1);
+    expect(await find('a')).toEqual(['a']);
+  });
+
+  it.each([
+    { keys: 1 },
+    { keys: [{ kty: 'oct', k: 'AA' }] },
+    new Error('unforeseen'),
+  ])('in that it answers %j does not take away what was read before', async (answer) => {
+    await find('a');
+    answers.set(url, answer);
+    clock.advance(minutes(6));
+    expect(await find('a')).toEqual(['a']);
+    await settle();
+    expect(await find('a')).toEqual(['a']);
+  });
+
+  it('in that it is slow delays nobody of another', async () => {
+    const other = 'https://other.test/jwks';
+    answers.set(other, setOf('b'));
+    hold.set(url, new Promise(() => {}));
+    const slow = Array.from({ length: 100 }, () => find('a'));
+    expect(await find('b', other)).toEqual(['b']);
+    expect(slow).toHaveLength(100);
+    expect(reads).toEqual([url, other]);
+  });
+});
+
+describe('memory', () => {
+  it('is kept of a thousand issuers, those that were asked for last', async () => {
+    const at = (n: number): string => `https://issuer-${n}.test/`;
+    for (let n = 0; n < 1_001; n += 1) {
+      answers.set(at(n), setOf('a'));
+      await find('a', at(n));
+    }
+    reads = [];
+    await find('a', at(1_000));
+    await find('a', at(1));
+    expect(reads).toEqual([]);
+    await find('a', at(0));
+    expect(reads).toEqual([at(0)]);
+  });
+
+  it('of a clock that was ahead is not trusted when it was set back', async () => {
+    clock.advance(minutes(120));
+    await find('a');
+    clock.advance(-minutes(120));
+    down('refused');
+    await expect(find('a')).rejects.toMatchObject({ problem: 'refused' });
+  });
+});
