@@ -21,6 +21,7 @@ import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
 import { createLog, type Log } from '../platform/log.ts';
 import { createSystemRandom, type Random } from '../platform/random.ts';
+import { createTurns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
 import { createResourcesService, type ResourcesService } from '../resources/service.ts';
 import { createWorkerService } from '../worker/service.ts';
@@ -98,8 +99,10 @@ export function createServices(base: Base) {
     onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
   });
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
+  const turns = createTurns(clock);
   const oauth = createOauthService({
     ...common,
+    turns,
     hot: { ...hot, prepared: config.preparedStatements },
     issuer,
     ring: keys.ring,
@@ -121,6 +124,7 @@ export function createServices(base: Base) {
     policies,
     watch,
     grants,
+    turns,
     oauth,
     sweep,
     auditService,

@@ -31,6 +31,8 @@ export interface EdgeOptions {
   ids: Ids;
   log: Log;
   trustedProxies: readonly string[];
+  /** Called at the beginning of every request. */
+  begin?: () => void;
   /** Told of every answered request. */
   observe: (exchange: Exchange, status: number, durationMs: number) => void;
 }
@@ -40,10 +42,11 @@ export interface EdgeOptions {
  * A caller's own X-Request-Id is not taken over, so ids in the record cannot be forged.
  */
 export function createEdge(options: EdgeOptions, inner: ExchangeListener): RequestListener {
-  const { clock, ids, log, observe } = options;
+  const { clock, ids, log, observe, begin = () => {} } = options;
   const headers = securityHeaders().flat();
   const readAddress = createAddressReader(options.trustedProxies);
   return (request, response) => {
+    begin();
     const startedAt = clock.now().getTime();
     const requestId = ids.next('request');
     const exchange: Exchange = {

@@ -1,5 +1,6 @@
 import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
+import type { Turns } from '../platform/turns.ts';
 
 interface Entry<Row, Result> {
   row: Row;
@@ -8,6 +9,7 @@ interface Entry<Row, Result> {
 }
 
 export interface BatcherOptions<Row, Result> {
+  turns: Pick<Turns, 'afterTurn'>;
   /** Runs one statement for all rows; answers a result for each, in their order. */
   run: (rows: Row[]) => Promise<Result[]>;
   maxRows?: number;
@@ -29,6 +31,7 @@ const eagerRows = 24;
  */
 export class Batcher<Row, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
+  readonly #turns: BatcherOptions<Row, Result>['turns'];
   readonly #limits: { maxRows: number; maxInFlight: number; maxQueue: number };
   /** One for all: to be told of overload must not cost a stack trace. */
   readonly #overloaded = new BrokerError('overloaded', { retryAfterSeconds: 1 });
@@ -36,8 +39,9 @@ export class Batcher<Row, Result> {
   #inFlight = 0;
   #scheduled = false;
 
-  constructor({ run, maxRows = 256, maxInFlight = 2, maxQueue = 4096 }: BatcherOptions<Row, Result>) {
+  constructor({ run, turns, maxRows = 256, maxInFlight = 2, maxQueue = 4096 }: BatcherOptions<Row, Result>) {
     this.#run = run;
+    this.#turns = turns;
     this.#limits = { maxRows, maxInFlight, maxQueue };
   }
 
@@ -63,7 +67,7 @@ export class Batcher<Row, Result> {
   #schedule(): void {
     if (this.#scheduled || this.#inFlight >= this.#limits.maxInFlight) return;
     this.#scheduled = true;
-    setImmediate(() => this.#flush());
+    this.#turns.afterTurn(() => this.#flush());
   }
 
   #flush(): void {

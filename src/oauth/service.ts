@@ -9,6 +9,7 @@ import { BrokerError } from '../errors.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
+import type { Turns } from '../platform/turns.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import { Batcher } from './batcher.ts';
 import type { ClientCredentials } from './client-credentials.ts';
@@ -25,6 +26,7 @@ export interface OauthDeps {
   hot: { db: Db; pool: pg.Pool; prepared: boolean };
   audit: Audit;
   clock: Clock;
+  turns: Pick<Turns, 'afterTurn'>;
   ids: Ids;
   issuer: string;
   ring: KeyRing;
@@ -62,7 +64,7 @@ interface Context extends OauthDeps {
 
 /** Tokens: issued, asked about, revoked. */
 export function createOauthService(deps: OauthDeps) {
-  const { clock, hot } = deps;
+  const { clock, hot, turns } = deps;
   const write = async (rows: store.MintRow[]) => {
     const now = clock.now();
     try {
@@ -74,6 +76,7 @@ export function createOauthService(deps: OauthDeps) {
     }
   };
   const activity = new Batcher<store.ActivityQuery, store.Activity>({
+    turns,
     run: (queries) => store.readActivity(hot, queries, clock.now()),
   });
   const context: Context = {
@@ -84,7 +87,7 @@ export function createOauthService(deps: OauthDeps) {
       ...deps,
       sources: createTokenSources({ db: hot.db, clock }),
       decisions: createUseDecisions(deps.policies.engine),
-      writer: new Batcher({ run: write, maxQueue: maxWaitingTokens }),
+      writer: new Batcher({ turns, run: write, maxQueue: maxWaitingTokens }),
     },
     tokens: createVerifiedTokens(deps),
     readActivity: (query) => activity.submit(query),

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { BrokerError } from '../../src/errors.ts';
 import { Batcher, type BatcherOptions } from '../../src/oauth/batcher.ts';
+import { createTurns } from '../../src/platform/turns.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { codeOf } from './refusals.ts';
+
+const clock = new FakeClock();
+const turns = createTurns(clock);
 
 const outage = (): Error => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
 /** Long enough for what has ended to be answered and for what waits to begin. */
@@ -16,13 +21,13 @@ interface Statement {
 }
 
 /** A batcher whose statements end when the test says so; each doubles its rows. */
-function held(options: Omit<BatcherOptions<number, number>, 'run'> = {}) {
+function held(options: Omit<BatcherOptions<number, number>, 'run' | 'turns'> = {}) {
   const statements: Statement[] = [];
   const run = (rows: number[]): Promise<number[]> =>
     new Promise((resolve, reject) => {
       statements.push({ rows, finish: () => resolve(rows.map((row) => row * 2)), fail: reject });
     });
-  const batcher = new Batcher({ run, ...options });
+  const batcher = new Batcher({ turns, run, ...options });
   return { batcher, statements };
 }
 
@@ -95,7 +100,7 @@ describe('a batcher', () => {
       if (rows.includes(7)) throw new Error('poison');
       return rows;
     };
-    const batcher = new Batcher({ run });
+    const batcher = new Batcher({ turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     const failed = settled.flatMap((one, row) =>
       one.status === 'rejected' ? [[row, String(one.reason)]] : [],
@@ -110,7 +115,7 @@ describe('a batcher', () => {
       runs += 1;
       throw outage();
     };
-    const batcher = new Batcher<number, number>({ run });
+    const batcher = new Batcher<number, number>({ turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
     expect(runs).toBe(1);
@@ -124,7 +129,7 @@ describe('a batcher', () => {
       if (runs > 4) throw outage();
       return rows;
     };
-    const batcher = new Batcher({ run });
+    const batcher = new Batcher({ turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     expect(settled.map(({ status }) => status)).toEqual(
       range(20).map((row) => (row < 3 ? 'fulfilled' : 'rejected')),
@@ -139,8 +144,20 @@ describe('a batcher', () => {
       if (failure !== undefined) throw failure;
       return rows;
     };
-    const batcher = new Batcher({ run });
+    const batcher = new Batcher({ turns, run });
     for (const _ of range(3)) await expect(batcher.submit(1)).rejects.toThrow();
     expect(await batcher.submit(2)).toBe(2);
+  });
+});
+
+describe('a turn that lasts', () => {
+  it('keeps no single row waiting for its end', async () => {
+    const { batcher, statements } = held();
+    const answer = batcher.submit(7);
+    clock.advance(0.01);
+    turns.beat();
+    expect(statements.map(({ rows }) => rows)).toEqual([[7]]);
+    statements[0]?.finish();
+    expect(await answer).toBe(14);
   });
 });
