@@ -34,7 +34,12 @@ export async function openLoop(
   return JSON.parse(await text(child.stdout)) as Report;
 }
 
-/** Asks for single things beside somebody else's load. */
-export async function probe(order: ProbeOrder): Promise<ProbeReport[]> {
-  return JSON.parse(await text(onOtherCore('probe.child.ts', order).stdout)) as ProbeReport[];
+/** Asks for single things beside somebody else's load, which may begin when `onBegin` is called. */
+export async function probe({
+  onBegin,
+  ...order
+}: ProbeOrder & { onBegin?: () => void }): Promise<ProbeReport[]> {
+  const { stdout } = onOtherCore('probe.child.ts', order);
+  stdout.once('data', () => onBegin?.());
+  return JSON.parse(await text(stdout)) as ProbeReport[];
 }

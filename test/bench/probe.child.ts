@@ -2,8 +2,9 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Sends a few requests of each kind one after another, each kind over a connection of its own, beside somebody else's
- * load. Reads a `ProbeOrder` from its input; answers what became of each kind as one line.
+ * Sends a few requests of each kind one after another, each kind over a connection of its own that it has before the load
+ * begins, beside somebody else's load. Reads a `ProbeOrder` from its input; answers an empty line when the connections are
+ * there, and what became of each kind as one line at the end.
  */
 export interface ProbeKind {
   name: string;
@@ -28,19 +29,25 @@ export interface ProbeReport {
 const shownOfWrong = 3;
 const timeoutMs = 30_000;
 
+type Request = ProbeKind['requests'][number];
+
+async function send({ url, authorization, type, body }: Request): Promise<{ status: number; body: string }> {
+  const headers = { Authorization: authorization, 'Content-Type': type };
+  const signal = AbortSignal.timeout(timeoutMs);
+  return fetch(url, { method: 'POST', headers, body, signal }).then(
+    async (response) => ({ status: response.status, body: await response.text() }),
+    (error: unknown) => ({ status: 0, body: String(error) }),
+  );
+}
+
 async function probe({ name, pauseMs, requests }: ProbeKind, untilMs: number): Promise<ProbeReport> {
   const report: ProbeReport = { name, ok: 0, wrong: [], latenciesMs: [] };
-  for (const { url, authorization, type, body, expected } of requests) {
+  for (const request of requests.slice(1)) {
     if (performance.now() >= untilMs) break;
     const startedAt = performance.now();
-    const headers = { Authorization: authorization, 'Content-Type': type };
-    const signal = AbortSignal.timeout(timeoutMs);
-    const answer = await fetch(url, { method: 'POST', headers, body, signal }).then(
-      async (response) => ({ status: response.status, body: await response.text() }),
-      (error: unknown) => ({ status: 0, body: String(error) }),
-    );
+    const answer = await send(request);
     report.latenciesMs.push(performance.now() - startedAt);
-    if (answer.status === 200 && answer.body.includes(expected)) report.ok += 1;
+    if (answer.status === 200 && answer.body.includes(request.expected)) report.ok += 1;
     else if (report.wrong.length < shownOfWrong) report.wrong.push(`${answer.status} ${answer.body}`);
     await sleep(pauseMs);
   }
@@ -48,6 +55,9 @@ async function probe({ name, pauseMs, requests }: ProbeKind, untilMs: number): P
 }
 
 const { seconds, kinds } = JSON.parse(await text(process.stdin)) as ProbeOrder;
+// All at once, so that each has a connection.
+await Promise.all(kinds.map(({ requests: [first] }) => first && send(first)));
+process.stdout.write('\n');
 const untilMs = performance.now() + seconds * 1000;
 const reports = await Promise.all(kinds.map((kind) => probe(kind, untilMs)));
 process.stdout.write(`${JSON.stringify(reports)}\n`, () => process.exit(0));

@@ -185,10 +185,13 @@ async function busyCore(broker: Server): Promise<void> {
   const full = carriedBy(broker, connections);
   const { now: before } = broker.memory();
   const how = { script: 'post.lua', seconds, connections: manyConnections };
-  const [run, probed] = await Promise.all([
-    loadMeanwhile(broker.target, how),
-    probe({ seconds: seconds - 1, kinds }),
-  ]);
+  let loading: Promise<Run> | undefined;
+  const onBegin = (): void => {
+    loading = loadMeanwhile(broker.target, how);
+  };
+  const probed = await probe({ seconds: seconds - 1, kinds, onBegin });
+  const run = await loading;
+  if (run === undefined) throw new Error('the probe never began');
   say(`a broker whose core is busy: ${manyConnections} clients that ask again as soon as they are answered`);
   say(
     `carried for ${connections} clients ${rate(full)}; answers ${rate(perSecond(run))}, of them 503: ${run.bad}`,
