@@ -13,10 +13,10 @@ import { createGrantsService } from '../grants/service.ts';
 import { readVersions } from '../grants/store.ts';
 import { createGrantSweep } from '../grants/sweep/service.ts';
 import { GrantWatch } from '../grants/watch.ts';
-import { createKeysService } from '../keys/service.ts';
+import { createKeysService, type KeysService } from '../keys/service.ts';
 import type { ClientFinders } from '../oauth/clients.ts';
 import type { Issuer } from '../oauth/issuer.ts';
-import { createOauthService } from '../oauth/service.ts';
+import { createOauthService, type OauthDeps } from '../oauth/service.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
 import { createLog, type Log } from '../platform/log.ts';
@@ -79,7 +79,7 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
 
 /** Every service, wired by the narrow interfaces that they declare. */
 export function createServices(base: Base) {
-  const { config, clock, random, log, ids, hot, db } = base;
+  const { config, clock, random, log, ids, db } = base;
   const audit = createAudit({ clock, ids });
   const common = { db, audit, clock, random, ids };
   const envelope = createEnvelope({ current: config.masterKey, old: config.oldMasterKeys, random });
@@ -100,17 +100,7 @@ export function createServices(base: Base) {
   });
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
   const turns = createTurns(clock);
-  const oauth = createOauthService({
-    ...common,
-    turns,
-    hot: { ...hot, prepared: config.preparedStatements },
-    issuer,
-    ring: keys.ring,
-    policies,
-    findClient: clientFinders(hot.db, clock, { agents, resources }),
-    findClientApart: clientFinders(db, clock, { agents, resources }),
-    withPartitions: (work) => withPartitions(hot.db, clock, work),
-  });
+  const oauth = createOauth(base, { audit, turns, keys, agents, resources, policies });
   const sweep = createGrantSweep({ db, ids, clock });
   const auditService = createAuditService({ db, audit });
   const worker = createWorkerService({ db, clock });
@@ -130,6 +120,27 @@ export function createServices(base: Base) {
     auditService,
     worker,
   };
+}
+
+type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies'> & {
+  keys: KeysService;
+  agents: AgentsService;
+  resources: ResourcesService;
+};
+
+function createOauth({ config, clock, ids, hot, db }: Base, { keys, agents, resources, ...rest }: OfOauth) {
+  return createOauthService({
+    ...rest,
+    db,
+    clock,
+    ids,
+    hot: { ...hot, prepared: config.preparedStatements },
+    issuer: config.issuer,
+    ring: keys.ring,
+    findClient: clientFinders(hot.db, clock, { agents, resources }),
+    findClientApart: clientFinders(db, clock, { agents, resources }),
+    withPartitions: (work) => withPartitions(hot.db, clock, work),
+  });
 }
 
 /** How clients are looked up, by kind; an agent that is disabled or expired is none. */

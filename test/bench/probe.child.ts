@@ -56,7 +56,7 @@ async function probe({ name, pauseMs, requests }: ProbeKind, untilMs: number): P
 
 const { seconds, kinds } = JSON.parse(await text(process.stdin)) as ProbeOrder;
 // All at once, so that each has a connection.
-await Promise.all(kinds.map(({ requests: [first] }) => first && send(first)));
+await Promise.all(kinds.flatMap(({ requests: [first] }) => (first === undefined ? [] : [send(first)])));
 process.stdout.write('\n');
 const untilMs = performance.now() + seconds * 1000;
 const reports = await Promise.all(kinds.map((kind) => probe(kind, untilMs)));

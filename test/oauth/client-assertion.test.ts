@@ -1,76 +1,24 @@
-import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { createHmac, generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
-import { CompactSign } from 'jose';
 import { describe, expect, it } from 'vitest';
+import { assertionAlgs, readAssertion } from '../../src/oauth/client-assertion.ts';
 import {
-  type AssertionOptions,
-  assertionAlgs,
-  readAssertion,
-  verifyAssertion,
-} from '../../src/oauth/client-assertion.ts';
-import { type PublicKey, parseKeySet } from '../../src/outbound/key-set.ts';
-
-const issuer = 'https://hallpass.test';
-const tokenUrl = `${issuer}/oauth2/token`;
-const now = new Date('2026-03-02T10:00:00.500Z');
-const nowSeconds = 1_772_445_600.5;
-const seconds = (from = 0): number => Math.floor(nowSeconds) + from;
-
-const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const rsa = generateKeyPairSync('rsa', { modulusLength: 2_048 });
-const ed = generateKeyPairSync('ed25519');
-
-const keysOf = (...keys: [KeyObject, object?][]): PublicKey[] =>
-  parseKeySet({ keys: keys.map(([key, members]) => ({ ...key.export({ format: 'jwk' }), ...members })) });
-const keys = keysOf(
-  [ec.publicKey, { kid: 'a' }],
-  [rsa.publicKey, { kid: 'b' }],
-  [ed.publicKey, { kid: 'c' }],
-);
-
-const claims = { iss: 'agt_1', sub: 'agt_1', aud: issuer, jti: 'one', iat: seconds(), exp: seconds(60) };
-
-interface Made {
-  header?: object;
-  claims?: object;
-  /** Instead of the claims. */
-  payload?: string;
-  key?: KeyObject;
-}
-
-const encode = (text: string): string => Buffer.from(text).toString('base64url');
-
-async function make({
-  header = {},
-  claims: changed = {},
-  payload,
-  key = ec.privateKey,
-}: Made = {}): Promise<string> {
-  const text = payload ?? JSON.stringify({ ...claims, ...changed });
-  return new CompactSign(Buffer.from(text))
-    .setProtectedHeader({ alg: 'ES256', kid: 'a', ...header })
-    .sign(key);
-}
-
-/** As `make`, for headers that a library refuses to write. */
-function forge(
-  header: object,
-  signature: (input: string) => Buffer,
-  body: string = JSON.stringify(claims),
-): string {
-  const input = `${encode(JSON.stringify(header))}.${encode(body)}`;
-  return `${input}.${signature(input).toString('base64url')}`;
-}
-const signed = (input: string): Buffer =>
-  sign('sha256', Buffer.from(input), { key: ec.privateKey, dsaEncoding: 'ieee-p1363' });
-
-const verify = (assertion: string, options: Partial<AssertionOptions> = {}) =>
-  verifyAssertion(assertion, { keys, issuer, now, ...options });
-const reasonOf = async (assertion: string, options: Partial<AssertionOptions> = {}) => {
-  const result = await verify(assertion, options);
-  return result.ok ? 'good' : result.reason;
-};
+  claims,
+  ec,
+  ed,
+  encode,
+  forge,
+  issuer,
+  keysOf,
+  make,
+  other,
+  reasonOf,
+  rsa,
+  seconds,
+  signed,
+  tokenUrl,
+  verify,
+} from './assertions.ts';
 
 describe('a client assertion', () => {
   it('says whose it is, what its name is and when it ends', async () => {
