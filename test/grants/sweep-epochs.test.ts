@@ -197,4 +197,24 @@ describe('the sweep of what raised epochs have ended', () => {
     expect(await sweepOf()).toBe(2);
     expect(await remaining()).toEqual([]);
   });
+
+  it.each([
+    // The grant that is copied ends then, too.
+    ['active', 'revoked', 'expire-grants', 4],
+    ['pending', 'denied', 'lapse-requests', 3],
+  ] as const)('is made up for when the time of a grant is over that it missed: %s becomes %s', async (status, becomes, by, count) => {
+    await copy(3, { status, end: "'2026-03-02T10:10:00Z'::timestamptz" });
+    const { body } = await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200);
+    // As if they had been made under the old epoch after it was swept: by a replica that does not hold its agent.
+    await owner('delete from ended_epochs');
+    const later = new FakeClock('2026-03-02T10:10:00Z');
+    const sweep = createGrantSweep({ db: broker.database.db, ids, clock: later });
+    const job = { 'expire-grants': sweep.expireDue, 'lapse-requests': sweep.lapseDue }[by];
+    expect(await job(async () => {}, new AbortController().signal)).toBe(count);
+    const rows = await owner(
+      "select distinct status, ended_by, ended_at from grants where id like 'grt_copy%'",
+    );
+    expect(rows).toEqual([{ status: becomes, ended_by: by, ended_at: new Date(body.disabled_at) }]);
+    expect(await told()).toEqual([all(becomes, count)]);
+  });
 });

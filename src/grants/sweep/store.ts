@@ -22,11 +22,6 @@ export interface Swept {
   until: Date | null;
 }
 
-/** Whether grant g was ended by an epoch before its own time `end`: read by keys, because it is asked of every row that is due. */
-const endedByEpochBefore = (end: RawBuilder<unknown>) => sql`(
-  (select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id) < ${end}
-  or (select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id) < ${end})`;
-
 /**
  * Ends the grants that `due` locks (as id and the instant `at` of their end) and records it, in one statement: of a
  * million grants none is sent to and fro. What each status is, its event is called.
@@ -51,32 +46,46 @@ async function end<Answer extends Swept | OutdatedSwept>(
   return result.rows[0];
 }
 
-/** The same for what time has ended: the next batch begins at the last end of this one. */
-async function endInTime(
-  tx: Tx,
-  batch: Batch,
-  parts: Record<'due' | 'set', RawBuilder<unknown>>,
-): Promise<Swept> {
-  return (await end<Swept>(tx, batch, { ...parts, until: sql`max(at)` })) ?? { rows: 0, until: null };
+const outdatedReason = 'its agent or resource was disabled or removed, or everything was ended';
+
+interface Kind {
+  /** When the time of such a grant is over. */
+  column: 'expires_at' | 'lapses_at';
+  isOpen: RawBuilder<unknown>;
+  /** What becomes of it then, and what it became if an epoch had ended it before. */
+  over: 'expired' | 'lapsed';
+  outdated: 'revoked' | 'denied';
 }
 
-/** Reads the batch that is due through the partial index on just those rows; what another replica holds is its. */
-export function sweepExpired(tx: Tx, batch: Batch): Promise<Swept> {
+/**
+ * Reads the batch that is due through the partial index on just those rows; what another replica holds is its. What an
+ * epoch had ended before is written down as that, whoever has missed it: no grant stays open in its row for longer than its
+ * own time. The epochs' ends are read by keys, because they are asked for with every row.
+ */
+async function sweepDue(tx: Tx, batch: Batch, { column, isOpen, over, outdated }: Kind): Promise<Swept> {
+  const own = sql.ref(`g.${column}`);
   const due = sql`due as (
-    select g.id, g.expires_at as at from grants g
-     where status in ('active', 'scheduled') and expires_at <= ${batch.now} and expires_at >= ${batch.from}
-       and ${endedByEpochBefore(sql`g.expires_at`)} is not true
-     order by expires_at limit ${batch.eventIds.length} for update skip locked)`;
-  return endInTime(tx, batch, { due, set: sql`status = 'expired'` });
+    select g.id, ${own} as own, least(${own},
+        (select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id),
+        (select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id)) as at
+      from grants g
+     where ${isOpen} and ${own} <= ${batch.now} and ${own} >= ${batch.from}
+     order by ${own} limit ${batch.eventIds.length} for update skip locked)`;
+  const set = sql`status = case when due.at < due.own then ${sql.lit(outdated)} else ${sql.lit(over)} end,
+    end_reason = case when due.at < due.own then ${outdatedReason} end`;
+  // The next batch begins where this one ended, by the column that the index is in the order of.
+  const until = sql`(select max(own) from due)`;
+  return (await end<Swept>(tx, batch, { due, set, until })) ?? { rows: 0, until: null };
+}
+
+export function sweepExpired(tx: Tx, batch: Batch): Promise<Swept> {
+  const isOpen = sql`g.status in ('active', 'scheduled')`;
+  return sweepDue(tx, batch, { column: 'expires_at', isOpen, over: 'expired', outdated: 'revoked' });
 }
 
 export function sweepLapsed(tx: Tx, batch: Batch): Promise<Swept> {
-  const due = sql`due as (
-    select g.id, g.lapses_at as at from grants g
-     where status = 'pending' and lapses_at <= ${batch.now} and lapses_at >= ${batch.from}
-       and ${endedByEpochBefore(sql`g.lapses_at`)} is not true
-     order by lapses_at limit ${batch.eventIds.length} for update skip locked)`;
-  return endInTime(tx, batch, { due, set: sql`status = 'lapsed'` });
+  const isOpen = sql`g.status = 'pending'`;
+  return sweepDue(tx, batch, { column: 'lapses_at', isOpen, over: 'lapsed', outdated: 'denied' });
 }
 
 export type SubjectKind = 'agent' | 'resource';
@@ -138,7 +147,7 @@ export async function sweepOutdated(
     select g.id, o.at from grants g join outdated o on o.id = g.id
      where g.status in ('pending', 'scheduled', 'active') for update of g skip locked)`;
   const set = sql`status = case g.status when 'pending' then 'denied' else 'revoked' end,
-    end_reason = 'its agent or resource was disabled or removed, or everything was ended'`;
+    end_reason = ${outdatedReason}`;
   const until = sql`(select max(id) from outdated)`;
   const ended = await end<OutdatedSwept>(tx, batch, { due, set, until });
   return ended ?? { rows: 0, until: null };
