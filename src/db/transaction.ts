@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Refusal } from '../errors.ts';
 import type { Db, Tx } from './database.ts';
 import { ensurePartitionsNow, isMissingPartition } from './partitions.ts';
@@ -5,6 +6,9 @@ import { sqlState, sqlStateOf } from './sqlstate.ts';
 
 const retried: ReadonlySet<string> = new Set([sqlState.serializationFailure, sqlState.deadlockDetected]);
 const maxAttempts = 5;
+
+/** Milliseconds before a victim's next attempt: whoever waited for its locks has to have them first, or they deadlock again. */
+const victimPause = (attempt: number): number => 10 * attempt;
 
 /**
  * Runs `work` in one READ COMMITTED transaction. Commits what it did, also when it answers a `Refusal`, whose
@@ -21,7 +25,8 @@ export async function withTransaction<T>(db: Db, work: (tx: Tx) => Promise<T | R
     } catch (error) {
       if (attempt === maxAttempts) throw error;
       if (isMissingPartition(error) && attempt === 1) await ensurePartitionsNow(db);
-      else if (!retried.has(sqlStateOf(error) ?? '')) throw error;
+      else if (retried.has(sqlStateOf(error) ?? '')) await pause(victimPause(attempt));
+      else throw error;
     }
   }
 }

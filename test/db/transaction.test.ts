@@ -40,6 +40,7 @@ describe('withTransaction', () => {
       .values([job('left'), job('right')])
       .execute();
     let attempts = 0;
+    let holders = 0;
     let bothHold: () => void = () => {};
     const held = new Promise<void>((resolve) => {
       bothHold = resolve;
@@ -50,7 +51,8 @@ describe('withTransaction', () => {
         const lock = (name: string) =>
           tx.updateTable('jobs').set({ fencing: sql`fencing + 1` }).where('name', '=', name).execute();
         await lock(first);
-        if (attempts === 2) bothHold();
+        holders += 1;
+        if (holders === 2) bothHold();
         await held;
         await lock(second);
       });
