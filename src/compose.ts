@@ -107,8 +107,8 @@ function createWorker(
   });
 }
 
-async function closePools({ database, hot }: Base): Promise<void> {
-  await Promise.all([database.close(), hot.close()]);
+async function closeConnections({ database, hot, outbound }: Base): Promise<void> {
+  await Promise.all([database.close(), hot.close(), outbound.close()]);
 }
 
 /** Wires a broker: the same for production, tests and benches. The database must have been migrated. */
@@ -117,7 +117,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
   const { clock, log, db } = base;
   const services = createServices(base);
   const bootstrapped = await prepare(base, services).catch(async (error: unknown) => {
-    await closePools(base);
+    await closeConnections(base);
     throw error;
   });
   const metrics = createMetricsOf(base, services);
@@ -152,7 +152,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     async close() {
       await flushing.stop();
       await flush();
-      await closePools(base);
+      await closeConnections(base);
     },
   };
 }

@@ -55,6 +55,10 @@ const list = z.string().transform((text) =>
     .filter((item) => item !== ''),
 );
 
+const cidrs = list
+  .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDRs, separated by commas')
+  .default([]);
+
 const schema = z.object({
   DATABASE_URL: postgresUrl.optional(),
   DATABASE_OWNER_URL: postgresUrl.optional(),
@@ -69,6 +73,7 @@ const schema = z.object({
   HALLPASS_MASTER_KEYS_OLD: list.pipe(z.array(z.string().transform(masterKey))).default([]),
   HALLPASS_METRICS_HOST: z.string().min(1).default('127.0.0.1'),
   HALLPASS_METRICS_PORT: port.default(9464),
+  HALLPASS_OUTBOUND_ALLOW: cidrs,
   HALLPASS_PORT: port.default(8080),
   HALLPASS_PREPARED_STATEMENTS: onOff.default(true),
   HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
@@ -76,9 +81,7 @@ const schema = z.object({
   HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
   HALLPASS_SHUTDOWN_DELAY_SECONDS: wholeNumber(0, 120).default(0),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
-  HALLPASS_TRUSTED_PROXIES: list
-    .refine((items) => items.every((item) => ipaddr.isValidCIDR(item)), 'must be CIDRs, separated by commas')
-    .default([]),
+  HALLPASS_TRUSTED_PROXIES: cidrs,
 });
 
 function masterKey(text: string, context: z.RefinementCtx): MasterKey {
@@ -123,6 +126,8 @@ export interface Config {
   shutdownDelaySeconds: number;
   shutdownSeconds: number;
   trustedProxies: string[];
+  /** Blocks of private addresses at which the broker may call others, beside every public one. */
+  outboundAllow: string[];
 }
 
 type Environment = Record<string, string | undefined>;
@@ -201,5 +206,6 @@ export function readConfig(environment: Environment = process.env): Config {
     shutdownDelaySeconds: values.HALLPASS_SHUTDOWN_DELAY_SECONDS,
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
+    outboundAllow: values.HALLPASS_OUTBOUND_ALLOW,
   };
 }

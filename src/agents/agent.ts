@@ -4,7 +4,7 @@ import { addSeconds } from '../platform/clock.ts';
 export type Environment = 'production' | 'staging' | 'development';
 
 /** How it proves itself at the token endpoint (RFC 7591 section 2). */
-export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post';
+export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
 
 export interface Agent {
   /** Also its `client_id`. */
@@ -14,6 +14,8 @@ export interface Agent {
   owner: string;
   environment: Environment;
   authMethod: ClientAuthMethod;
+  /** Whether its assertions may name the token endpoint as audience, or several (RFC 7523 as it was first read). */
+  legacyAudience: boolean;
   /** A set. */
   labels: string[];
   /** What was issued under an older one is dead for ever. */

@@ -11,6 +11,10 @@ function present(agent: AgentNow) {
     owner: agent.owner,
     environment: agent.environment,
     token_endpoint_auth_method: agent.authMethod,
+    jwks: agent.jwks,
+    jwks_uri: agent.jwksUri,
+    legacy_audience: agent.legacyAudience,
+    oldest_secret_created_at: agent.oldestSecretAt?.toISOString() ?? null,
     labels: agent.labels,
     status: agent.status,
     epoch: agent.epoch,
@@ -50,11 +54,15 @@ export function agentRoutes(deps: AgentRoutesDeps): Pick<Handlers, Operations> {
 function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
-      const { token_endpoint_auth_method: authMethod, expires_at = null, labels = [], ...terms } = body;
-      const agent = await agents.create(act, { ...terms, authMethod, labels, expiresAt: toTime(expires_at) });
+      const { expires_at = null, legacy_audience: legacyAudience = false, labels = [], ...rest } = body;
+      const { token_endpoint_auth_method: authMethod, jwks_uri: jwksUri, ...terms } = rest;
+      const expiresAt = toTime(expires_at);
+      const proof = { authMethod, jwksUri, legacyAudience };
+      const agent = await agents.create(act, { ...terms, ...proof, labels, expiresAt });
+      const { clientSecret: client_secret } = agent;
       return {
         status: 201,
-        body: { ...present(agent), client_secret: agent.clientSecret },
+        body: { ...present(agent), ...(client_secret === undefined ? {} : { client_secret }) },
         headers: { Location: `/v1/agents/${agent.id}` },
       };
     },
@@ -69,9 +77,11 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
       return { status: 200, body: { ...present(agent), secrets: agent.secrets.map(presentSecret) } };
     },
     async updateAgent({ path, body, ...act }) {
-      const { token_endpoint_auth_method: authMethod, expires_at, ...terms } = body;
+      const { expires_at, legacy_audience: legacyAudience, ...rest } = body;
+      const { token_endpoint_auth_method: authMethod, jwks_uri: jwksUri, ...terms } = rest;
       const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
-      const agent = await agents.update(act, path.agent_id, { ...terms, authMethod, expiresAt });
+      const change = { ...terms, authMethod, jwksUri, legacyAudience, expiresAt };
+      const agent = await agents.update(act, path.agent_id, change);
       return { status: 200, body: present(agent) };
     },
     async deleteAgent({ path, ...act }) {

@@ -13,17 +13,23 @@ import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
 import { type Agent, type AgentStatus, agentStatus, comesBack, controlSince } from './agent.ts';
+import { checkKeySource, type KeySource, type KeyTerms, planKeys } from './keys/key-source.ts';
+import { setKeys } from './keys/service.ts';
+import { type ProofSummary, summarizeProofs } from './keys/store.ts';
 import * as store from './store.ts';
 
 export interface AgentsDeps extends ClientSecretsDeps {
   db: Db;
+  /** Whether the broker would call this URL: where an agent publishes its keys must be such a one. */
+  isFetchable: (url: string) => boolean;
 }
 
 /** `expiresAt` null: never. */
-export type NewAgent = store.AgentTerms;
+export type NewAgent = store.AgentTerms & KeyTerms;
+export type AgentChange = store.AgentChange & KeyTerms;
 
-/** An agent and what it is now. */
-export type AgentNow = Agent & { status: AgentStatus };
+/** An agent, what it is now, and what it proves itself by. */
+export type AgentNow = Agent & ProofSummary & { status: AgentStatus };
 
 export type AgentsService = ReturnType<typeof createAgentsService>;
 
@@ -33,7 +39,7 @@ export function createAgentsService(deps: AgentsDeps) {
     create: (act: Act<Person>, agent: NewAgent) => create(deps, act, agent),
     list: (page: { limit: number; after?: string | undefined }) => list(deps, page),
     get: (id: string) => get(deps, id),
-    update: (act: Act<Person>, id: string, change: store.AgentChange) => update(deps, act, { id, change }),
+    update: (act: Act<Person>, id: string, change: AgentChange) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
     disable: (act: Act<Person>, action: Switch) => flip(deps, act, { ...action, to: 'disabled' }),
     enable: (act: Act<Person>, action: Switch) => flip(deps, act, { ...action, to: 'enabled' }),
@@ -53,8 +59,17 @@ export function createAgentsService(deps: AgentsDeps) {
   };
 }
 
-function atPresent({ clock }: AgentsDeps, agent: Agent): AgentNow {
-  return { ...agent, status: agentStatus(agent, clock.now()) };
+async function atPresent({ clock }: AgentsDeps, db: Db, agents: readonly Agent[]): Promise<AgentNow[]> {
+  const now = clock.now();
+  const ids = agents.map(({ id }) => id);
+  const proofOf = await summarizeProofs(db, ids, now);
+  return agents.map((agent) => ({ ...agent, ...proofOf(agent.id), status: agentStatus(agent, now) }));
+}
+
+async function oneAtPresent(deps: AgentsDeps, db: Db, agent: Agent): Promise<AgentNow> {
+  const [present] = await atPresent(deps, db, [agent]);
+  if (present === undefined) throw new Error('an agent went missing');
+  return present;
 }
 
 const clientOf = (agentId: string): Client => ({ kind: 'agent', id: agentId });
@@ -63,34 +78,56 @@ async function create(
   deps: AgentsDeps,
   act: Act<Person>,
   input: NewAgent,
-): Promise<AgentNow & { clientSecret: string }> {
+): Promise<AgentNow & { clientSecret: string | undefined }> {
   const { db, audit, clock, ids } = deps;
   return withTransaction(db, async (tx) => {
-    const refusal = await checkTerms(deps, tx, input);
-    if (refusal !== undefined) return refusal;
+    const source = await checkTerms(deps, tx, { change: input, before: undefined });
+    if (source instanceof Refusal) return source;
     const terms = { ...input, labels: asSet(input.labels) };
     const by = { createdAt: clock.now(), createdBy: act.caller.id };
     const agent = await store.insertAgent(tx, { ...terms, ...by, id: ids.next('agent') });
     await audit.append(tx, { ...subject(act, agent.id), type: 'agent.created', details: describe(terms) });
-    const secret = await issueClientSecret(deps, tx, { act, client: clientOf(agent.id), expiresAt: null });
-    if (secret instanceof Refusal) return secret;
-    return { ...atPresent(deps, agent), clientSecret: secret.clientSecret };
+    const clientSecret = await giveProof(deps, tx, { act, agentId: agent.id, source });
+    if (clientSecret instanceof Refusal) return clientSecret;
+    return { ...(await oneAtPresent(deps, tx, agent)), clientSecret };
   });
 }
 
-/** Refuses an owner who is not there and an expiry that is past. The owner stays until the transaction ends. */
-async function checkTerms(
-  { clock }: AgentsDeps,
+/** What a new agent proves itself by: its keys, or a secret, which is answered. */
+async function giveProof(
+  deps: AgentsDeps,
   tx: Tx,
-  { owner, expiresAt }: store.AgentChange,
-): Promise<Refusal | undefined> {
-  if (expiresAt !== undefined && !endsLater(expiresAt, clock.now())) {
-    return refuse('invalid-request', { detail: 'expires_at must be in the future' });
+  { act, agentId, source }: { act: Act<Person>; agentId: string; source: KeySource | undefined },
+): Promise<string | undefined | Refusal> {
+  if (source !== undefined) {
+    await setKeys(deps, tx, { act, agentId, source });
+    return undefined;
   }
-  if (owner !== undefined && !(await store.lockOwner(tx, owner))) {
-    return refuse('invalid-request', { detail: 'owner is not a person here' });
-  }
-  return undefined;
+  const secret = await issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt: null });
+  return secret instanceof Refusal ? secret : secret.clientSecret;
+}
+
+/**
+ * Refuses an owner who is not there, an expiry that is past, and keys that are not good; answers the keys that are to be
+ * set, if any. The owner stays until the transaction ends.
+ */
+async function checkTerms(
+  { clock, isFetchable }: AgentsDeps,
+  tx: Tx,
+  { change, before }: { change: AgentChange; before: Agent | undefined },
+): Promise<KeySource | undefined | Refusal> {
+  const { owner, expiresAt, authMethod = before?.authMethod } = change;
+  const invalid = (detail: string): Refusal => refuse('invalid-request', { detail });
+  if (expiresAt !== undefined && !endsLater(expiresAt, clock.now()))
+    return invalid('expires_at must be in the future');
+  if (owner !== undefined && !(await store.lockOwner(tx, owner)))
+    return invalid('owner is not a person here');
+  if (authMethod === undefined) return undefined;
+  const from = before === undefined ? {} : { from: before.authMethod };
+  const source = planKeys({ ...from, to: authMethod, terms: change });
+  if (source === undefined || source instanceof Refusal) return source;
+  const problem = checkKeySource(source, isFetchable);
+  return problem === undefined ? source : invalid(problem);
 }
 
 async function list(
@@ -98,36 +135,35 @@ async function list(
   page: { limit: number; after?: string | undefined },
 ): Promise<Page<AgentNow>> {
   const rows = await store.listAgents(deps.db, { ...page, limit: page.limit + 1 });
-  return takePage(
-    rows.map((agent) => atPresent(deps, agent)),
-    page.limit,
-  );
+  return takePage(await atPresent(deps, deps.db, rows), page.limit);
 }
 
 async function get(deps: AgentsDeps, id: string): Promise<AgentNow & { secrets: ClientSecret[] }> {
-  const agent = await store.findAgent(deps.db, id);
+  const { db } = deps;
+  const agent = await store.findAgent(db, id);
   if (agent === undefined) throw new BrokerError('not-found');
-  return { ...atPresent(deps, agent), secrets: await listSecrets(deps.db, clientOf(id)) };
+  return { ...(await oneAtPresent(deps, db, agent)), secrets: await listSecrets(db, clientOf(id)) };
 }
 
 async function update(
   deps: AgentsDeps,
   act: Act<Person>,
-  { id, change }: { id: string; change: store.AgentChange },
+  { id, change }: { id: string; change: AgentChange },
 ): Promise<AgentNow> {
   const { db, audit, clock } = deps;
   return withTransaction(db, async (tx) => {
     const before = await store.lockAgent(tx, id);
     if (before === undefined) return refuse('not-found');
-    const refusal = await checkTerms(deps, tx, change);
-    if (refusal !== undefined) return refusal;
+    const source = await checkTerms(deps, tx, { change, before });
+    if (source instanceof Refusal) return source;
     const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
     const at = clock.now();
     const raiseEpoch = comesBack(before, change.expiresAt, at);
     const agent = await store.updateAgent(tx, { id, change: terms, raiseEpoch, at });
     const details = raiseEpoch ? { ...describe(terms), epoch: agent.epoch } : describe(terms);
     await audit.append(tx, { ...subject(act, id), type: 'agent.updated', details });
-    return atPresent(deps, agent);
+    if (source !== undefined) await setKeys(deps, tx, { act, agentId: id, source });
+    return oneAtPresent(deps, tx, agent);
   });
 }
 
@@ -172,7 +208,7 @@ async function flip(
     }
     const details = { epoch: agent.epoch, ...(reason === undefined ? {} : { reason }) };
     await audit.append(tx, { ...subject(act, id), type, details });
-    return atPresent(deps, agent);
+    return oneAtPresent(deps, tx, agent);
   });
 }
 
@@ -188,7 +224,10 @@ async function issueSecret(
   { agentId, expiresAt }: SecretRequest,
 ): Promise<IssuedSecret> {
   return withTransaction(deps.db, async (tx) => {
-    if ((await store.lockAgent(tx, agentId)) === undefined) return refuse('not-found');
+    const agent = await store.lockAgent(tx, agentId);
+    if (agent === undefined) return refuse('not-found');
+    if (agent.authMethod === 'private_key_jwt')
+      return refuse('conflict', { detail: 'an agent with keys gets no secret' });
     return issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt });
   });
 }
@@ -219,6 +258,7 @@ function describe(terms: store.AgentChange): Record<string, unknown> {
     owner: terms.owner,
     environment: terms.environment,
     token_endpoint_auth_method: terms.authMethod,
+    legacy_audience: terms.legacyAudience,
     labels: terms.labels,
     expires_at: terms.expiresAt,
   };

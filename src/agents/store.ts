@@ -3,6 +3,8 @@ import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/s
 import type { Db, Tx } from '../db/database.ts';
 import type { Agents } from '../db/schema.gen.ts';
 import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
+import type { StoredKeys } from './keys/key-source.ts';
+import { liveKeys } from './keys/store.ts';
 
 const columns = [
   'id',
@@ -10,6 +12,7 @@ const columns = [
   'owner_id',
   'environment',
   'token_endpoint_auth_method',
+  'legacy_audience',
   'labels',
   'epoch',
   'version',
@@ -27,6 +30,7 @@ function toAgent(row: Pick<Selectable<Agents>, (typeof columns)[number]>): Agent
     owner: row.owner_id,
     environment: row.environment as Environment,
     authMethod: row.token_endpoint_auth_method as ClientAuthMethod,
+    legacyAudience: row.legacy_audience,
     labels: row.labels,
     epoch: row.epoch,
     version: row.version,
@@ -45,7 +49,7 @@ function living(db: Db) {
 /** What somebody says of an agent. */
 export type AgentTerms = Pick<
   Agent,
-  'name' | 'owner' | 'environment' | 'authMethod' | 'labels' | 'expiresAt'
+  'name' | 'owner' | 'environment' | 'authMethod' | 'legacyAudience' | 'labels' | 'expiresAt'
 >;
 
 export async function insertAgent(
@@ -60,6 +64,7 @@ export async function insertAgent(
       owner_id: agent.owner,
       environment: agent.environment,
       token_endpoint_auth_method: agent.authMethod,
+      legacy_audience: agent.legacyAudience,
       labels: agent.labels,
       created_at: agent.createdAt,
       created_by: agent.createdBy,
@@ -126,6 +131,7 @@ export async function updateAgent(
       owner_id: change.owner,
       environment: change.environment,
       token_endpoint_auth_method: change.authMethod,
+      legacy_audience: change.legacyAudience,
       labels: change.labels,
       expires_at: change.expiresAt,
       epoch: raiseEpoch ? eb('epoch', '+', 1) : undefined,
@@ -189,7 +195,7 @@ export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   return Number(result.numAffectedRows ?? 0n);
 }
 
-/** Its owner, who created it, and who issued those of its secrets that were alive at `since` or later: see `controlSince`. */
+/** Its owner, who created it, and who issued those of its secrets and keys that were alive at `since` or later: see `controlSince`. */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db
     .selectFrom('agents')
@@ -208,16 +214,19 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
   return new Set(rows.map((row) => row.id));
 }
 
-/** An agent as the token endpoint needs it: with what a presented secret is compared with. */
+/** An agent as the token endpoint needs it: with what shows that it is the agent. */
 export interface AgentClient extends Agent {
   secrets: LiveDigest[];
+  keys: StoredKeys | undefined;
 }
 
-/** Reads an agent and its live secrets in one query. */
+/** Reads an agent with its live secrets, or keys, in one query. */
 export async function findAgentClient(db: Db, clientId: string, now: Date): Promise<AgentClient | undefined> {
   const row = await living(db)
     .select(liveDigests('agent', sql.ref('agents.id'), now).as('secrets'))
+    .select(liveKeys(sql.ref('agents.id')).as('keys'))
     .where('id', '=', clientId)
     .executeTakeFirst();
-  return row === undefined ? undefined : { ...toAgent(row), secrets: toLiveDigests(row.secrets) };
+  if (row === undefined) return undefined;
+  return { ...toAgent(row), secrets: toLiveDigests(row.secrets), keys: row.keys ?? undefined };
 }

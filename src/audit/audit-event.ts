@@ -14,6 +14,7 @@ export const auditEventTypes = [
   'agent.deleted',
   'agent.disabled',
   'agent.enabled',
+  'agent_keys.set',
   'client_secret.created',
   'client_secret.revoked',
   'resource.created',

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
 import type { Client, ClientKind, ClientSecret } from './client-secret.ts';
 
+/** Beside an agent's secrets stand its keys, which have no hash. */
 const tables = { agent: 'agent_secrets', resource: 'resource_secrets' } as const satisfies Record<
   ClientKind,
   string
@@ -35,6 +36,7 @@ export async function listSecrets(db: Db, client: Client): Promise<ClientSecret[
     .selectFrom(tables[client.kind])
     .select(['id', 'issued_by', 'created_at', 'expires_at', 'revoked_at'])
     .where('client_id', '=', client.id)
+    .where('secret_hash', 'is not', null)
     .orderBy('id')
     .execute();
   return rows.map((row) => ({
@@ -52,6 +54,7 @@ export async function countLiveSecrets(tx: Tx, client: Client, now: Date): Promi
     .selectFrom(tables[client.kind])
     .select((eb) => eb.fn.countAll<number>().as('n'))
     .where('client_id', '=', client.id)
+    .where('secret_hash', 'is not', null)
     .where('revoked_at', 'is', null)
     .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', now)]))
     .executeTakeFirstOrThrow();
@@ -69,6 +72,7 @@ export async function revokeSecret(
     .set({ revoked_at: secret.at })
     .where('id', '=', secret.id)
     .where('client_id', '=', client.id)
+    .where('secret_hash', 'is not', null)
     .where('revoked_at', 'is', null)
     .executeTakeFirst();
   if (changed.numUpdatedRows > 0n) return 'revoked';
@@ -77,11 +81,12 @@ export async function revokeSecret(
     .select('id')
     .where('id', '=', secret.id)
     .where('client_id', '=', client.id)
+    .where('secret_hash', 'is not', null)
     .executeTakeFirst();
   return row === undefined ? 'unknown' : 'already';
 }
 
-/** Revokes every secret of a client that goes; answers the ids of those that were not revoked before. */
+/** Revokes every secret of a client, and the keys of an agent; answers the ids of those that were not revoked before. */
 export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promise<string[]> {
   const rows = await tx
     .updateTable(tables[client.kind])
@@ -93,7 +98,7 @@ export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promis
   return rows.map((row) => row.id).sort();
 }
 
-/** Revokes every secret of every client; answers how many were not revoked before. */
+/** Revokes every secret of every client, and the keys of every agent; answers how many were not revoked before. */
 export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
   let revoked = 0;
   for (const table of Object.values(tables)) {
@@ -131,7 +136,7 @@ export function liveDigests(kind: ClientKind, clientId: unknown, now: Date) {
     select coalesce(json_agg(json_build_object(
              'id', s.id, 'hash', encode(s.secret_hash, 'hex'), 'expires_at', s.expires_at) order by s.id), '[]'::json)
       from ${sql.table(tables[kind])} s
-     where s.client_id = ${clientId} and s.revoked_at is null and (s.expires_at is null or s.expires_at > ${now}))`;
+     where s.client_id = ${clientId} and s.secret_hash is not null and s.revoked_at is null and (s.expires_at is null or s.expires_at > ${now}))`;
 }
 
 export function toLiveDigests(column: LiveDigestJson[]): LiveDigest[] {

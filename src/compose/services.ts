@@ -1,5 +1,6 @@
 import { createAdminsService } from '../admins/service.ts';
 import { isUsable } from '../agents/agent.ts';
+import type { StoredKeys } from '../agents/keys/key-source.ts';
 import { type AgentsService, createAgentsService } from '../agents/service.ts';
 import { createAuditService } from '../audit/service.ts';
 import { createAudit } from '../audit/store.ts';
@@ -14,15 +15,21 @@ import { readVersions } from '../grants/store.ts';
 import { createGrantSweep } from '../grants/sweep/service.ts';
 import { GrantWatch } from '../grants/watch.ts';
 import { createKeysService, type KeysService } from '../keys/service.ts';
-import type { ClientFinders } from '../oauth/clients.ts';
+import type { ClientKeys } from '../oauth/assertion-proof.ts';
+import type { ClientFinders } from '../oauth/client-records.ts';
 import type { Issuer } from '../oauth/issuer.ts';
 import { createOauthService, type OauthDeps } from '../oauth/service.ts';
+import { createAddressRules } from '../outbound/address-rules.ts';
+import { parseKeySet } from '../outbound/key-set.ts';
+import { createKeySets } from '../outbound/key-sets.ts';
+import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
 import { createLog, type Log } from '../platform/log.ts';
 import { createSystemRandom, type Random } from '../platform/random.ts';
 import { createTurns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
+import { createOneTimeValues } from '../replay/one-time-values.ts';
 import { createResourcesService, type ResourcesService } from '../resources/service.ts';
 import { createWorkerService } from '../worker/service.ts';
 
@@ -30,7 +37,12 @@ import { createWorkerService } from '../worker/service.ts';
 export interface BrokerConfig
   extends Pick<
     Config,
-    'logLevel' | 'oldMasterKeys' | 'trustedProxies' | 'preparedStatements' | 'rateLimitPerSecond'
+    | 'logLevel'
+    | 'oldMasterKeys'
+    | 'trustedProxies'
+    | 'outboundAllow'
+    | 'preparedStatements'
+    | 'rateLimitPerSecond'
   > {
   databaseUrl: string;
   masterKey: MasterKey;
@@ -43,6 +55,8 @@ export interface Overrides {
   clock?: Clock;
   random?: Random;
   log?: Log;
+  /** How the broker calls others. */
+  outbound?: OutboundClient;
   /** Names this replica among those that may run jobs. */
   holder?: string;
   /** Throw on answers that break the contract. */
@@ -61,6 +75,7 @@ export interface Base {
   database: Database;
   hot: Database;
   db: Db;
+  outbound: OutboundClient;
 }
 
 const generalConnections = 10;
@@ -74,7 +89,10 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
     openDatabase({ url: config.databaseUrl, log, maxConnections, applicationName });
   const database = open(generalConnections, 'hallpass');
   const hot = open(hotConnections, 'hallpass tokens');
-  return { config, clock, random, log, ids: createIds(clock, random), database, hot, db: database.db };
+  const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
+    overrides;
+  const ids = createIds(clock, random);
+  return { config, clock, random, log, ids, database, hot, db: database.db, outbound };
 }
 
 /** Every service, wired by the narrow interfaces that they declare. */
@@ -89,7 +107,7 @@ export function createServices(base: Base) {
     onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
   });
   const admins = createAdminsService(common);
-  const agents = createAgentsService(common);
+  const agents = createAgentsService({ ...common, isFetchable: base.outbound.isFetchable });
   const { issuer } = config;
   const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
   const policies = createPoliciesService(common);
@@ -128,17 +146,31 @@ type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies'> & {
   resources: ResourcesService;
 };
 
-function createOauth({ config, clock, ids, hot, db }: Base, { keys, agents, resources, ...rest }: OfOauth) {
+function createOauth(
+  { config, clock, ids, database, hot, db, outbound }: Base,
+  { keys, agents, resources, ...rest }: OfOauth,
+) {
+  const { turns } = rest;
+  const { preparedStatements: prepared } = config;
+  const through = (pool: Database) => ({
+    findClient: clientFinders(pool.db, clock, { agents, resources }),
+    oneTimeValues: createOneTimeValues({
+      hot: { ...pool, prepared },
+      turns,
+      withPartitions: (work) => withPartitions(pool.db, clock, work),
+    }),
+  });
   return createOauthService({
     ...rest,
     db,
     clock,
     ids,
-    hot: { ...hot, prepared: config.preparedStatements },
+    hot: { ...hot, prepared },
     issuer: config.issuer,
     ring: keys.ring,
-    findClient: clientFinders(hot.db, clock, { agents, resources }),
-    findClientApart: clientFinders(db, clock, { agents, resources }),
+    clients: through(hot),
+    clientsApart: through(database),
+    keySets: createKeySets({ client: outbound, clock }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
 }
@@ -152,10 +184,15 @@ function clientFinders(
   return {
     agent: async (id) => {
       const agent = await agents.findClient(db, id, clock.now());
-      return agent !== undefined && isUsable(agent, clock.now()) ? agent : undefined;
+      if (agent === undefined || !isUsable(agent, clock.now())) return undefined;
+      return { ...agent, keys: agent.keys === undefined ? undefined : readKeys(agent.keys) };
     },
     resource: (id) => resources.findServer(db, id, clock.now()),
   };
+}
+
+function readKeys({ id, jwks, jwksUri }: StoredKeys): ClientKeys {
+  return jwks === undefined ? { id, uri: jwksUri } : { id, keys: parseKeySet(jwks) };
 }
 
 export type Services = ReturnType<typeof createServices>;

@@ -66,6 +66,7 @@ export interface Agents {
   expires_at: Timestamp | null;
   id: string;
   labels: string[];
+  legacy_audience: Generated<boolean>;
   name: string;
   owner_id: string;
   token_endpoint_auth_method: string;
@@ -79,8 +80,10 @@ export interface AgentSecrets {
   expires_at: Timestamp | null;
   id: string;
   issued_by: string;
+  jwks: Json | null;
+  jwks_uri: string | null;
   revoked_at: Timestamp | null;
-  secret_hash: Buffer;
+  secret_hash: Buffer | null;
 }
 
 export interface Approvals {
@@ -275,6 +278,13 @@ export interface Tokens {
   secret_id: string | null;
 }
 
+export interface UsedValues {
+  exp: Timestamp;
+  issuer: string;
+  jti: string;
+  purpose: string;
+}
+
 export interface DB {
   admin_keys: AdminKeys;
   admins: Admins;
@@ -297,4 +307,5 @@ export interface DB {
   resources: Resources;
   signing_keys: SigningKeys;
   tokens: Tokens;
+  used_values: UsedValues;
 }

@@ -160,7 +160,8 @@ export interface paths {
         put?: never;
         /**
          * Register an agent
-         * @description Its client secret is in this answer and nowhere else. `client_id` is the agent's id.
+         * @description `client_id` is the agent's id. Its client secret is in this answer and nowhere else; an agent that is registered
+         *     with `private_key_jwt` and its public keys has none, and never will.
          */
         post: operations["createAgent"];
         delete?: never;
@@ -193,6 +194,9 @@ export interface paths {
          * Change an agent
          * @description What policy saw of the agent when a grant was requested stays on that grant. Moving `expires_at` forward in
          *     time shortens the tokens that are still to be minted; it never lengthens a grant.
+         *
+         *     `jwks` or `jwks_uri` take the place of what the agent proved itself by before: its secrets or earlier keys are
+         *     revoked, and the tokens that were got with them end. An agent with keys never goes back to a secret (409).
          */
         patch: operations["updateAgent"];
         trace?: never;
@@ -687,7 +691,7 @@ export interface paths {
          * Get a token
          * @description RFC 6749 section 4.4 with RFC 8707. Without `resource` and `scope`: a broker token for `/v1`. With them: an
          *     access token (RFC 9068) under one active grant that covers all scopes; `grant_id` pins one. Client
-         *     authentication is client_secret_basic or client_secret_post.
+         *     authentication is client_secret_basic, client_secret_post or private_key_jwt.
          */
         post: operations["issueToken"];
         delete?: never;
@@ -946,13 +950,34 @@ export interface components {
         };
         /** @enum {string} */
         Environment: "production" | "staging" | "development";
-        /** @enum {string} */
-        ClientAuthMethod: "client_secret_basic" | "client_secret_post";
+        /**
+         * @description How the agent proves itself (RFC 7591 section 2). An agent with a secret may use both of the first two; one with keys uses `private_key_jwt` (RFC 7523) alone
+         * @enum {string}
+         */
+        ClientAuthMethod: "client_secret_basic" | "client_secret_post" | "private_key_jwt";
+        /** @description Public signature keys (RFC 7517): RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519. A set with a private or symmetric key is refused */
+        JwkSet: {
+            keys: ({
+                kty: string;
+            } & {
+                [key: string]: unknown;
+            })[];
+        };
+        /**
+         * Format: uri
+         * @description Where the agent publishes its keys: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. Read when an assertion names a key that is not known, once in 30 s at most, and again after 5 minutes of use
+         */
+        JwksUri: string;
+        /** @description Whether its assertions may name the token endpoint's URL as `aud`, or several audiences. Otherwise the issuer must be the sole value, so that an assertion meant for another server is of no use here */
+        LegacyAudience: boolean;
         AgentCreate: {
             name: components["schemas"]["Name"];
             owner: components["schemas"]["AdminId"];
             environment: components["schemas"]["Environment"];
             token_endpoint_auth_method: components["schemas"]["ClientAuthMethod"];
+            jwks?: components["schemas"]["JwkSet"];
+            jwks_uri?: components["schemas"]["JwksUri"];
+            legacy_audience?: components["schemas"]["LegacyAudience"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["Time"];
         };
@@ -961,6 +986,9 @@ export interface components {
             owner?: components["schemas"]["AdminId"];
             environment?: components["schemas"]["Environment"];
             token_endpoint_auth_method?: components["schemas"]["ClientAuthMethod"];
+            jwks?: components["schemas"]["JwkSet"];
+            jwks_uri?: components["schemas"]["JwksUri"];
+            legacy_audience?: components["schemas"]["LegacyAudience"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["NullableTime"];
         };
@@ -971,6 +999,13 @@ export interface components {
             owner: components["schemas"]["AdminId"];
             environment: components["schemas"]["Environment"];
             token_endpoint_auth_method: components["schemas"]["ClientAuthMethod"];
+            /** @description Its keys, if they are kept here */
+            jwks: components["schemas"]["JwkSet"] | null;
+            /** @description Where its keys are read, if it publishes them */
+            jwks_uri: components["schemas"]["JwksUri"] | null;
+            legacy_audience: components["schemas"]["LegacyAudience"];
+            /** @description When the oldest of its live secrets was issued; null for an agent that has none */
+            oldest_secret_created_at: components["schemas"]["Time"] | null;
             labels: components["schemas"]["Labels"];
             /** @enum {string} */
             status: "enabled" | "disabled" | "expired";
@@ -983,8 +1018,8 @@ export interface components {
             disabled_at: components["schemas"]["NullableTime"];
         };
         AgentCreated: components["schemas"]["Agent"] & {
-            /** @description The secret, shown this once */
-            client_secret: string;
+            /** @description The secret, shown this once; absent for an agent with keys */
+            client_secret?: string;
         };
         AgentDetail: components["schemas"]["Agent"] & {
             secrets: components["schemas"]["ClientSecret"][];
@@ -1254,7 +1289,13 @@ export interface components {
             grant_id?: string;
             client_id?: string;
             client_secret?: string;
+            client_assertion?: components["schemas"]["ClientAssertion"];
+            client_assertion_type?: components["schemas"]["ClientAssertionType"];
         };
+        /** @description A JWT that the agent has signed (RFC 7523): `iss` and `sub` its id, `aud` the issuer alone, `exp`, and a `jti` that is used once */
+        ClientAssertion: string;
+        /** @enum {string} */
+        ClientAssertionType: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         TokenResponse: {
             /** @description A JWT, RFC 9068 */
             access_token: string;
@@ -1270,6 +1311,8 @@ export interface components {
             token_type_hint?: string;
             client_id?: string;
             client_secret?: string;
+            client_assertion?: components["schemas"]["ClientAssertion"];
+            client_assertion_type?: components["schemas"]["ClientAssertionType"];
         };
         Introspection: {
             active: boolean;
@@ -2137,6 +2180,10 @@ export interface operations {
                      *           "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *           "environment": "production",
                      *           "token_endpoint_auth_method": "client_secret_basic",
+                     *           "jwks": null,
+                     *           "jwks_uri": null,
+                     *           "legacy_audience": false,
+                     *           "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *           "labels": [
                      *             "team:data"
                      *           ],
@@ -2202,6 +2249,10 @@ export interface operations {
                      *       "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "environment": "production",
                      *       "token_endpoint_auth_method": "client_secret_basic",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "legacy_audience": false,
+                     *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
                      *       ],
@@ -2251,6 +2302,10 @@ export interface operations {
                      *       "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "environment": "production",
                      *       "token_endpoint_auth_method": "client_secret_basic",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "legacy_audience": false,
+                     *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
                      *       ],
@@ -2345,6 +2400,10 @@ export interface operations {
                      *       "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "environment": "production",
                      *       "token_endpoint_auth_method": "client_secret_basic",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "legacy_audience": false,
+                     *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
                      *       ],
@@ -2364,6 +2423,7 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
@@ -2404,6 +2464,10 @@ export interface operations {
                      *       "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "environment": "production",
                      *       "token_endpoint_auth_method": "client_secret_basic",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "legacy_audience": false,
+                     *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
                      *       ],
@@ -2464,6 +2528,10 @@ export interface operations {
                      *       "owner": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "environment": "production",
                      *       "token_endpoint_auth_method": "client_secret_basic",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "legacy_audience": false,
+                     *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
                      *       ],
@@ -4330,7 +4398,13 @@ export interface operations {
                      *       "response_types_supported": [],
                      *       "token_endpoint_auth_methods_supported": [
                      *         "client_secret_basic",
-                     *         "client_secret_post"
+                     *         "client_secret_post",
+                     *         "private_key_jwt"
+                     *       ],
+                     *       "token_endpoint_auth_signing_alg_values_supported": [
+                     *         "ES256",
+                     *         "RS256",
+                     *         "EdDSA"
                      *       ]
                      *     }
                      */
@@ -4368,7 +4442,13 @@ export interface operations {
                      *       "response_types_supported": [],
                      *       "token_endpoint_auth_methods_supported": [
                      *         "client_secret_basic",
-                     *         "client_secret_post"
+                     *         "client_secret_post",
+                     *         "private_key_jwt"
+                     *       ],
+                     *       "token_endpoint_auth_signing_alg_values_supported": [
+                     *         "ES256",
+                     *         "RS256",
+                     *         "EdDSA"
                      *       ]
                      *     }
                      */

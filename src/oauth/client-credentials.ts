@@ -4,12 +4,24 @@ import { headerValues } from '../http/header-values.ts';
 import { isCleanText } from '../platform/text.ts';
 import { decodeFormText, type Form } from './form.ts';
 
-/** What a client says it is, and proves it with. */
-export interface ClientCredentials {
+export interface SecretCredentials {
+  method: 'client_secret_basic' | 'client_secret_post';
   clientId: string;
   secret: string;
-  method: 'client_secret_basic' | 'client_secret_post';
 }
+
+/** A JWT that somebody signed for the client (RFC 7523 section 2.2). */
+export interface AssertionCredentials {
+  method: 'client_assertion';
+  /** What the request says beside it. */
+  clientId: string | undefined;
+  assertion: string;
+}
+
+/** What a client says it is, and proves it with. */
+export type ClientCredentials = SecretCredentials | AssertionCredentials;
+
+const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 const longest = 1024;
 
@@ -37,9 +49,9 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
 }
 
 /**
- * The client authentication of a request: client_secret_basic or client_secret_post. The same `client_id` in the body
- * is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once or two different
- * clients, `invalid-client` if there is none that we know.
+ * The client authentication of a request: client_secret_basic, client_secret_post or a client assertion. The same
+ * `client_id` in the body is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once,
+ * two different clients or half an assertion, `invalid-client` if there is none that we know.
  */
 export function readClientCredentials(request: IncomingMessage, form: Form): ClientCredentials {
   const headers = headerValues(request, 'authorization');
@@ -47,10 +59,11 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   const [header] = headers;
   const clientId = form.get('client_id');
   const secret = form.get('client_secret');
-  const assertion = form.has('client_assertion') || form.has('client_assertion_type');
-  if ([header, secret, assertion || undefined].filter((method) => method !== undefined).length > 1) {
+  const hasAssertion = form.has('client_assertion') || form.has('client_assertion_type');
+  if ([header, secret, hasAssertion || undefined].filter((method) => method !== undefined).length > 1) {
     throw malformed('more than one method of client authentication');
   }
+  if (hasAssertion) return readAssertionCredentials(form);
   if (header !== undefined) {
     const basic = parseBasic(header);
     if (basic === undefined) throw new BrokerError('invalid-client');
@@ -59,4 +72,14 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   }
   if (clientId === undefined || secret === undefined) throw new BrokerError('invalid-client');
   return { clientId, secret, method: 'client_secret_post' };
+}
+
+function readAssertionCredentials(form: Form): AssertionCredentials {
+  const assertion = form.get('client_assertion');
+  const type = form.get('client_assertion_type');
+  if (assertion === undefined || type === undefined) {
+    throw malformed('client_assertion and client_assertion_type go together');
+  }
+  if (type !== assertionType) throw new BrokerError('invalid-client', { internal: 'unknown assertion type' });
+  return { method: 'client_assertion', clientId: form.get('client_id'), assertion };
 }

@@ -1,40 +1,40 @@
-import { equalDigests, hashSecret, sha256 } from '../crypto/hash.ts';
+import { equalDigests, hashSecret } from '../crypto/hash.ts';
 import { BrokerError } from '../errors.ts';
-import { longestTokenSeconds } from '../keys/signing-key.ts';
-import { createBoundedCache } from '../platform/bounded-cache.ts';
-import { addSeconds, type Clock } from '../platform/clock.ts';
-import type { ClientCredentials } from './client-credentials.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { AssertionProofs, SpentAssertions } from './assertion-proof.ts';
+import { readAssertion } from './client-assertion.ts';
+import type { AssertionCredentials, ClientCredentials, SecretCredentials } from './client-credentials.ts';
+import {
+  type ClientFinders,
+  type ClientKind,
+  type ClientRecord,
+  type ClientRecords,
+  createClientRecords,
+  kindOf,
+  nobody,
+} from './client-records.ts';
 
-export interface SecretDigest {
-  id: string;
-  hash: Buffer;
-  expiresAt: Date | null;
-}
-
-/** A client as its owner's feature knows it; undefined where there is none of this id that may authenticate. */
-export interface ClientRecord {
-  epoch: number;
-  /** When the client itself ends: no token of it may live longer. */
-  expiresAt?: Date | null;
-  secrets: SecretDigest[];
-}
+/** How a client proved itself (RFC 7591 section 2): what policy sees of it. */
+export type AuthMethod = SecretCredentials['method'] | 'private_key_jwt';
 
 /** A client that has proved itself. */
 export interface AuthenticatedClient {
-  kind: 'agent' | 'resource';
+  kind: ClientKind;
   id: string;
   epoch: number;
   expiresAt: Date | null;
+  /** What it proved itself by: its secret or its keys. */
   secretId: string;
-  method: ClientCredentials['method'];
+  method: AuthMethod;
 }
 
 export interface Clients {
   /**
    * The client of these credentials. From memory where that suffices: whoever relies on it has epoch and secret checked
-   * in the statement that follows. `fresh` reads the database whatever is in memory. Throws `invalid-client`, alike for
-   * an unknown client, a wrong secret, and a client that is disabled, expired or deleted. No promise where memory has the
-   * answer: this is the hot path.
+   * in the statement that follows. `fresh` reads the database whatever is in memory. An assertion is used up by this; the
+   * same credentials may be looked at again. Throws `invalid-client`, alike for an unknown client, a wrong secret or
+   * assertion, and a client that is disabled, expired or deleted; `overloaded`. No promise where memory has the answer:
+   * this is the hot path.
    */
   authenticate(
     credentials: ClientCredentials,
@@ -42,15 +42,23 @@ export interface Clients {
   ): AuthenticatedClient | Promise<AuthenticatedClient>;
 }
 
-type Kind = AuthenticatedClient['kind'];
-/** How a client is looked up, by its kind. */
-export type ClientFinders = Record<Kind, (clientId: string) => Promise<ClientRecord | undefined>>;
+export interface ClientsDeps {
+  clock: Clock;
+  find: ClientFinders;
+  proofs: AssertionProofs;
+  spent: SpentAssertions;
+}
 
-const kindOfPrefix: Record<string, Kind> = { agt_: 'agent', res_: 'resource' };
-const nobody: ClientRecord = { epoch: 0, secrets: [{ id: '', hash: sha256(''), expiresAt: null }] };
-
-function kindOf(clientId: string): Kind | undefined {
-  return kindOfPrefix[clientId.slice(0, 4)];
+export function createClients(deps: ClientsDeps): Clients {
+  const records = createClientRecords(deps);
+  const bySecret = authenticateBySecret(deps, records);
+  const byAssertion = authenticateByAssertion(deps, records);
+  return {
+    authenticate: (credentials, { fresh = false } = {}) =>
+      credentials.method === 'client_assertion'
+        ? byAssertion(credentials, fresh)
+        : bySecret(credentials, fresh),
+  };
 }
 
 function describe(
@@ -70,47 +78,63 @@ function match(record: ClientRecord, digest: Buffer, now: Date): string | undefi
   return found;
 }
 
-export function createClients({ clock, find }: { clock: Clock; find: ClientFinders }): Clients {
-  const known = createBoundedCache<ClientRecord>();
+type Authenticate<Credentials> = (
+  credentials: Credentials,
+  fresh: boolean,
+) => AuthenticatedClient | Promise<AuthenticatedClient>;
 
-  async function read(kind: Kind, clientId: string): Promise<ClientRecord | undefined> {
-    const record = await find[kind](clientId);
-    if (record !== undefined) known.set(clientId, record);
-    return record;
-  }
-
-  /** What memory says of a client; nothing of one that ends soon, because its end, as it is now, caps what it gets. */
-  function recall(clientId: string): ClientRecord | undefined {
-    const record = known.get(clientId);
-    const { expiresAt = null } = record ?? {};
-    return expiresAt === null || expiresAt > addSeconds(clock.now(), longestTokenSeconds)
-      ? record
-      : undefined;
-  }
-
+function authenticateBySecret(
+  { clock }: ClientsDeps,
+  records: ClientRecords,
+): Authenticate<SecretCredentials> {
   async function lookUp(
-    { clientId, method }: ClientCredentials,
+    { clientId, method }: SecretCredentials,
     digest: Buffer,
   ): Promise<AuthenticatedClient> {
-    const kind = kindOf(clientId);
     // An unknown client costs the same look-up and comparison as a wrong secret.
-    const record = (await read(kind ?? 'agent', clientId)) ?? nobody;
+    const record = await records.read(clientId);
     const secretId = match(record, digest, clock.now());
+    const kind = kindOf(clientId);
     if (kind === undefined || record === nobody || secretId === undefined)
       throw new BrokerError('invalid-client');
     return describe(record, { kind, id: clientId, secretId, method });
   }
 
-  return {
-    authenticate(credentials, { fresh = false } = {}) {
-      const { clientId, method } = credentials;
-      const digest = hashSecret(credentials.secret);
-      const cached = fresh ? undefined : recall(clientId);
-      const secretId = cached === undefined ? undefined : match(cached, digest, clock.now());
-      const kind = kindOf(clientId);
-      return kind !== undefined && cached !== undefined && secretId !== undefined
-        ? describe(cached, { kind, id: clientId, secretId, method })
-        : lookUp(credentials, digest);
-    },
+  return (credentials, fresh) => {
+    const { clientId, method } = credentials;
+    const digest = hashSecret(credentials.secret);
+    const cached = fresh ? undefined : records.recall(clientId);
+    const secretId = cached === undefined ? undefined : match(cached, digest, clock.now());
+    const kind = kindOf(clientId);
+    return kind !== undefined && cached !== undefined && secretId !== undefined
+      ? describe(cached, { kind, id: clientId, secretId, method })
+      : lookUp(credentials, digest);
   };
+}
+
+function authenticateByAssertion(
+  { proofs, spent }: ClientsDeps,
+  records: ClientRecords,
+): Authenticate<AssertionCredentials> {
+  return async (credentials, fresh) => {
+    const said = readAssertion(credentials.assertion);
+    if (said === undefined) throw unproved('malformed');
+    const { clientId: id } = said;
+    if (credentials.clientId !== undefined && credentials.clientId !== id) throw unproved('other-client');
+    const cached = fresh ? undefined : records.recall(id);
+    let record = cached ?? (await records.read(id));
+    let proof = await proofs.prove(record, credentials, said);
+    if (!proof.ok && record === cached) {
+      record = await records.read(id);
+      proof = await proofs.prove(record, credentials, said);
+    }
+    if (!proof.ok) throw unproved(proof.reason);
+    if (!(await spent.spend(credentials, proof.assertion))) throw unproved('used-before');
+    return describe(record, { kind: 'agent', id, secretId: proof.keysId, method: 'private_key_jwt' });
+  };
+}
+
+/** The reason is for the log alone: nobody learns which clients there are. */
+function unproved(reason: string): BrokerError {
+  return new BrokerError('invalid-client', { internal: `client assertion: ${reason}` });
 }

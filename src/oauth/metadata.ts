@@ -1,16 +1,20 @@
+import { assertionAlgs } from './client-assertion.ts';
 import type { Issuer } from './issuer.ts';
 
 /** What this authorization server can do (RFC 8414 section 2): only what is true. */
 export function serverMetadata(issuer: Issuer) {
-  const authMethods = ['client_secret_basic', 'client_secret_post'];
+  const authMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
   return {
     issuer: issuer as string,
     token_endpoint: `${issuer}/oauth2/token`,
     token_endpoint_auth_methods_supported: authMethods,
+    token_endpoint_auth_signing_alg_values_supported: assertionAlgs,
     introspection_endpoint: `${issuer}/oauth2/introspect`,
     introspection_endpoint_auth_methods_supported: authMethods,
+    introspection_endpoint_auth_signing_alg_values_supported: assertionAlgs,
     revocation_endpoint: `${issuer}/oauth2/revoke`,
     revocation_endpoint_auth_methods_supported: authMethods,
+    revocation_endpoint_auth_signing_alg_values_supported: assertionAlgs,
     jwks_uri: `${issuer}/oauth2/jwks`,
     grant_types_supported: ['client_credentials'],
     // Required by RFC 8414; there is no authorization endpoint, hence none.

@@ -1,11 +1,11 @@
 import type { Origin } from '../caller.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
+import type { Batcher } from '../db/batcher.ts';
 import { BrokerError } from '../errors.ts';
 import type { KeyRing, Signer } from '../keys/key-ring.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { PoliciesService } from '../policies/service.ts';
-import type { Batcher } from './batcher.ts';
 import type { AuthenticatedClient } from './clients.ts';
 import type { MintRow } from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';

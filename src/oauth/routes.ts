@@ -57,9 +57,9 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
     issueToken: listen(deps, 'issueToken', {
       admit: () => oauth.assertRoom(),
       handle: (call) =>
-        oauth.issue(call, () => {
+        oauth.issue(call, (clientId) => {
           // What is asked for is looked at right after authentication, and before anything is written.
-          call.count(call.credentials.clientId);
+          call.count(clientId);
           return readTokenRequest(call.form, issuer);
         }),
     }),
@@ -149,7 +149,10 @@ function refuse(
   const { response, exchange, operation } = on;
   exchange.code = error.code;
   deps.observe(operation, error.code);
-  if (error.code === 'invalid-client') deps.limits.countFailure(exchange);
+  if (error.code === 'invalid-client') {
+    deps.limits.countFailure(exchange);
+    tellWhy(deps.log, error, exchange);
+  }
   if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
   // Overload must not cost a stack trace for each who is sent away; their log line and figure say why.
   if (error.entry.status >= 500 && error.code !== 'overloaded') {
@@ -158,6 +161,13 @@ function refuse(
   if (response.headersSent) response.destroy();
   else if (error.code === 'overloaded') deps.later.put(() => sendOauthError(response, exchange, error));
   else sendOauthError(response, exchange, error);
+}
+
+/** What the caller is not told, whoever runs the broker has to find out. */
+function tellWhy(log: Log, { internal }: BrokerError, { requestId }: Exchange): void {
+  if (internal !== undefined) {
+    log.info('a client was not authenticated', { request_id: requestId, reason: internal });
+  }
 }
 
 /** Whether nobody has authenticated and no one else counts this refusal. */

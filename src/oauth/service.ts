@@ -1,29 +1,39 @@
-import type pg from 'pg';
 import type { NewAuditEvent } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
 import type { Origin, WorkloadAgent } from '../caller.ts';
+import { Batcher } from '../db/batcher.ts';
 import type { Db } from '../db/database.ts';
+import type { HotStatements } from '../db/hot-statements.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
+import type { KeySets } from '../outbound/key-sets.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { Turns } from '../platform/turns.ts';
 import type { PoliciesService } from '../policies/service.ts';
-import { Batcher } from './batcher.ts';
+import type { OneTimeValues } from '../replay/one-time-values.ts';
+import { createAssertionProofs, createSpentAssertions } from './assertion-proof.ts';
 import type { ClientCredentials } from './client-credentials.ts';
-import { type ClientFinders, type Clients, createClients } from './clients.ts';
+import type { ClientFinders } from './client-records.ts';
+import { type Clients, createClients } from './clients.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
 import { createTokenSources, createUseDecisions, usableUntil } from './token-source.ts';
 import { createVerifiedTokens, type VerifiedToken, type VerifiedTokens } from './verified-tokens.ts';
 
+/** How clients are found, and where it is kept what they have used up. */
+export interface ClientAccess {
+  findClient: ClientFinders;
+  oneTimeValues: OneTimeValues;
+}
+
 export interface OauthDeps {
   db: Db;
   /** A pool of its own: minting under load takes no connection from revocation. */
-  hot: { db: Db; pool: pg.Pool; prepared: boolean };
+  hot: HotStatements & { db: Db };
   audit: Audit;
   clock: Clock;
   turns: Pick<Turns, 'afterTurn'>;
@@ -31,9 +41,12 @@ export interface OauthDeps {
   issuer: string;
   ring: KeyRing;
   policies: Pick<PoliciesService, 'engine' | 'refresh'>;
-  findClient: ClientFinders;
+  /** How clients are known: for who mints and asks. */
+  clients: ClientAccess;
   /** The same through `db`, for revocation. */
-  findClientApart: ClientFinders;
+  clientsApart: ClientAccess;
+  /** The keys that clients publish. */
+  keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -53,7 +66,7 @@ export interface Introspection {
 
 export type OauthService = ReturnType<typeof createOauthService>;
 
-interface Context extends OauthDeps {
+interface Context extends Omit<OauthDeps, 'clients' | 'clientsApart'> {
   clients: Clients;
   /** Takes no connection that minting waits for. */
   clientsApart: Clients;
@@ -79,10 +92,14 @@ export function createOauthService(deps: OauthDeps) {
     turns,
     run: (queries) => store.readActivity(hot, queries, clock.now()),
   });
+  const proofs = createAssertionProofs(deps);
+  const spent = createSpentAssertions();
+  const clientsOf = ({ findClient: find, oneTimeValues }: ClientAccess): Clients =>
+    createClients({ clock, find, proofs, spent: spent.through(oneTimeValues) });
   const context: Context = {
     ...deps,
-    clients: createClients({ clock, find: deps.findClient }),
-    clientsApart: createClients({ clock, find: deps.findClientApart }),
+    clients: clientsOf(deps.clients),
+    clientsApart: clientsOf(deps.clientsApart),
     mint: {
       ...deps,
       sources: createTokenSources({ db: hot.db, clock }),
@@ -95,7 +112,7 @@ export function createOauthService(deps: OauthDeps) {
   return {
     /** Throws `overloaded` if no token more may wait to be written. */
     assertRoom: () => context.mint.writer.assertRoom(),
-    issue: (call: OauthCall, read: () => TokenRequest) => issue(context, call, read),
+    issue: (call: OauthCall, read: (clientId: string) => TokenRequest) => issue(context, call, read),
     introspect: (call: OauthCall, token: string) => introspect(context, call, token),
     revoke: (call: OauthCall, token: string) => revoke(context, call, token),
     /** The agent that holds this broker token, or undefined if it is not good now. */
@@ -112,12 +129,16 @@ const maxWaitingTokens = 1_024;
 /** Once from memory, once from the database, once more if it was overtaken even so. */
 const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
 
-async function issue(context: Context, call: OauthCall, read: () => TokenRequest): Promise<TokenResponse> {
+async function issue(
+  context: Context,
+  call: OauthCall,
+  read: (clientId: string) => TokenRequest,
+): Promise<TokenResponse> {
   try {
     for (const attempt of attempts) {
       const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
-      const asked = { client, request: read(), origin: call.origin };
+      const asked = { client, request: read(client.id), origin: call.origin };
       const token = await mint(context.mint, asked, attempt);
       if (token === undefined) continue;
       call.identified(client.id);

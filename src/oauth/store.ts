@@ -1,22 +1,7 @@
-import type pg from 'pg';
 import type { Db, Tx } from '../db/database.ts';
+import { type HotStatements, runHot } from '../db/hot-statements.ts';
 import type { ApprovalFacts, ScopeText } from '../grants/grant.ts';
 import type { DecisionRequest } from '../policies/facts.ts';
-
-/** Runs a statement straight through pg: kysely's dialect has no named statements. */
-export interface HotStatements {
-  pool: pg.Pool;
-  /** Whether statements may be kept prepared by name (not behind pgbouncer in transaction mode). */
-  prepared: boolean;
-}
-
-async function run<Row extends pg.QueryResultRow>(
-  { pool, prepared }: HotStatements,
-  statement: { name: string; text: string; values: unknown[] },
-): Promise<Row[]> {
-  const { text, values } = statement;
-  return (await pool.query<Row>(prepared ? statement : { text, values })).rows;
-}
 
 export interface SourceResource {
   id: string;
@@ -145,7 +130,7 @@ export async function mintTokens(
   at: { now: Date; usableUntil: Date },
 ): Promise<boolean[]> {
   const values = [JSON.stringify(rows), at.now, at.usableUntil];
-  const [written] = await run<{ some: string[] | null }>(hot, { name: 'mint', text: mintText, values });
+  const [written] = await runHot<{ some: string[] | null }>(hot, { name: 'mint', text: mintText, values });
   if (written?.some === null) return rows.map(() => true);
   const jtis = new Set(written?.some);
   return rows.map(({ jti }) => jtis.has(jti));
@@ -216,7 +201,7 @@ export async function readActivity(
 ): Promise<Activity[]> {
   const rows = queries.map((query, n) => ({ n, ...query }));
   const values = [JSON.stringify(rows), now];
-  const found = await run<Activity & { n: number }>(hot, { name: 'activity', text: activityText, values });
+  const found = await runHot<Activity & { n: number }>(hot, { name: 'activity', text: activityText, values });
   const byNumber = new Map(found.map((row) => [row.n, row]));
   const unknown = { authentic: false, agentId: null, resourceId: null, authMethod: null };
   return queries.map((_, n) => byNumber.get(n) ?? unknown);

@@ -20,6 +20,8 @@ export interface OutboundClient {
    * address that was checked, and to no other. Throws `OutboundFailure`.
    */
   getJson(url: string): Promise<unknown>;
+  /** Whether it would call this URL, as far as can be told without looking its name up. */
+  isFetchable(url: string): boolean;
   close(): Promise<void>;
 }
 
@@ -48,6 +50,13 @@ export function createOutboundClient(options: OutboundOptions): OutboundClient {
         return parseJson(await read(agent, url, { signal, maxBytes }));
       } catch (error) {
         throw asFailure(error, signal);
+      }
+    },
+    isFetchable(text) {
+      try {
+        return parseUrl(text, isAllowed).hash === '';
+      } catch {
+        return false;
       }
     },
     close: () => agent.destroy(),

@@ -10,6 +10,7 @@ export const idPrefixes = {
   clientSecret: 'sec',
   event: 'evt',
   grant: 'grt',
+  keySet: 'jks',
   policy: 'pol',
   request: 'req',
   resource: 'res',

@@ -57,9 +57,12 @@ describe('a new agent', () => {
       createdBy: act.caller.id,
       updatedAt: clock.now(),
       disabledAt: null,
+      jwks: null,
+      jwksUri: null,
+      oldestSecretAt: clock.now(),
     });
     const client = await agents.findClient(services.deps.db, agent.id, clock.now());
-    expect(client?.secrets.map(({ hash }) => hash)).toEqual([hashSecret(clientSecret)]);
+    expect(client?.secrets.map(({ hash }) => hash)).toEqual([hashSecret(String(clientSecret))]);
     const [created, secret] = await eventsAbout(services, agent.id);
     expect(created).toEqual({
       type: 'agent.created',
@@ -72,6 +75,7 @@ describe('a new agent', () => {
         owner,
         environment: 'production',
         token_endpoint_auth_method: 'client_secret_basic',
+        legacy_audience: false,
         labels: ['b', 'a'],
         expires_at: null,
       },
@@ -160,7 +164,7 @@ describe('an agent', () => {
       status: 'expired',
       secrets: [{ issuedBy: act.caller.id, revokedAt: null }],
     });
-    expect(JSON.stringify(agent)).not.toContain(hashSecret(clientSecret).toString('hex'));
+    expect(JSON.stringify(agent)).not.toContain(hashSecret(String(clientSecret)).toString('hex'));
     await expect(agents.get(nowhere)).rejects.toMatchObject({ code: 'not-found' });
   });
 });

@@ -92,11 +92,11 @@ function bulk(template: Template, text: string): Promise<number> {
 
 /** Rows a second of a run of the job that ends so many. */
 async function runJob(server: Server, rows = due): Promise<number> {
-  const { outcome, ms: tookMs } = await server.order<{ outcome: string; ms: number }>({
+  const run = await server.order<{ outcome: string; ms: number; error: string | null }>({
     job: 'expire-grants',
   });
-  if (outcome !== 'done') fail(`the job ended as ${outcome}`);
-  return rows / (tookMs / 1000);
+  if (run.outcome !== 'done') fail(`the job ended as ${run.outcome}: ${run.error}`);
+  return rows / (run.ms / 1000);
 }
 
 /** Raises the epoch of about a third of the agents, as if they were disabled all at once; answers how many grants that ended. */

@@ -26,7 +26,7 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const hasActiveKey = async (alg: string): Promise<boolean> => alg !== 'RS256';
   return {
     deps,
-    agents: createAgentsService(deps),
+    agents: createAgentsService({ ...deps, isFetchable: () => true }),
     resources: createResourcesService({ ...deps, issuer, hasActiveKey }),
   };
 }
@@ -58,6 +58,7 @@ export function newAgent(owner: string, terms: Partial<NewAgent> = {}): NewAgent
     owner,
     environment: 'production',
     authMethod: 'client_secret_basic',
+    legacyAudience: false,
     labels: ['team:data'],
     expiresAt: null,
     ...terms,

@@ -59,6 +59,7 @@ describe('the configuration', () => {
       shutdownDelaySeconds: 0,
       shutdownSeconds: 30,
       trustedProxies: [],
+      outboundAllow: [],
     });
   });
 
@@ -77,6 +78,7 @@ describe('the configuration', () => {
       HALLPASS_MASTER_KEYS_OLD: `${oldKeys[0]}, ${oldKeys[1]},`,
       HALLPASS_METRICS_HOST: '::1',
       HALLPASS_METRICS_PORT: '9000',
+      HALLPASS_OUTBOUND_ALLOW: '10.1.0.0/16',
       HALLPASS_PORT: '0',
       HALLPASS_PREPARED_STATEMENTS: 'off',
       HALLPASS_RATE_LIMIT: '25',
@@ -102,6 +104,7 @@ describe('the configuration', () => {
       shutdownDelaySeconds: 5,
       shutdownSeconds: 600,
       trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
+      outboundAllow: ['10.1.0.0/16'],
     });
     expect(current?.version).toMatch(/^[0-9a-f]{8}$/);
     expect(new Set([current, ...oldMasterKeys].map((key) => key?.version)).size).toBe(3);
@@ -192,6 +195,7 @@ describe('a wrong value', () => {
     ['HALLPASS_SHUTDOWN_SECONDS', '0'],
     ['HALLPASS_SHUTDOWN_SECONDS', '601'],
     ['HALLPASS_SHUTDOWN_SECONDS', '1h'],
+    ['HALLPASS_OUTBOUND_ALLOW', '10.0.0.1'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.1'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.0/8,everyone'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.0/33'],

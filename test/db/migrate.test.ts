@@ -32,10 +32,15 @@ async function migrateAsOwner(): Promise<void> {
 describe('migrations', () => {
   it('say what is missing, and run once however many run them at the same time', async () => {
     await database.owner.query('drop schema public cascade; create schema public');
-    expect(await missingMigrations(database.db)).toEqual(['0001_broker', '0002_guards', '0003_epoch_ends']);
+    expect(await missingMigrations(database.db)).toEqual([
+      '0001_broker',
+      '0002_guards',
+      '0003_epoch_ends',
+      '0004_proofs',
+    ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 3]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 4]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

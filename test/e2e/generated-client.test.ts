@@ -108,7 +108,7 @@ describe('a client generated from openapi.yaml', () => {
     const resource = await createResource('https://inference.example');
     const policy = { name: 'reading at once', cedar: readAtOnce };
     expect(expectStatus(await admin.POST('/v1/policies', { body: policy }), 201).version).toBe(1);
-    const { client_id, client_secret } = await createAgent(owner.id);
+    const { client_id, client_secret = '' } = await createAgent(owner.id);
     const credentials = { client_id, client_secret };
     const brokerToken = expectStatus(await token(credentials), 200);
     const agent = clientOf(brokerToken.access_token);
@@ -155,7 +155,7 @@ describe('a client generated from openapi.yaml', () => {
 
   it('gets refusals as the typed problem or OAuth error that the contract declares', async () => {
     const owner = await createPerson({ name: 'Other', roles: [] });
-    const { client_id, client_secret } = await createAgent(owner.id);
+    const { client_id, client_secret = '' } = await createAgent(owner.id);
     const brokerToken = expectStatus(await token({ client_id, client_secret }), 200);
     const { data, error, response } = await clientOf(brokerToken.access_token).GET('/v1/admins');
     expect(data).toBeUndefined();

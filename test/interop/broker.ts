@@ -4,11 +4,14 @@ import { startHttpServer } from '../../src/start/http-server.ts';
 import { createServerOf, grantTo, permitAll } from '../oauth/fixtures.ts';
 import { atEnd } from '../support/at-end.ts';
 import { createAgent, createPolicy, createResource, startBroker, type TestAgent } from '../support/broker.ts';
+import { createKeyAgent, type KeyAgent } from '../support/key-agent.ts';
 
 /** What an independent client needs to know. */
 export interface Service {
   issuer: string;
   agent: TestAgent;
+  /** One that proves itself with a key. */
+  keyAgent: KeyAgent;
   resource: { id: string; identifier: string };
   server: { id: string; secret: string };
   grantId: string;
@@ -27,5 +30,7 @@ export async function startService(): Promise<Service> {
   const resource = await createResource({ url: issuer });
   const server = await createServerOf({ url: issuer }, resource);
   const grantId = await grantTo(agent, resource, { scopes: ['read', 'write'] });
-  return { issuer, agent, resource, server, grantId };
+  const keyAgent = await createKeyAgent({ url: issuer, issuer, now: () => systemClock.now() });
+  await grantTo(keyAgent, resource, { scopes: ['read', 'write'] });
+  return { issuer, agent, keyAgent, resource, server, grantId };
 }

@@ -77,4 +77,23 @@ describe('oauth4webapi', () => {
     expect(await oauth.processRevocationResponse(revoked)).toBeUndefined();
     expect(await asked()).toEqual({ active: false });
   });
+
+  it('proves itself with its key (private_key_jwt), and its token is one', async () => {
+    const { keyAgent, resource } = service;
+    const { privateKey, kid } = keyAgent.key;
+    const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+    const key = await crypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+    const client = { client_id: keyAgent.id };
+    const parameters = { resource: resource.identifier, scope: 'read' };
+    const response = await oauth.clientCredentialsGrantRequest(
+      as,
+      client,
+      oauth.PrivateKeyJwt({ key, kid }),
+      parameters,
+      insecure,
+    );
+    const { access_token: token } = await oauth.processClientCredentialsResponse(as, client, response);
+    expect(await validate(token, resource.identifier)).toMatchObject({ sub: keyAgent.id, scope: 'read' });
+  });
 });

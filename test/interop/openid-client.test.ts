@@ -28,6 +28,29 @@ describe('openid-client', () => {
     expect(await client.tokenIntrospection(config, tokens.access_token)).toEqual({ active: false });
   });
 
+  it('proves itself with its key (private_key_jwt), and gets, asks about and revokes a token', async () => {
+    const { keyAgent, resource } = service;
+    const { privateKey, kid } = keyAgent.key;
+    const key = await crypto.subtle.importKey(
+      'pkcs8',
+      privateKey.export({ type: 'pkcs8', format: 'der' }),
+      { name: 'ECDSA', namedCurve: 'P-256' },
+      false,
+      ['sign'],
+    );
+    const config = await discover({ id: keyAgent.id, secret: '' }, client.PrivateKeyJwt({ key, kid }));
+    const tokens = await client.clientCredentialsGrant(config, {
+      resource: resource.identifier,
+      scope: 'read',
+    });
+    expect(await client.tokenIntrospection(config, tokens.access_token)).toMatchObject({
+      active: true,
+      client_id: keyAgent.id,
+    });
+    await client.tokenRevocation(config, tokens.access_token);
+    expect(await client.tokenIntrospection(config, tokens.access_token)).toEqual({ active: false });
+  });
+
   it('finds the same metadata where OpenID clients look', async () => {
     const { agent, issuer } = service;
     const execute = [client.allowInsecureRequests];

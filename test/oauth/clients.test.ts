@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { hashSecret } from '../../src/crypto/hash.ts';
-import { type AuthenticatedClient, type ClientRecord, createClients } from '../../src/oauth/clients.ts';
+import { createAssertionProofs, createSpentAssertions } from '../../src/oauth/assertion-proof.ts';
+import type { ClientRecord } from '../../src/oauth/client-records.ts';
+import { type AuthenticatedClient, createClients } from '../../src/oauth/clients.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { issuer } from './assertions.ts';
 import { codeOf } from './refusals.ts';
 
 const method = 'client_secret_basic';
@@ -16,7 +19,12 @@ function fixture() {
     lookUps.push(`${kind} ${id}`);
     return records.get(id);
   };
-  const clients = createClients({ clock, find: { agent: find('agent'), resource: find('resource') } });
+  const clients = createClients({
+    clock,
+    find: { agent: find('agent'), resource: find('resource') },
+    proofs: createAssertionProofs({ clock, issuer, keySets: { find: async () => [] } }),
+    spent: createSpentAssertions().through({ use: async () => true }),
+  });
   const put = (id: string, record: Partial<ClientRecord> = {}): void => {
     const secrets = [{ id: 'sec_1', hash: hashSecret('right'), expiresAt: null }];
     records.set(id, { epoch: 1, expiresAt: null, secrets, ...record });

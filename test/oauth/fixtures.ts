@@ -23,7 +23,7 @@ export const formType = 'application/x-www-form-urlencoded';
 
 /** A grant that policy permits at once; its id. */
 export async function grantTo(
-  agent: TestAgent,
+  agent: Pick<TestAgent, 'api'>,
   resource: { identifier: string },
   request: Record<string, unknown> = {},
 ): Promise<string> {

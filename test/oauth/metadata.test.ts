@@ -38,15 +38,20 @@ describe('the metadata', () => {
   it('is the same at both places, for anyone, and says nothing that is not so', async () => {
     const anyone = apiOf(broker, undefined);
     const { body, headers } = await anyone.get('/.well-known/oauth-authorization-server').expect(200);
-    const methods = ['client_secret_basic', 'client_secret_post'];
+    const methods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
+    const families = ['ES256', 'ES384', 'ES512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'];
+    const algs = [...families, 'EdDSA', 'Ed25519'];
     expect(body).toEqual({
       issuer: testIssuer,
       token_endpoint: `${testIssuer}/oauth2/token`,
       token_endpoint_auth_methods_supported: methods,
+      token_endpoint_auth_signing_alg_values_supported: algs,
       introspection_endpoint: `${testIssuer}/oauth2/introspect`,
       introspection_endpoint_auth_methods_supported: methods,
+      introspection_endpoint_auth_signing_alg_values_supported: algs,
       revocation_endpoint: `${testIssuer}/oauth2/revoke`,
       revocation_endpoint_auth_methods_supported: methods,
+      revocation_endpoint_auth_signing_alg_values_supported: algs,
       jwks_uri: `${testIssuer}/oauth2/jwks`,
       grant_types_supported: ['client_credentials'],
       response_types_supported: [],

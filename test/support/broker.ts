@@ -48,6 +48,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     issuer,
     logLevel: 'silent',
     trustedProxies: [],
+    outboundAllow: [],
     preparedStatements: true,
     rateLimitPerSecond: 'off',
     bootstrapAdminKey: bootstrapKey,

@@ -73,7 +73,9 @@ describe('the table of jobs', () => {
 async function partitions(): Promise<string[]> {
   const result = await sql<{ name: string }>`
     select c.relname as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
-     where i.inhparent in ('tokens'::regclass, 'audit_events'::regclass)`.execute(database.db);
+     where i.inhparent in ('tokens'::regclass, 'used_values'::regclass, 'audit_events'::regclass)`.execute(
+    database.db,
+  );
   return result.rows.map((row) => row.name);
 }
 
@@ -82,9 +84,10 @@ describe('partitions', () => {
     clock.advance(36 * 24 * 3600);
     const before = await partitions();
     expect(before).not.toContain('tokens_20260414');
-    expect(await runOnce('make-partitions')).toEqual({ outcome: 'done', rows: 4 });
+    expect(await runOnce('make-partitions')).toEqual({ outcome: 'done', rows: 8 });
     const made = (await partitions()).filter((name) => !before.includes(name)).sort();
-    expect(made).toEqual(['tokens_20260411', 'tokens_20260412', 'tokens_20260413', 'tokens_20260414']);
+    const days = ['20260411', '20260412', '20260413', '20260414'];
+    expect(made).toEqual(['tokens', 'used_values'].flatMap((table) => days.map((day) => `${table}_${day}`)));
     expect(await runOnce('make-partitions')).toEqual({ outcome: 'done', rows: 0 });
   });
 
@@ -102,9 +105,13 @@ describe('partitions', () => {
     expect(left).toContain(`audit_events_${nameOf(day(400)).slice(0, 6)}`);
     expect(gone).toContain(`tokens_${nameOf(day(3))}`);
     expect(gone).toContain(`audit_events_${nameOf(day(462)).slice(0, 6)}`);
-    const kept = { tokens: nameOf(day(1)), audit_events: nameOf(day(400)).slice(0, 6) };
+    const kept = {
+      tokens: nameOf(day(1)),
+      used_values: nameOf(day(1)),
+      audit_events: nameOf(day(400)).slice(0, 6),
+    };
     for (const name of gone) {
-      const [, parent, date = ''] = /^(tokens|audit_events)_(\d+)$/.exec(name) ?? [];
+      const [, parent, date = ''] = /^(tokens|used_values|audit_events)_(\d+)$/.exec(name) ?? [];
       expect(date < kept[parent as keyof typeof kept]).toBe(true);
     }
   });

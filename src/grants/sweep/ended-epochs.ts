@@ -3,6 +3,7 @@ import {
   type Batch,
   type EndedEpoch,
   forgetEndedEpochs,
+  type GrantOf,
   listEndedEpochs,
   type SubjectKind,
   sweepOutdated,
@@ -15,19 +16,24 @@ export interface EndedEpochsSweep {
   signal: AbortSignal;
 }
 
-/** How many are looked at together: an agent has few open grants, a resource may have any number. */
-const together: Record<SubjectKind, number> = { agent: 20, resource: 1 };
+/** So many are looked at together: most agents have few open grants. */
+const together = 20;
 
-/** Where the sweep is: which subjects it has passed, and which of their grants. */
+/** Where the sweep is: which subjects it has passed, and up to which grant it has seen those behind them. */
 interface Place {
-  subject: string;
-  grant: string;
+  passed: string;
+  after: GrantOf;
   /** Of the walk over the grants of these subjects that is under way: whether there was any, and how many were ended. */
   seen: boolean;
   ended: number;
 }
 
-const startOf = (subject: string): Place => ({ subject, grant: '', seen: false, ended: 0 });
+const startBehind = (passed: string): Place => ({
+  passed,
+  after: { subject: '', grant: '' },
+  seen: false,
+  ended: 0,
+});
 
 /**
  * Writes down as ended what raised epochs have ended. The grants of each subject are walked in the order of their ids until
@@ -39,7 +45,7 @@ export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number>
 
 async function sweepKind({ inBatch, signal }: EndedEpochsSweep, kind: SubjectKind): Promise<number> {
   let total = 0;
-  let place: Place | undefined = startOf('');
+  let place: Place | undefined = startBehind('');
   while (place !== undefined && !signal.aborted) {
     const from: Place = place;
     const { rows, next } = await inBatch((tx, batch) => step(tx, batch, { kind, from }));
@@ -54,13 +60,13 @@ async function step(
   batch: Omit<Batch, 'from'>,
   { kind, from }: { kind: SubjectKind; from: Place },
 ): Promise<{ rows: number; next: Place | undefined }> {
-  const ended = await listEndedEpochs(tx, { kind, after: from.subject, limit: together[kind] });
+  const ended = await listEndedEpochs(tx, { kind, after: from.passed, limit: together });
   const last = ended.at(-1)?.subjectId;
   if (last === undefined) return { rows: 0, next: undefined };
   const subjectIds = ended.map(({ subjectId }) => subjectId);
-  const { rows, until } = await sweepOutdated(tx, batch, { kind, subjectIds, after: from.grant });
+  const { rows, until } = await sweepOutdated(tx, batch, { kind, subjectIds, after: from.after });
   if (until !== null) {
-    return { rows, next: { ...from, grant: until, seen: true, ended: from.ended + rows } };
+    return { rows, next: { ...from, after: until, seen: true, ended: from.ended + rows } };
   }
   return { rows, next: await afterWalk(tx, { ended, last, from }) };
 }
@@ -71,5 +77,5 @@ async function afterWalk(
   { ended, last, from }: { ended: readonly EndedEpoch[]; last: string; from: Place },
 ): Promise<Place> {
   if (!from.seen) await forgetEndedEpochs(tx, ended);
-  return from.ended > 0 ? startOf(from.subject) : startOf(last);
+  return from.ended > 0 ? startBehind(from.passed) : startBehind(last);
 }

@@ -117,38 +117,50 @@ export async function forgetEndedEpochs(tx: Tx, ended: readonly EndedEpoch[]): P
      where e.subject_id = x.id and e.epoch = x.epoch`.execute(tx);
 }
 
+/** A grant of a subject. */
+export interface GrantOf {
+  subject: string;
+  grant: string;
+}
+
 export interface OutdatedSwept {
   rows: number;
   /** The last grant that was looked at, also if another transaction holds it; null: none is left. */
-  until: string | null;
+  until: GrantOf | null;
 }
 
 /**
- * Ends what a raised epoch of these subjects has ended already, the first grants behind the id `after`. What its own time
+ * Ends what a raised epoch of these subjects (in order) has ended already, the first grants behind `after`, one subject
+ * after the other: each has its grants in the order of their ids in an index, so that none is read twice. What its own time
  * had ended before is left to that.
  */
 export async function sweepOutdated(
   tx: Tx,
   batch: Omit<Batch, 'from'>,
-  { kind, subjectIds, after }: { kind: SubjectKind; subjectIds: readonly string[]; after: string },
+  { kind, subjectIds, after }: { kind: SubjectKind; subjectIds: readonly string[]; after: GrantOf },
 ): Promise<OutdatedSwept> {
-  const isOutdated = {
-    agent: sql`g.agent_id = any(${subjectIds}) and g.agent_epoch <> a.epoch`,
-    resource: sql`g.resource_id = any(${subjectIds}) and g.resource_epoch <> r.epoch`,
+  const ofSubject = {
+    agent: sql`g.agent_id = s.id and g.agent_epoch <> a.epoch`,
+    resource: sql`g.resource_id = s.id and g.resource_epoch <> r.epoch`,
   }[kind];
+  const limit = sql`limit ${batch.eventIds.length}`;
   const outdated = sql`outdated as materialized (
-    select g.id, ${epochEndedAt} as at
-      from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-     where g.status in ('pending', 'scheduled', 'active') and g.id > ${after} and ${isOutdated}
-       and ${epochEndedAt} < ${ownEnd}
-     order by g.id limit ${batch.eventIds.length}
+    select s.id as subject, o.id, o.at from unnest(${subjectIds}::text[]) as s (id), lateral (
+      select g.id, ${epochEndedAt} as at
+        from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
+       where g.status in ('pending', 'scheduled', 'active') and ${ofSubject}
+         and g.id > case when s.id = ${after.subject} then ${after.grant} else '' end
+         and ${epochEndedAt} < ${ownEnd}
+       order by g.id ${limit}) o
+     where s.id >= ${after.subject} ${limit}
   )`;
   const due = sql`${outdated}, due as (
     select g.id, o.at from grants g join outdated o on o.id = g.id
      where g.status in ('pending', 'scheduled', 'active') for update of g skip locked)`;
   const set = sql`status = case g.status when 'pending' then 'denied' else 'revoked' end,
     end_reason = ${outdatedReason}`;
-  const until = sql`(select max(id) from outdated)`;
+  const until = sql`(select json_build_object('subject', subject, 'grant', id)
+    from outdated order by subject desc, id desc limit 1)`;
   const ended = await end<OutdatedSwept>(tx, batch, { due, set, until });
   return ended ?? { rows: 0, until: null };
 }

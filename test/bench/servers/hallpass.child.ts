@@ -42,6 +42,7 @@ const broker = await compose({
   bootstrapAdminKey: options.about === undefined ? adminKey : undefined,
   logLevel: 'info',
   trustedProxies: options.trustedProxies ?? [],
+  outboundAllow: [],
   preparedStatements: true,
   // In use, and out of reach.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
@@ -88,12 +89,20 @@ async function makeAgent(): Promise<Story & { form: string; authorization: strin
 const about = options.about ?? (await makeAgent());
 process.stdout.write(`${JSON.stringify({ ...about, url: `${url}/oauth2/token` })}\n`);
 
+async function lastError(job: string): Promise<string | null> {
+  const response = await fetch(`${url}/v1/jobs`, { headers: { Authorization: `Bearer ${about.adminKey}` } });
+  const { items } = (await response.json()) as { items: { name: string; last_error: string | null }[] };
+  return items.find(({ name }) => name === job)?.last_error ?? null;
+}
+
 createInterface({ input: process.stdin }).on('line', (line) => {
   const { job } = JSON.parse(line) as { job: string };
   const startedAt = performance.now();
   void broker.worker.register().then(async () => {
     const outcome = await broker.worker.runNow(job, new Date(Math.floor(Date.now() / 1000) * 1000));
-    process.stdout.write(`${JSON.stringify({ outcome, ms: performance.now() - startedAt })}\n`);
+    const ms = performance.now() - startedAt;
+    const error = outcome === 'done' ? null : await lastError(job);
+    process.stdout.write(`${JSON.stringify({ outcome, ms, error })}\n`);
   });
 });
 process.once('SIGTERM', () => {

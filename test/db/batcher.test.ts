@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { Batcher, type BatcherOptions } from '../../src/db/batcher.ts';
 import { BrokerError } from '../../src/errors.ts';
-import { Batcher, type BatcherOptions } from '../../src/oauth/batcher.ts';
 import { createTurns } from '../../src/platform/turns.ts';
+import { codeOf } from '../oauth/refusals.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { codeOf } from './refusals.ts';
 
 const clock = new FakeClock();
 const turns = createTurns(clock);

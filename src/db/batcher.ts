@@ -1,6 +1,6 @@
-import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
 import type { Turns } from '../platform/turns.ts';
+import { isOutage } from './sqlstate.ts';
 
 interface Entry<Row, Result> {
   row: Row;

@@ -1,0 +1,22 @@
+import type pg from 'pg';
+
+/** Runs a statement straight through pg: kysely's dialect has no named statements. */
+export interface HotStatements {
+  pool: pg.Pool;
+  /** Whether statements may be kept prepared by name (not behind pgbouncer in transaction mode). */
+  prepared: boolean;
+}
+
+export interface HotStatement {
+  name: string;
+  text: string;
+  values: unknown[];
+}
+
+export async function runHot<Row extends pg.QueryResultRow>(
+  { pool, prepared }: HotStatements,
+  statement: HotStatement,
+): Promise<Row[]> {
+  const { text, values } = statement;
+  return (await pool.query<Row>(prepared ? statement : { text, values })).rows;
+}
