@@ -2,18 +2,30 @@
  * Imports point one way:
  * platform, errors <- pure <- db, crypto <- store <- service <- routes <- http/app <- compose <- main
  */
-const feature = '^src/(admins|agents|resources|policies|grants|keys|oauth|audit|worker)/';
-const features = ['admins', 'agents', 'resources', 'policies', 'grants', 'keys', 'oauth', 'audit', 'worker'];
+const feature = '^src/(admins|agents|trusted-issuers|resources|policies|grants|keys|oauth|audit|worker)/';
+const features = [
+  'admins',
+  'agents',
+  'trusted-issuers',
+  'resources',
+  'policies',
+  'grants',
+  'keys',
+  'oauth',
+  'audit',
+  'worker',
+];
 
 /** Which feature's services may call which other feature's. Anyone may append to audit. */
 const allowed = {
   admins: [],
-  agents: ['admins'],
+  agents: ['admins', 'trusted-issuers'],
+  'trusted-issuers': [],
   resources: [],
   policies: ['admins'],
   grants: ['agents', 'resources', 'policies', 'admins'],
   keys: [],
-  oauth: ['agents', 'resources', 'grants', 'keys', 'policies'],
+  oauth: ['agents', 'trusted-issuers', 'resources', 'grants', 'keys', 'policies'],
   audit: [],
   worker: ['keys', 'grants', 'oauth', 'admins', 'audit'],
 };

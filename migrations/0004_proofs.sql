@@ -1,18 +1,45 @@
--- Agents prove themselves by keys as well as by secrets, and what proves somebody once is not taken again.
+-- Agents prove themselves by keys or through others as well as by secrets, and what proves somebody once is not taken again.
 
 alter table agents drop constraint agents_token_endpoint_auth_method_check;
 alter table agents add constraint agents_token_endpoint_auth_method_check
-  check (token_endpoint_auth_method in ('client_secret_basic', 'client_secret_post', 'private_key_jwt'));
+  check (token_endpoint_auth_method in ('client_secret_basic', 'client_secret_post', 'private_key_jwt', 'federated_jwt'));
 -- Whether its assertions may name the token endpoint as audience, or several.
 alter table agents add column legacy_audience boolean not null default false;
 
--- What an agent proves itself by is a secret or keys, its own or where to read them; like a secret, keys are never
--- changed: others take their place.
+-- Others whose tokens say who an agent is.
+create table trusted_issuers (
+  id          text primary key,
+  name        text not null,
+  issuer      text not null,
+  audience    text not null,
+  -- Neither: its keys are found by discovery.
+  jwks        jsonb,
+  jwks_uri    text,
+  claims      jsonb not null,
+  -- Who ever registered or changed it, and could sign as any of its agents since.
+  controllers text[] not null,
+  created_at  timestamptz not null,
+  created_by  text not null,
+  updated_at  timestamptz not null,
+  updated_by  text not null,
+  deleted_at  timestamptz,
+  check (num_nonnulls(jwks, jwks_uri) <= 1)
+);
+create unique index trusted_issuers_issuer on trusted_issuers (issuer) where deleted_at is null;
+
+-- What an agent proves itself by is a secret, or keys (its own or where to read them), or who it is to a trusted issuer;
+-- like a secret, none is ever changed: others take their place.
 alter table agent_secrets alter column secret_hash drop not null;
 alter table agent_secrets add column jwks jsonb;
 alter table agent_secrets add column jwks_uri text;
-alter table agent_secrets add constraint agent_secrets_one_proof check (num_nonnulls(secret_hash, jwks, jwks_uri) = 1);
-create unique index agent_secrets_one_key_set on agent_secrets (client_id) where revoked_at is null and secret_hash is null;
+alter table agent_secrets add column trusted_issuer_id text references trusted_issuers;
+alter table agent_secrets add column subject text;
+alter table agent_secrets add column claims jsonb;
+alter table agent_secrets add constraint agent_secrets_one_proof check (
+  num_nonnulls(secret_hash, jwks, jwks_uri, subject) = 1 and num_nonnulls(trusted_issuer_id, subject, claims) in (0, 3));
+create unique index agent_secrets_without_secret on agent_secrets (client_id) where revoked_at is null and secret_hash is null;
+-- Whoever an issuer speaks of is one agent.
+create unique index agent_secrets_one_subject on agent_secrets (trusted_issuer_id, subject) where revoked_at is null;
 
 -- One-time values that were used (RFC 7523 section 3, RFC 9449 section 11.1), by the end of what they came in.
 create table used_values (
@@ -82,7 +109,8 @@ begin
   execute format('grant usage on schema public to %I', p_role);
   execute format('grant select on public.migrations, public.audit_order to %I', p_role);
   execute format('grant select, insert, update on public.admins, public.admin_keys, public.agents, public.agent_secrets,
-    public.resources, public.resource_secrets, public.policies, public.grants, public.signing_keys, public.jobs to %I', p_role);
+    public.resources, public.resource_secrets, public.policies, public.grants, public.signing_keys, public.jobs,
+    public.trusted_issuers to %I', p_role);
   execute format('grant select, insert on public.bootstrap, public.policy_versions, public.approvals,
     public.used_values to %I', p_role);
   -- Not tx: nobody chooses a place in the record.
@@ -98,23 +126,25 @@ begin
     public.continue_audit_order to %I', p_role);
 end $$;
 
--- Whoever proves itself by keys never does by a secret again.
-create function keep_to_keys() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+-- Whoever proves itself without a secret never does by one again.
+create function keep_without_secret() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if old.token_endpoint_auth_method = 'private_key_jwt' and new.token_endpoint_auth_method <> 'private_key_jwt' then
-    raise exception 'agent % proves itself by keys', old.id using errcode = 'restrict_violation';
+  if old.token_endpoint_auth_method in ('private_key_jwt', 'federated_jwt')
+    and new.token_endpoint_auth_method not in ('private_key_jwt', 'federated_jwt') then
+    raise exception 'agent % proves itself without a secret', old.id using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;
-create trigger agents_keep_to_keys before update of token_endpoint_auth_method on agents
-  for each row execute function keep_to_keys();
+create trigger agents_keep_without_secret before update of token_endpoint_auth_method on agents
+  for each row execute function keep_without_secret();
 
-create function refuse_secret_beside_keys() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
+create function refuse_secret() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  if exists (select from public.agents a where a.id = new.client_id and a.token_endpoint_auth_method = 'private_key_jwt') then
-    raise exception 'agent % proves itself by keys', new.client_id using errcode = 'restrict_violation';
+  if exists (select from public.agents a where a.id = new.client_id
+      and a.token_endpoint_auth_method in ('private_key_jwt', 'federated_jwt')) then
+    raise exception 'agent % proves itself without a secret', new.client_id using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;
-create trigger agent_secrets_beside_keys before insert on agent_secrets
-  for each row when (new.secret_hash is not null) execute function refuse_secret_beside_keys();
+create trigger agent_secrets_refused before insert on agent_secrets
+  for each row when (new.secret_hash is not null) execute function refuse_secret();

@@ -4,7 +4,11 @@ import { addSeconds } from '../platform/clock.ts';
 export type Environment = 'production' | 'staging' | 'development';
 
 /** How it proves itself at the token endpoint (RFC 7591 section 2). */
-export type ClientAuthMethod = 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
+export type ClientAuthMethod =
+  | 'client_secret_basic'
+  | 'client_secret_post'
+  | 'private_key_jwt'
+  | 'federated_jwt';
 
 export interface Agent {
   /** Also its `client_id`. */

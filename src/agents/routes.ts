@@ -1,6 +1,8 @@
 import { presentIssued, presentSecret } from '../client-secrets/present.ts';
+import type { components } from '../http/api.gen.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
+import type { Identity, ProofTerms } from './proofs/proof.ts';
 import type { AgentNow, AgentsService } from './service.ts';
 
 function present(agent: AgentNow) {
@@ -13,6 +15,7 @@ function present(agent: AgentNow) {
     token_endpoint_auth_method: agent.authMethod,
     jwks: agent.jwks,
     jwks_uri: agent.jwksUri,
+    identity: agent.identity === null ? null : presentIdentity(agent.identity),
     legacy_audience: agent.legacyAudience,
     oldest_secret_created_at: agent.oldestSecretAt?.toISOString() ?? null,
     labels: agent.labels,
@@ -24,6 +27,20 @@ function present(agent: AgentNow) {
     expires_at: agent.expiresAt?.toISOString() ?? null,
     disabled_at: agent.disabledAt?.toISOString() ?? null,
   };
+}
+
+function presentIdentity({ trustedIssuerId, ...identity }: Identity) {
+  return { trusted_issuer_id: trustedIssuerId, ...identity };
+}
+
+type Body = components['schemas']['AgentUpdate'];
+type Proofs = { [Name in 'jwks' | 'jwks_uri' | 'identity']: Body[Name] | undefined };
+
+/** What an agent is to prove itself by, of a body. */
+function readProof({ jwks, jwks_uri: jwksUri, identity }: Proofs): ProofTerms {
+  if (identity === undefined) return { jwks, jwksUri };
+  const { trusted_issuer_id: trustedIssuerId, subject, claims = {} } = identity;
+  return { jwks, jwksUri, identity: { trustedIssuerId, subject, claims } };
 }
 
 /** A time of the contract; null stays null. */
@@ -55,9 +72,9 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
       const { expires_at = null, legacy_audience: legacyAudience = false, labels = [], ...rest } = body;
-      const { token_endpoint_auth_method: authMethod, jwks_uri: jwksUri, ...terms } = rest;
+      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
+      const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = toTime(expires_at);
-      const proof = { authMethod, jwksUri, legacyAudience };
       const agent = await agents.create(act, { ...terms, ...proof, labels, expiresAt });
       const { clientSecret: client_secret } = agent;
       return {
@@ -78,10 +95,10 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
     },
     async updateAgent({ path, body, ...act }) {
       const { expires_at, legacy_audience: legacyAudience, ...rest } = body;
-      const { token_endpoint_auth_method: authMethod, jwks_uri: jwksUri, ...terms } = rest;
+      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
+      const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
-      const change = { ...terms, authMethod, jwksUri, legacyAudience, expiresAt };
-      const agent = await agents.update(act, path.agent_id, change);
+      const agent = await agents.update(act, path.agent_id, { ...terms, ...proof, expiresAt });
       return { status: 200, body: present(agent) };
     },
     async deleteAgent({ path, ...act }) {

@@ -12,21 +12,23 @@ import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
+import type { TrustedIssuersService } from '../trusted-issuers/service.ts';
 import { type Agent, type AgentStatus, agentStatus, comesBack, controlSince } from './agent.ts';
-import { checkKeySource, type KeySource, type KeyTerms, planKeys } from './keys/key-source.ts';
-import { setKeys } from './keys/service.ts';
-import { type ProofSummary, summarizeProofs } from './keys/store.ts';
+import { checkProof, hasSecrets, type Proof, type ProofTerms, planProof } from './proofs/proof.ts';
+import { setProof } from './proofs/service.ts';
+import { findIdentity, type ProofSummary, type StoredIdentity, summarizeProofs } from './proofs/store.ts';
 import * as store from './store.ts';
 
 export interface AgentsDeps extends ClientSecretsDeps {
   db: Db;
   /** Whether the broker would call this URL: where an agent publishes its keys must be such a one. */
   isFetchable: (url: string) => boolean;
+  trustedIssuers: Pick<TrustedIssuersService, 'lockTrust'>;
 }
 
 /** `expiresAt` null: never. */
-export type NewAgent = store.AgentTerms & KeyTerms;
-export type AgentChange = store.AgentChange & KeyTerms;
+export type NewAgent = store.AgentTerms & ProofTerms;
+export type AgentChange = store.AgentChange & ProofTerms;
 
 /** An agent, what it is now, and what it proves itself by. */
 export type AgentNow = Agent & ProofSummary & { status: AgentStatus };
@@ -56,6 +58,9 @@ export function createAgentsService(deps: AgentsDeps) {
     /** The agent, whatever its status, with the digests of its live secrets; undefined if unknown or deleted. */
     findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
       store.findAgentClient(db, clientId, now),
+    /** The agent that a trusted issuer's subject is; undefined: none is. */
+    findIdentity: (db: Db, who: { issuer: string; subject: string }): Promise<StoredIdentity | undefined> =>
+      findIdentity(db, who),
   };
 }
 
@@ -81,26 +86,26 @@ async function create(
 ): Promise<AgentNow & { clientSecret: string | undefined }> {
   const { db, audit, clock, ids } = deps;
   return withTransaction(db, async (tx) => {
-    const source = await checkTerms(deps, tx, { change: input, before: undefined });
-    if (source instanceof Refusal) return source;
+    const proof = await checkTerms(deps, tx, { change: input, before: undefined });
+    if (proof instanceof Refusal) return proof;
     const terms = { ...input, labels: asSet(input.labels) };
     const by = { createdAt: clock.now(), createdBy: act.caller.id };
     const agent = await store.insertAgent(tx, { ...terms, ...by, id: ids.next('agent') });
     await audit.append(tx, { ...subject(act, agent.id), type: 'agent.created', details: describe(terms) });
-    const clientSecret = await giveProof(deps, tx, { act, agentId: agent.id, source });
+    const clientSecret = await giveProof(deps, tx, { act, agentId: agent.id, proof });
     if (clientSecret instanceof Refusal) return clientSecret;
     return { ...(await oneAtPresent(deps, tx, agent)), clientSecret };
   });
 }
 
-/** What a new agent proves itself by: its keys, or a secret, which is answered. */
+/** What a new agent proves itself by: this, or a secret, which is answered. */
 async function giveProof(
   deps: AgentsDeps,
   tx: Tx,
-  { act, agentId, source }: { act: Act<Person>; agentId: string; source: KeySource | undefined },
+  { act, agentId, proof }: { act: Act<Person>; agentId: string; proof: Proof | undefined },
 ): Promise<string | undefined | Refusal> {
-  if (source !== undefined) {
-    await setKeys(deps, tx, { act, agentId, source });
+  if (proof !== undefined) {
+    await setProof(deps, tx, { act, agentId, proof });
     return undefined;
   }
   const secret = await issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt: null });
@@ -108,14 +113,14 @@ async function giveProof(
 }
 
 /**
- * Refuses an owner who is not there, an expiry that is past, and keys that are not good; answers the keys that are to be
- * set, if any. The owner stays until the transaction ends.
+ * Refuses an owner who is not there, an expiry that is past, and a proof that is not good; answers the proof that is to be
+ * set, if any. The owner, and the issuer that is relied on, stay until the transaction ends.
  */
 async function checkTerms(
-  { clock, isFetchable }: AgentsDeps,
+  { clock, isFetchable, trustedIssuers }: AgentsDeps,
   tx: Tx,
   { change, before }: { change: AgentChange; before: Agent | undefined },
-): Promise<KeySource | undefined | Refusal> {
+): Promise<Proof | undefined | Refusal> {
   const { owner, expiresAt, authMethod = before?.authMethod } = change;
   const invalid = (detail: string): Refusal => refuse('invalid-request', { detail });
   if (expiresAt !== undefined && !endsLater(expiresAt, clock.now()))
@@ -124,10 +129,13 @@ async function checkTerms(
     return invalid('owner is not a person here');
   if (authMethod === undefined) return undefined;
   const from = before === undefined ? {} : { from: before.authMethod };
-  const source = planKeys({ ...from, to: authMethod, terms: change });
-  if (source === undefined || source instanceof Refusal) return source;
-  const problem = checkKeySource(source, isFetchable);
-  return problem === undefined ? source : invalid(problem);
+  const proof = planProof({ ...from, to: authMethod, terms: change });
+  if (proof === undefined || proof instanceof Refusal) return proof;
+  const { trustedIssuerId } = proof.identity ?? {};
+  if (trustedIssuerId !== undefined && !(await trustedIssuers.lockTrust(tx, trustedIssuerId)))
+    return invalid('identity.trusted_issuer_id is not an issuer that is trusted here');
+  const problem = checkProof(proof, isFetchable);
+  return problem === undefined ? proof : invalid(problem);
 }
 
 async function list(
@@ -154,15 +162,15 @@ async function update(
   return withTransaction(db, async (tx) => {
     const before = await store.lockAgent(tx, id);
     if (before === undefined) return refuse('not-found');
-    const source = await checkTerms(deps, tx, { change, before });
-    if (source instanceof Refusal) return source;
+    const proof = await checkTerms(deps, tx, { change, before });
+    if (proof instanceof Refusal) return proof;
     const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
     const at = clock.now();
     const raiseEpoch = comesBack(before, change.expiresAt, at);
     const agent = await store.updateAgent(tx, { id, change: terms, raiseEpoch, at });
     const details = raiseEpoch ? { ...describe(terms), epoch: agent.epoch } : describe(terms);
     await audit.append(tx, { ...subject(act, id), type: 'agent.updated', details });
-    if (source !== undefined) await setKeys(deps, tx, { act, agentId: id, source });
+    if (proof !== undefined) await setProof(deps, tx, { act, agentId: id, proof });
     return oneAtPresent(deps, tx, agent);
   });
 }
@@ -226,8 +234,8 @@ async function issueSecret(
   return withTransaction(deps.db, async (tx) => {
     const agent = await store.lockAgent(tx, agentId);
     if (agent === undefined) return refuse('not-found');
-    if (agent.authMethod === 'private_key_jwt')
-      return refuse('conflict', { detail: 'an agent with keys gets no secret' });
+    if (!hasSecrets(agent.authMethod))
+      return refuse('conflict', { detail: `an agent with ${agent.authMethod} gets no secret` });
     return issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt });
   });
 }

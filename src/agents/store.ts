@@ -3,8 +3,7 @@ import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/s
 import type { Db, Tx } from '../db/database.ts';
 import type { Agents } from '../db/schema.gen.ts';
 import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
-import type { StoredKeys } from './keys/key-source.ts';
-import { liveKeys } from './keys/store.ts';
+import { liveKeys, type StoredKeys } from './proofs/store.ts';
 
 const columns = [
   'id',
@@ -195,20 +194,30 @@ export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   return Number(result.numAffectedRows ?? 0n);
 }
 
-/** Its owner, who created it, and who issued those of its secrets and keys that were alive at `since` or later: see `controlSince`. */
+/** What it proved itself by at `since` or later. */
+function provedAlive(db: Db, agentId: string, since: Date) {
+  return db
+    .selectFrom('agent_secrets as s')
+    .where('s.client_id', '=', agentId)
+    .where((eb) => eb.or([eb('s.revoked_at', 'is', null), eb('s.revoked_at', '>=', since)]))
+    .where((eb) => eb.or([eb('s.expires_at', 'is', null), eb('s.expires_at', '>', since)]));
+}
+
+/**
+ * Its owner, who created it, who issued those of its secrets and other proofs that were alive at `since` or later (see
+ * `controlSince`), and who could have signed for it as its trusted issuer.
+ */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db
     .selectFrom('agents')
     .select('owner_id as id')
     .where('id', '=', agentId)
     .union(db.selectFrom('agents').select('created_by as id').where('id', '=', agentId))
+    .union(provedAlive(db, agentId, since).select('s.issued_by as id'))
     .union(
-      db
-        .selectFrom('agent_secrets')
-        .select('issued_by as id')
-        .where('client_id', '=', agentId)
-        .where((eb) => eb.or([eb('revoked_at', 'is', null), eb('revoked_at', '>=', since)]))
-        .where((eb) => eb.or([eb('expires_at', 'is', null), eb('expires_at', '>', since)])),
+      provedAlive(db, agentId, since)
+        .innerJoin('trusted_issuers as i', 'i.id', 's.trusted_issuer_id')
+        .select(sql<string>`unnest(i.controllers)`.as('id')),
     )
     .execute();
   return new Set(rows.map((row) => row.id));

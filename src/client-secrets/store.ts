@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
 import type { Client, ClientKind, ClientSecret } from './client-secret.ts';
 
-/** Beside an agent's secrets stand its keys, which have no hash. */
+/** Beside an agent's secrets stand its other proofs, keys or an identity, which have no hash. */
 const tables = { agent: 'agent_secrets', resource: 'resource_secrets' } as const satisfies Record<
   ClientKind,
   string
@@ -86,7 +86,7 @@ export async function revokeSecret(
   return row === undefined ? 'unknown' : 'already';
 }
 
-/** Revokes every secret of a client, and the keys of an agent; answers the ids of those that were not revoked before. */
+/** Revokes every secret of a client, or what else an agent proves itself by; answers the ids of those that were not revoked before. */
 export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promise<string[]> {
   const rows = await tx
     .updateTable(tables[client.kind])
@@ -98,7 +98,18 @@ export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promis
   return rows.map((row) => row.id).sort();
 }
 
-/** Revokes every secret of every client, and the keys of every agent; answers how many were not revoked before. */
+/** Revokes what the agents of an issuer prove themselves by; answers how many that were. */
+export async function revokeIdentitiesOf(tx: Tx, trustedIssuerId: string, at: Date): Promise<number> {
+  const result = await tx
+    .updateTable('agent_secrets')
+    .set({ revoked_at: at })
+    .where('trusted_issuer_id', '=', trustedIssuerId)
+    .where('revoked_at', 'is', null)
+    .executeTakeFirst();
+  return Number(result.numUpdatedRows);
+}
+
+/** Revokes every secret of every client, and every other proof; answers how many were not revoked before. */
 export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
   let revoked = 0;
   for (const table of Object.values(tables)) {

@@ -22,6 +22,7 @@ import { operationRoutes } from '../operation/routes.ts';
 import { keepAnswer } from '../platform/keep-answer.ts';
 import { policyRoutes } from '../policies/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
+import { trustedIssuerRoutes } from '../trusted-issuers/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
 import type { Base, Overrides, Services } from './services.ts';
 
@@ -51,7 +52,7 @@ function createHandlers(
   { contract, isStopping }: { contract: object; isStopping: () => boolean },
 ): Handlers {
   const { config, clock } = base;
-  const { admins, agents, resources, policies, grants, worker, auditService } = services;
+  const { admins, agents, trustedIssuers, resources, policies, grants, worker, auditService } = services;
   const oldCursorKeys = config.oldMasterKeys.map((key) => key.derive('cursor'));
   const cursors = createCursors(createMac(config.masterKey.derive('cursor'), oldCursorKeys));
   const readiness = sparingReadiness(base, services, isStopping);
@@ -59,6 +60,7 @@ function createHandlers(
     ...operationRoutes({ contract, readiness }),
     ...adminRoutes({ admins, cursors }),
     ...agentRoutes({ agents, cursors }),
+    ...trustedIssuerRoutes({ trustedIssuers, cursors }),
     ...resourceRoutes({ resources, cursors }),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),

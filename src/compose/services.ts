@@ -1,6 +1,4 @@
 import { createAdminsService } from '../admins/service.ts';
-import { isUsable } from '../agents/agent.ts';
-import type { StoredKeys } from '../agents/keys/key-source.ts';
 import { type AgentsService, createAgentsService } from '../agents/service.ts';
 import { createAuditService } from '../audit/service.ts';
 import { createAudit } from '../audit/store.ts';
@@ -15,12 +13,9 @@ import { readVersions } from '../grants/store.ts';
 import { createGrantSweep } from '../grants/sweep/service.ts';
 import { GrantWatch } from '../grants/watch.ts';
 import { createKeysService, type KeysService } from '../keys/service.ts';
-import type { ClientKeys } from '../oauth/assertion-proof.ts';
-import type { ClientFinders } from '../oauth/client-records.ts';
 import type { Issuer } from '../oauth/issuer.ts';
 import { createOauthService, type OauthDeps } from '../oauth/service.ts';
 import { createAddressRules } from '../outbound/address-rules.ts';
-import { parseKeySet } from '../outbound/key-set.ts';
 import { createKeySets } from '../outbound/key-sets.ts';
 import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
@@ -31,7 +26,9 @@ import { createTurns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
 import { createOneTimeValues } from '../replay/one-time-values.ts';
 import { createResourcesService, type ResourcesService } from '../resources/service.ts';
+import { createTrustedIssuersService } from '../trusted-issuers/service.ts';
 import { createWorkerService } from '../worker/service.ts';
+import { clientFinders } from './client-finders.ts';
 
 /** What a broker needs to know; `main` fills in what the embedded mode makes by itself. */
 export interface BrokerConfig
@@ -107,8 +104,10 @@ export function createServices(base: Base) {
     onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
   });
   const admins = createAdminsService(common);
-  const agents = createAgentsService({ ...common, isFetchable: base.outbound.isFetchable });
   const { issuer } = config;
+  const { isFetchable } = base.outbound;
+  const trustedIssuers = createTrustedIssuersService({ ...common, isFetchable, ownIssuer: issuer });
+  const agents = createAgentsService({ ...common, isFetchable, trustedIssuers });
   const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
   const policies = createPoliciesService(common);
   const watch = new GrantWatch({
@@ -128,6 +127,7 @@ export function createServices(base: Base) {
     keys,
     admins,
     agents,
+    trustedIssuers,
     resources,
     policies,
     watch,
@@ -173,26 +173,6 @@ function createOauth(
     keySets: createKeySets({ client: outbound, clock }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
-}
-
-/** How clients are looked up, by kind; an agent that is disabled or expired is none. */
-function clientFinders(
-  db: Db,
-  clock: Clock,
-  { agents, resources }: { agents: AgentsService; resources: ResourcesService },
-): ClientFinders {
-  return {
-    agent: async (id) => {
-      const agent = await agents.findClient(db, id, clock.now());
-      if (agent === undefined || !isUsable(agent, clock.now())) return undefined;
-      return { ...agent, keys: agent.keys === undefined ? undefined : readKeys(agent.keys) };
-    },
-    resource: (id) => resources.findServer(db, id, clock.now()),
-  };
-}
-
-function readKeys({ id, jwks, jwksUri }: StoredKeys): ClientKeys {
-  return jwks === undefined ? { id, uri: jwksUri } : { id, keys: parseKeySet(jwks) };
 }
 
 export type Services = ReturnType<typeof createServices>;

@@ -75,6 +75,7 @@ export interface Agents {
 }
 
 export interface AgentSecrets {
+  claims: Json | null;
   client_id: string;
   created_at: Timestamp;
   expires_at: Timestamp | null;
@@ -84,6 +85,8 @@ export interface AgentSecrets {
   jwks_uri: string | null;
   revoked_at: Timestamp | null;
   secret_hash: Buffer | null;
+  subject: string | null;
+  trusted_issuer_id: string | null;
 }
 
 export interface Approvals {
@@ -278,6 +281,22 @@ export interface Tokens {
   secret_id: string | null;
 }
 
+export interface TrustedIssuers {
+  audience: string;
+  claims: Json;
+  controllers: string[];
+  created_at: Timestamp;
+  created_by: string;
+  deleted_at: Timestamp | null;
+  id: string;
+  issuer: string;
+  jwks: Json | null;
+  jwks_uri: string | null;
+  name: string;
+  updated_at: Timestamp;
+  updated_by: string;
+}
+
 export interface UsedValues {
   exp: Timestamp;
   issuer: string;
@@ -307,5 +326,6 @@ export interface DB {
   resources: Resources;
   signing_keys: SigningKeys;
   tokens: Tokens;
+  trusted_issuers: TrustedIssuers;
   used_values: UsedValues;
 }

@@ -161,7 +161,7 @@ export interface paths {
         /**
          * Register an agent
          * @description `client_id` is the agent's id. Its client secret is in this answer and nowhere else; an agent that is registered
-         *     with `private_key_jwt` and its public keys has none, and never will.
+         *     with its public keys (`private_key_jwt`) or who it is to a trusted issuer (`federated_jwt`) has none, and never will.
          */
         post: operations["createAgent"];
         delete?: never;
@@ -195,8 +195,8 @@ export interface paths {
          * @description What policy saw of the agent when a grant was requested stays on that grant. Moving `expires_at` forward in
          *     time shortens the tokens that are still to be minted; it never lengthens a grant.
          *
-         *     `jwks` or `jwks_uri` take the place of what the agent proved itself by before: its secrets or earlier keys are
-         *     revoked, and the tokens that were got with them end. An agent with keys never goes back to a secret (409).
+         *     `jwks`, `jwks_uri` or `identity` take the place of what the agent proved itself by before: its secrets or earlier keys
+         *     are revoked, and the tokens that were got with them end. An agent without a secret never goes back to one (409).
          */
         patch: operations["updateAgent"];
         trace?: never;
@@ -291,6 +291,57 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/v1/trusted-issuers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the trusted issuers */
+        get: operations["listTrustedIssuers"];
+        put?: never;
+        /**
+         * Trust an issuer
+         * @description Its tokens may then show who an agent is (workload identity federation): as `client_assertion`, or as the `assertion`
+         *     of the JWT bearer grant (RFC 7523). Which agent a subject of it is, the agent says (`identity`). Without `jwks` and
+         *     `jwks_uri`, its keys are found by OpenID Connect Discovery. 409 if it is trusted already.
+         */
+        post: operations["createTrustedIssuer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/trusted-issuers/{trusted_issuer_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+            };
+            cookie?: never;
+        };
+        /** Read a trusted issuer */
+        get: operations["getTrustedIssuer"];
+        put?: never;
+        post?: never;
+        /**
+         * Trust an issuer no longer
+         * @description Tokens that its agents got through it end at once, and the agents get none until they are given another proof.
+         */
+        delete: operations["deleteTrustedIssuer"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a trusted issuer
+         * @description In force within a second. `issuer` never changes. `jwks` and `jwks_uri` take each other's place; null finds the keys
+         *     by discovery. Whoever changes it controls its agents from then on, and cannot approve for them.
+         */
+        patch: operations["updateTrustedIssuer"];
         trace?: never;
     };
     "/v1/resources": {
@@ -691,7 +742,8 @@ export interface paths {
          * Get a token
          * @description RFC 6749 section 4.4 with RFC 8707. Without `resource` and `scope`: a broker token for `/v1`. With them: an
          *     access token (RFC 9068) under one active grant that covers all scopes; `grant_id` pins one. Client
-         *     authentication is client_secret_basic, client_secret_post or private_key_jwt.
+         *     authentication is client_secret_basic, client_secret_post, private_key_jwt or the token of a trusted issuer, which may
+         *     also be the `assertion` of the JWT bearer grant (RFC 7523 section 2.1).
          */
         post: operations["issueToken"];
         delete?: never;
@@ -938,6 +990,7 @@ export interface components {
             items: components["schemas"]["AuditEvent"][];
             next_cursor: components["schemas"]["NextCursor"];
         };
+        TrustedIssuerId: string;
         ResourceId: string;
         PolicyId: string;
         Version: number;
@@ -951,10 +1004,56 @@ export interface components {
         /** @enum {string} */
         Environment: "production" | "staging" | "development";
         /**
-         * @description How the agent proves itself (RFC 7591 section 2). An agent with a secret may use both of the first two; one with keys uses `private_key_jwt` (RFC 7523) alone
+         * @description How the agent proves itself (RFC 7591 section 2). An agent with a secret may use both of the first two; one with keys uses `private_key_jwt` (RFC 7523) alone; `federated_jwt` is by the token of a trusted issuer
          * @enum {string}
          */
-        ClientAuthMethod: "client_secret_basic" | "client_secret_post" | "private_key_jwt";
+        ClientAuthMethod: "client_secret_basic" | "client_secret_post" | "private_key_jwt" | "federated_jwt";
+        /** @description What claims must be: equal to the value, or to one of a list, and of its type. By name or, with a leading `/`, by JSON Pointer (RFC 6901) into nested claims. No patterns, no parts, no members of lists */
+        Conditions: {
+            [key: string]: components["schemas"]["ConditionValue"] | components["schemas"]["ConditionValue"][];
+        };
+        ConditionValue: string | number | boolean;
+        /** @description Who the agent is to a trusted issuer. No two agents are the same subject */
+        AgentIdentity: {
+            trusted_issuer_id: components["schemas"]["TrustedIssuerId"];
+            /** @description The `sub` of its tokens, exactly */
+            subject: string;
+            claims?: components["schemas"]["Conditions"];
+        };
+        TrustedIssuerCreate: {
+            name: components["schemas"]["Name"];
+            /** @description The `iss` of its tokens, exactly: an https URL; or `spiffe://TRUST-DOMAIN` where JWT-SVIDs have no `iss` */
+            issuer: string;
+            /** @description The sole `aud` of its tokens. The issuer of this server if it is not given */
+            audience?: string;
+            jwks?: components["schemas"]["JwkSet"];
+            jwks_uri?: components["schemas"]["JwksUri"];
+            claims?: components["schemas"]["Conditions"];
+        };
+        TrustedIssuerUpdate: {
+            name?: components["schemas"]["Name"];
+            audience?: string;
+            jwks?: components["schemas"]["JwkSet"] | null;
+            jwks_uri?: components["schemas"]["JwksUri"] | null;
+            claims?: components["schemas"]["Conditions"];
+        };
+        TrustedIssuer: {
+            id: components["schemas"]["TrustedIssuerId"];
+            name: components["schemas"]["Name"];
+            issuer: string;
+            audience: string;
+            jwks: components["schemas"]["JwkSet"] | null;
+            jwks_uri: components["schemas"]["JwksUri"] | null;
+            claims: components["schemas"]["Conditions"];
+            created_at: components["schemas"]["Time"];
+            created_by: string;
+            updated_at: components["schemas"]["Time"];
+            updated_by: string;
+        };
+        TrustedIssuerPage: {
+            items: components["schemas"]["TrustedIssuer"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
         /** @description Public signature keys (RFC 7517): RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519. A set with a private or symmetric key is refused */
         JwkSet: {
             keys: ({
@@ -977,6 +1076,7 @@ export interface components {
             token_endpoint_auth_method: components["schemas"]["ClientAuthMethod"];
             jwks?: components["schemas"]["JwkSet"];
             jwks_uri?: components["schemas"]["JwksUri"];
+            identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["Time"];
@@ -988,6 +1088,7 @@ export interface components {
             token_endpoint_auth_method?: components["schemas"]["ClientAuthMethod"];
             jwks?: components["schemas"]["JwkSet"];
             jwks_uri?: components["schemas"]["JwksUri"];
+            identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["NullableTime"];
@@ -1003,6 +1104,8 @@ export interface components {
             jwks: components["schemas"]["JwkSet"] | null;
             /** @description Where its keys are read, if it publishes them */
             jwks_uri: components["schemas"]["JwksUri"] | null;
+            /** @description Who it is to a trusted issuer, if it proves itself by that */
+            identity: components["schemas"]["AgentIdentity"] | null;
             legacy_audience: components["schemas"]["LegacyAudience"];
             /** @description When the oldest of its live secrets was issued; null for an agent that has none */
             oldest_secret_created_at: components["schemas"]["Time"] | null;
@@ -1280,7 +1383,9 @@ export interface components {
         };
         TokenRequest: {
             /** @enum {string} */
-            grant_type: "client_credentials";
+            grant_type: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer";
+            /** @description Of the JWT bearer grant - what the agent proves itself by */
+            assertion?: string;
             /** @description Identifier of a registered resource */
             resource?: string;
             /** @description Scopes separated by spaces */
@@ -1695,6 +1800,7 @@ export interface components {
         AdminId: components["schemas"]["AdminId"];
         AdminKeyId: string;
         AgentId: components["schemas"]["AgentId"];
+        TrustedIssuerId: components["schemas"]["TrustedIssuerId"];
         ResourceId: components["schemas"]["ResourceId"];
         SecretId: string;
         PolicyId: components["schemas"]["PolicyId"];
@@ -2182,6 +2288,7 @@ export interface operations {
                      *           "token_endpoint_auth_method": "client_secret_basic",
                      *           "jwks": null,
                      *           "jwks_uri": null,
+                     *           "identity": null,
                      *           "legacy_audience": false,
                      *           "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *           "labels": [
@@ -2251,6 +2358,7 @@ export interface operations {
                      *       "token_endpoint_auth_method": "client_secret_basic",
                      *       "jwks": null,
                      *       "jwks_uri": null,
+                     *       "identity": null,
                      *       "legacy_audience": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
@@ -2271,6 +2379,7 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
@@ -2304,6 +2413,7 @@ export interface operations {
                      *       "token_endpoint_auth_method": "client_secret_basic",
                      *       "jwks": null,
                      *       "jwks_uri": null,
+                     *       "identity": null,
                      *       "legacy_audience": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
@@ -2402,6 +2512,7 @@ export interface operations {
                      *       "token_endpoint_auth_method": "client_secret_basic",
                      *       "jwks": null,
                      *       "jwks_uri": null,
+                     *       "identity": null,
                      *       "legacy_audience": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
@@ -2466,6 +2577,7 @@ export interface operations {
                      *       "token_endpoint_auth_method": "client_secret_basic",
                      *       "jwks": null,
                      *       "jwks_uri": null,
+                     *       "identity": null,
                      *       "legacy_audience": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
@@ -2530,6 +2642,7 @@ export interface operations {
                      *       "token_endpoint_auth_method": "client_secret_basic",
                      *       "jwks": null,
                      *       "jwks_uri": null,
+                     *       "identity": null,
                      *       "legacy_audience": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
@@ -2628,6 +2741,246 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listTrustedIssuers: {
+        parameters: {
+            query?: {
+                /** @description How many items at most */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of the page before */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of issuers, oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "tis_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "name": "GitHub Actions",
+                     *           "issuer": "https://token.actions.githubusercontent.com",
+                     *           "audience": "https://hallpass.example",
+                     *           "jwks": null,
+                     *           "jwks_uri": null,
+                     *           "claims": {
+                     *             "repository_owner_id": "123456"
+                     *           },
+                     *           "created_at": "2026-03-02T10:00:00.000Z",
+                     *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "updated_at": "2026-03-02T10:00:00.000Z",
+                     *           "updated_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TrustedIssuerPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createTrustedIssuer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "GitHub Actions",
+                 *       "issuer": "https://token.actions.githubusercontent.com",
+                 *       "claims": {
+                 *         "repository_owner_id": "123456"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["TrustedIssuerCreate"];
+            };
+        };
+        responses: {
+            /** @description The issuer, trusted */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tis_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "name": "GitHub Actions",
+                     *       "issuer": "https://token.actions.githubusercontent.com",
+                     *       "audience": "https://hallpass.example",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "claims": {
+                     *         "repository_owner_id": "123456"
+                     *       },
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "updated_at": "2026-03-02T10:00:00.000Z",
+                     *       "updated_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TrustedIssuer"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getTrustedIssuer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The issuer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tis_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "name": "GitHub Actions",
+                     *       "issuer": "https://token.actions.githubusercontent.com",
+                     *       "audience": "https://hallpass.example",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "claims": {
+                     *         "repository_owner_id": "123456"
+                     *       },
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "updated_at": "2026-03-02T10:00:00.000Z",
+                     *       "updated_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TrustedIssuer"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteTrustedIssuer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateTrustedIssuer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "claims": {
+                 *         "repository_owner_id": "123456"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["TrustedIssuerUpdate"];
+            };
+        };
+        responses: {
+            /** @description The issuer as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "tis_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "name": "GitHub Actions",
+                     *       "issuer": "https://token.actions.githubusercontent.com",
+                     *       "audience": "https://hallpass.example",
+                     *       "jwks": null,
+                     *       "jwks_uri": null,
+                     *       "claims": {
+                     *         "repository_owner_id": "123456"
+                     *       },
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "updated_at": "2026-03-02T10:00:00.000Z",
+                     *       "updated_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TrustedIssuer"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
         };
@@ -4393,7 +4746,8 @@ export interface operations {
                      *       "introspection_endpoint": "https://hallpass.example/oauth2/introspect",
                      *       "revocation_endpoint": "https://hallpass.example/oauth2/revoke",
                      *       "grant_types_supported": [
-                     *         "client_credentials"
+                     *         "client_credentials",
+                     *         "urn:ietf:params:oauth:grant-type:jwt-bearer"
                      *       ],
                      *       "response_types_supported": [],
                      *       "token_endpoint_auth_methods_supported": [
@@ -4437,7 +4791,8 @@ export interface operations {
                      *       "introspection_endpoint": "https://hallpass.example/oauth2/introspect",
                      *       "revocation_endpoint": "https://hallpass.example/oauth2/revoke",
                      *       "grant_types_supported": [
-                     *         "client_credentials"
+                     *         "client_credentials",
+                     *         "urn:ietf:params:oauth:grant-type:jwt-bearer"
                      *       ],
                      *       "response_types_supported": [],
                      *       "token_endpoint_auth_methods_supported": [

@@ -1,37 +1,49 @@
 import { createPublicKey } from 'node:crypto';
 import type { PublicKey } from '../outbound/key-set.ts';
-import type { KeySets } from '../outbound/key-sets.ts';
+import type { KeySetPlace, KeySets } from '../outbound/key-sets.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { OneTimeValues } from '../replay/one-time-values.ts';
-import {
-  type AssertionFailure,
-  type ClientAssertion,
-  type UnverifiedAssertion,
-  verifyAssertion,
-} from './client-assertion.ts';
+import type { Conditions } from '../trusted-issuers/conditions.ts';
+import { type AssertionFailure, type ClientAssertion, verifyAssertion } from './client-assertion.ts';
 import type { AssertionCredentials } from './client-credentials.ts';
+import type { UnverifiedJwt } from './signed-jwt.ts';
+import { type WorkloadTokenFailure, workloadTokenFailure } from './workload-token.ts';
 
-/** The keys of a client: as they are, or where it publishes them. */
-export type ClientKeys = { id: string } & ({ keys: PublicKey[] } | { uri: string });
+/** Public keys as they are, or where somebody publishes them. */
+export type Keys = { keys: PublicKey[] } | KeySetPlace;
 
-/** What is known of a client that proves itself by keys; `keys` undefined: it does not, or there is none. */
-export interface KeyHolder {
-  keys?: ClientKeys | undefined;
-  legacyAudience?: boolean;
+/** A client's own keys. */
+export interface ClientKeys {
+  id: string;
+  keys: Keys;
+  /** Whether its assertions may name the token endpoint as audience, or several. */
+  legacyAudience: boolean;
 }
 
-export type AssertionProof =
-  | { ok: true; keysId: string; assertion: ClientAssertion }
-  | { ok: false; reason: AssertionFailure | 'no-keys' | `keys-${OutboundFailure['problem']}` };
+/** Who a client is to an issuer that is trusted. */
+export interface ClientIdentity {
+  id: string;
+  keys: Keys;
+  issuer: string;
+  subject: string;
+  audience: string;
+  conditions: readonly Conditions[];
+}
 
+type Failure = {
+  ok: false;
+  reason: AssertionFailure | WorkloadTokenFailure | `keys-${OutboundFailure['problem']}`;
+};
+export type OwnProof = { ok: true; keysId: string; assertion: ClientAssertion } | Failure;
+export type IdentityProof = { ok: true; identityId: string } | Failure;
+
+/** `undefined` in place of keys or identity: there are none. What is said then costs a verification, too. */
 export interface AssertionProofs {
-  /** Whether the client itself has signed this assertion for us, and its time is not over. */
-  prove(
-    holder: KeyHolder,
-    credentials: AssertionCredentials,
-    read: UnverifiedAssertion,
-  ): Promise<AssertionProof>;
+  /** Whether the client itself has signed this for us, and its time is not over. */
+  ofKeys(text: string, said: UnverifiedJwt, held: ClientKeys | undefined): Promise<OwnProof>;
+  /** Whether the issuer has said this of the client to us, and its time is not over. */
+  ofIdentity(text: string, said: UnverifiedJwt, held: ClientIdentity | undefined): Promise<IdentityProof>;
 }
 
 export interface AssertionProofsDeps {
@@ -40,7 +52,7 @@ export interface AssertionProofsDeps {
   keySets: KeySets;
 }
 
-/** Nobody's: what is of an unknown client, or of one without keys, costs a verification, too. */
+/** Nobody's. */
 const decoy = createPublicKey({
   key: {
     kty: 'EC',
@@ -54,25 +66,37 @@ const decoy = createPublicKey({
 export function createAssertionProofs({ clock, issuer, keySets }: AssertionProofsDeps): AssertionProofs {
   const legacyAudiences = [`${issuer}/oauth2/token`];
 
-  async function keysOf(held: ClientKeys, kid: string | undefined): Promise<PublicKey[]> {
-    return 'uri' in held ? keySets.find(held.uri, kid) : held.keys;
+  /** Runs `verify` with the keys, those of a decoy if there are none. */
+  async function withKeys<T>(
+    held: Keys | undefined,
+    { kid }: UnverifiedJwt,
+    verify: (keys: PublicKey[]) => Promise<T>,
+  ): Promise<T | Failure> {
+    if (held === undefined) return verify([{ kid, alg: undefined, key: decoy }]);
+    try {
+      return await verify('keys' in held ? held.keys : await keySets.find(held, kid));
+    } catch (error) {
+      if (!(error instanceof OutboundFailure)) throw error;
+      return { ok: false, reason: `keys-${error.problem}` };
+    }
   }
 
   return {
-    async prove({ keys: held, legacyAudience = false }, { assertion: text }, { kid }) {
+    ofKeys(text, said, held) {
+      const { id: keysId = '', legacyAudience = false } = held ?? {};
       const options = { issuer, now: clock.now(), ...(legacyAudience ? { legacyAudiences } : {}) };
-      if (held === undefined) {
-        await verifyAssertion(text, { ...options, keys: [{ kid, alg: undefined, key: decoy }] });
-        return { ok: false, reason: 'no-keys' };
-      }
-      try {
-        const keys = await keysOf(held, kid);
+      return withKeys(held?.keys, said, async (keys) => {
         const verified = await verifyAssertion(text, { ...options, keys });
-        return verified.ok ? { ok: true, keysId: held.id, assertion: verified.assertion } : verified;
-      } catch (error) {
-        if (!(error instanceof OutboundFailure)) throw error;
-        return { ok: false, reason: `keys-${error.problem}` };
-      }
+        return verified.ok ? { ok: true, keysId, assertion: verified.assertion } : verified;
+      });
+    },
+    ofIdentity(text, said, held) {
+      const nobody = { id: '', issuer: '', subject: '', audience: '', conditions: [] };
+      const { id: identityId, ...expected } = held ?? nobody;
+      return withKeys(held?.keys, said, async (keys) => {
+        const reason = await workloadTokenFailure(text, { ...expected, keys, now: clock.now() });
+        return reason === undefined ? { ok: true, identityId } : { ok: false, reason };
+      });
     },
   };
 }

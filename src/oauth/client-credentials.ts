@@ -10,7 +10,7 @@ export interface SecretCredentials {
   secret: string;
 }
 
-/** A JWT that somebody signed for the client (RFC 7523 section 2.2). */
+/** A JWT that somebody signed for the client: to authenticate it, or as its grant (RFC 7523 sections 2.1 and 2.2). */
 export interface AssertionCredentials {
   method: 'client_assertion';
   /** What the request says beside it. */
@@ -21,6 +21,8 @@ export interface AssertionCredentials {
 /** What a client says it is, and proves it with. */
 export type ClientCredentials = SecretCredentials | AssertionCredentials;
 
+/** The grant of whoever has nothing but an assertion (RFC 7523 section 2.1). */
+export const jwtBearerGrant = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
 
 const longest = 1024;
@@ -49,7 +51,8 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
 }
 
 /**
- * The client authentication of a request: client_secret_basic, client_secret_post or a client assertion. The same
+ * The client authentication of a request: client_secret_basic, client_secret_post, a client assertion or, in the JWT bearer
+ * grant, its assertion, which proves the client by itself. The same
  * `client_id` in the body is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once,
  * two different clients or half an assertion, `invalid-client` if there is none that we know.
  */
@@ -60,9 +63,10 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   const clientId = form.get('client_id');
   const secret = form.get('client_secret');
   const hasAssertion = form.has('client_assertion') || form.has('client_assertion_type');
-  if ([header, secret, hasAssertion || undefined].filter((method) => method !== undefined).length > 1) {
-    throw malformed('more than one method of client authentication');
-  }
+  const isGrant = form.get('grant_type') === jwtBearerGrant;
+  const methods = [header !== undefined, secret !== undefined, hasAssertion, isGrant];
+  if (methods.filter(Boolean).length > 1) throw malformed('more than one method of client authentication');
+  if (isGrant) return readGrantedAssertion(form);
   if (hasAssertion) return readAssertionCredentials(form);
   if (header !== undefined) {
     const basic = parseBasic(header);
@@ -72,6 +76,12 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   }
   if (clientId === undefined || secret === undefined) throw new BrokerError('invalid-client');
   return { clientId, secret, method: 'client_secret_post' };
+}
+
+function readGrantedAssertion(form: Form): AssertionCredentials {
+  const assertion = form.get('assertion');
+  if (assertion === undefined) throw malformed('assertion is missing');
+  return { method: 'client_assertion', clientId: form.get('client_id'), assertion };
 }
 
 function readAssertionCredentials(form: Form): AssertionCredentials {

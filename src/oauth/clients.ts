@@ -2,7 +2,6 @@ import { equalDigests, hashSecret } from '../crypto/hash.ts';
 import { BrokerError } from '../errors.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { AssertionProofs, SpentAssertions } from './assertion-proof.ts';
-import { readAssertion } from './client-assertion.ts';
 import type { AssertionCredentials, ClientCredentials, SecretCredentials } from './client-credentials.ts';
 import {
   type ClientFinders,
@@ -13,9 +12,11 @@ import {
   kindOf,
   nobody,
 } from './client-records.ts';
+import { readSignedJwt, type UnverifiedJwt } from './signed-jwt.ts';
+import { issuerOf } from './workload-token.ts';
 
 /** How a client proved itself (RFC 7591 section 2): what policy sees of it. */
-export type AuthMethod = SecretCredentials['method'] | 'private_key_jwt';
+export type AuthMethod = SecretCredentials['method'] | 'private_key_jwt' | 'federated_jwt';
 
 /** A client that has proved itself. */
 export interface AuthenticatedClient {
@@ -23,7 +24,7 @@ export interface AuthenticatedClient {
   id: string;
   epoch: number;
   expiresAt: Date | null;
-  /** What it proved itself by: its secret or its keys. */
+  /** What it proved itself by: its secret, its keys or its identity. */
   secretId: string;
   method: AuthMethod;
 }
@@ -91,8 +92,8 @@ function authenticateBySecret(
     { clientId, method }: SecretCredentials,
     digest: Buffer,
   ): Promise<AuthenticatedClient> {
-    // An unknown client costs the same look-up and comparison as a wrong secret.
-    const record = await records.read(clientId);
+    // An unknown client costs the same comparison as a wrong secret.
+    const record = (await records.ofClient(clientId).read()) ?? nobody;
     const secretId = match(record, digest, clock.now());
     const kind = kindOf(clientId);
     if (kind === undefined || record === nobody || secretId === undefined)
@@ -103,7 +104,7 @@ function authenticateBySecret(
   return (credentials, fresh) => {
     const { clientId, method } = credentials;
     const digest = hashSecret(credentials.secret);
-    const cached = fresh ? undefined : records.recall(clientId);
+    const cached = fresh ? undefined : records.ofClient(clientId).recall();
     const secretId = cached === undefined ? undefined : match(cached, digest, clock.now());
     const kind = kindOf(clientId);
     return kind !== undefined && cached !== undefined && secretId !== undefined
@@ -112,26 +113,76 @@ function authenticateBySecret(
   };
 }
 
+/** What a client proves with an assertion of its own, it signs as issuer and subject; any other is a trusted issuer's. */
 function authenticateByAssertion(
-  { proofs, spent }: ClientsDeps,
+  deps: ClientsDeps,
   records: ClientRecords,
 ): Authenticate<AssertionCredentials> {
-  return async (credentials, fresh) => {
-    const said = readAssertion(credentials.assertion);
+  return (credentials, fresh) => {
+    const said = readSignedJwt(credentials.assertion);
     if (said === undefined) throw unproved('malformed');
-    const { clientId: id } = said;
-    if (credentials.clientId !== undefined && credentials.clientId !== id) throw unproved('other-client');
-    const cached = fresh ? undefined : records.recall(id);
-    let record = cached ?? (await records.read(id));
-    let proof = await proofs.prove(record, credentials, said);
-    if (!proof.ok && record === cached) {
-      record = await records.read(id);
-      proof = await proofs.prove(record, credentials, said);
-    }
-    if (!proof.ok) throw unproved(proof.reason);
-    if (!(await spent.spend(credentials, proof.assertion))) throw unproved('used-before');
-    return describe(record, { kind: 'agent', id, secretId: proof.keysId, method: 'private_key_jwt' });
+    const asked = { credentials, said, fresh };
+    return said.issuer === said.subject ? byOwnKeys(deps, records, asked) : byIdentity(deps, records, asked);
   };
+}
+
+interface Asked {
+  credentials: AssertionCredentials;
+  said: UnverifiedJwt;
+  fresh: boolean;
+}
+
+async function byOwnKeys(
+  { proofs, spent }: ClientsDeps,
+  records: ClientRecords,
+  { credentials, said, fresh }: Asked,
+): Promise<AuthenticatedClient> {
+  const { subject: id } = said;
+  assertSame(credentials, id);
+  const memory = records.ofClient(id);
+  const { value: record, proof } = await firstGood(memory, fresh, (known) =>
+    proofs.ofKeys(credentials.assertion, said, known?.keys),
+  );
+  if (!proof.ok) throw unproved(proof.reason);
+  if (record === undefined) throw unproved('unknown-client');
+  if (!(await spent.spend(credentials, proof.assertion))) throw unproved('used-before');
+  return describe(record, { kind: 'agent', id, secretId: proof.keysId, method: 'private_key_jwt' });
+}
+
+async function byIdentity(
+  { proofs }: ClientsDeps,
+  records: ClientRecords,
+  { credentials, said, fresh }: Asked,
+): Promise<AuthenticatedClient> {
+  const memory = records.ofIdentity(issuerOf(said) ?? '', said.subject);
+  const { value: known, proof } = await firstGood(memory, fresh, (client) =>
+    proofs.ofIdentity(credentials.assertion, said, client?.identity),
+  );
+  if (!proof.ok) throw unproved(proof.reason);
+  if (known === undefined) throw unproved('unknown-client');
+  const { record, clientId: id } = known;
+  assertSame(credentials, id);
+  return describe(record, { kind: 'agent', id, secretId: proof.identityId, method: 'federated_jwt' });
+}
+
+/** The proof by what is in memory, if that is good; else by what the database says. */
+async function firstGood<Value, Proof extends { ok: boolean }>(
+  memory: { recall(): Value | undefined; read(): Promise<Value | undefined> },
+  fresh: boolean,
+  prove: (value: Value | undefined) => Promise<Proof>,
+): Promise<{ value: Value | undefined; proof: Proof }> {
+  const cached = fresh ? undefined : memory.recall();
+  if (cached !== undefined) {
+    const proof = await prove(cached);
+    if (proof.ok) return { value: cached, proof };
+  }
+  const value = await memory.read();
+  return { value, proof: await prove(value) };
+}
+
+/** A `client_id` beside an assertion is that of the client it proves (RFC 7521 section 4.2). */
+function assertSame({ clientId }: AssertionCredentials, proved: string): void {
+  if (clientId !== undefined && clientId !== proved) throw unproved('other-client');
 }
 
 /** The reason is for the log alone: nobody learns which clients there are. */

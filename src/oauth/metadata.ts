@@ -1,5 +1,6 @@
-import { assertionAlgs } from './client-assertion.ts';
 import type { Issuer } from './issuer.ts';
+import { signingAlgs } from './signed-jwt.ts';
+import { grantTypes } from './token-request.ts';
 
 /** What this authorization server can do (RFC 8414 section 2): only what is true. */
 export function serverMetadata(issuer: Issuer) {
@@ -8,15 +9,15 @@ export function serverMetadata(issuer: Issuer) {
     issuer: issuer as string,
     token_endpoint: `${issuer}/oauth2/token`,
     token_endpoint_auth_methods_supported: authMethods,
-    token_endpoint_auth_signing_alg_values_supported: assertionAlgs,
+    token_endpoint_auth_signing_alg_values_supported: signingAlgs,
     introspection_endpoint: `${issuer}/oauth2/introspect`,
     introspection_endpoint_auth_methods_supported: authMethods,
-    introspection_endpoint_auth_signing_alg_values_supported: assertionAlgs,
+    introspection_endpoint_auth_signing_alg_values_supported: signingAlgs,
     revocation_endpoint: `${issuer}/oauth2/revoke`,
     revocation_endpoint_auth_methods_supported: authMethods,
-    revocation_endpoint_auth_signing_alg_values_supported: assertionAlgs,
+    revocation_endpoint_auth_signing_alg_values_supported: signingAlgs,
     jwks_uri: `${issuer}/oauth2/jwks`,
-    grant_types_supported: ['client_credentials'],
+    grant_types_supported: grantTypes,
     // Required by RFC 8414; there is no authorization endpoint, hence none.
     response_types_supported: [] as string[],
     service_documentation: `${issuer}/openapi.json`,

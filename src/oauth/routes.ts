@@ -9,7 +9,7 @@ import type { LeanOperationId } from '../http/operation-id.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
-import { readClientCredentials } from './client-credentials.ts';
+import { jwtBearerGrant, readClientCredentials } from './client-credentials.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
 import { serverMetadata } from './metadata.ts';
@@ -57,11 +57,15 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
     issueToken: listen(deps, 'issueToken', {
       admit: () => oauth.assertRoom(),
       handle: (call) =>
-        oauth.issue(call, (clientId) => {
-          // What is asked for is looked at right after authentication, and before anything is written.
-          call.count(clientId);
-          return readTokenRequest(call.form, issuer);
-        }),
+        oauth
+          .issue(call, (clientId) => {
+            // What is asked for is looked at right after authentication, and before anything is written.
+            call.count(clientId);
+            return readTokenRequest(call.form, issuer);
+          })
+          .catch((error: unknown) => {
+            throw call.form.get('grant_type') === jwtBearerGrant ? asGrantFailure(error) : error;
+          }),
     }),
     introspectToken: listen(deps, 'introspectToken', {
       handle: (call) => oauth.introspect(call, readToken(call.form)),
@@ -73,6 +77,14 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
       },
     }),
   };
+}
+
+/** An assertion that is a grant fails as one (RFC 7523 section 3.1). */
+function asGrantFailure(error: unknown): unknown {
+  if (!(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
+  const { internal } = error;
+  const detail = 'the assertion is not good';
+  return new BrokerError('invalid-grant', { detail, ...(internal === undefined ? {} : { internal }) });
 }
 
 function readToken(form: Form): string {
@@ -149,7 +161,7 @@ function refuse(
   const { response, exchange, operation } = on;
   exchange.code = error.code;
   deps.observe(operation, error.code);
-  if (error.code === 'invalid-client') {
+  if (isUnproved(error, exchange)) {
     deps.limits.countFailure(exchange);
     tellWhy(deps.log, error, exchange);
   }
@@ -168,6 +180,11 @@ function tellWhy(log: Log, { internal }: BrokerError, { requestId }: Exchange): 
   if (internal !== undefined) {
     log.info('a client was not authenticated', { request_id: requestId, reason: internal });
   }
+}
+
+/** Whether somebody tried to prove who they are and could not. */
+function isUnproved({ code }: BrokerError, { caller }: Exchange): boolean {
+  return code === 'invalid-client' || (code === 'invalid-grant' && caller === undefined);
 }
 
 /** Whether nobody has authenticated and no one else counts this refusal. */

@@ -1,4 +1,5 @@
 import { BrokerError } from '../errors.ts';
+import { jwtBearerGrant } from './client-credentials.ts';
 import type { Form } from './form.ts';
 
 /** What a client asks a token for. */
@@ -18,6 +19,9 @@ export const brokerScope = 'hallpass';
 /** Parameters that ask for less than a plain token: ignoring one would issue more than was asked for. */
 const restrictions = ['audience', 'authorization_details', 'claims', 'dpop_jkt', 'req_cnf', 'actor_token'];
 
+/** Both ask for the same: what the client that has proved itself may have. */
+export const grantTypes: readonly string[] = ['client_credentials', jwtBearerGrant];
+
 const scopeToken = /^[!#-[\]-~]{1,128}$/;
 const maxScopes = 100;
 
@@ -26,7 +30,7 @@ function checkGrantType(form: Form): void {
   if (grantType === undefined) {
     throw new BrokerError('invalid-request', { detail: 'grant_type is missing' });
   }
-  if (grantType !== 'client_credentials') throw new BrokerError('unsupported-grant-type');
+  if (!grantTypes.includes(grantType)) throw new BrokerError('unsupported-grant-type');
 }
 
 function refuseRestrictions(form: Form): void {
@@ -46,7 +50,7 @@ function parseScope(text: string): string[] {
 }
 
 /**
- * Reads a token request (RFC 6749 section 4.4, RFC 8707). Throws `unsupported-grant-type`, `invalid-request`,
+ * Reads a token request (RFC 6749 section 4.4, RFC 7523 section 2.1, RFC 8707). Throws `unsupported-grant-type`, `invalid-request`,
  * `not-supported`, `invalid-target` (a scope without a resource), `invalid-scope`.
  */
 export function readTokenRequest(form: Form, issuer: string): TokenRequest {

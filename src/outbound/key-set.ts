@@ -12,6 +12,8 @@ export interface PublicKey {
 const maxKeys = 100;
 const maxNameLength = 256;
 const minRsaBits = 2_048;
+/** What a key that signs JWTs may be for; `jwt-svid` is how a SPIFFE bundle says it (SPIFFE Trust Domain and Bundle section 4.2). */
+const uses: unknown[] = ['sig', 'jwt-svid'];
 /** Members of private and symmetric keys (RFC 7518 section 6). */
 const secretMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 
@@ -47,7 +49,7 @@ function isName(value: unknown): value is string | undefined {
 
 function toPublicKey(jwk: Record<string, unknown>): PublicKey | undefined {
   const { kid, alg, use = 'sig', key_ops: operations = ['verify'] } = jwk;
-  if (use !== 'sig' || !Array.isArray(operations) || !operations.includes('verify')) return undefined;
+  if (!uses.includes(use) || !Array.isArray(operations) || !operations.includes('verify')) return undefined;
   if (!isName(kid) || !isName(alg)) return undefined;
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });

@@ -1,15 +1,19 @@
 import { createBoundedCache } from '../platform/bounded-cache.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type PublicKey, parseKeySet } from './key-set.ts';
+import { discoveryUrl } from './key-source.ts';
 import type { OutboundClient } from './outbound-client.ts';
 import { OutboundFailure } from './outbound-failure.ts';
 
+/** Where keys are: at a URL, or where an issuer says (OpenID Connect Discovery section 4). */
+export type KeySetPlace = { uri: string } | { discovery: string };
+
 export interface KeySets {
   /**
-   * The keys at `url` that have this `kid`; without one, all of them. None: the set has no such key. Throws
+   * The keys at `place` that have this `kid`; without one, all of them. None: the set has no such key. Throws
    * `OutboundFailure` when the set cannot be read and what was read before is too old.
    */
-  find(url: string, kid: string | undefined): Promise<PublicKey[]>;
+  find(place: KeySetPlace, kid: string | undefined): Promise<PublicKey[]>;
 }
 
 /** What was read is good without a further look for this long. */
@@ -44,11 +48,12 @@ export function createKeySets(deps: { client: Pick<OutboundClient, 'getJson'>; c
   const sets = createBoundedCache<KeySet>({ maxEntries: maxSets });
   const now = (): number => clock.now().getTime();
 
-  async function readInto(set: KeySet, url: string): Promise<void> {
+  async function readInto(set: KeySet, place: KeySetPlace): Promise<void> {
     const begun = now();
     set.triedAt = begun;
     try {
-      set.keys = parseKeySet(await client.getJson(url));
+      const uri = 'uri' in place ? place.uri : await discover(client, place.discovery);
+      set.keys = parseKeySet(await client.getJson(uri));
       set.readAt = begun;
       set.failure = undefined;
     } catch (error) {
@@ -60,28 +65,37 @@ export function createKeySets(deps: { client: Pick<OutboundClient, 'getJson'>; c
   }
 
   /** The reading that is under way, or a new one if it may begin. */
-  function read(set: KeySet, url: string): Promise<void> | undefined {
+  function read(set: KeySet, place: KeySetPlace): Promise<void> | undefined {
     if (set.reading !== undefined) return set.reading;
     if (isWithin(set.triedAt, betweenReadsMs, now())) return undefined;
-    set.reading = readInto(set, url);
+    set.reading = readInto(set, place);
     return set.reading;
   }
 
   return {
-    async find(url, kid) {
-      const set = sets.get(url) ?? without();
-      sets.set(url, set);
+    async find(place, kid) {
+      const name = 'uri' in place ? `uri ${place.uri}` : `discovery ${place.discovery}`;
+      const set = sets.get(name) ?? without();
+      sets.set(name, set);
       const known = matching(set, kid);
       if (known.length > 0 && isWithin(set.readAt, usableMs, now())) {
         // Nobody waits for what is likely the same: the next one has it.
-        if (!isWithin(set.readAt, freshMs, now())) void read(set, url);
+        if (!isWithin(set.readAt, freshMs, now())) void read(set, place);
         return known;
       }
-      await read(set, url);
+      await read(set, place);
       if (isWithin(set.readAt, usableMs, now())) return matching(set, kid);
       throw set.failure ?? new OutboundFailure('not-connected');
     },
   };
+}
+
+/** Where an issuer's keys are, by a document that must be its own (OpenID Connect Discovery section 4.3). */
+async function discover(client: Pick<OutboundClient, 'getJson'>, issuer: string): Promise<string> {
+  const document = await client.getJson(discoveryUrl(issuer));
+  const { issuer: named, jwks_uri: uri } = (document ?? {}) as { issuer?: unknown; jwks_uri?: unknown };
+  if (named !== issuer || typeof uri !== 'string') throw new OutboundFailure('not-its-metadata');
+  return uri;
 }
 
 const matching = ({ keys }: KeySet, kid: string | undefined): PublicKey[] =>

@@ -9,6 +9,7 @@ export type OutboundProblem =
   | 'refused'
   | 'too-large'
   | 'not-json'
+  | 'not-its-metadata'
   | 'not-a-key-set';
 
 /** No BrokerError until it is known whose request it was for, and what that means for it. */

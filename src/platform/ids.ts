@@ -10,12 +10,13 @@ export const idPrefixes = {
   clientSecret: 'sec',
   event: 'evt',
   grant: 'grt',
-  keySet: 'jks',
   policy: 'pol',
+  proof: 'prf',
   request: 'req',
   resource: 'res',
   signingKey: 'key',
   token: 'tok',
+  trustedIssuer: 'tis',
 } as const;
 
 export type IdKind = keyof typeof idPrefixes;

@@ -38,7 +38,14 @@ describe('an agent with keys', () => {
     const body = await newAgent({ ...method, jwks, legacy_audience: true });
     const created = await asBootstrap(broker).post('/v1/agents', body).expect(201);
     expect(created.body).not.toHaveProperty('client_secret');
-    const shown = { ...method, jwks, jwks_uri: null, legacy_audience: true, oldest_secret_created_at: null };
+    const shown = {
+      ...method,
+      jwks,
+      jwks_uri: null,
+      identity: null,
+      legacy_audience: true,
+      oldest_secret_created_at: null,
+    };
     expect(created.body).toMatchObject(shown);
     const read = await asBootstrap(broker).get(`/v1/agents/${created.body.id}`).expect(200);
     expect(read.body).toMatchObject({ ...shown, secrets: [] });
@@ -48,7 +55,7 @@ describe('an agent with keys', () => {
     expect(events.body.items).toMatchObject([
       { type: 'agent.created' },
       {
-        type: 'agent_keys.set',
+        type: 'agent_proof.set',
         details: { thumbprints: [expect.stringMatching(/^[\w-]{43}$/)], revoked: [] },
       },
     ]);
@@ -180,7 +187,7 @@ describe('the database', () => {
       `insert into agent_secrets (id, client_id, jwks, issued_by, created_at)
        values ('jks_x', '${agent.id}', '{}', 'adm_x', now())`,
     );
-    await expect(second).rejects.toMatchObject({ constraint: 'agent_secrets_one_key_set' });
+    await expect(second).rejects.toMatchObject({ constraint: 'agent_secrets_without_secret' });
     const both = owner.query(
       `insert into agent_secrets (id, client_id, jwks, jwks_uri, issued_by, created_at)
        values ('jks_x', '${agent.id}', '{}', 'https://x.example', 'adm_x', now())`,

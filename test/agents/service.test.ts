@@ -59,6 +59,7 @@ describe('a new agent', () => {
       disabledAt: null,
       jwks: null,
       jwksUri: null,
+      identity: null,
       oldestSecretAt: clock.now(),
     });
     const client = await agents.findClient(services.deps.db, agent.id, clock.now());

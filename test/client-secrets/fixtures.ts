@@ -26,7 +26,11 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const hasActiveKey = async (alg: string): Promise<boolean> => alg !== 'RS256';
   return {
     deps,
-    agents: createAgentsService({ ...deps, isFetchable: () => true }),
+    agents: createAgentsService({
+      ...deps,
+      isFetchable: () => true,
+      trustedIssuers: { lockTrust: async () => true },
+    }),
     resources: createResourcesService({ ...deps, issuer, hasActiveKey }),
   };
 }

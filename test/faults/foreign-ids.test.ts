@@ -65,6 +65,7 @@ beforeAll(async () => {
   };
   credentials.set('agent', (await mine.token().expect(200)).body.access_token);
   ownGrant = await request(mine, 'admin');
+  const trusted = await admin.post('/v1/trusted-issuers', { name: 'CI', issuer: 'https://ci.example' });
   const someone = await createPerson(broker);
   const secretOf = async (path: string): Promise<string> => {
     await admin.post(`${path}/secrets`).expect(201);
@@ -75,6 +76,7 @@ beforeAll(async () => {
     grant_id: [await request(theirs, 'admin'), await request(theirs, 'read')],
     resource_id: [resource.id],
     policy_id: [policy],
+    trusted_issuer_id: [trusted.body.id],
     admin_id: [someone.id],
     key_id: (await admin.get(`/v1/admins/${someone.id}`).expect(200)).body.keys.map(
       (key: { id: string }) => key.id,

@@ -21,7 +21,7 @@ function fixture() {
   };
   const clients = createClients({
     clock,
-    find: { agent: find('agent'), resource: find('resource') },
+    find: { agent: find('agent'), resource: find('resource'), identified: async () => undefined },
     proofs: createAssertionProofs({ clock, issuer, keySets: { find: async () => [] } }),
     spent: createSpentAssertions().through({ use: async () => true }),
   });

@@ -1,18 +1,15 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createAddressRules } from '../../src/outbound/address-rules.ts';
-import { createOutboundClient } from '../../src/outbound/outbound-client.ts';
-import { startHttpsServer, testCa } from '../outbound/https-server.ts';
+import { startHttpsServer } from '../outbound/https-server.ts';
 import { startBroker, type TestBroker } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createKey, createKeyAgent, type KeyAgent, type TestKey } from '../support/key-agent.ts';
+import { createTestOutbound } from '../support/test-issuer.ts';
 
 const clock = new FakeClock();
 let broker: TestBroker;
 let place: { url: string; now: () => Date };
 beforeAll(async () => {
-  const isAllowed = createAddressRules(['127.0.0.0/8']);
-  const outbound = createOutboundClient({ isAllowed, ca: testCa, timeoutMs: 1_000 });
-  broker = await startBroker({ clock, overrides: { outbound } });
+  broker = await startBroker({ clock, overrides: { outbound: createTestOutbound() } });
   place = { url: broker.url, now: () => clock.now() };
 });
 

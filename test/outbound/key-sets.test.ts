@@ -36,7 +36,7 @@ beforeEach(() => {
   });
 });
 
-const find = async (kid?: string, from = url) => (await sets.find(from, kid)).map((key) => key.kid);
+const find = async (kid?: string, from = url) => (await sets.find({ uri: from }, kid)).map((key) => key.kid);
 const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
   answers.set(url, new OutboundFailure(problem));
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

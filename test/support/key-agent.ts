@@ -1,7 +1,7 @@
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
 import type supertest from 'supertest';
-import type { Jwk } from '../../src/agents/keys/key-source.ts';
+import type { Jwk } from '../../src/outbound/key-source.ts';
 import { type Api, apiOf, asBootstrap, createPerson, oauthPost, testIssuer } from './broker.ts';
 
 export interface TestKey {

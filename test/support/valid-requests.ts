@@ -53,6 +53,11 @@ const newPerson = async ({ broker }: World): Promise<string> =>
   `/v1/admins/${(await createPerson(broker)).id}`;
 const newResource = async ({ broker }: World): Promise<string> =>
   `/v1/resources/${(await createResource(broker)).id}`;
+async function newTrustedIssuer({ broker }: World): Promise<string> {
+  const issuer = `https://${unique()}.example`;
+  const created = await asBootstrap(broker).post('/v1/trusted-issuers', { name: 'CI', issuer }).expect(201);
+  return `/v1/trusted-issuers/${created.body.id}`;
+}
 const newPolicy = async ({ broker }: World): Promise<string> =>
   `/v1/policies/${await createPolicy(broker, readAtOnce)}`;
 
@@ -103,6 +108,10 @@ const arrangements = {
   createAgentSecret: async (world) => byAdmin('POST', `${await newAgent(world)}/secrets`, {}),
   revokeAgentSecret: async (world) =>
     byAdmin('DELETE', await lastOf(world, await newAgent(world), 'secrets')),
+  createTrustedIssuer: async () =>
+    byAdmin('POST', '/v1/trusted-issuers', { name: 'CI', issuer: `https://${unique()}.example` }),
+  updateTrustedIssuer: async (world) => byAdmin('PATCH', await newTrustedIssuer(world), { name: 'other' }),
+  deleteTrustedIssuer: async (world) => byAdmin('DELETE', await newTrustedIssuer(world)),
   createResource: async () =>
     byAdmin('POST', '/v1/resources', {
       identifier: `https://${unique()}.example`,

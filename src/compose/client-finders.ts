@@ -1,0 +1,47 @@
+import { isUsable } from '../agents/agent.ts';
+import type { AgentsService } from '../agents/service.ts';
+import type { Db } from '../db/database.ts';
+import type { Keys } from '../oauth/assertion-proof.ts';
+import type { ClientFinders, ClientRecord } from '../oauth/client-records.ts';
+import { parseKeySet } from '../outbound/key-set.ts';
+import type { KeySetPlace } from '../outbound/key-sets.ts';
+import type { JwkSet } from '../outbound/key-source.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { ResourcesService } from '../resources/service.ts';
+
+/** How clients are looked up; an agent that is disabled or expired is none. */
+export function clientFinders(
+  db: Db,
+  clock: Clock,
+  { agents, resources }: { agents: AgentsService; resources: ResourcesService },
+): ClientFinders {
+  async function agent(id: string): Promise<ClientRecord | undefined> {
+    const found = await agents.findClient(db, id, clock.now());
+    if (found === undefined || !isUsable(found, clock.now())) return undefined;
+    const { legacyAudience, keys: stored } = found;
+    if (stored === undefined) return { ...found, keys: undefined };
+    const keys = toKeys(stored.jwks, { uri: stored.jwksUri ?? '' });
+    return { ...found, keys: { id: stored.id, keys, legacyAudience } };
+  }
+
+  return {
+    agent,
+    resource: (id) => resources.findServer(db, id, clock.now()),
+    async identified(issuer, subject) {
+      const stored = await agents.findIdentity(db, { issuer, subject });
+      if (stored === undefined) return undefined;
+      const record = await agent(stored.agentId);
+      if (record === undefined) return undefined;
+      const { audience, claims, jwks, jwksUri } = stored.issuer;
+      const keys = toKeys(jwks, jwksUri === null ? { discovery: issuer } : { uri: jwksUri });
+      const conditions = [claims, stored.claims];
+      const identity = { id: stored.id, keys, issuer, subject, audience, conditions };
+      return { clientId: stored.agentId, record, identity };
+    },
+  };
+}
+
+/** The keys that are here, or else where they are. */
+function toKeys(jwks: JwkSet | null | undefined, place: KeySetPlace): Keys {
+  return jwks === null || jwks === undefined ? place : { keys: parseKeySet(jwks) };
+}

@@ -1,0 +1,65 @@
+import type { PublicKey } from '../outbound/key-set.ts';
+import { type Conditions, meetsConditions } from '../trusted-issuers/conditions.ts';
+import {
+  readSignedJwt,
+  type SignatureFailure,
+  type TimeFailure,
+  timeFailure,
+  type UnverifiedJwt,
+  verifySignedJwt,
+} from './signed-jwt.ts';
+
+export type WorkloadTokenFailure =
+  | SignatureFailure
+  | TimeFailure
+  | 'wrong-issuer'
+  | 'wrong-audience'
+  /** A claim is not what the issuer or the agent is registered with. */
+  | 'wrong-conditions';
+
+export interface WorkloadTokenOptions {
+  /** Those of the issuer. */
+  keys: readonly PublicKey[];
+  issuer: string;
+  subject: string;
+  /** The only audience: one that is also for another could be used here by that one. */
+  audience: string;
+  /** All of them are to be met. */
+  conditions: readonly Conditions[];
+  now: Date;
+}
+
+/** Tokens of platforms live for up to a day (Kubernetes' projected tokens, by default an hour). */
+const longestSeconds = 86_400;
+/** What platforms write: none, or one of these. An access token (`at+jwt`) is for a resource and proves nobody. */
+const types = ['jwt', 'jose'];
+
+/**
+ * The issuer that a token says it is of: its `iss`, or, where it has none, the trust domain of its SPIFFE ID (SPIFFE-ID
+ * section 2.1). Undefined: neither.
+ */
+export function issuerOf({ issuer, subject }: Pick<UnverifiedJwt, 'issuer' | 'subject'>): string | undefined {
+  return issuer ?? /^(spiffe:\/\/[a-z0-9._-]+)\/./.exec(subject)?.[1];
+}
+
+/**
+ * Verifies the token that a platform gave a workload (OIDC Core section 2, SPIFFE JWT-SVID section 4). It is not used up:
+ * platforms hand the same one out again. Undefined: it is good.
+ */
+export async function workloadTokenFailure(
+  text: string,
+  { keys, issuer, subject, audience, conditions, now }: WorkloadTokenOptions,
+): Promise<WorkloadTokenFailure | undefined> {
+  if (readSignedJwt(text) === undefined) return 'malformed';
+  const verified = await verifySignedJwt(text, { keys, types });
+  if (!verified.ok) return verified.reason;
+  const { claims } = verified;
+  const { iss, sub, aud } = claims;
+  if (iss !== undefined && typeof iss !== 'string') return 'wrong-claims';
+  if (sub !== subject || issuerOf({ issuer: iss, subject }) !== issuer) return 'wrong-issuer';
+  const [only] = Array.isArray(aud) && aud.length === 1 ? aud : [aud];
+  if (only !== audience) return 'wrong-audience';
+  const failure = timeFailure(claims, { now, longestSeconds });
+  if (failure !== undefined) return failure;
+  return conditions.every((one) => meetsConditions(claims, one)) ? undefined : 'wrong-conditions';
+}

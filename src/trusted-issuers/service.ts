@@ -1,0 +1,145 @@
+import { byAct } from '../audit/audit-event.ts';
+import type { Audit } from '../audit/store.ts';
+import type { Act, Person } from '../caller.ts';
+import { revokeIdentitiesOf } from '../client-secrets/store.ts';
+import type { Db, Tx } from '../db/database.ts';
+import { type Page, takePage } from '../db/page.ts';
+import { violates } from '../db/sqlstate.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError, refuse } from '../errors.ts';
+import { thumbprintsOf } from '../outbound/key-source.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Ids } from '../platform/ids.ts';
+import * as store from './store.ts';
+import {
+  type Surroundings,
+  type TrustedIssuer,
+  type TrustedIssuerTerms,
+  termsProblem,
+} from './trusted-issuer.ts';
+
+export interface TrustedIssuersDeps extends Surroundings {
+  db: Db;
+  audit: Audit;
+  clock: Clock;
+  ids: Ids;
+}
+
+/** An audience that is not given is our own issuer. */
+export type NewTrustedIssuer = Omit<TrustedIssuerTerms, 'audience'> & { audience?: string | undefined };
+
+/** What is undefined stays. Keys are replaced by keys: null finds them by discovery. */
+export type TrustedIssuerChange = {
+  [Field in keyof Omit<TrustedIssuerTerms, 'issuer'>]?: TrustedIssuerTerms[Field] | undefined;
+};
+
+export type TrustedIssuersService = ReturnType<typeof createTrustedIssuersService>;
+
+/** Whose tokens show who an agent is. Withdrawing trust ends what was got through it. */
+export function createTrustedIssuersService(deps: TrustedIssuersDeps) {
+  return {
+    create: (act: Act<Person>, issuer: NewTrustedIssuer) => create(deps, act, issuer),
+    list: (page: { limit: number; after?: string | undefined }) => list(deps, page),
+    get: (id: string) => get(deps, id),
+    update: (act: Act<Person>, id: string, change: TrustedIssuerChange) => update(deps, act, { id, change }),
+    remove: (act: Act<Person>, id: string) => remove(deps, act, id),
+    /** Whether it is trusted, which nobody takes back until the transaction ends. */
+    lockTrust: (tx: Tx, id: string): Promise<boolean> => store.lockTrust(tx, id),
+  };
+}
+
+async function create(
+  deps: TrustedIssuersDeps,
+  act: Act<Person>,
+  input: NewTrustedIssuer,
+): Promise<TrustedIssuer> {
+  const { db, audit, clock, ids } = deps;
+  const terms = { ...input, audience: input.audience ?? deps.ownIssuer };
+  const problem = termsProblem(terms, deps);
+  if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
+  const [at, by] = [clock.now(), act.caller.id];
+  const author = { createdAt: at, createdBy: by, updatedAt: at, updatedBy: by };
+  const issuer: TrustedIssuer = { ...terms, ...author, id: ids.next('trustedIssuer') };
+  const details = await describe(terms);
+  try {
+    await withTransaction(db, async (tx) => {
+      await store.insertTrustedIssuer(tx, issuer);
+      await audit.append(tx, { ...subject(act, issuer.id), type: 'trusted_issuer.created', details });
+    });
+  } catch (error) {
+    if (!violates(error, 'trusted_issuers_issuer')) throw error;
+    throw new BrokerError('conflict', { detail: 'this issuer is trusted already' });
+  }
+  return issuer;
+}
+
+async function list(
+  { db }: TrustedIssuersDeps,
+  page: { limit: number; after?: string | undefined },
+): Promise<Page<TrustedIssuer>> {
+  return takePage(await store.listTrustedIssuers(db, { ...page, limit: page.limit + 1 }), page.limit);
+}
+
+async function get({ db }: TrustedIssuersDeps, id: string): Promise<TrustedIssuer> {
+  const issuer = await store.findTrustedIssuer(db, id);
+  if (issuer === undefined) throw new BrokerError('not-found');
+  return issuer;
+}
+
+async function update(
+  deps: TrustedIssuersDeps,
+  act: Act<Person>,
+  { id, change }: { id: string; change: TrustedIssuerChange },
+): Promise<TrustedIssuer> {
+  const { db, audit, clock } = deps;
+  return withTransaction(db, async (tx) => {
+    const before = await store.lockTrustedIssuer(tx, id);
+    if (before === undefined) return refuse('not-found');
+    const terms = apply(before, change);
+    const problem = termsProblem(terms, deps);
+    if (problem !== undefined) return refuse('invalid-request', { detail: problem });
+    const issuer = { ...before, ...terms, updatedAt: clock.now(), updatedBy: act.caller.id };
+    await store.updateTrustedIssuer(tx, issuer);
+    const details = await describe(change);
+    await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.updated', details });
+    return issuer;
+  });
+}
+
+/** Keys of one kind take the place of those of the other. */
+function apply(
+  before: TrustedIssuerTerms,
+  { jwks, jwksUri, ...rest }: TrustedIssuerChange,
+): TrustedIssuerTerms {
+  const { name = before.name, audience = before.audience, claims = before.claims } = rest;
+  const keepsKeys = jwks === undefined && jwksUri === undefined;
+  const keys = keepsKeys
+    ? { jwks: before.jwks, jwksUri: before.jwksUri }
+    : { jwks: jwks ?? null, jwksUri: jwksUri ?? null };
+  return { name, audience, claims, issuer: before.issuer, ...keys };
+}
+
+async function remove({ db, audit, clock }: TrustedIssuersDeps, act: Act<Person>, id: string): Promise<void> {
+  await withTransaction(db, async (tx) => {
+    if ((await store.lockTrustedIssuer(tx, id)) === undefined) return refuse('not-found');
+    const at = clock.now();
+    await store.deleteTrustedIssuer(tx, { id, at });
+    const details = { identities_revoked: await revokeIdentitiesOf(tx, id, at) };
+    await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted', details });
+    return undefined;
+  });
+}
+
+function subject(act: Act<Person>, id: string) {
+  return { ...byAct(act), objectId: id };
+}
+
+/** Terms under the contract's names; keys by their thumbprints (RFC 7638). */
+async function describe({
+  jwks,
+  jwksUri,
+  ...terms
+}: Partial<TrustedIssuerTerms> | TrustedIssuerChange): Promise<Record<string, unknown>> {
+  const thumbprints = jwks === undefined || jwks === null ? undefined : await thumbprintsOf(jwks);
+  return { ...terms, jwks_uri: jwksUri, thumbprints };
+}

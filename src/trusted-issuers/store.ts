@@ -1,0 +1,106 @@
+import { type Selectable, sql } from 'kysely';
+import type { Db, Tx } from '../db/database.ts';
+import type { TrustedIssuers } from '../db/schema.gen.ts';
+import type { JwkSet } from '../outbound/key-source.ts';
+import type { Conditions } from './conditions.ts';
+import type { TrustedIssuer } from './trusted-issuer.ts';
+
+const columns = [
+  'id',
+  'name',
+  'issuer',
+  'audience',
+  'jwks',
+  'jwks_uri',
+  'claims',
+  'created_at',
+  'created_by',
+  'updated_at',
+  'updated_by',
+] as const;
+
+function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[number]>): TrustedIssuer {
+  return {
+    id: row.id,
+    name: row.name,
+    issuer: row.issuer,
+    audience: row.audience,
+    jwks: row.jwks as unknown as JwkSet | null,
+    jwksUri: row.jwks_uri,
+    claims: row.claims as unknown as Conditions,
+    createdAt: row.created_at,
+    createdBy: row.created_by,
+    updatedAt: row.updated_at,
+    updatedBy: row.updated_by,
+  };
+}
+
+function toTerms({ name, issuer, audience, jwks, jwksUri, claims }: TrustedIssuer) {
+  return {
+    name,
+    issuer,
+    audience,
+    jwks: jwks === null ? null : JSON.stringify(jwks),
+    jwks_uri: jwksUri,
+    claims: JSON.stringify(claims),
+  };
+}
+
+function living(db: Db) {
+  return db.selectFrom('trusted_issuers').select(columns).where('deleted_at', 'is', null);
+}
+
+/** Fails on `trusted_issuers_issuer` where one of this name is trusted already. */
+export async function insertTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promise<void> {
+  const { id, createdAt: created_at, createdBy: created_by } = issuer;
+  const author = { created_at, created_by, updated_at: created_at, updated_by: created_by };
+  await tx
+    .insertInto('trusted_issuers')
+    .values({ ...toTerms(issuer), ...author, id, controllers: [created_by] })
+    .execute();
+}
+
+export async function findTrustedIssuer(db: Db, id: string): Promise<TrustedIssuer | undefined> {
+  const row = await living(db).where('id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : toTrustedIssuer(row);
+}
+
+/** The issuer, its row locked until the transaction ends. */
+export async function lockTrustedIssuer(tx: Tx, id: string): Promise<TrustedIssuer | undefined> {
+  const row = await living(tx).where('id', '=', id).forUpdate().executeTakeFirst();
+  return row === undefined ? undefined : toTrustedIssuer(row);
+}
+
+/** Whether it is trusted; nobody takes that back until the transaction ends, and who waits for it sees who relies on it. */
+export async function lockTrust(tx: Tx, id: string): Promise<boolean> {
+  const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
+  return row !== undefined;
+}
+
+export async function listTrustedIssuers(
+  db: Db,
+  page: { limit: number; after?: string | undefined },
+): Promise<TrustedIssuer[]> {
+  let query = living(db).orderBy('id').limit(page.limit);
+  if (page.after !== undefined) query = query.where('id', '>', page.after);
+  return (await query.execute()).map(toTrustedIssuer);
+}
+
+export async function updateTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promise<void> {
+  const { id, updatedAt: updated_at, updatedBy: updated_by } = issuer;
+  await tx
+    .updateTable('trusted_issuers')
+    .set({ ...toTerms(issuer), updated_at, updated_by, controllers: withController(updated_by) })
+    .where('id', '=', id)
+    .execute();
+}
+
+function withController(adminId: string) {
+  return sql<
+    string[]
+  >`case when ${adminId} = any(controllers) then controllers else controllers || ${adminId}::text end`;
+}
+
+export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: Date }): Promise<void> {
+  await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
+}

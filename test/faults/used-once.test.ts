@@ -1,0 +1,37 @@
+import { beforeAll, expect, it } from 'vitest';
+import { type Cluster, startCluster } from '../cluster/cluster.ts';
+import { oauthPost } from '../support/broker.ts';
+import { parallel, tally } from '../support/count.ts';
+import { createKeyAgent, type KeyAgent, proofOf } from '../support/key-agent.ts';
+
+/** P3: what may be used once is used once, however many ask two processes at the same time. */
+let cluster: Cluster;
+let agent: KeyAgent;
+beforeAll(async () => {
+  cluster = await startCluster();
+  const [first] = cluster.replicas;
+  const metadata = await fetch(`${first.url}/.well-known/oauth-authorization-server`);
+  const { issuer } = (await metadata.json()) as { issuer: string };
+  agent = await createKeyAgent({ url: first.url, issuer, now: () => new Date() });
+});
+
+it('an assertion gets one token of fifty parallel requests to two processes, whichever form it comes in', async () => {
+  for (let round = 0; round < 5; round += 1) {
+    const assertion = await agent.assert();
+    const forms = [
+      { grant_type: 'client_credentials', ...proofOf(assertion) },
+      { grant_type: 'urn:ietf:params:oauth:grant-type:jwt-bearer', assertion },
+    ];
+    const answers = await parallel(50, (n) => {
+      const replica = cluster.replicas[n % 2] as Cluster['replicas'][0];
+      return oauthPost(replica, '/oauth2/token', forms[(n >> 1) % 2] as Record<string, string>);
+    });
+    const statuses = tally(answers);
+    expect(statuses[200]).toBe(1);
+    expect(Object.keys(statuses).sort()).toEqual(['200', '400', '401']);
+    const [row] = await cluster.query(
+      `select count(*)::integer as n from tokens where agent_id = '${agent.id}'`,
+    );
+    expect(row).toEqual({ n: round + 1 });
+  }
+});

@@ -1,0 +1,54 @@
+import { SignJWT } from 'jose';
+import { createAddressRules } from '../../src/outbound/address-rules.ts';
+import { createOutboundClient, type OutboundClient } from '../../src/outbound/outbound-client.ts';
+import { type HttpsServer, startHttpsServer, testCa } from '../outbound/https-server.ts';
+import { testIssuer } from './broker.ts';
+import { createKey, type TestKey } from './key-agent.ts';
+
+/** Calls the servers of tests: on loopback, by the certificate of their own authority. */
+export function createTestOutbound(): OutboundClient {
+  return createOutboundClient({
+    isAllowed: createAddressRules(['127.0.0.0/8']),
+    ca: testCa,
+    timeoutMs: 1_000,
+  });
+}
+
+export interface Platform {
+  issuer: string;
+  server: HttpsServer;
+  /** What it answers with: tests change it. */
+  state: { keys: TestKey[]; named: string; jwksUri: string; isDown: boolean };
+  key: TestKey;
+  /** A token for us of the workload `sub`, good for ten minutes. */
+  token(sub: string, change?: { claims?: object; header?: object; key?: TestKey }): Promise<string>;
+}
+
+/** An issuer of workload tokens that is found by discovery over https. */
+export async function startPlatform(clock: { now: () => Date }): Promise<Platform> {
+  const key = createKey();
+  const state = { keys: [key], named: '', jwksUri: '', isDown: false };
+  const server = await startHttpsServer((request, response) => {
+    response.statusCode = state.isDown ? 500 : 200;
+    const document =
+      request.url === '/.well-known/openid-configuration'
+        ? { issuer: state.named, jwks_uri: state.jwksUri }
+        : { keys: state.keys.map(({ jwk }) => jwk) };
+    response.end(JSON.stringify(document));
+  });
+  const issuer = `https://localhost:${server.port}`;
+  state.named = issuer;
+  state.jwksUri = `${issuer}/keys`;
+  return {
+    issuer,
+    server,
+    state,
+    key,
+    token(sub, { claims = {}, header = {}, key: by = key } = {}) {
+      const at = Math.floor(clock.now().getTime() / 1000);
+      return new SignJWT({ iss: issuer, sub, aud: testIssuer, iat: at, exp: at + 600, ...claims })
+        .setProtectedHeader({ alg: by.alg, kid: by.kid, ...header })
+        .sign(by.privateKey);
+    },
+  };
+}

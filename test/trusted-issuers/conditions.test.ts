@@ -1,0 +1,78 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { conditionsProblem, meetsConditions } from '../../src/trusted-issuers/conditions.ts';
+
+const claims = {
+  repository: 'octo/repo',
+  repository_id: 42,
+  fork: false,
+  groups: ['a', 'b'],
+  nothing: null,
+  'https://example.com/role': 'x',
+  'kubernetes.io': { namespace: 'prod', serviceaccount: { name: 'agent', 'a/b~c': 'odd' } },
+};
+
+describe('a condition', () => {
+  it.each<[string, unknown]>([
+    ['repository', 'octo/repo'],
+    ['repository', ['other/repo', 'octo/repo']],
+    ['repository_id', 42],
+    ['fork', false],
+    ['https://example.com/role', 'x'],
+    ['/kubernetes.io/namespace', 'prod'],
+    ['/kubernetes.io/serviceaccount/name', 'agent'],
+    ['/kubernetes.io/serviceaccount/a~1b~0c', 'odd'],
+  ])('is met: %s %j', (name, value) => {
+    expect(meetsConditions(claims, { [name]: value as string })).toBe(true);
+  });
+
+  it.each<[string, unknown]>([
+    ['repository', 'octo'],
+    ['repository', 'octo/repo2'],
+    ['repository', 'Octo/repo'],
+    ['repository', 'octo/*'],
+    ['repository', '.*'],
+    ['repository', ''],
+    ['repository', []],
+    ['repository_id', '42'],
+    ['repository_id', 42.5],
+    ['fork', 'false'],
+    ['fork', 0],
+    ['groups', 'a'],
+    ['groups', ['a', 'b']],
+    ['nothing', 'null'],
+    ['absent', 'undefined'],
+    ['toString', 'x'],
+    ['__proto__', 'x'],
+    ['/kubernetes.io', 'prod'],
+    ['/kubernetes.io/namespace/length', 4],
+    ['/groups/0', 'a'],
+    ['/', 'octo/repo'],
+    ['kubernetes.io.namespace', 'prod'],
+  ])('is not met: %s %j', (name, value) => {
+    const conditions = Object.fromEntries([[name, value as string]]);
+    expect(meetsConditions(claims, conditions)).toBe(false);
+  });
+
+  it('is met with all others, or none is; none at all are', () => {
+    expect(meetsConditions(claims, { repository: 'octo/repo', fork: true })).toBe(false);
+    expect(meetsConditions(claims, { repository: 'octo/repo', fork: false })).toBe(true);
+    expect(meetsConditions(claims, {})).toBe(true);
+  });
+
+  it('is met by nothing but the value (property)', () => {
+    fc.assert(
+      fc.property(fc.string(), fc.string(), (wanted, given) => {
+        expect(meetsConditions({ name: given }, { name: wanted })).toBe(given === wanted);
+      }),
+    );
+  });
+
+  it('is about no claim that has a rule of its own, and is a JSON Pointer if it looks like one', () => {
+    for (const name of ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', '/aud']) {
+      expect(conditionsProblem({ [name]: 'x' })).toContain(name);
+    }
+    expect(conditionsProblem({ '/a~2b': 'x' })).toContain('JSON Pointer');
+    expect(conditionsProblem({ '/a~0b/aud': 'x', repository: 'x' })).toBeUndefined();
+  });
+});
