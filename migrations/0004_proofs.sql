@@ -50,6 +50,11 @@ create table used_values (
   primary key (purpose, issuer, jti, exp)
 ) partition by range (exp);
 
+-- Tokens that are bound to a key (RFC 9449 section 6): its thumbprint.
+alter table tokens add column jkt text;
+alter table agents add column require_bound_tokens boolean not null default false;
+alter table resources add column require_bound_tokens boolean not null default false;
+
 -- As before, with the used values by day, too.
 create or replace function ensure_partitions(p_from timestamptz, p_until timestamptz)
 returns integer language plpgsql security definer

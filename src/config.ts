@@ -67,6 +67,7 @@ const schema = z.object({
     .refine(isBootstrapKey, 'must be hpa_ and at least 32 random characters of [A-Za-z0-9_]')
     .optional(),
   HALLPASS_DATA_DIR: z.string().min(1).default('.hallpass'),
+  HALLPASS_DPOP_NONCE: oneOf('required', 'optional').default('required'),
   HALLPASS_HOST: z.string().min(1).default('127.0.0.1'),
   HALLPASS_LOG_LEVEL: oneOf('debug', 'info', 'warn', 'error', 'silent').default('info'),
   HALLPASS_MASTER_KEY: z.string().transform(masterKey).optional(),
@@ -126,6 +127,8 @@ export interface Config {
   shutdownDelaySeconds: number;
   shutdownSeconds: number;
   trustedProxies: string[];
+  /** Whether a DPoP proof needs a nonce of ours. */
+  dpopNonce: 'required' | 'optional';
   /** Blocks of private addresses at which the broker may call others, beside every public one. */
   outboundAllow: string[];
 }
@@ -207,5 +210,6 @@ export function readConfig(environment: Environment = process.env): Config {
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
     outboundAllow: values.HALLPASS_OUTBOUND_ALLOW,
+    dpopNonce: values.HALLPASS_DPOP_NONCE,
   };
 }

@@ -27,6 +27,16 @@ export const errorTable = {
     title: 'This restriction cannot be honoured yet',
     oauth: 'invalid_request',
   },
+  'invalid-dpop-proof': {
+    status: 400,
+    title: 'The DPoP proof is missing or not good',
+    oauth: 'invalid_dpop_proof',
+  },
+  'use-dpop-nonce': {
+    status: 400,
+    title: 'The DPoP proof needs a nonce of this server',
+    oauth: 'use_dpop_nonce',
+  },
   'unsupported-grant-type': {
     status: 400,
     title: 'The grant type is not supported',
@@ -106,6 +116,8 @@ export interface ErrorOptions {
   retryAfterSeconds?: number;
   /** Whether the refusal is on the record already, by an event of its own. */
   recorded?: boolean;
+  /** Of `unauthenticated`: the error that its challenge names (RFC 9449 section 7.1). */
+  challenge?: 'invalid_dpop_proof' | 'use_dpop_nonce';
 }
 
 /** The one error class. What a caller may know is in `code`, `detail` and `extensions`; the rest is for the log. */
@@ -116,6 +128,7 @@ export class BrokerError extends Error {
   readonly extensions: Record<string, unknown>;
   readonly retryAfterSeconds: number | undefined;
   readonly recorded: boolean;
+  readonly challenge: ErrorOptions['challenge'];
 
   constructor(code: ErrorCode, options: ErrorOptions = {}) {
     super(`${code}${options.detail === undefined ? '' : `: ${options.detail}`}`, { cause: options.cause });
@@ -126,6 +139,7 @@ export class BrokerError extends Error {
     this.extensions = options.extensions ?? {};
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.recorded = options.recorded ?? false;
+    this.challenge = options.challenge;
   }
 
   get entry(): ErrorEntry {

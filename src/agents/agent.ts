@@ -20,6 +20,8 @@ export interface Agent {
   authMethod: ClientAuthMethod;
   /** Whether its assertions may name the token endpoint as audience, or several (RFC 7523 as it was first read). */
   legacyAudience: boolean;
+  /** Whether its tokens are bound to a key of its own (RFC 9449). */
+  requireBoundTokens: boolean;
   /** A set. */
   labels: string[];
   /** What was issued under an older one is dead for ever. */

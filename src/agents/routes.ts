@@ -17,6 +17,7 @@ function present(agent: AgentNow) {
     jwks_uri: agent.jwksUri,
     identity: agent.identity === null ? null : presentIdentity(agent.identity),
     legacy_audience: agent.legacyAudience,
+    require_bound_tokens: agent.requireBoundTokens,
     oldest_secret_created_at: agent.oldestSecretAt?.toISOString() ?? null,
     labels: agent.labels,
     status: agent.status,
@@ -71,11 +72,14 @@ export function agentRoutes(deps: AgentRoutesDeps): Pick<Handlers, Operations> {
 function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
-      const { expires_at = null, legacy_audience: legacyAudience = false, labels = [], ...rest } = body;
-      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
+      const { expires_at = null, labels = [], ...rest } = body;
+      const { legacy_audience: legacyAudience = false, require_bound_tokens, ...others } = rest;
+      const requireBoundTokens = require_bound_tokens ?? false;
+      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = others;
       const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = toTime(expires_at);
-      const agent = await agents.create(act, { ...terms, ...proof, labels, expiresAt });
+      const whole = { ...terms, ...proof, requireBoundTokens, labels, expiresAt };
+      const agent = await agents.create(act, whole);
       const { clientSecret: client_secret } = agent;
       return {
         status: 201,
@@ -94,11 +98,17 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
       return { status: 200, body: { ...present(agent), secrets: agent.secrets.map(presentSecret) } };
     },
     async updateAgent({ path, body, ...act }) {
-      const { expires_at, legacy_audience: legacyAudience, ...rest } = body;
+      const { expires_at, legacy_audience: legacyAudience, ...others } = body;
+      const { require_bound_tokens: requireBoundTokens, ...rest } = others;
       const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
       const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
-      const agent = await agents.update(act, path.agent_id, { ...terms, ...proof, expiresAt });
+      const agent = await agents.update(act, path.agent_id, {
+        ...terms,
+        ...proof,
+        requireBoundTokens,
+        expiresAt,
+      });
       return { status: 200, body: present(agent) };
     },
     async deleteAgent({ path, ...act }) {

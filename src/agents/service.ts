@@ -267,6 +267,7 @@ function describe(terms: store.AgentChange): Record<string, unknown> {
     environment: terms.environment,
     token_endpoint_auth_method: terms.authMethod,
     legacy_audience: terms.legacyAudience,
+    require_bound_tokens: terms.requireBoundTokens,
     labels: terms.labels,
     expires_at: terms.expiresAt,
   };

@@ -12,6 +12,7 @@ const columns = [
   'environment',
   'token_endpoint_auth_method',
   'legacy_audience',
+  'require_bound_tokens',
   'labels',
   'epoch',
   'version',
@@ -30,6 +31,7 @@ function toAgent(row: Pick<Selectable<Agents>, (typeof columns)[number]>): Agent
     environment: row.environment as Environment,
     authMethod: row.token_endpoint_auth_method as ClientAuthMethod,
     legacyAudience: row.legacy_audience,
+    requireBoundTokens: row.require_bound_tokens,
     labels: row.labels,
     epoch: row.epoch,
     version: row.version,
@@ -48,7 +50,14 @@ function living(db: Db) {
 /** What somebody says of an agent. */
 export type AgentTerms = Pick<
   Agent,
-  'name' | 'owner' | 'environment' | 'authMethod' | 'legacyAudience' | 'labels' | 'expiresAt'
+  | 'name'
+  | 'owner'
+  | 'environment'
+  | 'authMethod'
+  | 'legacyAudience'
+  | 'requireBoundTokens'
+  | 'labels'
+  | 'expiresAt'
 >;
 
 export async function insertAgent(
@@ -64,6 +73,7 @@ export async function insertAgent(
       environment: agent.environment,
       token_endpoint_auth_method: agent.authMethod,
       legacy_audience: agent.legacyAudience,
+      require_bound_tokens: agent.requireBoundTokens,
       labels: agent.labels,
       created_at: agent.createdAt,
       created_by: agent.createdBy,
@@ -131,6 +141,7 @@ export async function updateAgent(
       environment: change.environment,
       token_endpoint_auth_method: change.authMethod,
       legacy_audience: change.legacyAudience,
+      require_bound_tokens: change.requireBoundTokens,
       labels: change.labels,
       expires_at: change.expiresAt,
       epoch: raiseEpoch ? eb('epoch', '+', 1) : undefined,

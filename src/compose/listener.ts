@@ -4,7 +4,6 @@ import { adminRoutes } from '../admins/routes.ts';
 import { agentRoutes } from '../agents/routes.ts';
 import { auditRoutes } from '../audit/routes.ts';
 import type { StrangerCounts } from '../audit/strangers.ts';
-import { createMac } from '../crypto/mac.ts';
 import { grantRoutes, simulateRoute } from '../grants/routes.ts';
 import { createApp } from '../http/app.ts';
 import { type Contract, isRouted, readContract } from '../http/contract.ts';
@@ -16,6 +15,7 @@ import type { LeanOperationId } from '../http/operation-id.ts';
 import { keyRoutes } from '../keys/routes.ts';
 import type { KeysService } from '../keys/service.ts';
 import { metadataRoutes, oauthListeners } from '../oauth/routes.ts';
+import { signingAlgs } from '../oauth/signed-jwt.ts';
 import type { Metrics } from '../operation/metrics.ts';
 import { checkReadiness } from '../operation/readiness.ts';
 import { operationRoutes } from '../operation/routes.ts';
@@ -24,7 +24,7 @@ import { policyRoutes } from '../policies/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
 import { trustedIssuerRoutes } from '../trusted-issuers/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
-import type { Base, Overrides, Services } from './services.ts';
+import { type Base, macFor, type Overrides, type Services } from './services.ts';
 
 /** What strangers may ask for as often as they like, though the database has to answer it, is asked of it this seldom. */
 const keepPublicMs = 1_000;
@@ -53,8 +53,7 @@ function createHandlers(
 ): Handlers {
   const { config, clock } = base;
   const { admins, agents, trustedIssuers, resources, policies, grants, worker, auditService } = services;
-  const oldCursorKeys = config.oldMasterKeys.map((key) => key.derive('cursor'));
-  const cursors = createCursors(createMac(config.masterKey.derive('cursor'), oldCursorKeys));
+  const cursors = createCursors(macFor(config, 'cursor'));
   const readiness = sparingReadiness(base, services, isStopping);
   return {
     ...operationRoutes({ contract, readiness }),
@@ -79,7 +78,9 @@ function leanPaths(
 ): ReadonlyMap<string, ExchangeListener> {
   const { config, clock, log } = base;
   const { oauth } = services;
-  const listeners = oauthListeners({ ...edge, clock, oauth, issuer: config.issuer, log, limits });
+  const { issuer } = config;
+  const dpopNonce = services.dpopNonces.current;
+  const listeners = oauthListeners({ ...edge, clock, oauth, issuer, log, limits, dpopNonce });
   const entries = contract.operations.filter((entry) => !isRouted(entry));
   return new Map(entries.map(({ id, path }) => [path, listeners[id as keyof typeof listeners]]));
 }
@@ -123,10 +124,13 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
     handlers: createHandlers(base, services, { contract: contract.document, isStopping: edge.isStopping }),
     lean: leanPaths(base, services, { edge, contract, limits }),
     limits,
-    authenticate: (credential) =>
-      credential.startsWith('hpa_')
-        ? keyAuthentication.authenticate(credential)
-        : oauth.authenticate(credential),
+    authenticate: async (credential) => {
+      const { scheme, token } = credential;
+      if (!token.startsWith('hpa_')) return oauth.authenticate(credential);
+      return scheme === 'Bearer' ? keyAuthentication.authenticate(token) : undefined;
+    },
+    dpopNonce: services.dpopNonces.current,
+    dpopAlgs: signingAlgs,
     recordDenial: (denial) => auditService.recordDenial(denial),
     countStranger: edge.countStranger,
     validateResponses: overrides.validateResponses ?? false,

@@ -4,7 +4,8 @@ import { createAuditService } from '../audit/service.ts';
 import { createAudit } from '../audit/store.ts';
 import type { Config } from '../config.ts';
 import { createEnvelope } from '../crypto/envelope.ts';
-import type { MasterKey } from '../crypto/master-key.ts';
+import { createMac, type Mac } from '../crypto/mac.ts';
+import type { KeyPurpose, MasterKey } from '../crypto/master-key.ts';
 import { type Database, type Db, openDatabase } from '../db/database.ts';
 import { withPartitions } from '../db/partitions.ts';
 import { changeStamp } from '../grants/grant.ts';
@@ -13,6 +14,8 @@ import { readVersions } from '../grants/store.ts';
 import { createGrantSweep } from '../grants/sweep/service.ts';
 import { GrantWatch } from '../grants/watch.ts';
 import { createKeysService, type KeysService } from '../keys/service.ts';
+import { createDpop } from '../oauth/dpop.ts';
+import { createDpopNonces, type DpopNonces } from '../oauth/dpop-nonces.ts';
 import type { Issuer } from '../oauth/issuer.ts';
 import { createOauthService, type OauthDeps } from '../oauth/service.ts';
 import { createAddressRules } from '../outbound/address-rules.ts';
@@ -38,6 +41,7 @@ export interface BrokerConfig
     | 'oldMasterKeys'
     | 'trustedProxies'
     | 'outboundAllow'
+    | 'dpopNonce'
     | 'preparedStatements'
     | 'rateLimitPerSecond'
   > {
@@ -117,7 +121,8 @@ export function createServices(base: Base) {
   });
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
   const turns = createTurns(clock);
-  const oauth = createOauth(base, { audit, turns, keys, agents, resources, policies });
+  const dpopNonces = createDpopNonces({ clock, mac: macFor(config, 'dpop-nonce') });
+  const oauth = createOauth(base, { audit, turns, dpopNonces, keys, agents, resources, policies });
   const sweep = createGrantSweep({ db, ids, clock });
   const auditService = createAuditService({ db, audit });
   const worker = createWorkerService({ db, clock });
@@ -133,6 +138,7 @@ export function createServices(base: Base) {
     watch,
     grants,
     turns,
+    dpopNonces,
     oauth,
     sweep,
     auditService,
@@ -144,11 +150,12 @@ type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies'> & {
   keys: KeysService;
   agents: AgentsService;
   resources: ResourcesService;
+  dpopNonces: DpopNonces;
 };
 
 function createOauth(
   { config, clock, ids, database, hot, db, outbound }: Base,
-  { keys, agents, resources, ...rest }: OfOauth,
+  { keys, agents, resources, dpopNonces, ...rest }: OfOauth,
 ) {
   const { turns } = rest;
   const { preparedStatements: prepared } = config;
@@ -160,6 +167,7 @@ function createOauth(
       withPartitions: (work) => withPartitions(pool.db, clock, work),
     }),
   });
+  const access = through(hot);
   return createOauthService({
     ...rest,
     db,
@@ -168,11 +176,24 @@ function createOauth(
     hot: { ...hot, prepared },
     issuer: config.issuer,
     ring: keys.ring,
-    clients: through(hot),
+    clients: access,
+    dpop: createDpop({
+      clock,
+      issuer: config.issuer,
+      nonces: dpopNonces,
+      requireNonce: config.dpopNonce === 'required',
+      oneTimeValues: access.oneTimeValues,
+    }),
     clientsApart: through(database),
     keySets: createKeySets({ client: outbound, clock }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
+}
+
+/** Authenticates what clients carry for us, for one purpose, under the master key and the old ones. */
+export function macFor({ masterKey, oldMasterKeys }: BrokerConfig, purpose: KeyPurpose): Mac {
+  const old = oldMasterKeys.map((key) => key.derive(purpose));
+  return createMac(masterKey.derive(purpose), old);
 }
 
 export type Services = ReturnType<typeof createServices>;

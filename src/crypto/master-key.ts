@@ -6,6 +6,8 @@ export type KeyPurpose =
   | 'seal'
   /** HMAC of list cursors. */
   | 'cursor'
+  /** HMAC of the nonces for DPoP proofs. */
+  | 'dpop-nonce'
   /** The public name of the master key's version. */
   | 'key-id';
 

@@ -69,6 +69,7 @@ export interface Agents {
   legacy_audience: Generated<boolean>;
   name: string;
   owner_id: string;
+  require_bound_tokens: Generated<boolean>;
   token_endpoint_auth_method: string;
   updated_at: Timestamp;
   version: Generated<number>;
@@ -235,6 +236,7 @@ export interface Resources {
   labels: string[];
   max_grant_seconds: number;
   name: string;
+  require_bound_tokens: Generated<boolean>;
   scopes: Json;
   token_alg: string;
   token_ttl_seconds: number;
@@ -272,6 +274,7 @@ export interface Tokens {
   exp: Timestamp;
   grant_id: string | null;
   iat: Timestamp;
+  jkt: string | null;
   jti: string;
   kid: string;
   resource_epoch: number | null;

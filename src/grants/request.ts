@@ -103,6 +103,7 @@ function decoy({ resource, scopes, durationSeconds }: GrantRequest, now: Date): 
     maxGrantSeconds: durationSeconds,
     tokenTtlSeconds: 60,
     tokenAlg: 'ES256',
+    requireBoundTokens: false,
     epoch: 1,
     version: 1,
     createdAt: now,

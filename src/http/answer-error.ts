@@ -3,7 +3,7 @@ import type { NextFunction } from 'express';
 import type { Caller, Origin } from '../caller.ts';
 import type { BrokerError } from '../errors.ts';
 import type { Log } from '../platform/log.ts';
-import { bearerChallenge } from './authenticate.ts';
+import { type Credential, challengeOf } from './authenticate.ts';
 import type { Exchange } from './edge.ts';
 import { allowedMethods, sendProblem, toBrokerError } from './error-response.ts';
 import { setHeaders } from './headers.ts';
@@ -23,11 +23,14 @@ export interface AnswerErrorOptions {
   }) => Promise<void>;
   /** Counts a refusal of somebody who did not authenticate. */
   countStranger: (address: string) => void;
+  /** What DPoP proofs may be signed with. */
+  dpopAlgs: readonly string[];
 }
 
 /** Who was let in, and what they want to do it to. */
 export interface Admission {
   caller: Caller;
+  credential: Credential;
   subject: Subject;
 }
 
@@ -52,7 +55,8 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
     if (admission !== undefined && !error.recorded && (status === 403 || status === 404)) {
       const { operation } = exchange;
       try {
-        await options.recordDenial({ ...admission, origin: exchange, operation, code: error.code });
+        const { caller, subject } = admission;
+        await options.recordDenial({ caller, subject, origin: exchange, operation, code: error.code });
       } catch (failure) {
         error = toBrokerError(failure);
       }
@@ -67,21 +71,22 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
     }
     const allow = allowedMethods(thrown);
     if (allow !== undefined) response.setHeader('Allow', allow);
-    write(error, { request, response, exchange });
+    write(error, { request, response, exchange, algs: options.dpopAlgs });
   };
 }
 
 /** /oauth2 has the errors of RFC 6749, whatever of it is asked for. */
 function write(
   error: BrokerError,
-  on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange },
+  on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange; algs: readonly string[] },
 ): void {
-  const { request, response, exchange } = on;
+  const { request, response, exchange, algs } = on;
   if (/^\/oauth2(?:\/|$)/.test(pathOf(request))) {
     sendOauthError(response, exchange, error);
     return;
   }
   setHeaders(response, exchange.limits);
-  if (error.entry.status === 401) response.setHeader('WWW-Authenticate', bearerChallenge(request));
+  setHeaders(response, exchange.extra);
+  if (error.entry.status === 401) response.setHeader('WWW-Authenticate', challengeOf(request, error, algs));
   sendProblem(response, error, exchange.requestId);
 }

@@ -743,7 +743,8 @@ export interface paths {
          * @description RFC 6749 section 4.4 with RFC 8707. Without `resource` and `scope`: a broker token for `/v1`. With them: an
          *     access token (RFC 9068) under one active grant that covers all scopes; `grant_id` pins one. Client
          *     authentication is client_secret_basic, client_secret_post, private_key_jwt or the token of a trusted issuer, which may
-         *     also be the `assertion` of the JWT bearer grant (RFC 7523 section 2.1).
+         *     also be the `assertion` of the JWT bearer grant (RFC 7523 section 2.1). With a `DPoP` header (RFC 9449) the token is bound
+         *     to the key of that proof; `use_dpop_nonce` asks for another with the nonce in `DPoP-Nonce`.
          */
         post: operations["issueToken"];
         delete?: never;
@@ -1067,6 +1068,8 @@ export interface components {
          * @description Where the agent publishes its keys: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. Read when an assertion names a key that is not known, once in 30 s at most, and again after 5 minutes of use
          */
         JwksUri: string;
+        /** @description Whether tokens must be bound to a key of the agent's (DPoP, RFC 9449): then a token request without a proof is refused, and a stolen token is of no use */
+        RequireBoundTokens: boolean;
         /** @description Whether its assertions may name the token endpoint's URL as `aud`, or several audiences. Otherwise the issuer must be the sole value, so that an assertion meant for another server is of no use here */
         LegacyAudience: boolean;
         AgentCreate: {
@@ -1078,6 +1081,7 @@ export interface components {
             jwks_uri?: components["schemas"]["JwksUri"];
             identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
+            require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["Time"];
         };
@@ -1090,6 +1094,7 @@ export interface components {
             jwks_uri?: components["schemas"]["JwksUri"];
             identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
+            require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["NullableTime"];
         };
@@ -1107,6 +1112,7 @@ export interface components {
             /** @description Who it is to a trusted issuer, if it proves itself by that */
             identity: components["schemas"]["AgentIdentity"] | null;
             legacy_audience: components["schemas"]["LegacyAudience"];
+            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
             /** @description When the oldest of its live secrets was issued; null for an agent that has none */
             oldest_secret_created_at: components["schemas"]["Time"] | null;
             labels: components["schemas"]["Labels"];
@@ -1177,6 +1183,7 @@ export interface components {
             token_ttl_seconds?: components["schemas"]["TokenSeconds"];
             /** @description What signs its tokens; ES256 unless given */
             token_alg?: components["schemas"]["SigningAlg"];
+            require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
         };
         ResourceUpdate: {
             name?: components["schemas"]["Name"];
@@ -1185,6 +1192,7 @@ export interface components {
             max_grant_seconds?: components["schemas"]["GrantSeconds"];
             token_ttl_seconds?: components["schemas"]["TokenSeconds"];
             token_alg?: components["schemas"]["SigningAlg"];
+            require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
         };
         Resource: {
             id: components["schemas"]["ResourceId"];
@@ -1197,6 +1205,7 @@ export interface components {
             max_grant_seconds: components["schemas"]["GrantSeconds"];
             token_ttl_seconds: components["schemas"]["TokenSeconds"];
             token_alg: components["schemas"]["SigningAlg"];
+            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
             epoch: number;
             created_at: components["schemas"]["Time"];
             created_by: string;
@@ -1405,7 +1414,7 @@ export interface components {
             /** @description A JWT, RFC 9068 */
             access_token: string;
             /** @enum {string} */
-            token_type: "Bearer";
+            token_type: "Bearer" | "DPoP";
             /** @description Seconds */
             expires_in: number;
             scope: string;
@@ -1431,6 +1440,11 @@ export interface components {
             iss?: string;
             jti?: string;
             grant_id?: string;
+            /** @description The key that the token is bound to (RFC 9449 section 6.2) */
+            cnf?: {
+                /** @description Its SHA-256 thumbprint (RFC 7638) */
+                jkt: string;
+            };
         };
         OauthError: {
             error: string;
@@ -2290,6 +2304,7 @@ export interface operations {
                      *           "jwks_uri": null,
                      *           "identity": null,
                      *           "legacy_audience": false,
+                     *           "require_bound_tokens": false,
                      *           "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *           "labels": [
                      *             "team:data"
@@ -2360,6 +2375,7 @@ export interface operations {
                      *       "jwks_uri": null,
                      *       "identity": null,
                      *       "legacy_audience": false,
+                     *       "require_bound_tokens": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2415,6 +2431,7 @@ export interface operations {
                      *       "jwks_uri": null,
                      *       "identity": null,
                      *       "legacy_audience": false,
+                     *       "require_bound_tokens": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2514,6 +2531,7 @@ export interface operations {
                      *       "jwks_uri": null,
                      *       "identity": null,
                      *       "legacy_audience": false,
+                     *       "require_bound_tokens": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2579,6 +2597,7 @@ export interface operations {
                      *       "jwks_uri": null,
                      *       "identity": null,
                      *       "legacy_audience": false,
+                     *       "require_bound_tokens": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2644,6 +2663,7 @@ export interface operations {
                      *       "jwks_uri": null,
                      *       "identity": null,
                      *       "legacy_audience": false,
+                     *       "require_bound_tokens": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -3029,6 +3049,7 @@ export interface operations {
                      *           "id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *           "labels": [],
                      *           "token_alg": "ES256",
+                     *           "require_bound_tokens": false,
                      *           "epoch": 1,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3111,6 +3132,7 @@ export interface operations {
                      *       "id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "labels": [],
                      *       "token_alg": "ES256",
+                     *       "require_bound_tokens": false,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3169,6 +3191,7 @@ export interface operations {
                      *       "id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "labels": [],
                      *       "token_alg": "ES256",
+                     *       "require_bound_tokens": false,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3269,6 +3292,7 @@ export interface operations {
                      *       "id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "labels": [],
                      *       "token_alg": "ES256",
+                     *       "require_bound_tokens": false,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",

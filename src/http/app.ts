@@ -4,7 +4,7 @@ import * as openApiValidator from 'express-openapi-validator';
 import { BrokerError } from '../errors.ts';
 import { access, mayCall } from './access.ts';
 import { type Admission, type AnswerErrorOptions, answerError } from './answer-error.ts';
-import { type Authenticator, readBearer } from './authenticate.ts';
+import { type Authenticator, readCredential } from './authenticate.ts';
 import { type Contract, isRouted, type RoutedEntry, toExpressPath } from './contract.ts';
 import { isInstant } from './date-time.ts';
 import { createEdge, type EdgeOptions, type Exchange, type ExchangeListener } from './edge.ts';
@@ -19,6 +19,8 @@ export interface AppOptions extends EdgeOptions, AnswerErrorOptions {
   contract: Contract;
   handlers: Handlers;
   authenticate: Authenticator;
+  /** The nonce that a DPoP proof is to have now. */
+  dpopNonce: () => string;
   limits: Limits;
   /** Paths that are answered before Express. */
   lean: ReadonlyMap<string, ExchangeListener>;
@@ -118,12 +120,14 @@ function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context)
     const allowed: readonly string[] = access[entry.id];
     if (!allowed.includes('anyone')) {
       limits.countAddress(exchange);
-      const caller = await options.authenticate(readBearer(request));
+      const credential = readCredential(request);
+      if (credential.scheme === 'DPoP') exchange.extra = ['DPoP-Nonce', options.dpopNonce()];
+      const caller = await options.authenticate(credential);
       if (caller === undefined) {
         limits.countFailure(exchange);
         throw new BrokerError('unauthenticated');
       }
-      admissions.set(request, { caller, subject: subjectOf(request.params) });
+      admissions.set(request, { caller, credential, subject: subjectOf(request.params) });
       exchange.caller = caller.id;
       limits.countCaller(exchange, caller.id);
       if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
@@ -182,7 +186,7 @@ async function readmit(
 ): Promise<void> {
   const admission = admissions.get(request);
   if (!entry.hasBody || admission === undefined) return;
-  const caller = await options.authenticate(readBearer(request));
+  const caller = await options.authenticate(admission.credential);
   if (caller?.id !== admission.caller.id) throw new BrokerError('unauthenticated');
   admissions.set(request, { ...admission, caller });
   if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
@@ -198,7 +202,7 @@ function run(entry: RoutedEntry, context: Context) {
   }>;
   return async (request: Request, response: Response): Promise<void> => {
     await readmit(entry, request, context);
-    const { requestId, address, limits } = exchangeOf(request);
+    const { requestId, address, limits, extra } = exchangeOf(request);
     const aborted = new AbortController();
     response.once('close', () => aborted.abort());
     const answer = await handler({
@@ -211,6 +215,7 @@ function run(entry: RoutedEntry, context: Context) {
       signal: aborted.signal,
     });
     setHeaders(response, limits);
+    setHeaders(response, extra);
     response.status(answer.status).set({ 'Cache-Control': 'no-store', ...answer.headers });
     if (answer.body === undefined) response.end();
     else response.json(answer.body);

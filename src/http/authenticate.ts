@@ -2,29 +2,56 @@ import type { IncomingMessage } from 'node:http';
 import type { Caller } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
 import { headerValues } from './header-values.ts';
+import { pathOf } from './request-target.ts';
 
-/** Turns a bearer credential into its caller, or undefined if it is not good now. Injected by compose. */
-export type Authenticator = (credential: string) => Promise<Caller | undefined>;
+/** What a request shows of who sends it. The same object is the same request, however often it is looked at. */
+export interface Credential {
+  scheme: 'Bearer' | 'DPoP';
+  token: string;
+  /** What a proof of possession is about (RFC 9449 section 4.2), and every proof that came. */
+  dpop: { proofs: readonly string[]; method: string; path: string };
+}
 
-const maxCredentialLength = 8192;
+/** Turns a credential into its caller, or undefined if it is not good now. Injected by compose. */
+export type Authenticator = (credential: Credential) => Promise<Caller | undefined>;
 
-/** `WWW-Authenticate` of a 401: only who presented a bearer credential is told that it is no good (RFC 6750 section 3.1). */
-export function bearerChallenge(request: IncomingMessage): string {
-  const presented = /^Bearer(?: |$)/i.test(request.headers.authorization ?? '');
-  return `Bearer realm="hallpass"${presented ? ', error="invalid_token"' : ''}`;
+const maxTokenLength = 8192;
+const schemes = { bearer: 'Bearer', dpop: 'DPoP' } as const;
+
+const schemeOf = (request: IncomingMessage): string | undefined =>
+  /^(Bearer|DPoP)(?: |$)/i.exec(request.headers.authorization ?? '')?.[1]?.toLowerCase();
+
+/**
+ * `WWW-Authenticate` of a 401: only who presented a credential is told that it is no good (RFC 6750 section 3.1, RFC 9449
+ * section 7.1). `algs`: those that proofs may be signed with.
+ */
+export function challengeOf(
+  request: IncomingMessage,
+  { challenge }: Pick<BrokerError, 'challenge'>,
+  algs: readonly string[],
+): string {
+  const scheme = schemeOf(request);
+  const error = scheme === undefined ? '' : `, error="${challenge ?? 'invalid_token'}"`;
+  return scheme === 'dpop'
+    ? `DPoP realm="hallpass"${error}, algs="${algs.join(' ')}"`
+    : `Bearer realm="hallpass"${error}`;
 }
 
 /**
- * The bearer credential of a request (RFC 6750 section 2.1). Throws `unauthenticated` if there is none and
+ * The credential of a request (RFC 6750 section 2.1, RFC 9449 section 7.1). Throws `unauthenticated` if there is none and
  * `invalid-request` if there are several: Node would silently keep the first.
  */
-export function readBearer(request: IncomingMessage): string {
+export function readCredential(request: IncomingMessage): Credential {
   const headers = headerValues(request, 'authorization');
   if (headers.length > 1)
     throw new BrokerError('invalid-request', { detail: 'several Authorization headers' });
-  const match = /^Bearer ([A-Za-z0-9._~+/=-]+)$/i.exec(headers[0] ?? '');
-  const credential = match?.[1];
-  if (credential === undefined || credential.length > maxCredentialLength)
-    throw new BrokerError('unauthenticated');
-  return credential;
+  const match = /^(Bearer|DPoP) ([A-Za-z0-9._~+/=-]+)$/i.exec(headers[0] ?? '');
+  const [, scheme = '', token] = match ?? [];
+  if (token === undefined || token.length > maxTokenLength) throw new BrokerError('unauthenticated');
+  const { method = 'GET' } = request;
+  return {
+    scheme: schemes[scheme.toLowerCase() as keyof typeof schemes],
+    token,
+    dpop: { proofs: headerValues(request, 'dpop'), method, path: pathOf(request) },
+  };
 }

@@ -18,6 +18,8 @@ export interface Exchange extends Origin {
   headers: readonly string[];
   /** As `headers`, what tells of the limits that were looked at; empty until one is. */
   limits: readonly string[];
+  /** As `headers`, what else is to be said with this answer. */
+  extra: readonly string[];
 }
 
 export type ExchangeListener = (
@@ -57,6 +59,7 @@ export function createEdge(options: EdgeOptions, inner: ExchangeListener): Reque
       code: undefined,
       headers,
       limits: [],
+      extra: [],
     };
     const { method } = request;
     response.once('close', () => {

@@ -15,7 +15,10 @@ export function sendJson(
   const content = ['Content-Length', String(Buffer.byteLength(text))];
   if (body !== undefined) content.push('Content-Type', 'application/json;charset=UTF-8');
   const requestId = ['X-Request-Id', exchange.requestId];
-  response.writeHead(status, exchange.headers.concat(requestId, exchange.limits, noStore, content, headers));
+  response.writeHead(
+    status,
+    exchange.headers.concat(requestId, exchange.limits, exchange.extra, noStore, content, headers),
+  );
   response.end(text);
 }
 

@@ -16,6 +16,8 @@ export interface ClientRecord {
   /** When the client itself ends: no token of it may live longer. */
   expiresAt?: Date | null;
   secrets: SecretDigest[];
+  /** Whether its tokens have to be bound to a key. */
+  requireBoundTokens?: boolean;
   /** Instead of secrets. */
   keys?: ClientKeys | undefined;
 }

@@ -27,6 +27,8 @@ export interface AuthenticatedClient {
   /** What it proved itself by: its secret, its keys or its identity. */
   secretId: string;
   method: AuthMethod;
+  /** Whether its tokens have to be bound to a key. */
+  requireBoundTokens: boolean;
 }
 
 export interface Clients {
@@ -63,10 +65,10 @@ export function createClients(deps: ClientsDeps): Clients {
 }
 
 function describe(
-  { epoch, expiresAt = null }: ClientRecord,
-  { kind, id, secretId, method }: Omit<AuthenticatedClient, 'epoch' | 'expiresAt'>,
+  { epoch, expiresAt = null, requireBoundTokens = false }: ClientRecord,
+  { kind, id, secretId, method }: Pick<AuthenticatedClient, 'kind' | 'id' | 'secretId' | 'method'>,
 ): AuthenticatedClient {
-  return { kind, id, epoch, expiresAt, secretId, method };
+  return { kind, id, epoch, expiresAt, secretId, method, requireBoundTokens };
 }
 
 /** The live secret with this digest. Compares with every one, so that the time does not tell which fits. */

@@ -16,6 +16,7 @@ export function serverMetadata(issuer: Issuer) {
     revocation_endpoint: `${issuer}/oauth2/revoke`,
     revocation_endpoint_auth_methods_supported: authMethods,
     revocation_endpoint_auth_signing_alg_values_supported: signingAlgs,
+    dpop_signing_alg_values_supported: signingAlgs,
     jwks_uri: `${issuer}/oauth2/jwks`,
     grant_types_supported: grantTypes,
     // Required by RFC 8414; there is no authorization endpoint, hence none.

@@ -16,7 +16,7 @@ const brokerTokenSeconds = 300;
 
 export interface TokenResponse {
   access_token: string;
-  token_type: 'Bearer';
+  token_type: 'Bearer' | 'DPoP';
   expires_in: number;
   scope: string;
   /** Undefined: a broker token. */
@@ -38,12 +38,15 @@ interface Asked<Request extends TokenRequest = TokenRequest> {
   client: AuthenticatedClient;
   request: Request;
   origin: Origin;
+  /** Of the key that the token is to be bound to, if it is (RFC 9449 section 6). */
+  jkt: string | undefined;
 }
 
 /**
  * Mints a token for an authenticated agent: its row and audit event are committed first, then it is signed with the
  * key that was recorded. Undefined: something that was looked up is out of date, and the caller looks again with
- * `fresh`. Throws `invalid-target`, `invalid-grant`, `invalid-scope`, `no-published-key`, `overloaded`.
+ * `fresh`. Throws `invalid-target`, `invalid-grant`, `invalid-scope`, `invalid-dpop-proof`, `no-published-key`,
+ * `overloaded`.
  */
 export async function mint(
   deps: MintDeps,
@@ -53,6 +56,10 @@ export async function mint(
   if (fresh) await Promise.all([deps.ring.refresh(), deps.policies.refresh()]);
   const { client, request } = asked;
   const source = request.kind === 'broker' ? undefined : await deps.sources.find(client, request, { fresh });
+  if (lacksProof(asked, source)) {
+    if (!fresh) return undefined;
+    throw new BrokerError('invalid-dpop-proof', { detail: 'the token has to be bound: send a DPoP proof' });
+  }
   const alg = source?.alg ?? defaultSigningAlg;
   const signer = deps.ring.signer(alg) ?? (await findSigner(deps, alg));
   const now = deps.clock.now();
@@ -69,6 +76,11 @@ export async function mint(
   return written
     ? sign(row, signer, { iss: deps.issuer, aud: source?.resource.identifier ?? deps.issuer })
     : undefined;
+}
+
+/** Whether the token would be good for whoever has it, where agent or resource do not allow that. */
+function lacksProof({ client, jkt }: Asked, source: TokenSource | undefined): boolean {
+  return jkt === undefined && (client.requireBoundTokens || source?.resource.requireBoundTokens === true);
 }
 
 /** The active key where memory has none: another replica may have made one since. */
@@ -90,7 +102,7 @@ function permits(
 /** The row of a token: for the broker itself unless there is a source. One literal, because this is the hot path. */
 function toRow(
   { ids }: MintDeps,
-  { client, origin }: Asked,
+  { client, origin, jkt }: Asked,
   made: { source: TokenSource | undefined; now: Date; policyEpoch: bigint | undefined; kid: string },
 ): MintRow {
   const { source, now, policyEpoch, kid } = made;
@@ -106,6 +118,7 @@ function toRow(
     agent_epoch: client.epoch,
     secret_id: client.secretId,
     auth_method: client.method,
+    jkt: jkt ?? null,
     scope: source?.scope ?? brokerScope,
     kid,
     grant_id: grant?.id ?? null,
@@ -121,15 +134,27 @@ function toRow(
   };
 }
 
-/** RFC 9068 section 2.2. */
+/** RFC 9068 section 2.2, RFC 9449 section 6.1. */
 function sign(row: MintRow, signer: Signer, { iss, aud }: { iss: string; aud: string }): TokenResponse {
-  const { agent_id, iat, exp, jti, scope, grant_id } = row;
+  const { agent_id, iat, exp, jti, scope, grant_id, jkt } = row;
   // A broker token has no such member: JSON leaves it out.
   const ofGrant = grant_id ?? undefined;
-  const claims = { iss, sub: agent_id, aud, client_id: agent_id, iat, exp, jti, scope, grant_id: ofGrant };
+  const cnf = jkt === null ? undefined : { jkt };
+  const claims = {
+    iss,
+    sub: agent_id,
+    aud,
+    client_id: agent_id,
+    iat,
+    exp,
+    jti,
+    scope,
+    grant_id: ofGrant,
+    cnf,
+  };
   return {
     access_token: signer.sign(claims),
-    token_type: 'Bearer',
+    token_type: jkt === null ? 'Bearer' : 'DPoP',
     expires_in: exp - iat,
     scope,
     grant_id: ofGrant,

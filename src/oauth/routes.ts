@@ -2,10 +2,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { BrokerError } from '../errors.ts';
 import type { Exchange, ExchangeListener } from '../http/edge.ts';
 import { toBrokerError } from '../http/error-response.ts';
+import { headerValues } from '../http/header-values.ts';
 import type { Limits } from '../http/limits.ts';
 import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
+import { pathOf } from '../http/request-target.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
@@ -24,6 +26,8 @@ export interface OauthRoutesDeps {
   limits: Limits;
   /** Told of every answer: what became of it, and why not. */
   observe: (operation: LeanOperationId, outcome: string) => void;
+  /** The nonce that a DPoP proof is to have now. */
+  dpopNonce: () => string;
   /** Counts a refusal of somebody who did not authenticate. */
   countStranger: (address: string) => void;
 }
@@ -102,9 +106,6 @@ function readForm(
   limits.countAddress(exchange);
   admit();
   if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
-  // A client that sends a proof wants a bound token: a plain one would be less than it asked for (RFC 9449).
-  if (request.headers.dpop !== undefined)
-    throw new BrokerError('not-supported', { detail: 'DPoP is not supported' });
   return readFormBody(request);
 }
 
@@ -124,7 +125,8 @@ function toCall(
     exchange.caller = clientId;
     count(clientId);
   };
-  return { credentials, form, origin: exchange, count, identified };
+  const dpop = { proofs: headerValues(request, 'dpop'), method: 'POST', path: pathOf(request) };
+  return { credentials, form, dpop, origin: exchange, count, identified };
 }
 
 function listen(
@@ -149,6 +151,8 @@ function listen(
   };
   return (request, response, exchange) => {
     exchange.operation = operation;
+    // Who sends a proof is told what the next one needs (RFC 9449 section 8.2).
+    if (request.headers.dpop !== undefined) exchange.extra = ['DPoP-Nonce', deps.dpopNonce()];
     void answer(request, response, exchange);
   };
 }

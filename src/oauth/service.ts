@@ -18,6 +18,7 @@ import { createAssertionProofs, createSpentAssertions } from './assertion-proof.
 import type { ClientCredentials } from './client-credentials.ts';
 import type { ClientFinders } from './client-records.ts';
 import { type Clients, createClients } from './clients.ts';
+import type { Dpop, DpopRequest } from './dpop.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
@@ -45,15 +46,24 @@ export interface OauthDeps {
   clients: ClientAccess;
   /** The same through `db`, for revocation. */
   clientsApart: ClientAccess;
+  dpop: Dpop;
   /** The keys that clients publish. */
   keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
+/** A broker token, and how it was sent. */
+export interface BrokerCredential {
+  scheme: 'Bearer' | 'DPoP';
+  token: string;
+  dpop: DpopRequest;
+}
+
 /** A request of somebody who has yet to prove who they are. */
 export interface OauthCall {
   credentials: ClientCredentials;
+  dpop: DpopRequest;
   origin: Origin;
   /** Told who it is once that is proved, whatever becomes of the request. */
   identified: (clientId: string) => void;
@@ -115,8 +125,12 @@ export function createOauthService(deps: OauthDeps) {
     issue: (call: OauthCall, read: (clientId: string) => TokenRequest) => issue(context, call, read),
     introspect: (call: OauthCall, token: string) => introspect(context, call, token),
     revoke: (call: OauthCall, token: string) => revoke(context, call, token),
-    /** The agent that holds this broker token, or undefined if it is not good now. */
-    authenticate: (token: string): Promise<WorkloadAgent | undefined> => authenticate(context, token),
+    /**
+     * The agent that holds this broker token, or undefined if it is not good now. Throws `unauthenticated` for a token that
+     * is bound to a key without a good proof of it.
+     */
+    authenticate: (credential: BrokerCredential): Promise<WorkloadAgent | undefined> =>
+      authenticate(context, credential),
   };
 }
 
@@ -138,7 +152,9 @@ async function issue(
     for (const attempt of attempts) {
       const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
-      const asked = { client, request: read(client.id), origin: call.origin };
+      const request = read(client.id);
+      const jkt = await context.dpop.prove(call.dpop);
+      const asked = { client, request, origin: call.origin, jkt };
       const token = await mint(context.mint, asked, attempt);
       if (token === undefined) continue;
       call.identified(client.id);
@@ -154,9 +170,12 @@ async function issue(
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
 }
 
-/** Whether somebody who has authenticated is told no; a stranger is counted elsewhere. */
+/** A stranger is counted elsewhere, and to be asked for another proof is no refusal. */
+const unrecorded: readonly string[] = ['invalid-client', 'use-dpop-nonce'];
+
+/** Whether somebody who has authenticated is told no. */
 function isRefusal(error: unknown): error is BrokerError {
-  return error instanceof BrokerError && error.entry.status < 500 && error.code !== 'invalid-client';
+  return error instanceof BrokerError && error.entry.status < 500 && !unrecorded.includes(error.code);
 }
 
 /**
@@ -201,7 +220,8 @@ async function introspect(
     identified(client.id);
     const about = client.kind === 'agent' ? found.agentId : found.resourceId;
     if (good === undefined || about === null || about !== client.id) return { active: false };
-    return { active: true, token_type: 'Bearer', ...good.claims };
+    const token_type = good.claims.cnf === undefined ? 'Bearer' : 'DPoP';
+    return { active: true, token_type, ...good.claims };
   }
   throw new BrokerError('invalid-client');
 }
@@ -243,12 +263,36 @@ async function recordRevocation(
   });
 }
 
-async function authenticate(context: Context, token: string): Promise<WorkloadAgent | undefined> {
+async function authenticate(
+  context: Context,
+  { scheme, token, dpop }: BrokerCredential,
+): Promise<WorkloadAgent | undefined> {
   const good = await context.tokens.verify(token);
   if (good?.claims.aud !== context.issuer || good.claims.scope !== brokerScope) return undefined;
+  const { jkt } = (good.claims.cnf ?? {}) as { jkt?: string };
+  // A bound token is none without its proof, and one that is not bound cannot be proved (RFC 9449 section 7.2).
+  if ((jkt !== undefined) !== (scheme === 'DPoP')) return undefined;
   const none = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
   const found = await context.readActivity({ ...nameOf(good), ...none });
   // Only a token without a grant is a broker token, whatever its claims say.
   if (found.agentId === null || found.resourceId !== null || found.authMethod === null) return undefined;
+  if (jkt !== undefined && (await proveHolder(context, dpop, token)) !== jkt) {
+    throw new BrokerError('unauthenticated', { challenge: 'invalid_dpop_proof' });
+  }
   return { kind: 'agent', id: found.agentId, authMethod: found.authMethod };
+}
+
+/** As `prove`; on `/v1` a proof that is not good is a credential that is not (RFC 9449 section 7.1). */
+async function proveHolder(
+  { dpop }: Context,
+  request: DpopRequest,
+  token: string,
+): Promise<string | undefined> {
+  try {
+    return await dpop.prove(request, token);
+  } catch (error) {
+    if (!(error instanceof BrokerError) || error.entry.status >= 500) throw error;
+    const challenge = error.code === 'use-dpop-nonce' ? 'use_dpop_nonce' : 'invalid_dpop_proof';
+    throw new BrokerError('unauthenticated', { challenge, ...(error.detail && { detail: error.detail }) });
+  }
 }

@@ -10,6 +10,7 @@ export interface SourceResource {
   version: number;
   tokenTtlSeconds: number;
   tokenAlg: string;
+  requireBoundTokens: boolean;
   catalogue: ScopeText[];
 }
 
@@ -35,6 +36,7 @@ export async function findSource(
     .selectFrom('resources')
     .select(['id', 'identifier', 'epoch', 'version', 'scopes as catalogue'])
     .select(['token_ttl_seconds as tokenTtlSeconds', 'token_alg as tokenAlg'])
+    .select('require_bound_tokens as requireBoundTokens')
     .where('identifier', 'in', asked.identifiers)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
@@ -66,6 +68,8 @@ export interface MintRow {
   agent_epoch: number;
   secret_id: string;
   auth_method: string;
+  /** Of the key that the token is bound to. */
+  jkt: string | null;
   scope: string;
   kid: string;
   grant_id: string | null;
@@ -86,13 +90,14 @@ const mintText = `
 with b as materialized (
   select x.*, string_to_array(x.scope, ' ') as scopes
     from json_to_recordset($1::json) as x(jti text, iat bigint, exp bigint, agent_id text, agent_epoch bigint,
-      secret_id text, auth_method text, scope text, kid text, grant_id text, grant_version bigint, selection text,
+      secret_id text, auth_method text, jkt text, scope text, kid text, grant_id text, grant_version bigint, selection text,
       resource_id text, resource_epoch bigint, resource_version bigint, policy_epoch bigint, event_id text,
       request_id text, source_ip text)
 ), ok as materialized (
   select b.* from b
     join agents a on a.id = b.agent_id and a.epoch = b.agent_epoch and a.disabled_at is null
      and a.deleted_at is null and (a.expires_at is null or a.expires_at >= to_timestamp(b.exp))
+     and (b.jkt is not null or not a.require_bound_tokens)
     join agent_secrets s on s.id = b.secret_id and s.client_id = b.agent_id and s.revoked_at is null
      and (s.expires_at is null or s.expires_at > $2)
     join signing_keys k on k.kid = b.kid and k.state = 'active'
@@ -112,9 +117,9 @@ with b as materialized (
                    (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id))))))
 ), t as (
   insert into tokens (jti, exp, iat, agent_id, agent_epoch, secret_id, auth_method, grant_id, resource_id,
-      resource_epoch, scopes, kid)
+      resource_epoch, scopes, kid, jkt)
   select jti, to_timestamp(exp), to_timestamp(iat), agent_id, agent_epoch, secret_id, auth_method, grant_id,
-      resource_id, resource_epoch, scopes, kid from ok
+      resource_id, resource_epoch, scopes, kid, jkt from ok
 ), e as (
   insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, object_id, request_id,
       source_ip, details)

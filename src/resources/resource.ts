@@ -25,6 +25,8 @@ export interface Resource {
   maxGrantSeconds: number;
   tokenTtlSeconds: number;
   tokenAlg: SigningAlg;
+  /** Whether tokens for it are bound to a key of their agent (RFC 9449). */
+  requireBoundTokens: boolean;
   /** What was issued under an older one is dead for ever. */
   epoch: number;
   /** Rises with every change. */
@@ -35,7 +37,12 @@ export interface Resource {
 }
 
 /** What a new resource has unless told otherwise. */
-export const resourceDefaults = { labels: [], tokenTtlSeconds: 300, tokenAlg: defaultSigningAlg } as const;
+export const resourceDefaults = {
+  labels: [],
+  tokenTtlSeconds: 300,
+  tokenAlg: defaultSigningAlg,
+  requireBoundTokens: false,
+} as const;
 
 /** The characters of a URI without a fragment, percent-encoding complete (RFC 3986 section 2). */
 const uriCharacters = /^(?:[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$/;

@@ -15,6 +15,7 @@ function present(resource: Resource) {
     max_grant_seconds: resource.maxGrantSeconds,
     token_ttl_seconds: resource.tokenTtlSeconds,
     token_alg: resource.tokenAlg,
+    require_bound_tokens: resource.requireBoundTokens,
     epoch: resource.epoch,
     created_at: resource.createdAt.toISOString(),
     created_by: resource.createdBy,
@@ -29,6 +30,7 @@ interface Terms {
   max_grant_seconds?: number;
   token_ttl_seconds?: number;
   token_alg?: Resource['tokenAlg'];
+  require_bound_tokens?: boolean;
 }
 
 /** What the contract names in snake_case; identifier and kind are not among what can change. */
@@ -40,6 +42,7 @@ function toChange({ name, labels, scopes, ...rest }: Terms) {
     maxGrantSeconds: rest.max_grant_seconds,
     tokenTtlSeconds: rest.token_ttl_seconds,
     tokenAlg: rest.token_alg,
+    requireBoundTokens: rest.require_bound_tokens,
   };
 }
 

@@ -42,6 +42,7 @@ export interface NewResource {
   labels?: string[] | undefined;
   tokenTtlSeconds?: number | undefined;
   tokenAlg?: SigningAlg | undefined;
+  requireBoundTokens?: boolean | undefined;
 }
 
 export type ResourcesService = ReturnType<typeof createResourcesService>;
@@ -81,6 +82,7 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
     labels: asSet(input.labels ?? resourceDefaults.labels),
     tokenTtlSeconds: input.tokenTtlSeconds ?? resourceDefaults.tokenTtlSeconds,
     tokenAlg: input.tokenAlg ?? resourceDefaults.tokenAlg,
+    requireBoundTokens: input.requireBoundTokens ?? resourceDefaults.requireBoundTokens,
   };
   await assertTerms(deps, terms);
   return withTransaction(db, async (tx) => {
@@ -216,5 +218,6 @@ function describe(terms: store.ResourceChange): Record<string, unknown> {
     max_grant_seconds: terms.maxGrantSeconds,
     token_ttl_seconds: terms.tokenTtlSeconds,
     token_alg: terms.tokenAlg,
+    require_bound_tokens: terms.requireBoundTokens,
   };
 }

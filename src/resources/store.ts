@@ -15,6 +15,7 @@ const columns = [
   'max_grant_seconds',
   'token_ttl_seconds',
   'token_alg',
+  'require_bound_tokens',
   'epoch',
   'version',
   'created_at',
@@ -33,6 +34,7 @@ function toResource(row: Pick<Selectable<Resources>, (typeof columns)[number]>):
     maxGrantSeconds: row.max_grant_seconds,
     tokenTtlSeconds: row.token_ttl_seconds,
     tokenAlg: row.token_alg as SigningAlg,
+    requireBoundTokens: row.require_bound_tokens,
     epoch: row.epoch,
     version: row.version,
     createdAt: row.created_at,
@@ -76,6 +78,7 @@ export async function insertResource(
       max_grant_seconds: resource.maxGrantSeconds,
       token_ttl_seconds: resource.tokenTtlSeconds,
       token_alg: resource.tokenAlg,
+      require_bound_tokens: resource.requireBoundTokens,
       created_at: resource.createdAt,
       created_by: resource.createdBy,
       updated_at: resource.createdAt,
@@ -122,7 +125,7 @@ export async function listResources(
 
 type Changeable = Pick<
   Resource,
-  'name' | 'labels' | 'scopes' | 'maxGrantSeconds' | 'tokenTtlSeconds' | 'tokenAlg'
+  'name' | 'labels' | 'scopes' | 'maxGrantSeconds' | 'tokenTtlSeconds' | 'tokenAlg' | 'requireBoundTokens'
 >;
 
 export type ResourceChange = { [Field in keyof Changeable]?: Changeable[Field] | undefined };
@@ -141,6 +144,7 @@ export async function updateResource(
       max_grant_seconds: change.maxGrantSeconds,
       token_ttl_seconds: change.tokenTtlSeconds,
       token_alg: change.tokenAlg,
+      require_bound_tokens: change.requireBoundTokens,
       updated_at: at,
     })
     .where('id', '=', id)

@@ -77,6 +77,7 @@ describe('a new agent', () => {
         environment: 'production',
         token_endpoint_auth_method: 'client_secret_basic',
         legacy_audience: false,
+        require_bound_tokens: false,
         labels: ['b', 'a'],
         expires_at: null,
       },

@@ -63,6 +63,7 @@ export function newAgent(owner: string, terms: Partial<NewAgent> = {}): NewAgent
     environment: 'production',
     authMethod: 'client_secret_basic',
     legacyAudience: false,
+    requireBoundTokens: false,
     labels: ['team:data'],
     expiresAt: null,
     ...terms,

@@ -60,6 +60,7 @@ describe('the configuration', () => {
       shutdownSeconds: 30,
       trustedProxies: [],
       outboundAllow: [],
+      dpopNonce: 'required',
     });
   });
 
@@ -73,6 +74,7 @@ describe('the configuration', () => {
       DATABASE_OWNER_URL: 'postgresql://owner@db.internal/hallpass',
       HALLPASS_BOOTSTRAP_ADMIN_KEY: adminKey,
       HALLPASS_DATA_DIR: '/var/lib/hallpass',
+      HALLPASS_DPOP_NONCE: 'optional',
       HALLPASS_HOST: '0.0.0.0',
       HALLPASS_LOG_LEVEL: 'debug',
       HALLPASS_MASTER_KEYS_OLD: `${oldKeys[0]}, ${oldKeys[1]},`,
@@ -105,6 +107,7 @@ describe('the configuration', () => {
       shutdownSeconds: 600,
       trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
       outboundAllow: ['10.1.0.0/16'],
+      dpopNonce: 'optional',
     });
     expect(current?.version).toMatch(/^[0-9a-f]{8}$/);
     expect(new Set([current, ...oldMasterKeys].map((key) => key?.version)).size).toBe(3);
@@ -195,6 +198,7 @@ describe('a wrong value', () => {
     ['HALLPASS_SHUTDOWN_SECONDS', '0'],
     ['HALLPASS_SHUTDOWN_SECONDS', '601'],
     ['HALLPASS_SHUTDOWN_SECONDS', '1h'],
+    ['HALLPASS_DPOP_NONCE', 'on'],
     ['HALLPASS_OUTBOUND_ALLOW', '10.0.0.1'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.1'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.0/8,everyone'],

@@ -70,6 +70,7 @@ describe('the configuration table of the README', () => {
     );
     const config = readConfig({});
     const actual: Record<string, unknown> = {
+      HALLPASS_DPOP_NONCE: config.dpopNonce,
       HALLPASS_HOST: config.host,
       HALLPASS_PORT: config.port,
       HALLPASS_METRICS_HOST: config.metricsHost,

@@ -2,16 +2,18 @@ import { beforeAll, expect, it } from 'vitest';
 import { type Cluster, startCluster } from '../cluster/cluster.ts';
 import { oauthPost } from '../support/broker.ts';
 import { parallel, tally } from '../support/count.ts';
+import { createHolder } from '../support/dpop.ts';
 import { createKeyAgent, type KeyAgent, proofOf } from '../support/key-agent.ts';
 
 /** P3: what may be used once is used once, however many ask two processes at the same time. */
 let cluster: Cluster;
 let agent: KeyAgent;
+let issuer: string;
 beforeAll(async () => {
   cluster = await startCluster();
   const [first] = cluster.replicas;
   const metadata = await fetch(`${first.url}/.well-known/oauth-authorization-server`);
-  const { issuer } = (await metadata.json()) as { issuer: string };
+  issuer = ((await metadata.json()) as { issuer: string }).issuer;
   agent = await createKeyAgent({ url: first.url, issuer, now: () => new Date() });
 });
 
@@ -33,5 +35,21 @@ it('an assertion gets one token of fifty parallel requests to two processes, whi
       `select count(*)::integer as n from tokens where agent_id = '${agent.id}'`,
     );
     expect(row).toEqual({ n: round + 1 });
+  }
+});
+
+it('a DPoP proof gets one token of fifty parallel requests to two processes, each with an assertion of its own', async () => {
+  const path = '/oauth2/token';
+  const holder = createHolder({ issuer, now: () => new Date() });
+  const ask = async (replica: { url: string }, proof: string) => {
+    const form = { grant_type: 'client_credentials', ...proofOf(await agent.assert()) };
+    return oauthPost(replica, path, form).set('DPoP', proof);
+  };
+  const [first, second] = cluster.replicas;
+  holder.nonce = (await ask(second, await holder.prove('POST', path))).headers['dpop-nonce'];
+  for (let round = 0; round < 5; round += 1) {
+    const proof = await holder.prove('POST', path);
+    const answers = await parallel(50, (n) => ask(n % 2 === 0 ? first : second, proof));
+    expect(tally(answers)).toEqual({ 200: 1, 400: 49 });
   }
 });

@@ -1,5 +1,7 @@
 import * as oauth from 'oauth4webapi';
+import { Agent } from 'undici';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { startHttpsServer, testCa } from '../outbound/https-server.ts';
 import { type Service, startService } from './broker.ts';
 
 let service: Service;
@@ -95,5 +97,41 @@ describe('oauth4webapi', () => {
     );
     const { access_token: token } = await oauth.processClientCredentialsResponse(as, client, response);
     expect(await validate(token, resource.identifier)).toMatchObject({ sub: keyAgent.id, scope: 'read' });
+  });
+
+  it('binds a token to a key (DPoP), and validates it at a resource server with its proof alone', async () => {
+    const { agent, resource } = service;
+    const client = { client_id: agent.id };
+    const DPoP = oauth.DPoP({}, await oauth.generateKeyPair('ES256'));
+    const parameters = { resource: resource.identifier, scope: 'read' };
+    const method = oauth.ClientSecretBasic(agent.secret);
+    const options = { ...insecure, DPoP };
+    const ask = async (): Promise<oauth.TokenEndpointResponse> => {
+      const response = await oauth.clientCredentialsGrantRequest(as, client, method, parameters, options);
+      return oauth.processClientCredentialsResponse(as, client, response);
+    };
+    const { access_token: token } = await ask().catch((error: unknown) => {
+      if (!oauth.isDPoPNonceError(error)) throw error;
+      return ask();
+    });
+    const proofs: string[] = [];
+    const server = await startHttpsServer((request, response) => {
+      proofs.push(String(request.headers.dpop));
+      response.end('{}');
+    });
+    const url = new URL(`https://localhost:${server.port}/v1`);
+    const dispatcher = new Agent({ connect: { ca: [testCa] } });
+    await oauth.protectedResourceRequest(token, 'GET', url, undefined, undefined, {
+      DPoP,
+      [oauth.customFetch]: (to: string, init: object) => fetch(to, { ...init, dispatcher } as object),
+    });
+    await dispatcher.close();
+    const request = (proof: string) =>
+      new Request(url, { headers: { authorization: `DPoP ${token}`, dpop: proof } });
+    const check = (proof: string) =>
+      oauth.validateJwtAccessToken(as, request(proof), resource.identifier, insecure);
+    expect(await check(proofs[0] ?? '')).toMatchObject({ sub: agent.id, cnf: { jkt: expect.any(String) } });
+    await expect(check('')).rejects.toThrow();
+    await expect(validate(token, resource.identifier)).rejects.toThrow();
   });
 });

@@ -51,6 +51,25 @@ describe('openid-client', () => {
     expect(await client.tokenIntrospection(config, tokens.access_token)).toEqual({ active: false });
   });
 
+  it('binds a token to a key (DPoP), finds the nonce by itself, and sends it to the broker so', async () => {
+    const { agent, resource, issuer } = service;
+    const config = await discover(agent, client.ClientSecretBasic(agent.secret));
+    const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair('ES256'));
+    const parameters = { resource: resource.identifier, scope: 'read' };
+    const tokens = await client.clientCredentialsGrant(config, parameters, { DPoP });
+    expect(tokens.token_type).toBe('dpop');
+    expect(await client.tokenIntrospection(config, tokens.access_token)).toMatchObject({
+      active: true,
+      token_type: 'DPoP',
+      cnf: { jkt: await DPoP.calculateThumbprint() },
+    });
+    const own = await client.clientCredentialsGrant(config, {}, { DPoP });
+    const url = new URL(`${issuer}/v1/grants`);
+    const call = () =>
+      client.fetchProtectedResource(config, own.access_token, url, 'GET', null, undefined, { DPoP });
+    for (let n = 0; n < 2; n += 1) expect((await call()).status).toBe(200);
+  });
+
   it('finds the same metadata where OpenID clients look', async () => {
     const { agent, issuer } = service;
     const execute = [client.allowInsecureRequests];

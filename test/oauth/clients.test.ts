@@ -47,6 +47,7 @@ describe('a client', () => {
       expiresAt: null,
       secretId: 'sec_1',
       method,
+      requireBoundTokens: false,
     });
     const server = { ...good, clientId: 'res_1', method: 'client_secret_post' } as const;
     expect(await authenticate(server)).toMatchObject({

@@ -52,6 +52,7 @@ describe('the metadata', () => {
       revocation_endpoint: `${testIssuer}/oauth2/revoke`,
       revocation_endpoint_auth_methods_supported: methods,
       revocation_endpoint_auth_signing_alg_values_supported: algs,
+      dpop_signing_alg_values_supported: algs,
       jwks_uri: `${testIssuer}/oauth2/jwks`,
       grant_types_supported: ['client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
       response_types_supported: [],

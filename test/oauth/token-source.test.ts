@@ -58,6 +58,7 @@ function sourceOf(
       epoch: 1,
       version: resourceVersion,
       tokenTtlSeconds: 300,
+      requireBoundTokens: false,
       tokenAlg: 'ES256',
       catalogue: [
         { name: 'read', description: '', risk: 'low' },

@@ -88,10 +88,6 @@ describe('a request that is not a form of the right shape is refused before anyb
       .send('');
     await expectRefusal(broker, request, { status: 401, error: 'invalid_client' });
   });
-
-  it('a DPoP proof, which asks for more than we have', async () => {
-    await expectRefusal(broker, postRaw(broker, grant, { ...basicAuth(agent), DPoP: 'a.b.c' }), malformed);
-  });
 });
 
 describe('client authentication that is not one', () => {

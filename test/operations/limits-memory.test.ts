@@ -20,7 +20,7 @@ function usedHeap(): number {
 
 function exchangeOf(address: string): Exchange {
   const about = { operation: 'issueToken', caller: undefined, code: undefined };
-  return { requestId: 'req_1', address, headers: [], limits: [], ...about };
+  return { requestId: 'req_1', address, headers: [], limits: [], extra: [], ...about };
 }
 
 const addressOf = (n: number): string => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`;

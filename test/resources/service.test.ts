@@ -45,6 +45,7 @@ describe('a new resource', () => {
       labels: [],
       tokenTtlSeconds: 300,
       tokenAlg: 'ES256',
+      requireBoundTokens: false,
       epoch: 1,
       version: 1,
       createdAt: clock.now(),
@@ -71,6 +72,7 @@ describe('a new resource', () => {
           max_grant_seconds: 3600,
           token_ttl_seconds: 300,
           token_alg: 'ES256',
+          require_bound_tokens: false,
         },
       },
     ]);

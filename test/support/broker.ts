@@ -49,6 +49,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     logLevel: 'silent',
     trustedProxies: [],
     outboundAllow: [],
+    dpopNonce: 'required',
     preparedStatements: true,
     rateLimitPerSecond: 'off',
     bootstrapAdminKey: bootstrapKey,

@@ -43,6 +43,7 @@ const broker = await compose({
   logLevel: 'info',
   trustedProxies: options.trustedProxies ?? [],
   outboundAllow: [],
+  dpopNonce: 'required',
   preparedStatements: true,
   // In use, and out of reach.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,

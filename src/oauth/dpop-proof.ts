@@ -1,0 +1,95 @@
+import { calculateJwkThumbprint, decodeProtectedHeader, type JWK } from 'jose';
+import { sha256 } from '../crypto/hash.ts';
+import { type PublicKey, parseKeySet } from '../outbound/key-set.ts';
+import { isCleanText } from '../platform/text.ts';
+import {
+  type Claims,
+  clockSkewSeconds,
+  isInstant,
+  type SignatureFailure,
+  verifySignedJwt,
+} from './signed-jwt.ts';
+
+/** What a proof shows: that who sent the request holds the key of this thumbprint, now. It may be used once. */
+export interface DpopProof {
+  /** The SHA-256 JWK thumbprint of the key (RFC 7638, RFC 9449 section 6.1). */
+  jkt: string;
+  jti: string;
+  /** From when on nobody takes it, in seconds since the epoch. */
+  endsAt: number;
+}
+
+export type DpopFailure =
+  | SignatureFailure
+  /** The key is private, symmetric, weak, or missing. */
+  | 'wrong-key'
+  | 'wrong-claims'
+  /** It is for another method or URL. */
+  | 'wrong-target'
+  | 'wrong-time'
+  /** It is for another access token, or for none. */
+  | 'wrong-token'
+  /** The nonce is missing or is none of ours, and a good one is required. */
+  | 'wrong-nonce';
+
+export type DpopVerification = { ok: true; proof: DpopProof } | { ok: false; reason: DpopFailure };
+
+export interface DpopOptions {
+  method: string;
+  /** As clients reach it, without query: from configuration, never from what the request says of its host. */
+  url: string;
+  /** The access token that is sent along, if one is. */
+  accessToken?: string | undefined;
+  isGoodNonce: (nonce: unknown) => boolean;
+  now: Date;
+}
+
+const types = ['dpop+jwt'];
+const longestJti = 256;
+/** How old a proof may be, beside the difference of clocks. */
+const longestSeconds = 60;
+
+/** Verifies a DPoP proof (RFC 9449 section 4.3), but not that it is used once. */
+export async function verifyDpopProof(text: string, options: DpopOptions): Promise<DpopVerification> {
+  const held = readKey(text);
+  if (held === undefined) return { ok: false, reason: 'wrong-key' };
+  const verified = await verifySignedJwt(text, { keys: [held.key], types });
+  if (!verified.ok) return verified;
+  const reason = claimsFailure(verified.claims, options);
+  if (reason !== undefined) return { ok: false, reason };
+  const { jti, iat } = verified.claims as { jti: string; iat: number };
+  const endsAt = Math.floor(iat) + longestSeconds + clockSkewSeconds;
+  return { ok: true, proof: { jkt: await calculateJwkThumbprint(held.jwk), jti, endsAt } };
+}
+
+/** The key that a proof brings along, if it is a public one of use. */
+function readKey(text: string): { key: PublicKey; jwk: JWK } | undefined {
+  try {
+    const { jwk, kid } = decodeProtectedHeader(text);
+    if (jwk === undefined) return undefined;
+    const [found] = parseKeySet({ keys: [jwk] });
+    return found === undefined ? undefined : { key: { ...found, kid }, jwk };
+  } catch {
+    return undefined;
+  }
+}
+
+function claimsFailure(claims: Claims, options: DpopOptions): DpopFailure | undefined {
+  const { jti, htm, htu, iat, ath, nonce } = claims;
+  const isNamed = typeof jti === 'string' && jti !== '' && jti.length <= longestJti && isCleanText(jti);
+  if (!isNamed || !isInstant(iat) || typeof htm !== 'string' || typeof htu !== 'string')
+    return 'wrong-claims';
+  if (htm !== options.method || withoutQuery(htu) !== options.url) return 'wrong-target';
+  const ageSeconds = options.now.getTime() / 1000 - iat;
+  if (ageSeconds < -clockSkewSeconds || ageSeconds >= longestSeconds + clockSkewSeconds) return 'wrong-time';
+  const { accessToken } = options;
+  if (accessToken !== undefined && ath !== sha256(accessToken).toString('base64url')) return 'wrong-token';
+  return options.isGoodNonce(nonce) ? undefined : 'wrong-nonce';
+}
+
+/** A URL in its normal form, without query and fragment (RFC 9449 section 4.3, RFC 3986 section 6.2); undefined if it is none. */
+function withoutQuery(text: string): string | undefined {
+  if (!URL.canParse(text)) return undefined;
+  const { origin, pathname } = new URL(text);
+  return `${origin}${pathname}`;
+}

@@ -1,0 +1,35 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { SignJWT } from 'jose';
+import { testIssuer } from './broker.ts';
+import { createKey, type TestKey } from './key-agent.ts';
+
+/** Whoever holds a key, and proves it with requests. */
+export interface Holder {
+  key: TestKey;
+  /** The last nonce that an answer brought. */
+  nonce: string | undefined;
+  /** A good proof, but for what `terms` change; a claim that is undefined is left out. */
+  prove(
+    method: string,
+    path: string,
+    terms?: { token?: string; claims?: object; header?: object },
+  ): Promise<string>;
+}
+
+export function createHolder(place: { now: () => Date; issuer?: string }, key = createKey()): Holder {
+  const { kid: _, ...jwk } = key.jwk;
+  const holder: Holder = {
+    key,
+    nonce: undefined,
+    async prove(method, path, { token, claims = {}, header = {} } = {}) {
+      const iat = Math.floor(place.now().getTime() / 1000);
+      const htu = `${place.issuer ?? testIssuer}${path}`;
+      const ath = token === undefined ? undefined : createHash('sha256').update(token).digest('base64url');
+      const good = { jti: randomUUID(), htm: method, htu, iat, ath, nonce: holder.nonce };
+      return new SignJWT({ ...good, ...claims })
+        .setProtectedHeader({ typ: 'dpop+jwt', alg: key.alg, jwk, ...header })
+        .sign(key.privateKey);
+    },
+  };
+  return holder;
+}
