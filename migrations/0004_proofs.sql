@@ -151,5 +151,5 @@ begin
   end if;
   return new;
 end $$;
-create trigger agent_secrets_refused before insert on agent_secrets
+create trigger agent_secrets_refused before insert or update of secret_hash on agent_secrets
   for each row when (new.secret_hash is not null) execute function refuse_secret();

@@ -131,10 +131,12 @@ async function checkTerms(
   const from = before === undefined ? {} : { from: before.authMethod };
   const proof = planProof({ ...from, to: authMethod, terms: change });
   if (proof === undefined || proof instanceof Refusal) return proof;
-  const { trustedIssuerId } = proof.identity ?? {};
-  if (trustedIssuerId !== undefined && !(await trustedIssuers.lockTrust(tx, trustedIssuerId)))
+  const { identity } = proof;
+  const issuer =
+    identity === undefined ? undefined : await trustedIssuers.lockTrust(tx, identity.trustedIssuerId);
+  if (identity !== undefined && issuer === undefined)
     return invalid('identity.trusted_issuer_id is not an issuer that is trusted here');
-  const problem = checkProof(proof, isFetchable);
+  const problem = checkProof(proof, { isFetchable, issuer });
   return problem === undefined ? proof : invalid(problem);
 }
 
@@ -164,7 +166,7 @@ async function update(
     if (before === undefined) return refuse('not-found');
     const proof = await checkTerms(deps, tx, { change, before });
     if (proof instanceof Refusal) return proof;
-    const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
+    const terms = normalized(change);
     const at = clock.now();
     const raiseEpoch = comesBack(before, change.expiresAt, at);
     const agent = await store.updateAgent(tx, { id, change: terms, raiseEpoch, at });
@@ -249,6 +251,17 @@ async function revokeSecret(
     if ((await store.lockAgent(tx, agentId)) === undefined) return refuse('not-found');
     return revokeClientSecret(deps, tx, { act, client: clientOf(agentId), secretId });
   });
+}
+
+/** Labels as a set; the switch of another method goes with it. */
+function normalized(change: AgentChange): AgentChange {
+  const { labels, authMethod } = change;
+  const left = authMethod !== undefined && authMethod !== 'private_key_jwt';
+  return {
+    ...change,
+    ...(labels === undefined ? {} : { labels: asSet(labels) }),
+    ...(left ? { legacyAudience: false } : {}),
+  };
 }
 
 function asSet(labels: readonly string[]): string[] {

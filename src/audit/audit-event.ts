@@ -15,6 +15,8 @@ export const auditEventTypes = [
   'agent.disabled',
   'agent.enabled',
   'agent_proof.set',
+  'agent_proof.renewed',
+  'agent_proof.revoked',
   'client_secret.created',
   'client_secret.revoked',
   'trusted_issuer.created',

@@ -3,9 +3,10 @@ import type { AgentsService } from '../agents/service.ts';
 import type { Db } from '../db/database.ts';
 import type { Keys } from '../oauth/assertion-proof.ts';
 import type { ClientFinders, ClientRecord } from '../oauth/client-records.ts';
-import { parseKeySet } from '../outbound/key-set.ts';
+import { type PublicKey, parseKeySet } from '../outbound/key-set.ts';
 import type { KeySetPlace } from '../outbound/key-sets.ts';
 import type { JwkSet } from '../outbound/key-source.ts';
+import { createBoundedCache } from '../platform/bounded-cache.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { ResourcesService } from '../resources/service.ts';
 
@@ -15,12 +16,21 @@ export function clientFinders(
   clock: Clock,
   { agents, resources }: { agents: AgentsService; resources: ResourcesService },
 ): ClientFinders {
+  /** Parsed once: keys are never changed under the id of a proof. */
+  const parsed = createBoundedCache<PublicKey[]>({ maxEntries: 1_000 });
+  function toKeys(proofId: string, jwks: JwkSet | null | undefined, place: KeySetPlace): Keys {
+    if (jwks === null || jwks === undefined) return place;
+    const keys = parsed.get(proofId) ?? parseKeySet(jwks);
+    parsed.set(proofId, keys);
+    return { keys };
+  }
+
   async function agent(id: string): Promise<ClientRecord | undefined> {
     const found = await agents.findClient(db, id, clock.now());
     if (found === undefined || !isUsable(found, clock.now())) return undefined;
     const { legacyAudience, keys: stored } = found;
     if (stored === undefined) return { ...found, keys: undefined };
-    const keys = toKeys(stored.jwks, { uri: stored.jwksUri ?? '' });
+    const keys = toKeys(stored.id, stored.jwks, { uri: stored.jwksUri ?? '' });
     return { ...found, keys: { id: stored.id, keys, legacyAudience } };
   }
 
@@ -33,15 +43,10 @@ export function clientFinders(
       const record = await agent(stored.agentId);
       if (record === undefined) return undefined;
       const { audience, claims, jwks, jwksUri } = stored.issuer;
-      const keys = toKeys(jwks, jwksUri === null ? { discovery: issuer } : { uri: jwksUri });
+      const keys = toKeys(stored.id, jwks, jwksUri === null ? { discovery: issuer } : { uri: jwksUri });
       const conditions = [claims, stored.claims];
       const identity = { id: stored.id, keys, issuer, subject, audience, conditions };
       return { clientId: stored.agentId, record, identity };
     },
   };
-}
-
-/** The keys that are here, or else where they are. */
-function toKeys(jwks: JwkSet | null | undefined, place: KeySetPlace): Keys {
-  return jwks === null || jwks === undefined ? place : { keys: parseKeySet(jwks) };
 }

@@ -154,7 +154,7 @@ type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies'> & {
 };
 
 function createOauth(
-  { config, clock, ids, database, hot, db, outbound }: Base,
+  { config, clock, log, ids, database, hot, db, outbound }: Base,
   { keys, agents, resources, dpopNonces, ...rest }: OfOauth,
 ) {
   const { turns } = rest;
@@ -185,7 +185,16 @@ function createOauth(
       oneTimeValues: access.oneTimeValues,
     }),
     clientsApart: through(database),
-    keySets: createKeySets({ client: outbound, clock }),
+    keySets: createKeySets({
+      client: outbound,
+      clock,
+      onFailure: (place, failure) =>
+        log.warn('keys of somebody else could not be read', {
+          url: 'uri' in place ? place.uri : place.discovery,
+          reason: failure.problem,
+          err: failure.cause ?? failure,
+        }),
+    }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
 }

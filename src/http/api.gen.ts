@@ -196,7 +196,8 @@ export interface paths {
          *     time shortens the tokens that are still to be minted; it never lengthens a grant.
          *
          *     `jwks`, `jwks_uri` or `identity` take the place of what the agent proved itself by before: its secrets or earlier keys
-         *     are revoked, and the tokens that were got with them end. An agent without a secret never goes back to one (409).
+         *     are revoked, and the tokens that were got with them end; name the `token_endpoint_auth_method` with them where it
+         *     changes. An agent without a secret never goes back to one (409).
          */
         patch: operations["updateAgent"];
         trace?: never;
@@ -338,8 +339,8 @@ export interface paths {
         head?: never;
         /**
          * Change a trusted issuer
-         * @description In force within a second. `issuer` never changes. `jwks` and `jwks_uri` take each other's place; null finds the keys
-         *     by discovery. Whoever changes it controls its agents from then on, and cannot approve for them.
+         * @description `issuer` never changes. `jwks` and `jwks_uri` take each other's place; null finds the keys by discovery. A change of
+         *     keys, `audience` or `claims` ends, at once, what its agents got before; with the tokens of their platform they get new ones. Whoever changes it controls its agents from then on, and cannot approve for them.
          */
         patch: operations["updateTrustedIssuer"];
         trace?: never;
@@ -1013,6 +1014,7 @@ export interface components {
         Conditions: {
             [key: string]: components["schemas"]["ConditionValue"] | components["schemas"]["ConditionValue"][];
         };
+        /** @description A whole number beyond 2^53 cannot be compared exactly, and is refused */
         ConditionValue: string | number | boolean;
         /** @description Who the agent is to a trusted issuer. No two agents are the same subject */
         AgentIdentity: {
@@ -1127,7 +1129,7 @@ export interface components {
             disabled_at: components["schemas"]["NullableTime"];
         };
         AgentCreated: components["schemas"]["Agent"] & {
-            /** @description The secret, shown this once; absent for an agent with keys */
+            /** @description The secret, shown this once; absent for an agent that proves itself without one */
             client_secret?: string;
         };
         AgentDetail: components["schemas"]["Agent"] & {

@@ -31,10 +31,12 @@ export interface ClientIdentity {
   conditions: readonly Conditions[];
 }
 
-type Failure = {
+interface Failure {
   ok: false;
   reason: AssertionFailure | WorkloadTokenFailure | `keys-${OutboundFailure['problem']}`;
-};
+  /** The keys could not be read, which is not the client's doing. */
+  failure?: OutboundFailure;
+}
 export type OwnProof = { ok: true; keysId: string; assertion: ClientAssertion } | Failure;
 export type IdentityProof = { ok: true; identityId: string } | Failure;
 
@@ -77,7 +79,7 @@ export function createAssertionProofs({ clock, issuer, keySets }: AssertionProof
       return await verify('keys' in held ? held.keys : await keySets.find(held, kid));
     } catch (error) {
       if (!(error instanceof OutboundFailure)) throw error;
-      return { ok: false, reason: `keys-${error.problem}` };
+      return { ok: false, reason: `keys-${error.problem}`, failure: error };
     }
   }
 

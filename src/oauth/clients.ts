@@ -1,5 +1,6 @@
 import { equalDigests, hashSecret } from '../crypto/hash.ts';
 import { BrokerError } from '../errors.ts';
+import type { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { AssertionProofs, SpentAssertions } from './assertion-proof.ts';
 import type { AssertionCredentials, ClientCredentials, SecretCredentials } from './client-credentials.ts';
@@ -142,10 +143,13 @@ async function byOwnKeys(
   const { subject: id } = said;
   assertSame(credentials, id);
   const memory = records.ofClient(id);
-  const { value: record, proof } = await firstGood(memory, fresh, (known) =>
-    proofs.ofKeys(credentials.assertion, said, known?.keys),
-  );
-  if (!proof.ok) throw unproved(proof.reason);
+  const { value: record, proof } = await firstGood({
+    memory,
+    fresh,
+    prove: (known) => proofs.ofKeys(credentials.assertion, said, known?.keys),
+    termsOf: ({ keys }) => `${keys?.id} ${keys?.legacyAudience}`,
+  });
+  if (!proof.ok) throw unproved(proof.reason, proof.failure);
   if (record === undefined) throw unproved('unknown-client');
   if (!(await spent.spend(credentials, proof.assertion))) throw unproved('used-before');
   return describe(record, { kind: 'agent', id, secretId: proof.keysId, method: 'private_key_jwt' });
@@ -157,29 +161,40 @@ async function byIdentity(
   { credentials, said, fresh }: Asked,
 ): Promise<AuthenticatedClient> {
   const memory = records.ofIdentity(issuerOf(said) ?? '', said.subject);
-  const { value: known, proof } = await firstGood(memory, fresh, (client) =>
-    proofs.ofIdentity(credentials.assertion, said, client?.identity),
-  );
-  if (!proof.ok) throw unproved(proof.reason);
+  const { value: known, proof } = await firstGood({
+    memory,
+    fresh,
+    prove: (client) => proofs.ofIdentity(credentials.assertion, said, client?.identity),
+    termsOf: ({ identity }) => identity.id,
+  });
+  if (!proof.ok) throw unproved(proof.reason, proof.failure);
   if (known === undefined) throw unproved('unknown-client');
   const { record, clientId: id } = known;
   assertSame(credentials, id);
   return describe(record, { kind: 'agent', id, secretId: proof.identityId, method: 'federated_jwt' });
 }
 
-/** The proof by what is in memory, if that is good; else by what the database says. */
-async function firstGood<Value, Proof extends { ok: boolean }>(
-  memory: { recall(): Value | undefined; read(): Promise<Value | undefined> },
-  fresh: boolean,
-  prove: (value: Value | undefined) => Promise<Proof>,
-): Promise<{ value: Value | undefined; proof: Proof }> {
+interface Attempt<Value, Proof> {
+  memory: { recall(): Value | undefined; read(): Promise<Value | undefined> };
+  fresh: boolean;
+  prove: (value: Value | undefined) => Promise<Proof>;
+  /** What the proof depends on: the same terms have the same outcome. */
+  termsOf: (value: Value) => string;
+}
+
+/** The proof by what is in memory, if that is good; else by what the database says, if that is something else. */
+async function firstGood<Value, Proof extends { ok: boolean }>({
+  memory,
+  fresh,
+  prove,
+  termsOf,
+}: Attempt<Value, Proof>): Promise<{ value: Value | undefined; proof: Proof }> {
   const cached = fresh ? undefined : memory.recall();
-  if (cached !== undefined) {
-    const proof = await prove(cached);
-    if (proof.ok) return { value: cached, proof };
-  }
+  const proof = cached === undefined ? undefined : await prove(cached);
+  if (proof?.ok === true) return { value: cached, proof };
   const value = await memory.read();
-  return { value, proof: await prove(value) };
+  const isSame = cached !== undefined && value !== undefined && termsOf(cached) === termsOf(value);
+  return { value, proof: isSame && proof !== undefined ? proof : await prove(value) };
 }
 
 /** A `client_id` beside an assertion is that of the client it proves (RFC 7521 section 4.2). */
@@ -188,6 +203,6 @@ function assertSame({ clientId }: AssertionCredentials, proved: string): void {
 }
 
 /** The reason is for the log alone: nobody learns which clients there are. */
-function unproved(reason: string): BrokerError {
-  return new BrokerError('invalid-client', { internal: `client assertion: ${reason}` });
+function unproved(reason: string, cause?: OutboundFailure): BrokerError {
+  return new BrokerError('invalid-client', { internal: `client assertion: ${reason}`, cause });
 }

@@ -8,6 +8,7 @@ import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { pathOf } from '../http/request-target.ts';
+import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
@@ -86,9 +87,9 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
 /** An assertion that is a grant fails as one (RFC 7523 section 3.1). */
 function asGrantFailure(error: unknown): unknown {
   if (!(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
-  const { internal } = error;
+  const { internal, cause } = error;
   const detail = 'the assertion is not good';
-  return new BrokerError('invalid-grant', { detail, ...(internal === undefined ? {} : { internal }) });
+  return new BrokerError('invalid-grant', { detail, cause, ...(internal === undefined ? {} : { internal }) });
 }
 
 function readToken(form: Form): string {
@@ -166,7 +167,8 @@ function refuse(
   exchange.code = error.code;
   deps.observe(operation, error.code);
   if (isUnproved(error, exchange)) {
-    deps.limits.countFailure(exchange);
+    // Whose keys we could not read has done nothing wrong, nor have others at that address.
+    if (!(error.cause instanceof OutboundFailure)) deps.limits.countFailure(exchange);
     tellWhy(deps.log, error, exchange);
   }
   if (isStrangers(error, exchange)) deps.countStranger(exchange.address);

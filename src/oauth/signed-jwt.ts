@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto';
 import { compactVerify, decodeJwt, decodeProtectedHeader } from 'jose';
 import type { PublicKey } from '../outbound/key-set.ts';
+import { isCleanText } from '../platform/text.ts';
 
 /** What a JWT of somebody else says before anybody has vouched for it: enough to find out who should have signed it. */
 export interface UnverifiedJwt {
@@ -70,14 +71,17 @@ function readKeyName(text: string): KeyName | undefined {
   }
 }
 
+/** What may be looked for in the database: nobody has vouched for it. */
+const isNameText = (value: unknown): value is string => typeof value === 'string' && isCleanText(value);
+
 /** Reads who a JWT says it is of; undefined if it is none. Nothing that it says may be believed yet. */
 export function readSignedJwt(text: string): UnverifiedJwt | undefined {
   const name = readKeyName(text);
   if (name === undefined) return undefined;
   try {
     const { iss: issuer, sub: subject } = decodeJwt(text);
-    if (typeof subject !== 'string') return undefined;
-    return issuer === undefined || typeof issuer === 'string' ? { issuer, subject, ...name } : undefined;
+    if (!isNameText(subject) || (issuer !== undefined && !isNameText(issuer))) return undefined;
+    return { issuer, subject, ...name };
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import type { PublicKey } from '../outbound/key-set.ts';
 import { type Conditions, meetsConditions } from '../trusted-issuers/conditions.ts';
 import {
+  isInstant,
   readSignedJwt,
   type SignatureFailure,
   type TimeFailure,
@@ -59,6 +60,9 @@ export async function workloadTokenFailure(
   if (sub !== subject || issuerOf({ issuer: iss, subject }) !== issuer) return 'wrong-issuer';
   const [only] = Array.isArray(aud) && aud.length === 1 ? aud : [aud];
   if (only !== audience) return 'wrong-audience';
+  const { iat, exp } = claims;
+  // One that was made to last is not good for its last day.
+  if (!isInstant(iat) || Number(exp) - iat > longestSeconds) return 'wrong-claims';
   const failure = timeFailure(claims, { now, longestSeconds });
   if (failure !== undefined) return failure;
   return conditions.every((one) => meetsConditions(claims, one)) ? undefined : 'wrong-conditions';

@@ -16,8 +16,9 @@ export interface KeySets {
   find(place: KeySetPlace, kid: string | undefined): Promise<PublicKey[]>;
 }
 
-/** What was read is good without a further look for this long. */
+/** What was read is good without a further look for this long; a minute before that, somebody who asks has it read again. */
 const freshMs = 5 * 60_000;
+const earlyMs = 4 * 60_000;
 /** While it cannot be read again, what was read is good for this long; then nothing is. */
 const usableMs = 60 * 60_000;
 /** A set is read no oftener than this, whatever is asked of it and whether or not it could be read. */
@@ -42,9 +43,15 @@ const without = (): KeySet => ({
   reading: undefined,
 });
 
+export interface KeySetsDeps {
+  client: Pick<OutboundClient, 'getJson'>;
+  clock: Clock;
+  /** Told of every reading that failed: at most one in 30 s of each set. */
+  onFailure: (place: KeySetPlace, failure: OutboundFailure) => void;
+}
+
 /** The key sets of others, in memory: a thousand of them, each read by one request at a time. */
-export function createKeySets(deps: { client: Pick<OutboundClient, 'getJson'>; clock: Clock }): KeySets {
-  const { client, clock } = deps;
+export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySets {
   const sets = createBoundedCache<KeySet>({ maxEntries: maxSets });
   const now = (): number => clock.now().getTime();
 
@@ -59,6 +66,7 @@ export function createKeySets(deps: { client: Pick<OutboundClient, 'getJson'>; c
     } catch (error) {
       set.failure =
         error instanceof OutboundFailure ? error : new OutboundFailure('not-connected', { cause: error });
+      onFailure(place, set.failure);
     } finally {
       set.reading = undefined;
     }
@@ -78,9 +86,9 @@ export function createKeySets(deps: { client: Pick<OutboundClient, 'getJson'>; c
       const set = sets.get(name) ?? without();
       sets.set(name, set);
       const known = matching(set, kid);
-      if (known.length > 0 && isWithin(set.readAt, usableMs, now())) {
+      if (known.length > 0 && isWithin(set.readAt, freshMs, now())) {
         // Nobody waits for what is likely the same: the next one has it.
-        if (!isWithin(set.readAt, freshMs, now())) void read(set, place);
+        if (!isWithin(set.readAt, earlyMs, now())) void read(set, place);
         return known;
       }
       await read(set, place);

@@ -10,6 +10,9 @@ export interface JwkSet {
   keys: Jwk[];
 }
 
+/** More are read where somebody publishes them. */
+const maxInlineKeys = 20;
+
 /**
  * Says what is wrong with a set that somebody registers; undefined if nothing is. Every key must be of use: who registers
  * one that is not would find out only when what it signed is refused.
@@ -17,11 +20,14 @@ export interface JwkSet {
 export function keySetProblem(jwks: JwkSet): string | undefined {
   try {
     const usable = parseKeySet(jwks);
+    if (usable.length > maxInlineKeys) return `jwks holds more than ${maxInlineKeys} keys`;
+    if (new Set(usable.map(({ kid }) => kid)).size < usable.length)
+      return 'each of several keys in jwks needs a kid of its own';
     if (usable.length > 0 && usable.length === jwks.keys.length) return undefined;
     return 'every key in jwks must be a public signature key: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519';
   } catch (error) {
     if (!(error instanceof OutboundFailure)) throw error;
-    return 'jwks must hold public keys alone, 100 at most';
+    return 'jwks must hold public keys alone';
   }
 }
 

@@ -11,6 +11,9 @@ export function conditionsProblem(conditions: Conditions): string | undefined {
     if (ruledClaims.includes(name.replace(/^\//, '')))
       return `${name} can be no condition in claims: it has a rule of its own`;
     if (name.startsWith('/') && /~(?![01])/.test(name)) return `${name} is no JSON Pointer`;
+    const values = [conditions[name]].flat();
+    if (values.some((value) => !isExact(value)))
+      return `${name} has a number that cannot be compared exactly`;
   }
   return undefined;
 }
@@ -22,8 +25,13 @@ export function conditionsProblem(conditions: Conditions): string | undefined {
 export function meetsConditions(claims: Record<string, unknown>, conditions: Conditions): boolean {
   return Object.entries(conditions).every(([name, wanted]) => {
     const value = name.startsWith('/') ? readPointer(claims, name) : ownMember(claims, name);
-    return (Array.isArray(wanted) ? wanted : [wanted]).some((one) => one === value);
+    return isExact(value) && (Array.isArray(wanted) ? wanted : [wanted]).some((one) => one === value);
   });
+}
+
+/** A whole number beyond 2^53 has lost to JSON what it was: its neighbours look like it. */
+function isExact(value: unknown): boolean {
+  return !Number.isInteger(value) || Number.isSafeInteger(value);
 }
 
 function ownMember(value: unknown, name: string): unknown {

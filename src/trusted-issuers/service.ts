@@ -1,7 +1,8 @@
-import { byAct } from '../audit/audit-event.ts';
+import { isDeepStrictEqual } from 'node:util';
+import { byAct, type NewAuditEvent } from '../audit/audit-event.ts';
 import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
-import { revokeIdentitiesOf } from '../client-secrets/store.ts';
+import { type RevokedIdentity, renewIdentitiesOf, revokeIdentitiesOf } from '../client-secrets/store.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { violates } from '../db/sqlstate.ts';
@@ -43,8 +44,8 @@ export function createTrustedIssuersService(deps: TrustedIssuersDeps) {
     get: (id: string) => get(deps, id),
     update: (act: Act<Person>, id: string, change: TrustedIssuerChange) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
-    /** Whether it is trusted, which nobody takes back until the transaction ends. */
-    lockTrust: (tx: Tx, id: string): Promise<boolean> => store.lockTrust(tx, id),
+    /** The `iss` of one that is trusted, which nobody takes back until the transaction ends. */
+    lockTrust: (tx: Tx, id: string): Promise<string | undefined> => store.lockTrust(tx, id),
   };
 }
 
@@ -100,10 +101,51 @@ async function update(
     if (problem !== undefined) return refuse('invalid-request', { detail: problem });
     const issuer = { ...before, ...terms, updatedAt: clock.now(), updatedBy: act.caller.id };
     await store.updateTrustedIssuer(tx, issuer);
-    const details = await describe(change);
+    const details = await describe(terms);
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.updated', details });
+    if (vouchesOtherwise(before, issuer)) await renewIdentities(deps, tx, { act, id });
     return issuer;
   });
+}
+
+/** Whether what it says of an agent is believed by other keys, or under other conditions. */
+function vouchesOtherwise(before: TrustedIssuerTerms, after: TrustedIssuerTerms): boolean {
+  const termsOf = ({ audience, jwks, jwksUri, claims }: TrustedIssuerTerms): unknown[] => [
+    audience,
+    jwks,
+    jwksUri,
+    claims,
+  ];
+  return !isDeepStrictEqual(termsOf(before), termsOf(after));
+}
+
+/** What was got by the earlier terms ends, and nothing that was looked at before is minted any more. */
+async function renewIdentities(
+  { audit, clock, ids }: TrustedIssuersDeps,
+  tx: Tx,
+  { act, id }: { act: Act<Person>; id: string },
+): Promise<void> {
+  const nextId = () => ids.next('proof');
+  const revoked = await renewIdentitiesOf(tx, { trustedIssuerId: id, at: clock.now(), nextId });
+  await recordIdentities(audit, tx, { act, id, revoked });
+}
+
+const eventsTogether = 1_000;
+
+/** Each agent's own history says what became of its identity. */
+async function recordIdentities(
+  audit: Audit,
+  tx: Tx,
+  { act, id, revoked }: { act: Act<Person>; id: string; revoked: RevokedIdentity[] },
+): Promise<void> {
+  const events = revoked.map(({ id: proofId, clientId, next }): NewAuditEvent => {
+    const details = { client_id: clientId, trusted_issuer_id: id, revoked: [proofId] };
+    const about = { ...byAct(act), agentId: clientId, objectId: next ?? proofId, details };
+    return { ...about, type: next === undefined ? 'agent_proof.revoked' : 'agent_proof.renewed' };
+  });
+  for (let from = 0; from < events.length; from += eventsTogether) {
+    await audit.append(tx, ...events.slice(from, from + eventsTogether));
+  }
 }
 
 /** Keys of one kind take the place of those of the other. */
@@ -124,8 +166,8 @@ async function remove({ db, audit, clock }: TrustedIssuersDeps, act: Act<Person>
     if ((await store.lockTrustedIssuer(tx, id)) === undefined) return refuse('not-found');
     const at = clock.now();
     await store.deleteTrustedIssuer(tx, { id, at });
-    const details = { identities_revoked: await revokeIdentitiesOf(tx, id, at) };
-    await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted', details });
+    await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted' });
+    await recordIdentities(audit, tx, { act, id, revoked: await revokeIdentitiesOf(tx, id, at) });
     return undefined;
   });
 }
@@ -134,12 +176,10 @@ function subject(act: Act<Person>, id: string) {
   return { ...byAct(act), objectId: id };
 }
 
-/** Terms under the contract's names; keys by their thumbprints (RFC 7638). */
-async function describe({
-  jwks,
-  jwksUri,
-  ...terms
-}: Partial<TrustedIssuerTerms> | TrustedIssuerChange): Promise<Record<string, unknown>> {
-  const thumbprints = jwks === undefined || jwks === null ? undefined : await thumbprintsOf(jwks);
-  return { ...terms, jwks_uri: jwksUri, thumbprints };
+/** Terms under the contract's names; keys by where they are, and by their thumbprints (RFC 7638). */
+async function describe({ jwks, jwksUri, ...terms }: TrustedIssuerTerms): Promise<Record<string, unknown>> {
+  if (jwks !== null) return { ...terms, keys: 'jwks', thumbprints: await thumbprintsOf(jwks) };
+  return jwksUri === null
+    ? { ...terms, keys: 'discovery' }
+    : { ...terms, keys: 'jwks_uri', jwks_uri: jwksUri };
 }

@@ -71,10 +71,10 @@ export async function lockTrustedIssuer(tx: Tx, id: string): Promise<TrustedIssu
   return row === undefined ? undefined : toTrustedIssuer(row);
 }
 
-/** Whether it is trusted; nobody takes that back until the transaction ends, and who waits for it sees who relies on it. */
-export async function lockTrust(tx: Tx, id: string): Promise<boolean> {
+/** The `iss` of one that is trusted; nobody takes that back until the transaction ends, and who waits for it sees who relies on it. */
+export async function lockTrust(tx: Tx, id: string): Promise<string | undefined> {
   const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
-  return row !== undefined;
+  return row?.issuer;
 }
 
 export async function listTrustedIssuers(

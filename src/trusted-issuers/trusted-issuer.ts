@@ -46,7 +46,7 @@ export function termsProblem(terms: TrustedIssuerTerms, surroundings: Surroundin
 function issuerProblem({ issuer }: TrustedIssuerTerms, { ownIssuer }: Surroundings): string | undefined {
   if (issuer === ownIssuer) return 'issuer must be somebody else';
   if (spiffeTrustDomain.test(issuer)) return undefined;
-  const url = URL.canParse(issuer) ? new URL(issuer) : undefined;
+  const url = /^https:\/\/[^\s\\]+$/.test(issuer) && URL.canParse(issuer) ? new URL(issuer) : undefined;
   const isPlain =
     url?.protocol === 'https:' && url.username === '' && url.password === '' && !/[?#]/.test(issuer);
   return isPlain

@@ -29,7 +29,7 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
     agents: createAgentsService({
       ...deps,
       isFetchable: () => true,
-      trustedIssuers: { lockTrust: async () => true },
+      trustedIssuers: { lockTrust: async () => 'https://ci.example' },
     }),
     resources: createResourcesService({ ...deps, issuer, hasActiveKey }),
   };

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { startHttpsServer } from '../outbound/https-server.ts';
 import {
   asBootstrap,
   createPerson,
@@ -9,6 +10,7 @@ import {
   startBroker,
   type TestBroker,
 } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { assertionType, createKey, createKeyAgent } from '../support/key-agent.ts';
 import { createTestOutbound, type Platform, startPlatform } from '../support/test-issuer.ts';
@@ -201,11 +203,6 @@ describe('the keys of a platform', () => {
   it.each<[string, (state: Platform['state']) => void]>([
     ['names another issuer', (state) => Object.assign(state, { named: 'https://evil.test' })],
     ['names itself with a slash', (state) => Object.assign(state, { named: `${state.named}/` })],
-    [
-      'puts its keys where nobody may call',
-      (state) => Object.assign(state, { jwksUri: 'https://10.0.0.1/' }),
-    ],
-    ['puts its keys in the clear', (state) => Object.assign(state, { jwksUri: 'http://localhost/' })],
     ['is down', (state) => Object.assign(state, { isDown: true })],
   ])('are nobody’s if its discovery %s', async (_, spoil) => {
     const other = await startPlatform(clock);
@@ -213,6 +210,28 @@ describe('the keys of a platform', () => {
     const trusted_issuer_id = await trust({ issuer: other.issuer });
     const { sub } = await createFederated({ trusted_issuer_id });
     await expectRefused(await other.token(sub));
+  });
+
+  it.each([
+    '127.0.0.2',
+    '::1',
+  ])('are not fetched from an address that is not allowed, though they are there: %s', async (host) => {
+    const strict = await startBroker({
+      clock,
+      database: broker.database,
+      overrides: { outbound: createTestOutbound(['127.0.0.1/32']) },
+    });
+    const other = await startPlatform(clock);
+    const canary = await startHttpsServer((_request, response) => {
+      response.end(JSON.stringify({ keys: [other.key.jwk] }));
+    }, host);
+    const at = host.includes(':') ? `[${host}]` : host;
+    other.state.jwksUri = `https://${at}:${canary.port}/keys`;
+    const trusted_issuer_id = await trust({ issuer: other.issuer });
+    const { sub } = await createFederated({ trusted_issuer_id });
+    await asGrant(await other.token(sub), {}, strict).expect(400);
+    expect(other.server.requests).toHaveLength(1);
+    expect(canary.accepted()).toBe(0);
   });
 
   it('may be given instead, and are not looked for then', async () => {
@@ -224,11 +243,77 @@ describe('the keys of a platform', () => {
   });
 });
 
+describe('a platform that changes', () => {
+  const ownOf = async (token: string) => (await asGrant(token).expect(200)).body.access_token as string;
+  const ask = async (own: string) =>
+    (await fetch(`${replica.url}/v1/grants`, { headers: { Authorization: `Bearer ${own}` } })).status;
+
+  it.each<[string, object]>([
+    ['keys', { jwks: { keys: [createKey().jwk] } }],
+    ['audience', { audience: 'https://elsewhere.test' }],
+    ['conditions', { claims: { environment: 'production' } }],
+  ])('in its %s ends what its agents got before, at once and in their own history', async (_, change) => {
+    const other = await startPlatform(clock);
+    const trusted_issuer_id = await trust({ issuer: other.issuer });
+    const { id, sub } = await createFederated({ trusted_issuer_id });
+    const own = await ownOf(await other.token(sub));
+    expect(await ask(own)).toBe(200);
+    await asBootstrap(broker).patch(`/v1/trusted-issuers/${trusted_issuer_id}`, change).expect(200);
+    expect(await ask(own)).toBe(401);
+    await expectRefused(await other.token(sub));
+    const { body } = await asBootstrap(broker).get(`/v1/audit-events?agent_id=${id}`).expect(200);
+    expect(body.items.map(({ type }: { type: string }) => type)).toContain('agent_proof.renewed');
+  });
+
+  it('in its name alone ends nothing', async () => {
+    const other = await startPlatform(clock);
+    const trusted_issuer_id = await trust({ issuer: other.issuer });
+    const { sub } = await createFederated({ trusted_issuer_id });
+    const own = await ownOf(await other.token(sub));
+    await asBootstrap(broker)
+      .patch(`/v1/trusted-issuers/${trusted_issuer_id}`, { name: 'other', claims: {} })
+      .expect(200);
+    expect(await ask(own)).toBe(200);
+  });
+
+  it('while its keys are being read has nothing issued by what was looked at before', async () => {
+    const other = await startPlatform(clock);
+    const trusted_issuer_id = await trust({ issuer: other.issuer });
+    const { sub } = await createFederated({ trusted_issuer_id });
+    let goOn: () => void = () => {};
+    other.state.hold = new Promise((resolve) => {
+      goOn = resolve;
+    });
+    const asked = asGrant(await other.token(sub)).then((answer) => answer);
+    await eventually(async () => expect(other.server.requests).toHaveLength(1));
+    const claims = { environment: 'production' };
+    await asBootstrap(broker).patch(`/v1/trusted-issuers/${trusted_issuer_id}`, { claims }).expect(200);
+    goOn();
+    expect((await asked).status).toBe(400);
+  });
+
+  it('and cannot be reached is held against nobody: its agents are not counted as guessing', async () => {
+    const limited = await startBroker({
+      clock,
+      database: broker.database,
+      config: { rateLimitPerSecond: 50 },
+      overrides: { outbound: createTestOutbound() },
+    });
+    const other = await startPlatform(clock);
+    other.state.isDown = true;
+    const trusted_issuer_id = await trust({ issuer: other.issuer });
+    const { sub } = await createFederated({ trusted_issuer_id });
+    for (let n = 0; n < 10; n += 1) await asGrant(await other.token(sub), {}, limited).expect(400);
+    for (let n = 0; n < 4; n += 1) await asGrant(await platform.token('nobody'), {}, limited).expect(400);
+    await asGrant(await platform.token('nobody'), {}, limited).expect(429);
+  });
+});
+
 describe('a platform that is trusted no longer', () => {
   it('ends what its agents got through it, at once', async () => {
     const other = await startPlatform(clock);
     const trusted_issuer_id = await trust({ issuer: other.issuer });
-    const { sub } = await createFederated({ trusted_issuer_id });
+    const { id, sub } = await createFederated({ trusted_issuer_id });
     const token = await other.token(sub);
     const own = (await asGrant(token).expect(200)).body.access_token;
     const ask = async () =>
@@ -238,6 +323,8 @@ describe('a platform that is trusted no longer', () => {
     expect(await ask()).toBe(401);
     await expectRefused(token);
     await asGrant(token, {}, replica).expect(400);
+    const { body } = await asBootstrap(broker).get(`/v1/audit-events?agent_id=${id}`).expect(200);
+    expect(body.items.map(({ type }: { type: string }) => type)).toContain('agent_proof.revoked');
   });
 
   it('and is trusted anew has no agents until they are given it again', async () => {

@@ -168,6 +168,10 @@ const bad: [string, () => AssertionTerms][] = [
     'a person',
     () => ({ claims: { iss: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c', sub: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c' } }),
   ],
+  ['a client with NUL in its name', () => ({ claims: { iss: 'agt_\u0000b', sub: 'agt_\u0000b' } })],
+  ['a subject with NUL', () => ({ claims: { sub: 'a\u0000b' } })],
+  ['an issuer with NUL', () => ({ claims: { iss: 'a\u0000b' } })],
+  ['half a character', () => ({ claims: { iss: '\ud800', sub: '\ud800' } })],
   ['another kid', () => ({ header: { kid: 'unknown' } })],
   ['the type of an access token', () => ({ header: { typ: 'at+jwt' } })],
 ];
@@ -179,6 +183,17 @@ describe('an assertion is refused alike with', () => {
       error: 'invalid_client',
       error_description: 'Client authentication failed',
     });
+  });
+
+  it('NUL, wherever it is asked', async () => {
+    for (const claims of [
+      { iss: 'agt_\u0000', sub: 'agt_\u0000' },
+      { iss: 'x', sub: '\u0000' },
+    ]) {
+      const form = { token: 'x', ...proofOf(await agent.assert({ claims })) };
+      for (const endpoint of ['introspect', 'revoke'])
+        await oauthPost(broker, `/oauth2/${endpoint}`, form).expect(401);
+    }
   });
 
   it('another key under the same kid', async () => {

@@ -38,6 +38,8 @@ describe('the token of a platform', () => {
     ['wrong-issuer', 'another subject', { sub: `${subject}2` }],
     ['wrong-claims', 'no end', { exp: undefined }],
     ['wrong-claims', 'a text as its end', { exp: '1772445900' }],
+    ['wrong-claims', 'no beginning', { iat: undefined }],
+    ['wrong-claims', 'a life of more than a day', { iat: seconds(-86_000), exp: seconds(500) }],
     ['wrong-claims', 'an end that is far', { exp: seconds(25 * 3600) }],
     ['wrong-claims', 'a beginning 62 s ahead', { nbf: seconds(62) }],
     ['expired', 'an end that is past', { exp: seconds(-61) }],

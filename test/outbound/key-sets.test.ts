@@ -14,6 +14,7 @@ let sets: KeySets;
 /** What each URL answers: a document, or a failure. */
 let answers: Map<string, object>;
 let reads: string[];
+let failures: string[];
 /** What holds answers back. */
 let hold: Map<string, Promise<void>>;
 
@@ -22,8 +23,10 @@ beforeEach(() => {
   answers = new Map([[url, setOf('a')]]);
   reads = [];
   hold = new Map();
+  failures = [];
   sets = createKeySets({
     clock,
+    onFailure: (_place, { problem }) => failures.push(problem),
     client: {
       async getJson(from) {
         reads.push(from);
@@ -42,17 +45,17 @@ const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('the keys of an issuer', () => {
-  it('are read once and good for five minutes, by name or all of them', async () => {
+  it('are read once and good for four minutes without another look, by name or all of them', async () => {
     answers.set(url, setOf('a', 'b'));
     expect(await find('a')).toEqual(['a']);
-    clock.advance(minutes(5) - 1);
+    clock.advance(minutes(4) - 1);
     expect([await find('b'), await find()]).toEqual([['b'], ['a', 'b']]);
     expect(reads).toHaveLength(1);
   });
 
-  it('are read again after that, without anybody waiting for it', async () => {
+  it('are read again a minute before that, without anybody waiting for it', async () => {
     await find('a');
-    clock.advance(minutes(5));
+    clock.advance(minutes(4));
     answers.set(url, setOf('b'));
     hold.set(url, new Promise(() => {}));
     expect(await find('a')).toEqual(['a']);
@@ -62,12 +65,20 @@ describe('the keys of an issuer', () => {
 
   it('that were taken out are gone with the next reading', async () => {
     await find('a');
-    clock.advance(minutes(5));
     answers.set(url, setOf('b'));
-    await find('a');
+    clock.advance(minutes(5) - 1);
+    expect(await find('a')).toEqual(['a']);
     await settle();
     expect(await find('a')).toEqual([]);
     expect(await find('b')).toEqual(['b']);
+    expect(reads).toHaveLength(2);
+  });
+
+  it('that were taken out are good for five minutes at most, also where nobody asked meanwhile', async () => {
+    await find('a');
+    answers.set(url, setOf('b'));
+    clock.advance(minutes(5));
+    expect(await Promise.all([find('a'), find('a'), find('b')])).toEqual([[], [], ['b']]);
     expect(reads).toHaveLength(2);
   });
 
@@ -107,6 +118,7 @@ describe('an issuer that is down', () => {
     }
     clock.advance(minutes(1));
     await expect(find('a')).rejects.toMatchObject({ problem: 'timed-out' });
+    expect(new Set(failures)).toEqual(new Set(['timed-out']));
     answers.set(url, setOf('a'));
     clock.advance(30);
     expect(await find('a')).toEqual(['a']);

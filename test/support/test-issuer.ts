@@ -6,9 +6,9 @@ import { testIssuer } from './broker.ts';
 import { createKey, type TestKey } from './key-agent.ts';
 
 /** Calls the servers of tests: on loopback, by the certificate of their own authority. */
-export function createTestOutbound(): OutboundClient {
+export function createTestOutbound(allowed = ['127.0.0.0/8', '::1/128']): OutboundClient {
   return createOutboundClient({
-    isAllowed: createAddressRules(['127.0.0.0/8']),
+    isAllowed: createAddressRules(allowed),
     ca: testCa,
     timeoutMs: 1_000,
   });
@@ -18,7 +18,7 @@ export interface Platform {
   issuer: string;
   server: HttpsServer;
   /** What it answers with: tests change it. */
-  state: { keys: TestKey[]; named: string; jwksUri: string; isDown: boolean };
+  state: { keys: TestKey[]; named: string; jwksUri: string; isDown: boolean; hold: Promise<void> };
   key: TestKey;
   /** A token for us of the workload `sub`, good for ten minutes. */
   token(sub: string, change?: { claims?: object; header?: object; key?: TestKey }): Promise<string>;
@@ -27,8 +27,9 @@ export interface Platform {
 /** An issuer of workload tokens that is found by discovery over https. */
 export async function startPlatform(clock: { now: () => Date }): Promise<Platform> {
   const key = createKey();
-  const state = { keys: [key], named: '', jwksUri: '', isDown: false };
-  const server = await startHttpsServer((request, response) => {
+  const state = { keys: [key], named: '', jwksUri: '', isDown: false, hold: Promise.resolve() };
+  const server = await startHttpsServer(async (request, response) => {
+    await state.hold;
     response.statusCode = state.isDown ? 500 : 200;
     const document =
       request.url === '/.well-known/openid-configuration'

@@ -54,6 +54,14 @@ describe('a condition', () => {
     expect(meetsConditions(claims, conditions)).toBe(false);
   });
 
+  it('is never about a number that JSON rounds', () => {
+    const wide = { id: JSON.parse('9007199254740993') };
+    expect(meetsConditions(wide, wide)).toBe(false);
+    expect(conditionsProblem(wide)).toContain('exactly');
+    expect(conditionsProblem({ id: [1, 2 ** 53] })).toContain('exactly');
+    expect(conditionsProblem({ id: [2 ** 53 - 1, 0.5, true] })).toBeUndefined();
+  });
+
   it('is met with all others, or none is; none at all are', () => {
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: true })).toBe(false);
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: false })).toBe(true);

@@ -7,6 +7,7 @@ import {
   type TestBroker,
   testIssuer,
 } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 import { createKey } from '../support/key-agent.ts';
 
 let broker: TestBroker;
@@ -45,9 +46,15 @@ describe('a trusted issuer', () => {
     await admin.delete(path).expect(204);
     await admin.get(path).expect(404);
     const { rows } = await broker.database.owner.query(
-      "select type from audit_events where object_id = $1 and outcome = 'success' order by tx",
+      "select type, details from audit_events where object_id = $1 and outcome = 'success' order by tx",
       [created.body.id],
     );
+    const updated = rows.find(({ type }) => type === 'trusted_issuer.updated');
+    expect(updated?.details).toMatchObject({
+      keys: 'jwks',
+      thumbprints: [expect.any(String)],
+      audience: 'us',
+    });
     const types = ['trusted_issuer.created', 'trusted_issuer.updated', 'trusted_issuer.deleted'];
     expect(rows.map(({ type }) => type)).toEqual(types);
   });
@@ -61,6 +68,11 @@ describe('a trusted issuer', () => {
     expect((await admin.patch(path, { jwks_uri }).expect(200)).body).toMatchObject({ jwks: null, jwks_uri });
     const none = (await admin.patch(path, { jwks_uri: null }).expect(200)).body;
     expect(none).toMatchObject({ jwks: null, jwks_uri: null });
+    const { rows } = await broker.database.owner.query(
+      "select details->>'keys' as keys from audit_events where type = 'trusted_issuer.updated' and object_id = $1 order by tx",
+      [path.split('/').at(-1)],
+    );
+    expect(rows.map(({ keys }) => keys)).toEqual(['jwks', 'jwks', 'jwks_uri', 'discovery']);
     await admin.patch(path, { jwks, jwks_uri }).expect(400);
   });
 
@@ -94,6 +106,10 @@ describe('a trusted issuer', () => {
     ['no URL', { issuer: 'kubernetes/serviceaccount' }],
     ['a query', { issuer: 'https://ci.example?x' }],
     ['a fragment', { issuer: 'https://ci.example#' }],
+    ['a backslash', { issuer: 'https:a.example\\x' }],
+    ['a space before it', { issuer: ' https://ci.example', jwks: { keys: [createKey().jwk] } }],
+    ['more than 512 characters', { issuer: `https://ci.example/${'x'.repeat(512)}` }],
+    ['a condition that JSON rounds', { claims: { id: 2 ** 53 } }],
     ['credentials', { issuer: 'https://a:b@ci.example' }],
     ['a SPIFFE ID', { issuer: 'spiffe://example.org/a', jwks: { keys: [createKey().jwk] } }],
     [
@@ -166,6 +182,44 @@ describe('the identity of an agent', () => {
       const identity = { trusted_issuer_id, subject: 's', ...change };
       await admin.post('/v1/agents', await agent(identity)).expect(400);
     }
+  });
+
+  it('is kept where it is as long as it may be, in characters of three bytes', async () => {
+    const subject = Array.from({ length: 512 }, (_, n) =>
+      String.fromCharCode(0x4e00 + ((n * 37) % 20_000)),
+    ).join('');
+    const { id: trusted_issuer_id } = await create({ issuer: `https://ci.example/${subject.slice(0, 480)}` });
+    await admin.post('/v1/agents', await agent({ trusted_issuer_id, subject })).expect(201);
+  });
+
+  it('waits for who takes the trust away, and is none then', async () => {
+    const { id: trusted_issuer_id } = await create();
+    const body = await agent({ trusted_issuer_id, subject: 's' });
+    const { owner } = broker.database;
+    await owner.query('begin');
+    await owner.query('update trusted_issuers set deleted_at = now() where id = $1', [trusted_issuer_id]);
+    const asked = admin.post('/v1/agents', body).then(({ status }) => status);
+    await eventually(async () => {
+      const { rows } = await broker.database.pool.query(
+        "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+      );
+      expect(rows).toHaveLength(1);
+    });
+    await owner.query('commit');
+    expect(await asked).toBe(400);
+  });
+
+  it('leaves no switch of another method behind', async () => {
+    const { id: trusted_issuer_id } = await create();
+    const keys = { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [createKey().jwk] } };
+    const { identity: _, ...terms } = await agent({});
+    const made = await admin.post('/v1/agents', { ...terms, ...keys, legacy_audience: true }).expect(201);
+    const change = {
+      token_endpoint_auth_method: 'federated_jwt',
+      identity: { trusted_issuer_id, subject: 'switch' },
+    };
+    const changed = await admin.patch(`/v1/agents/${made.body.id}`, change).expect(200);
+    expect(changed.body).toMatchObject({ legacy_audience: false, jwks: null });
   });
 
   it('of twenty agents that ask for it at once is one’s', async () => {

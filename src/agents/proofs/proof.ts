@@ -72,9 +72,27 @@ export function planProof({ from, to, terms }: ProofChange): Proof | undefined |
   return places.length === 0 || from === to ? undefined : invalid(`${to} needs ${naming(places)}`);
 }
 
-/** Says what is wrong with a proof; undefined if nothing is. `isFetchable`: whether we would call this URL. */
-export function checkProof(proof: Proof, isFetchable: (url: string) => boolean): string | undefined {
-  if (proof.identity !== undefined) return conditionsProblem(proof.identity.claims);
+interface ProofSurroundings {
+  /** Whether we would call this URL. */
+  isFetchable: (url: string) => boolean;
+  /** Of an identity: the `iss` that its tokens will have. */
+  issuer?: string | undefined;
+}
+
+/** Says what is wrong with a proof; undefined if nothing is. */
+export function checkProof(
+  proof: Proof,
+  { isFetchable, issuer = '' }: ProofSurroundings,
+): string | undefined {
+  if (proof.identity !== undefined) return identityProblem(proof.identity, issuer);
   if (proof.jwks !== undefined) return keySetProblem(proof.jwks);
   return keyUrlProblem(proof.jwksUri, isFetchable);
+}
+
+/** A token whose issuer is its subject is the client's own assertion, and a SPIFFE ID is of its trust domain. */
+function identityProblem({ subject, claims }: Identity, issuer: string): string | undefined {
+  if (subject === issuer) return 'identity.subject must not be the issuer itself';
+  if (issuer.startsWith('spiffe:') && !subject.startsWith(`${issuer}/`))
+    return 'identity.subject must be a SPIFFE ID of the trust domain';
+  return conditionsProblem(claims);
 }

@@ -6,7 +6,7 @@ import { createKey } from '../../support/key-agent.ts';
 
 const jwks = { keys: [createKey().jwk] };
 const jwksUri = 'https://agent.example/keys';
-const anywhere = () => true;
+const anywhere = { isFetchable: () => true };
 const codeOf = (plan: unknown) => (plan instanceof Refusal ? plan.error.code : plan);
 
 describe('the keys of an agent', () => {
@@ -66,10 +66,22 @@ describe('the keys of an agent', () => {
       [{ kty: 'oct', k: 'c2VjcmV0' }],
       [{ ...key, use: 'enc' }],
       [{ ...key }, { kty: 'RSA', n: 'AQAB', e: 'AQAB' }],
-      Array.from({ length: 101 }, () => ({ ...key })),
+      Array.from({ length: 21 }, (_, n) => ({ ...key, kid: `k${n}` })),
+      [{ ...key }, { ...key }],
+      [createKey().jwk, createKey().jwk].map(({ kid: _, ...jwk }) => ({ ...jwk })),
     ];
     for (const keys of bad) expect(checkProof({ jwks: { keys } }, anywhere)).toMatch(/jwks/);
     expect(checkProof({ jwksUri }, anywhere)).toBeUndefined();
-    expect(checkProof({ jwksUri }, (url) => url !== jwksUri)).toMatch(/jwks_uri/);
+    expect(checkProof({ jwksUri }, { isFetchable: (url) => url !== jwksUri })).toMatch(/jwks_uri/);
+  });
+
+  it('are no identity that could never be proved', () => {
+    const of = (subject: string, issuer: string) =>
+      checkProof({ identity: { trustedIssuerId: 'tis_1', subject, claims: {} } }, { ...anywhere, issuer });
+    expect(of('https://ci.example', 'https://ci.example')).toMatch(/subject/);
+    expect(of('spiffe://other.org/a', 'spiffe://example.org')).toMatch(/SPIFFE/);
+    expect(of('spiffe://example.org.evil/a', 'spiffe://example.org')).toMatch(/SPIFFE/);
+    expect(of('spiffe://example.org/a', 'spiffe://example.org')).toBeUndefined();
+    expect(of('a', 'https://ci.example')).toBeUndefined();
   });
 });
