@@ -118,6 +118,8 @@ export interface ErrorOptions {
   recorded?: boolean;
   /** Of `unauthenticated`: the error that its challenge names (RFC 9449 section 7.1). */
   challenge?: 'invalid_dpop_proof' | 'use_dpop_nonce';
+  /** Beside a challenge: the agent whose token was shown without proof that its key is held. */
+  holder?: string;
 }
 
 /** The one error class. What a caller may know is in `code`, `detail` and `extensions`; the rest is for the log. */
@@ -129,6 +131,7 @@ export class BrokerError extends Error {
   readonly retryAfterSeconds: number | undefined;
   readonly recorded: boolean;
   readonly challenge: ErrorOptions['challenge'];
+  readonly holder: string | undefined;
 
   constructor(code: ErrorCode, options: ErrorOptions = {}) {
     super(`${code}${options.detail === undefined ? '' : `: ${options.detail}`}`, { cause: options.cause });
@@ -140,6 +143,7 @@ export class BrokerError extends Error {
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.recorded = options.recorded ?? false;
     this.challenge = options.challenge;
+    this.holder = options.holder;
   }
 
   get entry(): ErrorEntry {

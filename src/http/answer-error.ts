@@ -9,7 +9,7 @@ import { allowedMethods, sendProblem, toBrokerError } from './error-response.ts'
 import { setHeaders } from './headers.ts';
 import { sendOauthError } from './oauth-response.ts';
 import { pathOf } from './request-target.ts';
-import type { Subject } from './subject.ts';
+import { type Subject, subjectOf } from './subject.ts';
 
 export interface AnswerErrorOptions {
   log: Log;
@@ -49,10 +49,10 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
   ): Promise<void> => {
     const exchange = exchangeOf(request);
     let error = toBrokerError(thrown);
-    const admission = admissions.get(request);
+    const admission = admissions.get(request) ?? ofHolder(error);
     const status = error.entry.status;
-    if (status === 401) options.countStranger(exchange.address);
-    if (admission !== undefined && !error.recorded && (status === 403 || status === 404)) {
+    if (status === 401 && error.challenge !== 'use_dpop_nonce') options.countStranger(exchange.address);
+    if (admission !== undefined && !error.recorded && isDenial(error)) {
       const { operation } = exchange;
       try {
         const { caller, subject } = admission;
@@ -73,6 +73,16 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
     if (allow !== undefined) response.setHeader('Allow', allow);
     write(error, { request, response, exchange, algs: options.dpopAlgs });
   };
+}
+
+/** Who is let in and refused something, or whose bound token somebody shows who cannot prove to hold its key. */
+function isDenial({ entry, holder }: BrokerError): boolean {
+  return entry.status === 403 || entry.status === 404 || holder !== undefined;
+}
+
+function ofHolder({ holder: id }: BrokerError): Pick<Admission, 'caller' | 'subject'> | undefined {
+  const caller = { kind: 'agent', id: id ?? '', authMethod: '' } as const;
+  return id === undefined ? undefined : { caller, subject: subjectOf({}) };
 }
 
 /** /oauth2 has the errors of RFC 6749, whatever of it is asked for. */

@@ -1824,6 +1824,8 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description The nonce for the next DPoP proof (RFC 9449 section 8), where the request had one */
+        DpopNonce: string;
         /** @description Path of the new thing */
         Location: string;
         /** @description Seconds to wait before trying again */
@@ -2832,9 +2834,7 @@ export interface operations {
                  * @example {
                  *       "name": "GitHub Actions",
                  *       "issuer": "https://token.actions.githubusercontent.com",
-                 *       "claims": {
-                 *         "repository_owner_id": "123456"
-                 *       }
+                 *       "audience": "https://hallpass.example"
                  *     }
                  */
                 "application/json": components["schemas"]["TrustedIssuerCreate"];
@@ -2962,9 +2962,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "claims": {
-                 *         "repository_owner_id": "123456"
-                 *       }
+                 *       "audience": "https://hallpass.example"
                  *     }
                  */
                 "application/json": components["schemas"]["TrustedIssuerUpdate"];
@@ -4616,6 +4614,7 @@ export interface operations {
             /** @description The token */
             200: {
                 headers: {
+                    "DPoP-Nonce": components["headers"]["DpopNonce"];
                     [name: string]: unknown;
                 };
                 content: {

@@ -120,9 +120,12 @@ function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context)
     const allowed: readonly string[] = access[entry.id];
     if (!allowed.includes('anyone')) {
       limits.countAddress(exchange);
-      const credential = readCredential(request);
+      const credential = readCredential(request, exchange);
       if (credential.scheme === 'DPoP') exchange.extra = ['DPoP-Nonce', options.dpopNonce()];
-      const caller = await options.authenticate(credential);
+      const caller = await options.authenticate(credential).catch((error: unknown) => {
+        if (isForged(error)) limits.countFailure(exchange);
+        throw error;
+      });
       if (caller === undefined) {
         limits.countFailure(exchange);
         throw new BrokerError('unauthenticated');
@@ -136,6 +139,11 @@ function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context)
       throw new BrokerError('unsupported-media-type');
     next();
   };
+}
+
+/** Whether somebody shows a token whose key they cannot prove to hold. */
+function isForged(error: unknown): boolean {
+  return error instanceof BrokerError && error.challenge === 'invalid_dpop_proof';
 }
 
 /** What no route took is limited, too; only probes and discovery are not. */

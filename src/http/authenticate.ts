@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Caller } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
+import type { Exchange } from './edge.ts';
 import { headerValues } from './header-values.ts';
 import { pathOf } from './request-target.ts';
 
@@ -32,23 +33,23 @@ export function challengeOf(
 ): string {
   const scheme = schemeOf(request);
   const error = scheme === undefined ? '' : `, error="${challenge ?? 'invalid_token'}"`;
+  const named = `algs="${algs.join(' ')}"`;
   return scheme === 'dpop'
-    ? `DPoP realm="hallpass"${error}, algs="${algs.join(' ')}"`
-    : `Bearer realm="hallpass"${error}`;
+    ? `DPoP realm="hallpass"${error}, ${named}`
+    : `Bearer realm="hallpass"${error}, DPoP realm="hallpass", ${named}`;
 }
 
 /**
  * The credential of a request (RFC 6750 section 2.1, RFC 9449 section 7.1). Throws `unauthenticated` if there is none and
  * `invalid-request` if there are several: Node would silently keep the first.
  */
-export function readCredential(request: IncomingMessage): Credential {
+export function readCredential(request: IncomingMessage, { method }: Pick<Exchange, 'method'>): Credential {
   const headers = headerValues(request, 'authorization');
   if (headers.length > 1)
     throw new BrokerError('invalid-request', { detail: 'several Authorization headers' });
   const match = /^(Bearer|DPoP) ([A-Za-z0-9._~+/=-]+)$/i.exec(headers[0] ?? '');
   const [, scheme = '', token] = match ?? [];
   if (token === undefined || token.length > maxTokenLength) throw new BrokerError('unauthenticated');
-  const { method = 'GET' } = request;
   return {
     scheme: schemes[scheme.toLowerCase() as keyof typeof schemes],
     token,

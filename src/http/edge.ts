@@ -8,6 +8,8 @@ import { securityHeaders } from './headers.ts';
 
 /** What the edge knows of a request, and what inner layers add for its log line and metrics. */
 export interface Exchange extends Origin {
+  /** As it was sent: inner layers answer HEAD as GET. */
+  method: string;
   /** The contract's name for what was called; `unmatched` until a route takes the request. */
   operation: string;
   /** `adm_...`, `agt_...` or `res_...` once authenticated. */
@@ -51,8 +53,10 @@ export function createEdge(options: EdgeOptions, inner: ExchangeListener): Reque
     begin();
     const startedAt = clock.now().getTime();
     const requestId = ids.next('request');
+    const { method = 'GET' } = request;
     const exchange: Exchange = {
       requestId,
+      method,
       address: readAddress(request),
       operation: 'unmatched',
       caller: undefined,
@@ -61,7 +65,6 @@ export function createEdge(options: EdgeOptions, inner: ExchangeListener): Reque
       limits: [],
       extra: [],
     };
-    const { method } = request;
     response.once('close', () => {
       const durationMs = clock.now().getTime() - startedAt;
       const status = response.writableFinished ? response.statusCode : 499;

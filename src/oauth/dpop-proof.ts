@@ -1,6 +1,7 @@
-import { calculateJwkThumbprint, decodeProtectedHeader, type JWK } from 'jose';
+import { calculateJwkThumbprint, decodeJwt, decodeProtectedHeader, type JWK } from 'jose';
 import { sha256 } from '../crypto/hash.ts';
 import { type PublicKey, parseKeySet } from '../outbound/key-set.ts';
+import { type BoundedCache, createBoundedCache } from '../platform/bounded-cache.ts';
 import { isCleanText } from '../platform/text.ts';
 import {
   type Claims,
@@ -45,30 +46,58 @@ export interface DpopOptions {
 }
 
 const types = ['dpop+jwt'];
+const longestBytes = 8_192;
 const longestJti = 256;
 /** How old a proof may be, beside the difference of clocks. */
 const longestSeconds = 60;
 
+interface HolderKey {
+  key: PublicKey;
+  jkt: string;
+}
+
+/** Keys by the header that brings them along: a holder sends the same one with each proof, and to read a key costs most. */
+export type HolderKeys = BoundedCache<HolderKey>;
+
 /** Verifies a DPoP proof (RFC 9449 section 4.3), but not that it is used once. */
-export async function verifyDpopProof(text: string, options: DpopOptions): Promise<DpopVerification> {
-  const held = readKey(text);
+export async function verifyDpopProof(
+  text: string,
+  options: DpopOptions,
+  known: HolderKeys = createBoundedCache<HolderKey>({ maxEntries: 1 }),
+): Promise<DpopVerification> {
+  // What it says is looked at first: most of what is refused, and every request for a nonce, costs no signature.
+  const said = readClaims(text);
+  if (said === undefined) return { ok: false, reason: 'malformed' };
+  const reason = claimsFailure(said, options);
+  if (reason !== undefined) return { ok: false, reason };
+  const header = text.slice(0, text.indexOf('.'));
+  const held = known.get(header) ?? (await readKey(text));
   if (held === undefined) return { ok: false, reason: 'wrong-key' };
   const verified = await verifySignedJwt(text, { keys: [held.key], types });
   if (!verified.ok) return verified;
-  const reason = claimsFailure(verified.claims, options);
-  if (reason !== undefined) return { ok: false, reason };
+  known.set(header, held);
   const { jti, iat } = verified.claims as { jti: string; iat: number };
+  // Of `iat` alone: the same proof has the same end, whenever it comes.
   const endsAt = Math.floor(iat) + longestSeconds + clockSkewSeconds;
-  return { ok: true, proof: { jkt: await calculateJwkThumbprint(held.jwk), jti, endsAt } };
+  return { ok: true, proof: { jkt: held.jkt, jti, endsAt } };
 }
 
-/** The key that a proof brings along, if it is a public one of use. */
-function readKey(text: string): { key: PublicKey; jwk: JWK } | undefined {
+function readClaims(text: string): Claims | undefined {
+  try {
+    return text.length > longestBytes ? undefined : decodeJwt(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The key that a proof brings along, if it is a public one of use; its thumbprint is of the key, however it is spelt. */
+async function readKey(text: string): Promise<HolderKey | undefined> {
   try {
     const { jwk, kid } = decodeProtectedHeader(text);
-    if (jwk === undefined) return undefined;
-    const [found] = parseKeySet({ keys: [jwk] });
-    return found === undefined ? undefined : { key: { ...found, kid }, jwk };
+    const [found] = jwk === undefined ? [] : parseKeySet({ keys: [jwk] });
+    if (found === undefined) return undefined;
+    const jkt = await calculateJwkThumbprint(found.key.export({ format: 'jwk' }) as JWK);
+    return { key: { ...found, kid }, jkt };
   } catch {
     return undefined;
   }
@@ -87,9 +116,11 @@ function claimsFailure(claims: Claims, options: DpopOptions): DpopFailure | unde
   return options.isGoodNonce(nonce) ? undefined : 'wrong-nonce';
 }
 
+const urlText = /^https?:\/\/[\x21-\x3f\x41-\x5b\x5d-\x7e]+$/i;
+
 /** A URL in its normal form, without query and fragment (RFC 9449 section 4.3, RFC 3986 section 6.2); undefined if it is none. */
 function withoutQuery(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined;
+  if (!urlText.test(text) || !URL.canParse(text)) return undefined;
   const { origin, pathname } = new URL(text);
   return `${origin}${pathname}`;
 }

@@ -1,8 +1,9 @@
 import { BrokerError } from '../errors.ts';
+import { createBoundedCache } from '../platform/bounded-cache.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { OneTimeValues } from '../replay/one-time-values.ts';
 import type { DpopNonces } from './dpop-nonces.ts';
-import { verifyDpopProof } from './dpop-proof.ts';
+import { type HolderKeys, verifyDpopProof } from './dpop-proof.ts';
 
 /** A request as a proof is about it. The same object is the same request, however often it is looked at. */
 export interface DpopRequest {
@@ -33,19 +34,21 @@ export interface DpopDeps {
 /** Proofs of possession (RFC 9449). */
 export function createDpop(deps: DpopDeps): Dpop {
   const seen = new WeakMap<DpopRequest, Promise<string>>();
+  const known: HolderKeys = createBoundedCache();
 
   async function verify(request: DpopRequest, accessToken: string | undefined): Promise<string> {
     const [text = '', ...more] = request.proofs;
     if (more.length > 0) throw invalid('several DPoP headers');
     const { nonces, requireNonce } = deps;
-    const verified = await verifyDpopProof(text, {
+    const about = {
       method: request.method,
       url: `${deps.issuer}${request.path}`,
       accessToken,
       // One that is given has to be good, whether or not it has to be given.
-      isGoodNonce: (nonce) => (nonce === undefined && !requireNonce) || nonces.isGood(nonce),
+      isGoodNonce: (nonce: unknown) => (nonce === undefined && !requireNonce) || nonces.isGood(nonce),
       now: deps.clock.now(),
-    });
+    };
+    const verified = await verifyDpopProof(text, about, known);
     if (!verified.ok) {
       throw verified.reason === 'wrong-nonce' ? new BrokerError('use-dpop-nonce') : invalid(verified.reason);
     }

@@ -110,6 +110,8 @@ function readForm(
   return readFormBody(request);
 }
 
+const none: readonly string[] = [];
+
 function toCall(
   limits: Limits,
   form: Form,
@@ -126,7 +128,8 @@ function toCall(
     exchange.caller = clientId;
     count(clientId);
   };
-  const dpop = { proofs: headerValues(request, 'dpop'), method: 'POST', path: pathOf(request) };
+  const proofs = request.headers.dpop === undefined ? none : headerValues(request, 'dpop');
+  const dpop = { proofs, method: 'POST', path: pathOf(request) };
   return { credentials, form, dpop, origin: exchange, count, identified };
 }
 

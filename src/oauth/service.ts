@@ -15,15 +15,16 @@ import type { Turns } from '../platform/turns.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import type { OneTimeValues } from '../replay/one-time-values.ts';
 import { createAssertionProofs, createSpentAssertions } from './assertion-proof.ts';
+import { authenticateHolder, type BrokerCredential } from './broker-token.ts';
 import type { ClientCredentials } from './client-credentials.ts';
 import type { ClientFinders } from './client-records.ts';
 import { type Clients, createClients } from './clients.ts';
 import type { Dpop, DpopRequest } from './dpop.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import * as store from './store.ts';
-import { brokerScope, type TokenRequest } from './token-request.ts';
+import type { TokenRequest } from './token-request.ts';
 import { createTokenSources, createUseDecisions, usableUntil } from './token-source.ts';
-import { createVerifiedTokens, type VerifiedToken, type VerifiedTokens } from './verified-tokens.ts';
+import { createVerifiedTokens, nameOf, type VerifiedTokens } from './verified-tokens.ts';
 
 /** How clients are found, and where it is kept what they have used up. */
 export interface ClientAccess {
@@ -51,13 +52,6 @@ export interface OauthDeps {
   keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
-}
-
-/** A broker token, and how it was sent. */
-export interface BrokerCredential {
-  scheme: 'Bearer' | 'DPoP';
-  token: string;
-  dpop: DpopRequest;
 }
 
 /** A request of somebody who has yet to prove who they are. */
@@ -125,12 +119,9 @@ export function createOauthService(deps: OauthDeps) {
     issue: (call: OauthCall, read: (clientId: string) => TokenRequest) => issue(context, call, read),
     introspect: (call: OauthCall, token: string) => introspect(context, call, token),
     revoke: (call: OauthCall, token: string) => revoke(context, call, token),
-    /**
-     * The agent that holds this broker token, or undefined if it is not good now. Throws `unauthenticated` for a token that
-     * is bound to a key without a good proof of it.
-     */
+    /** The agent that holds this broker token, or undefined if it is not good now. Throws `unauthenticated`. */
     authenticate: (credential: BrokerCredential): Promise<WorkloadAgent | undefined> =>
-      authenticate(context, credential),
+      authenticateHolder(context, credential),
   };
 }
 
@@ -153,7 +144,7 @@ async function issue(
       const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
       const request = read(client.id);
-      const jkt = await context.dpop.prove(call.dpop);
+      const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
       const asked = { client, request, origin: call.origin, jkt };
       const token = await mint(context.mint, asked, attempt);
       if (token === undefined) continue;
@@ -168,6 +159,16 @@ async function issue(
     throw error;
   }
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
+}
+
+/** The key that the token is to be bound to. To be asked for a nonce is no refusal of somebody unknown. */
+async function bind({ dpop }: Context, call: OauthCall, clientId: string): Promise<string | undefined> {
+  try {
+    return await dpop.prove(call.dpop);
+  } catch (error) {
+    if (error instanceof BrokerError && error.code === 'use-dpop-nonce') call.identified(clientId);
+    throw error;
+  }
 }
 
 /** A stranger is counted elsewhere, and to be asked for another proof is no refusal. */
@@ -194,11 +195,6 @@ async function recordRefusal(
   await withTransaction(db, (tx) =>
     audit.append(tx, { ...event, outcome: 'denied', actor, origin, agentId }),
   );
-}
-
-/** What a row is found by; of what is no token of ours, none is. */
-function nameOf(token: VerifiedToken | undefined): Pick<store.ActivityQuery, 'jti' | 'exp' | 'kid'> {
-  return { jti: token?.claims.jti ?? null, exp: token?.claims.exp ?? null, kid: token?.kid ?? null };
 }
 
 async function introspect(
@@ -261,38 +257,4 @@ async function recordRevocation(
     const about = { agentId, grantId: revoked.grantId, objectId };
     await audit.append(tx, { type: 'token.revoked', actor, origin, ...about });
   });
-}
-
-async function authenticate(
-  context: Context,
-  { scheme, token, dpop }: BrokerCredential,
-): Promise<WorkloadAgent | undefined> {
-  const good = await context.tokens.verify(token);
-  if (good?.claims.aud !== context.issuer || good.claims.scope !== brokerScope) return undefined;
-  const { jkt } = (good.claims.cnf ?? {}) as { jkt?: string };
-  // A bound token is none without its proof, and one that is not bound cannot be proved (RFC 9449 section 7.2).
-  if ((jkt !== undefined) !== (scheme === 'DPoP')) return undefined;
-  const none = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
-  const found = await context.readActivity({ ...nameOf(good), ...none });
-  // Only a token without a grant is a broker token, whatever its claims say.
-  if (found.agentId === null || found.resourceId !== null || found.authMethod === null) return undefined;
-  if (jkt !== undefined && (await proveHolder(context, dpop, token)) !== jkt) {
-    throw new BrokerError('unauthenticated', { challenge: 'invalid_dpop_proof' });
-  }
-  return { kind: 'agent', id: found.agentId, authMethod: found.authMethod };
-}
-
-/** As `prove`; on `/v1` a proof that is not good is a credential that is not (RFC 9449 section 7.1). */
-async function proveHolder(
-  { dpop }: Context,
-  request: DpopRequest,
-  token: string,
-): Promise<string | undefined> {
-  try {
-    return await dpop.prove(request, token);
-  } catch (error) {
-    if (!(error instanceof BrokerError) || error.entry.status >= 500) throw error;
-    const challenge = error.code === 'use-dpop-nonce' ? 'use_dpop_nonce' : 'invalid_dpop_proof';
-    throw new BrokerError('unauthenticated', { challenge, ...(error.detail && { detail: error.detail }) });
-  }
 }

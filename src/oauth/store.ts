@@ -124,7 +124,8 @@ with b as materialized (
   insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, object_id, request_id,
       source_ip, details)
   select event_id, $2, 'token.issued', 'success', 'agent', agent_id, agent_id, grant_id, jti, request_id, source_ip,
-      jsonb_build_object('scope', scope, 'exp', exp, 'kid', kid, 'auth_method', auth_method) from ok
+      jsonb_strip_nulls(jsonb_build_object('scope', scope, 'exp', exp, 'kid', kid, 'auth_method', auth_method,
+        'jkt', jkt)) from ok
 )
 select case when count(*) < (select count(*) from b) then coalesce(array_agg(jti), '{}') end as some from ok`;
 
@@ -187,6 +188,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       from tokens t
       join agents a on a.id = t.agent_id and a.epoch = t.agent_epoch and a.disabled_at is null
        and a.deleted_at is null and (a.expires_at is null or a.expires_at > $2)
+       and (t.jkt is not null or not a.require_bound_tokens)
       join signing_keys k on k.kid = t.kid and k.state <> 'compromised'
       join agent_secrets s on s.id = t.secret_id and s.revoked_at is null
      where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
@@ -194,7 +196,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
          select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
             and g.agent_epoch = a.epoch and g.resource_epoch = r.epoch and r.epoch = t.resource_epoch
-            and r.deleted_at is null))
+            and r.deleted_at is null and (t.jkt is not null or not r.require_bound_tokens)))
      limit 1
   ) t on true`;
 

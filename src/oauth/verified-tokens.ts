@@ -3,6 +3,7 @@ import { sha256 } from '../crypto/hash.ts';
 import { type JwtVerification, verifyJwt } from '../crypto/jwt.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
+import type { ActivityQuery } from './store.ts';
 
 export type VerifiedToken = Extract<JwtVerification, { ok: true }>;
 
@@ -62,4 +63,9 @@ export function createVerifiedTokens({
       return again.ok ? again : undefined;
     },
   };
+}
+
+/** What a row is found by; of what is no token of ours, none is. */
+export function nameOf(token: VerifiedToken | undefined): Pick<ActivityQuery, 'jti' | 'exp' | 'kid'> {
+  return { jti: token?.claims.jti ?? null, exp: token?.claims.exp ?? null, kid: token?.kid ?? null };
 }

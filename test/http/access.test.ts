@@ -70,7 +70,10 @@ describe.each(closed)('$method $path', (entry) => {
   const request = exampleRequest(detailsOf(contract, entry));
   const variants = request.body === undefined ? [request] : [request, { ...request, body: '{' }];
 
-  const [none, bad] = ['Bearer realm="hallpass"', 'Bearer realm="hallpass", error="invalid_token"'];
+  const algs =
+    'DPoP realm="hallpass", algs="ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 EdDSA Ed25519"';
+  const none = `Bearer realm="hallpass", ${algs}`;
+  const bad = `Bearer realm="hallpass", error="invalid_token", ${algs}`;
   it.each<[string, Record<string, string>, string]>([
     ['without a credential', {}, none],
     ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000'), bad],

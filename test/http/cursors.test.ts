@@ -31,6 +31,10 @@ beforeAll(async () => {
   admin = asBootstrap(broker);
   await createPolicy(broker, readAtOnce);
   await createAgent(broker);
+  for (const name of ['one', 'other']) {
+    const issuer = `https://${name}.example`;
+    await admin.post('/v1/trusted-issuers', { name, issuer }).expect(201);
+  }
   const [one, other] = [await createResource(broker), await createResource(broker)];
   const api = await (await createAgent(broker)).api();
   for (const { identifier } of [one, other])

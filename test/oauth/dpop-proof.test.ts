@@ -3,7 +3,8 @@ import { calculateJwkThumbprint, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { createMac } from '../../src/crypto/mac.ts';
 import { createDpopNonces } from '../../src/oauth/dpop-nonces.ts';
-import { type DpopOptions, verifyDpopProof } from '../../src/oauth/dpop-proof.ts';
+import { type DpopOptions, type HolderKeys, verifyDpopProof } from '../../src/oauth/dpop-proof.ts';
+import { createBoundedCache } from '../../src/platform/bounded-cache.ts';
 import { createHolder } from '../support/dpop.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createKey } from '../support/key-agent.ts';
@@ -29,6 +30,35 @@ describe('a DPoP proof', () => {
     expect(verified).toEqual({ ok: true, proof: { jkt, jti: 'one', endsAt: seconds(120) } });
   });
 
+  it('ends by the time that it says it is from, whenever it is looked at', async () => {
+    const text = await prove({ iat: seconds(30.9) });
+    const later = { now: new Date(clock.now().getTime() + 60_000) };
+    for (const verified of [await verify(text), await verify(text, later)])
+      expect(verified).toMatchObject({ ok: true, proof: { endsAt: seconds(150) } });
+  });
+
+  it('is of one key, however that is spelt', async () => {
+    const { kid: _, ...jwk } = holder.key.jwk;
+    const known = await verify(await prove({}, { jwk: { ...jwk, x: `${jwk.x}=` } }));
+    expect(known).toMatchObject({ ok: true, proof: { jkt: await calculateJwkThumbprint(jwk) } });
+  });
+
+  it('has its key remembered by its header, and not believed for that', async () => {
+    const known = createBoundedCache<never>() as HolderKeys;
+    const options = { method: 'POST', url, isGoodNonce: () => true, now: clock.now() };
+    const good = await prove();
+    const [header = '', , signature = ''] = (await prove()).split('.');
+    expect((await verifyDpopProof(`${header}.${good.split('.')[1]}.${signature}`, options, known)).ok).toBe(
+      false,
+    );
+    expect(known.size).toBe(0);
+    expect((await verifyDpopProof(good, options, known)).ok).toBe(true);
+    expect((await verifyDpopProof(await prove(), options, known)).ok).toBe(true);
+    expect(known.size).toBe(1);
+    const forged = `${header}.${good.split('.')[1]}.${signature}`;
+    expect(await verifyDpopProof(forged, options, known)).toEqual({ ok: false, reason: 'wrong-signature' });
+  });
+
   it('may be about its URL in another spelling, with query and fragment', async () => {
     for (const htu of [`${url}?x=1`, `${url}#x`, 'HTTPS://HALLPASS.test:443/oauth2/token', `${url}?`]) {
       expect(await reasonOf(await prove({ htu }))).toBe('good');
@@ -42,6 +72,10 @@ describe('a DPoP proof', () => {
     ['wrong-target', 'another path', { htu: `${url}/` }],
     ['wrong-target', 'http', { htu: url.replace('https', 'http') }],
     ['wrong-target', 'no URL', { htu: 'token' }],
+    ['wrong-target', 'credentials in its URL', { htu: 'https://user:pw@hallpass.test/oauth2/token' }],
+    ['wrong-target', 'a backslash', { htu: 'https://hallpass.test\\oauth2\\token' }],
+    ['wrong-target', 'a line break', { htu: 'https://hallpass.test/oauth2/\ntoken' }],
+    ['wrong-target', 'no slashes', { htu: 'https:hallpass.test/oauth2/token' }],
     ['wrong-claims', 'no method', { htm: undefined }],
     ['wrong-claims', 'no URL at all', { htu: undefined }],
     ['wrong-claims', 'no jti', { jti: undefined }],
@@ -85,7 +119,7 @@ describe('a DPoP proof', () => {
       'wrong-header',
     );
     for (const text of ['', 'x', 'a.b.c', '{}', 'x'.repeat(9_000)])
-      expect(await reasonOf(text)).toBe('wrong-key');
+      expect(await reasonOf(text)).toBe('malformed');
   });
 
   it('is about the access token beside it', async () => {

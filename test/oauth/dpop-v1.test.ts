@@ -1,9 +1,17 @@
 import supertest from 'supertest';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { asBootstrap, bootstrapKey, createAgent, grantRequest, oauthPost } from '../support/broker.ts';
+import {
+  asBootstrap,
+  bootstrapKey,
+  createAgent,
+  grantRequest,
+  oauthPost,
+  startBroker,
+} from '../support/broker.ts';
 import { createHolder, type Holder } from '../support/dpop.ts';
 import { send } from '../support/http.ts';
 import { type Call, createDpopScene, type DpopScene, tokenPath as path } from './dpop-scene.ts';
+import { eventsOf } from './fixtures.ts';
 
 let scene: DpopScene;
 beforeAll(async () => {
@@ -22,6 +30,35 @@ describe('a bound token on /v1', () => {
     expect((await scene.callWith(holder, token, { proof, on: scene.replica })).status).toBe(401);
     expect((await scene.callWith(holder, token, { on: scene.replica })).status).toBe(200);
     expect((await scene.callWith(holder, token, { target: '/v1/grants?limit=5' })).status).toBe(200);
+  });
+
+  it('is asked for with HEAD by a proof for HEAD, and by no other', async () => {
+    const holder = await scene.createReady();
+    const token = await scene.boundToken(holder);
+    const head = async (htm: string) => {
+      const proof = await holder.prove(htm, '/v1/grants', { token });
+      const headers = { Authorization: `DPoP ${token}`, DPoP: proof };
+      return (await send(scene.broker, { method: 'HEAD', path: '/v1/grants', headers })).status;
+    };
+    expect([await head('HEAD'), await head('GET')]).toEqual([200, 401]);
+  });
+
+  it('that is shown without its key is put on record, and costs its address what a wrong secret does', async () => {
+    const limited = await startBroker({
+      clock: scene.clock,
+      database: scene.broker.database,
+      config: { rateLimitPerSecond: 50 },
+    });
+    const holder = await scene.createReady();
+    const token = await scene.boundToken(holder);
+    const proof = await holder.prove('GET', '/v1/agents', { token });
+    const statuses: number[] = [];
+    for (let n = 0; n < 6; n += 1)
+      statuses.push((await scene.callWith(holder, token, { proof, on: limited })).status);
+    expect(statuses).toEqual([401, 401, 401, 401, 401, 429]);
+    const events = await eventsOf(scene.broker.database, 'access.denied');
+    const denied = { actor_id: scene.agent.id, outcome: 'denied', details: { code: 'unauthenticated' } };
+    expect(events.slice(-5)).toMatchObject(Array(5).fill(denied));
   });
 
   it('sends a body with one proof, though it is looked at twice', async () => {

@@ -1,6 +1,7 @@
 import { calculateJwkThumbprint, decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
+  apiOf,
   asBootstrap,
   createAgent,
   createResource,
@@ -39,6 +40,8 @@ describe('a token request with a proof', () => {
     const jkt = await calculateJwkThumbprint(holder.key.jwk);
     expect(issued.body).toMatchObject({ token_type: 'DPoP', grant_id: scene.grantId });
     expect(issued.headers['dpop-nonce']).toBe(holder.nonce);
+    const events = await eventsOf(broker.database, 'token.issued');
+    expect(events.at(-1)?.details).toMatchObject({ jkt });
     expect(decodeJwt(issued.body.access_token)).toMatchObject({ cnf: { jkt } });
     const server = await createServerOf(broker, resource);
     const asked = { token: issued.body.access_token };
@@ -81,7 +84,27 @@ describe('a token request with a proof', () => {
     await ask(proof).expect(200);
     const recorded = { code: 'invalid-dpop-proof', client: agent.id };
     await expectRefusal(broker, ask(proof), { ...invalid, recorded });
-    await ask(proof, {}, replica).expect(400);
+    for (const seconds of [0, 1, 58, 59]) {
+      clock.advance(seconds);
+      await ask(proof, {}, replica).expect(400);
+      await ask(proof).expect(400);
+    }
+  });
+
+  it('stays used when it comes from a clock that is ahead, for as long as it could be good', async () => {
+    const holder = await createReady();
+    const iat = clock.now().getTime() / 1000 + 30.9;
+    const proof = await holder.prove('POST', path, { claims: { iat } });
+    await ask(proof).expect(200);
+    for (const seconds of [1, 60, 60, 29]) {
+      clock.advance(seconds);
+      const answer = await ask(proof, {}, replica).expect(400);
+      expect(['invalid_dpop_proof', 'use_dpop_nonce']).toContain(answer.body.error);
+    }
+    const { rows } = await broker.database.owner.query(
+      "select extract(epoch from exp) as exp from used_values where purpose = 'dpop_proof' order by exp desc limit 1",
+    );
+    expect(Number(rows[0]?.exp)).toBe(Math.floor(iat) + 120);
   });
 
   it('is one of fifty with the same proof at the same time over two replicas that gets a token (P3)', async () => {
@@ -99,7 +122,7 @@ describe('a token request with a proof', () => {
     ['an old time', { iat: 1 }],
     ['no jti', { jti: undefined }],
     ['another type', {}, { typ: 'JWT' }],
-  ])('is refused, and nothing is used up, for %s', async (_, claims, header = {}) => {
+  ])('is refused for %s', async (_, claims, header = {}) => {
     const holder = await createReady();
     const recorded = { code: 'invalid-dpop-proof', client: agent.id };
     const proof = await holder.prove('POST', path, { claims, header });
@@ -146,6 +169,7 @@ describe('tokens that must be bound', () => {
   it('are so for a resource that asks for it, at once on every replica', async () => {
     const strict = await createResource(broker);
     await (await agent.api()).post('/v1/grants', grantRequest(strict.identifier)).expect(201);
+    const before = (await agent.token(form(strict.identifier)).expect(200)).body.access_token;
     for (const on of [broker, replica]) {
       await oauthPost(
         on,
@@ -162,6 +186,11 @@ describe('tokens that must be bound', () => {
       { grant_type: 'client_credentials', ...form(strict.identifier) },
       agent,
     ).expect(400);
+    const server = await createServerOf(broker, strict);
+    const about = { token: before };
+    expect((await oauthPost(replica, '/oauth2/introspect', about, server).expect(200)).body).toEqual({
+      active: false,
+    });
     const holder = await createReady();
     await ask(await holder.prove('POST', path), form(strict.identifier)).expect(200);
     await asBootstrap(broker)
@@ -174,10 +203,13 @@ describe('tokens that must be bound', () => {
     const strict = await createAgent(broker);
     const plain = (on: { url: string }) => oauthPost(on, path, { grant_type: 'client_credentials' }, strict);
     for (const on of [broker, replica]) await plain(on).expect(200);
+    const before = (await plain(broker).expect(200)).body.access_token;
+    await apiOf(replica, before).get('/v1/grants').expect(200);
     const change = await asBootstrap(broker)
       .patch(`/v1/agents/${strict.id}`, { require_bound_tokens: true })
       .expect(200);
     expect(change.body.require_bound_tokens).toBe(true);
+    await apiOf(replica, before).get('/v1/grants').expect(401);
     await expectRefusal(broker, plain(broker), unproved(strict));
     await plain(replica).expect(400);
     const holder = await createReady();
@@ -202,9 +234,23 @@ describe('the nonce', () => {
     expect((await ask(wrong, {}, lenient)).body.error).toBe('use_dpop_nonce');
   });
 
-  it('is asked for without a word in the record', async () => {
+  it('is asked for without a word in the record, nor counts as a stranger’s refusal', async () => {
+    const apart = await startBroker({ clock, database: broker.database });
     const before = (await eventsOf(broker.database, 'token.refused')).length;
-    await createReady();
+    const holder = createHolder(clock);
+    const first = await ask(await holder.prove('POST', path), {}, apart).expect(400);
+    holder.nonce = first.headers['dpop-nonce'];
+    const { body } = await ask(await holder.prove('POST', path), {}, apart).expect(200);
+    const token = body.access_token;
+    const proof = await holder.prove('GET', '/v1/grants', { token, claims: { nonce: undefined } });
+    const wire = {
+      method: 'GET',
+      path: '/v1/grants',
+      headers: { Authorization: `DPoP ${token}`, DPoP: proof },
+    };
+    expect((await send(apart, wire)).status).toBe(401);
+    await apart.close();
     expect(await eventsOf(broker.database, 'token.refused')).toHaveLength(before);
+    expect(await eventsOf(broker.database, 'strangers.refused')).toHaveLength(0);
   });
 });

@@ -19,7 +19,7 @@ function usedHeap(): number {
 }
 
 function exchangeOf(address: string): Exchange {
-  const about = { operation: 'issueToken', caller: undefined, code: undefined };
+  const about = { method: 'POST', operation: 'issueToken', caller: undefined, code: undefined };
   return { requestId: 'req_1', address, headers: [], limits: [], extra: [], ...about };
 }
 

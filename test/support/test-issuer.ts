@@ -28,14 +28,13 @@ export interface Platform {
 export async function startPlatform(clock: { now: () => Date }): Promise<Platform> {
   const key = createKey();
   const state = { keys: [key], named: '', jwksUri: '', isDown: false, hold: Promise.resolve() };
-  const server = await startHttpsServer(async (request, response) => {
-    await state.hold;
+  const server = await startHttpsServer((request, response) => {
     response.statusCode = state.isDown ? 500 : 200;
     const document =
       request.url === '/.well-known/openid-configuration'
         ? { issuer: state.named, jwks_uri: state.jwksUri }
         : { keys: state.keys.map(({ jwk }) => jwk) };
-    response.end(JSON.stringify(document));
+    void state.hold.then(() => response.end(JSON.stringify(document)));
   });
   const issuer = `https://localhost:${server.port}`;
   state.named = issuer;
