@@ -15,6 +15,7 @@ interface Options {
   trustedProxies?: string[];
   masterKey?: string;
   rateLimitPerSecond?: number | 'off';
+  dpopNonce?: 'required' | 'optional';
   about?: Story & { form: string; authorization: string };
 }
 
@@ -43,7 +44,7 @@ const broker = await compose({
   logLevel: 'info',
   trustedProxies: options.trustedProxies ?? [],
   outboundAllow: [],
-  dpopNonce: 'required',
+  dpopNonce: options.dpopNonce ?? 'required',
   preparedStatements: true,
   // In use, and out of reach.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,

@@ -9,15 +9,18 @@ import { createAdapterFactory } from './postgres-adapter.ts';
  * oidc-provider with the same client authentication. Without options in memory, with an ES256 JWT of 900 s, which it
  * does not store. With `databaseUrl` it issues opaque tokens instead and keeps them in Postgres, where introspection
  * looks for them. With `accessTokens` too it has that many tokens of the model that introspection finds with one
- * look-up, and no token endpoint for clients: the line names them.
+ * look-up, and no token endpoint for clients: the line names them. With `clientKey` the client proves itself by that key, and
+ * tokens are bound by DPoP.
  */
 interface Options {
   databaseUrl?: string;
   connections?: number;
   accessTokens?: number;
+  clientKey?: object;
 }
 
-const { databaseUrl, connections, accessTokens = 0 } = JSON.parse(process.argv[2] ?? '{}') as Options;
+const options = JSON.parse(process.argv[2] ?? '{}') as Options;
+const { databaseUrl, connections, accessTokens = 0, clientKey } = options;
 const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const client = { id: 'agent', secret: 'hps_0123456789012345678901234567890123456789012' };
 const resource = 'https://api.example';
@@ -32,21 +35,25 @@ const flow =
         redirect_uris: ['https://client.example'],
         response_types: ['code'],
       };
+const authentication =
+  clientKey === undefined
+    ? { client_secret: client.secret, token_endpoint_auth_method: 'client_secret_basic' }
+    : { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [clientKey] } };
 const provider = new Provider('http://127.0.0.1', {
   ...(pool === undefined ? {} : { adapter: createAdapterFactory(pool) }),
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), alg: 'ES256', use: 'sig', kid: 'k1' }] },
   clients: [
     {
       client_id: client.id,
-      client_secret: client.secret,
+      ...authentication,
       ...flow,
-      token_endpoint_auth_method: 'client_secret_basic',
       id_token_signed_response_alg: 'ES256',
     },
   ],
   features: {
     clientCredentials: { enabled: accessTokens === 0 },
     devInteractions: { enabled: false },
+    dPoP: { enabled: clientKey !== undefined },
     introspection: { enabled: pool !== undefined },
     resourceIndicators: {
       enabled: true,

@@ -1,0 +1,44 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { decodeJwt } from 'jose';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Service, startService } from './broker.ts';
+
+/** Debian's python3-authlib: skipped where it is not, unless HALLPASS_TEST_INTEROP demands it. */
+const python = '/usr/bin/python3';
+const run = promisify(execFile);
+const isThere = await run(python, ['-c', 'import authlib, requests']).then(
+  () => true,
+  () => false,
+);
+const isDemanded = process.env.HALLPASS_TEST_INTEROP === 'required';
+if (!isThere && !isDemanded) process.stderr.write('SKIPPED: python3-authlib is not installed\n');
+
+let service: Service;
+const directory = mkdtempSync(join(tmpdir(), 'hallpass-authlib-'));
+const keyFile = join(directory, 'key.pem');
+beforeAll(async () => {
+  service = await startService();
+  const { privateKey } = service.keyAgent.key;
+  writeFileSync(keyFile, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+describe.skipIf(!isThere && !isDemanded)('Authlib', () => {
+  it('gets a token for a resource with its key (private_key_jwt), each time anew', async () => {
+    const { issuer, keyAgent, resource } = service;
+    const script = join(import.meta.dirname, 'clients/authlib_private_key_jwt.py');
+    const ask = async (): Promise<Record<string, string>> => {
+      const { stdout } = await run(python, [script, issuer, keyAgent.id, keyFile, resource.identifier, 'read']);
+      return JSON.parse(stdout) as Record<string, string>;
+    };
+    for (let n = 0; n < 2; n += 1) {
+      const token = await ask();
+      expect(token).toMatchObject({ token_type: 'Bearer', scope: 'read', expires_in: 300 });
+      expect(decodeJwt(token.access_token ?? '')).toMatchObject({ sub: keyAgent.id, aud: resource.identifier });
+    }
+  });
+});
