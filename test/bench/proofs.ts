@@ -45,11 +45,7 @@ function makeRequests({ server, clientId, audience, htu }: Party): string[] {
     const times = { jti: randomUUID(), iat: now };
     const own = { iss: clientId, sub: clientId, aud: audience, exp: now + 60, ...times };
     const assertion = signJwt({}, own, agentKey.privateKey);
-    const proof = signJwt(
-      { typ: 'dpop+jwt', jwk },
-      { ...times, htm: 'POST', htu },
-      holderKey.privateKey,
-    );
+    const proof = signJwt({ typ: 'dpop+jwt', jwk }, { ...times, htm: 'POST', htu }, holderKey.privateKey);
     return `${server.target.form}&client_assertion_type=${type}&client_assertion=${assertion}\t${proof}`;
   });
 }
@@ -95,8 +91,12 @@ async function main(): Promise<void> {
       runs.theirs.push(run(parties.theirs));
     }
     const [ours, theirs] = [median(runs.ours.map(perSecond)), median(runs.theirs.map(perSecond))];
-    say(`hallpass       ${rate(ours)}   p99 ${(median(runs.ours.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`);
-    say(`oidc-provider  ${rate(theirs)}   p99 ${(median(runs.theirs.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`);
+    say(
+      `hallpass       ${rate(ours)}   p99 ${(median(runs.ours.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`,
+    );
+    say(
+      `oidc-provider  ${rate(theirs)}   p99 ${(median(runs.theirs.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`,
+    );
     sayTarget('private_key_jwt and DPoP, hallpass / oidc-provider', ours / theirs, { atLeast: 1.3 });
   } finally {
     for (const { server } of Object.values(parties)) await server.stop();

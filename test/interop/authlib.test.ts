@@ -32,13 +32,23 @@ describe.skipIf(!isThere && !isDemanded)('Authlib', () => {
     const { issuer, keyAgent, resource } = service;
     const script = join(import.meta.dirname, 'clients/authlib_private_key_jwt.py');
     const ask = async (): Promise<Record<string, string>> => {
-      const { stdout } = await run(python, [script, issuer, keyAgent.id, keyFile, resource.identifier, 'read']);
+      const { stdout } = await run(python, [
+        script,
+        issuer,
+        keyAgent.id,
+        keyFile,
+        resource.identifier,
+        'read',
+      ]);
       return JSON.parse(stdout) as Record<string, string>;
     };
     for (let n = 0; n < 2; n += 1) {
       const token = await ask();
       expect(token).toMatchObject({ token_type: 'Bearer', scope: 'read', expires_in: 300 });
-      expect(decodeJwt(token.access_token ?? '')).toMatchObject({ sub: keyAgent.id, aud: resource.identifier });
+      expect(decodeJwt(token.access_token ?? '')).toMatchObject({
+        sub: keyAgent.id,
+        aud: resource.identifier,
+      });
     }
   });
 });
