@@ -42,10 +42,14 @@ function makeRequests({ server, clientId, audience, htu }: Party): string[] {
   const jwk = holderKey.publicKey.export({ format: 'jwk' });
   const type = encodeURIComponent('urn:ietf:params:oauth:client-assertion-type:jwt-bearer');
   return Array.from({ length: requests }, () => {
-    const times = { jti: randomUUID(), iat: now };
-    const own = { iss: clientId, sub: clientId, aud: audience, exp: now + 60, ...times };
+    const times = { iat: now, exp: now + 60, jti: randomUUID() };
+    const own = { iss: clientId, sub: clientId, aud: audience, ...times };
     const assertion = signJwt({}, own, agentKey.privateKey);
-    const proof = signJwt({ typ: 'dpop+jwt', jwk }, { ...times, htm: 'POST', htu }, holderKey.privateKey);
+    const proof = signJwt(
+      { typ: 'dpop+jwt', jwk },
+      { iat: now, jti: randomUUID(), htm: 'POST', htu },
+      holderKey.privateKey,
+    );
     return `${server.target.form}&client_assertion_type=${type}&client_assertion=${assertion}\t${proof}`;
   });
 }
