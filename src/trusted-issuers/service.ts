@@ -2,7 +2,6 @@ import { isDeepStrictEqual } from 'node:util';
 import { byAct, type NewAuditEvent } from '../audit/audit-event.ts';
 import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
-import { type RevokedIdentity, renewIdentitiesOf, revokeIdentitiesOf } from '../client-secrets/store.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { violates } from '../db/sqlstate.ts';
@@ -126,7 +125,7 @@ async function renewIdentities(
   { act, id }: { act: Act<Person>; id: string },
 ): Promise<void> {
   const nextId = () => ids.next('proof');
-  const revoked = await renewIdentitiesOf(tx, { trustedIssuerId: id, at: clock.now(), nextId });
+  const revoked = await store.renewIdentitiesOf(tx, { trustedIssuerId: id, at: clock.now(), nextId });
   await recordIdentities(audit, tx, { act, id, revoked });
 }
 
@@ -136,7 +135,7 @@ const eventsTogether = 1_000;
 async function recordIdentities(
   audit: Audit,
   tx: Tx,
-  { act, id, revoked }: { act: Act<Person>; id: string; revoked: RevokedIdentity[] },
+  { act, id, revoked }: { act: Act<Person>; id: string; revoked: store.RevokedIdentity[] },
 ): Promise<void> {
   const events = revoked.map(({ id: proofId, clientId, next }): NewAuditEvent => {
     const details = { client_id: clientId, trusted_issuer_id: id, revoked: [proofId] };
@@ -167,7 +166,7 @@ async function remove({ db, audit, clock }: TrustedIssuersDeps, act: Act<Person>
     const at = clock.now();
     await store.deleteTrustedIssuer(tx, { id, at });
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted' });
-    await recordIdentities(audit, tx, { act, id, revoked: await revokeIdentitiesOf(tx, id, at) });
+    await recordIdentities(audit, tx, { act, id, revoked: await store.revokeIdentitiesOf(tx, id, at) });
     return undefined;
   });
 }

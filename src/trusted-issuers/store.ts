@@ -104,3 +104,55 @@ function withController(adminId: string) {
 export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: Date }): Promise<void> {
   await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
 }
+
+/** An identity of an agent that was revoked; `next`: the id of what took its place. */
+export interface RevokedIdentity {
+  id: string;
+  clientId: string;
+  next?: string;
+}
+
+const identityColumns = ['id', 'client_id', 'trusted_issuer_id', 'subject', 'claims', 'issued_by'] as const;
+
+function revokeIdentities(tx: Tx, trustedIssuerId: string, at: Date) {
+  return tx
+    .updateTable('agent_secrets')
+    .set({ revoked_at: at })
+    .where('trusted_issuer_id', '=', trustedIssuerId)
+    .where('revoked_at', 'is', null)
+    .returning(identityColumns)
+    .execute();
+}
+
+/** Revokes what the agents of an issuer prove themselves by. */
+export async function revokeIdentitiesOf(
+  tx: Tx,
+  trustedIssuerId: string,
+  at: Date,
+): Promise<RevokedIdentity[]> {
+  const rows = await revokeIdentities(tx, trustedIssuerId, at);
+  return rows.map(({ id, client_id: clientId }) => ({ id, clientId }));
+}
+
+const insertRows = 1_000;
+
+/**
+ * Puts new identities in the place of those of an issuer's agents, which are alike but for their ids: what was got with
+ * the old ones ends.
+ */
+export async function renewIdentitiesOf(
+  tx: Tx,
+  { trustedIssuerId, at, nextId }: { trustedIssuerId: string; at: Date; nextId: () => string },
+): Promise<RevokedIdentity[]> {
+  const rows = await revokeIdentities(tx, trustedIssuerId, at);
+  const renewed = rows.map((row) => ({ ...row, before: row.id, id: nextId() }));
+  for (let from = 0; from < renewed.length; from += insertRows) {
+    const values = renewed.slice(from, from + insertRows).map(({ before: _, claims, ...row }) => ({
+      ...row,
+      claims: JSON.stringify(claims),
+      created_at: at,
+    }));
+    await tx.insertInto('agent_secrets').values(values).execute();
+  }
+  return renewed.map(({ before, client_id: clientId, id }) => ({ id: before, clientId, next: id }));
+}
