@@ -86,7 +86,7 @@ interface RecordedEvent {
 /** The events of one type. */
 export async function eventsOf(database: TestDatabase, type: string): Promise<RecordedEvent[]> {
   const { rows } = await database.owner.query<RecordedEvent>(
-    'select id, actor_id, request_id, outcome, details from audit_events where type = $1',
+    'select id, actor_id, request_id, outcome, details from audit_events where type = $1 order by tx, id',
     [type],
   );
   return rows;
