@@ -2,8 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../e2e/support/broker-process.ts';
 import { ensureBuilt, root } from '../e2e/support/build.ts';
+import { freePort } from '../support/free-port.ts';
 
 const stepMs = 10;
 const longestMs = 120_000;

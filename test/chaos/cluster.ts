@@ -7,8 +7,8 @@ import {
   type ReplicaEnv,
   startReplica,
 } from '../cluster/replica.ts';
-import { freePort } from '../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../e2e/support/build.ts';
+import { freePort } from '../support/free-port.ts';
 import type { Target } from './recorder.ts';
 
 /** A place for one replica, whichever process is in it. */

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type BrokerProcess, freePort, launch } from '../e2e/support/broker-process.ts';
+import { type BrokerProcess, launch } from '../e2e/support/broker-process.ts';
+import { freePort } from '../support/free-port.ts';
 
 /** One process of the built broker among several on one database. */
 export interface Replica extends BrokerProcess {

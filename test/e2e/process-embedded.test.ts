@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import { type BrokerProcess, freePort, launch, temporaryDirectory } from './support/broker-process.ts';
+import { freePort } from '../support/free-port.ts';
+import { type BrokerProcess, launch, temporaryDirectory } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
 import { call, expecting, tell } from './support/client.ts';
 import { cli } from './support/production.ts';

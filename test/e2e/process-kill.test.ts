@@ -1,7 +1,8 @@
 import { Agent } from 'node:http';
 import { decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
-import { type BrokerProcess, freePort, launch } from './support/broker-process.ts';
+import { freePort } from '../support/free-port.ts';
+import { type BrokerProcess, launch } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
 import { call, expecting, type Story, tell } from './support/client.ts';
 import { createProduction, migrate, type Production } from './support/production.ts';

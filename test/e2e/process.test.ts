@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type BrokerProcess, freePort, launch } from './support/broker-process.ts';
+import { freePort } from '../support/free-port.ts';
+import { type BrokerProcess, launch } from './support/broker-process.ts';
 import { ensureBuilt } from './support/build.ts';
 import { call, expecting, type Story, tell } from './support/client.ts';
 import { cli, createProduction, type Production } from './support/production.ts';

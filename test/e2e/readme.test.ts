@@ -5,7 +5,8 @@ import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { isBootstrapKey } from '../../src/admins/admin.ts';
 import { parseMasterKey } from '../../src/crypto/master-key.ts';
-import { type BrokerProcess, freePort, launch, temporaryDirectory } from './support/broker-process.ts';
+import { freePort } from '../support/free-port.ts';
+import { type BrokerProcess, launch, temporaryDirectory } from './support/broker-process.ts';
 import { ensureBuilt, root } from './support/build.ts';
 import { type Block, blocksOf, matches, sectionOf } from './support/markdown.ts';
 

@@ -7,11 +7,11 @@ import {
   type ReplicaEnv,
   startReplica,
 } from '../cluster/replica.ts';
-import { freePort } from '../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../e2e/support/build.ts';
 import { type Answer, call, expecting, type Story, tell } from '../e2e/support/client.ts';
 import { cli } from '../e2e/support/production.ts';
 import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/free-port.ts';
 import { query } from './support/databases.ts';
 import { scrape } from './support/scrape.ts';
 

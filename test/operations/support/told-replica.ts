@@ -1,7 +1,7 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { freePort } from '../../e2e/support/broker-process.ts';
 import { atEnd } from '../../support/at-end.ts';
+import { freePort } from '../../support/free-port.ts';
 
 /** A process of the broker whose jobs run when the test says so. */
 export interface ToldReplica {
