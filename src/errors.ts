@@ -16,6 +16,11 @@ export const errorTable = {
     title: 'The scope is not in the catalogue or not granted',
     oauth: 'invalid_scope',
   },
+  'invalid-authorization-details': {
+    status: 400,
+    title: 'The authorization details are not such, or not granted',
+    oauth: 'invalid_authorization_details',
+  },
   'invalid-target': {
     status: 400,
     title: 'The resource is not one this client can get a token for',

@@ -139,6 +139,7 @@ export interface Grants {
   agent_id: string;
   approval_facts: Json | null;
   approvals_required: number;
+  authorization_details: Json | null;
   decided_at: Timestamp | null;
   decision_policies: Json;
   duration_seconds: number;
@@ -225,6 +226,7 @@ export interface PolicyVersions {
 }
 
 export interface Resources {
+  authorization_details_types: Generated<Json>;
   created_at: Timestamp;
   created_by: string;
   deleted_at: Timestamp | null;

@@ -1,5 +1,6 @@
 import type { Approver } from '../admins/store.ts';
 import type { Agent } from '../agents/agent.ts';
+import { type Detail, detailsProblem } from '../authorization-details/details-type.ts';
 import type { Db } from '../db/database.ts';
 import { type DeniedResult, type EligibleApprovers, type ProbeResult, probe } from '../policies/decision.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
@@ -14,6 +15,7 @@ export interface Asked {
   scopes: string[];
   durationSeconds: number;
   hasTicket: boolean;
+  authorizationDetails: Detail[] | null;
 }
 
 export interface Assessment {
@@ -22,7 +24,9 @@ export interface Assessment {
   /** The nearest parts that policy would permit; empty unless it is denied. */
   hints: Hint[];
   /** What is wrong with the request itself; undefined also where saying so would tell that the resource exists. */
-  problem: { code: 'invalid-scope' | 'invalid-request'; detail: string } | undefined;
+  problem:
+    | { code: 'invalid-scope' | 'invalid-request' | 'invalid-authorization-details'; detail: string }
+    | undefined;
 }
 
 interface Setting {
@@ -49,8 +53,8 @@ export async function eligibleApprovers(
 export function assess(setting: Setting, asked: Asked): Assessment {
   const { engine, agent, resource, eligible, circumstances } = setting;
   const { hasTicket } = asked;
-  const factsOf = ({ scopes, durationSeconds }: Pick<Asked, 'scopes' | 'durationSeconds'>): DecisionRequest =>
-    requestFacts({ agent, resource, scopes, durationSeconds, hasTicket, circumstances });
+  const factsOf = (part: Omit<Asked, 'hasTicket'>): DecisionRequest =>
+    requestFacts({ ...part, agent, resource, hasTicket, circumstances });
   const facts = factsOf(asked);
   const options = { eligible, risks: risksOf(resource.scopes) };
   const problem = findProblem(resource, asked);
@@ -67,21 +71,36 @@ export function assess(setting: Setting, asked: Asked): Assessment {
 /** What an unknown resource answers, and one that policy never permits: they look alike. */
 export const denied: DeniedResult = { outcome: 'denied', code: 'policy-denied', policies: [], errors: [] };
 
-function findProblem(resource: Resource, { scopes, durationSeconds }: Asked): Assessment['problem'] {
+function findProblem(
+  resource: Resource,
+  { scopes, durationSeconds, authorizationDetails }: Asked,
+): Assessment['problem'] {
   const unknown = scopes.filter((scope) => !resource.scopes.some(({ name }) => name === scope));
   if (unknown.length > 0) {
     return { code: 'invalid-scope', detail: `not in the catalogue of the resource: ${unknown.join(' ')}` };
   }
-  if (durationSeconds <= resource.maxGrantSeconds) return undefined;
-  return { code: 'invalid-request', detail: `duration_seconds must be at most ${resource.maxGrantSeconds}` };
+  if (durationSeconds > resource.maxGrantSeconds) {
+    return {
+      code: 'invalid-request',
+      detail: `duration_seconds must be at most ${resource.maxGrantSeconds}`,
+    };
+  }
+  const problem = detailsProblem(resource.authorizationDetailsTypes, authorizationDetails ?? []);
+  return problem === undefined ? undefined : { code: 'invalid-authorization-details', detail: problem };
 }
 
 /** The part of a faulty request that could be granted, or the least of what the resource has. */
-function validPart(resource: Resource, asked: Asked): Pick<Asked, 'scopes' | 'durationSeconds'> {
+function validPart(resource: Resource, asked: Asked): Omit<Asked, 'hasTicket'> {
   const known = asked.scopes.filter((scope) => resource.scopes.some(({ name }) => name === scope));
   const least = ['low', 'medium', 'high'].flatMap((risk) =>
     resource.scopes.filter((one) => one.risk === risk),
   );
   const scopes = known.length > 0 ? known : least.slice(0, 1).map(({ name }) => name);
-  return { scopes, durationSeconds: Math.min(asked.durationSeconds, resource.maxGrantSeconds) };
+  const details = asked.authorizationDetails ?? [];
+  const isGood = detailsProblem(resource.authorizationDetailsTypes, details) === undefined;
+  return {
+    scopes,
+    durationSeconds: Math.min(asked.durationSeconds, resource.maxGrantSeconds),
+    authorizationDetails: isGood ? asked.authorizationDetails : null,
+  };
 }

@@ -1,4 +1,5 @@
-import { type DecisionRequest, maxRisk, type Risk, timeFacts } from '../policies/facts.ts';
+import type { Detail } from '../authorization-details/details-type.ts';
+import { type DecisionRequest, detailFacts, maxRisk, type Risk, timeFacts } from '../policies/facts.ts';
 import type { ApprovalFacts, ScopeText } from './grant.ts';
 
 /** Where and when something is done, and how its doer proved itself. */
@@ -19,6 +20,7 @@ export function requestFacts(request: {
   scopes: string[];
   durationSeconds: number;
   hasTicket: boolean;
+  authorizationDetails: readonly Detail[] | null;
   circumstances: Circumstances;
 }): DecisionRequest {
   const { agent, resource, scopes, circumstances } = request;
@@ -36,6 +38,7 @@ export function requestFacts(request: {
       max_risk: maxRisk(scopes, risksOf(resource.scopes)),
       duration_seconds: request.durationSeconds,
       has_ticket: request.hasTicket,
+      ...detailFacts(request.authorizationDetails ?? []),
       approvals: 0,
       approver_groups: [],
       ...timeFacts(circumstances.now),
@@ -72,6 +75,8 @@ export function currentFacts(
   return {
     ...frozen,
     context: {
+      // A grant that was requested before these were facts has none.
+      ...detailFacts([]),
       ...frozen.context,
       scopes,
       max_risk: maxRisk(scopes, risksOf(catalogue)),

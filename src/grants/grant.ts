@@ -1,3 +1,4 @@
+import type { Detail } from '../authorization-details/details-type.ts';
 import { addSeconds } from '../platform/clock.ts';
 import type { PolicyRef } from '../policies/facts.ts';
 
@@ -95,6 +96,8 @@ export interface Grant extends GrantLife {
   durationSeconds: number;
   reason: string;
   ticket: string | null;
+  /** What it is for within its scopes (RFC 9396); null: none. */
+  authorizationDetails: Detail[] | null;
   requestDigest: string;
   approvalsRequired: number;
   policies: PolicyRef[];

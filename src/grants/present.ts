@@ -45,6 +45,7 @@ export function present(view: GrantView) {
     requested_duration_seconds: grant.requestedDurationSeconds,
     reason: grant.reason,
     ticket: grant.ticket,
+    authorization_details: grant.authorizationDetails,
     request_digest: view.requestDigest,
     decision: presentDecision(view),
     requested_at: grant.requestedAt.toISOString(),

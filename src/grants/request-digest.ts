@@ -1,4 +1,6 @@
+import type { Detail } from '../authorization-details/details-type.ts';
 import { sha256 } from '../crypto/hash.ts';
+import { byCodeUnit, canonicalJson } from '../platform/canonical-json.ts';
 import type { ScopeText } from './grant.ts';
 
 /** What an approval agrees to. */
@@ -9,10 +11,9 @@ export interface Terms {
   durationSeconds: number;
   reason: string;
   ticket: string | null;
+  /** Null: none (RFC 9396). */
+  authorizationDetails: readonly Detail[] | null;
 }
-
-/** Compares by code unit: the same on every machine, unlike a locale's order. */
-const byCodeUnit = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
  * The `request_digest`: SHA-256, in base64url, of the canonical JSON of the effective terms. The scopes stand in the
@@ -24,7 +25,9 @@ export function requestDigest(terms: Terms, catalogue: readonly ScopeText[]): st
     const { description = null, risk = null } = texts.get(name) ?? {};
     return [name, description, risk];
   });
-  // An array has one reading and one order; its head names the format.
-  const canonical = ['hallpass-grant-terms/1', terms.agentId, terms.resource, scopes, terms.durationSeconds];
-  return sha256(JSON.stringify([...canonical, terms.reason, terms.ticket])).toString('base64url');
+  // An array has one reading and one order; its head names the format: 2 is of requests with more than 1 has.
+  const { agentId, resource, durationSeconds, reason, ticket, authorizationDetails: details } = terms;
+  const head = `hallpass-grant-terms/${details === null ? 1 : 2}`;
+  const canonical = [head, agentId, resource, scopes, durationSeconds, reason, ticket];
+  return sha256(canonicalJson(details === null ? canonical : [...canonical, details])).toString('base64url');
 }

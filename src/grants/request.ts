@@ -1,11 +1,13 @@
 import { type Agent, agentStatus } from '../agents/agent.ts';
 import { byAct } from '../audit/audit-event.ts';
+import type { Detail } from '../authorization-details/details-type.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
 import { equalDigests, sha256 } from '../crypto/hash.ts';
 import type { Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, type Refusal, refuse } from '../errors.ts';
 import { claimCall, findCall, type IdempotentCall } from '../idempotency/store.ts';
+import { canonicalJson } from '../platform/canonical-json.ts';
 import type { DeniedResult, ProbeResult } from '../policies/decision.ts';
 import type { DecisionRequest } from '../policies/facts.ts';
 import type { Resource } from '../resources/resource.ts';
@@ -22,6 +24,7 @@ export interface GrantRequest {
   durationSeconds: number;
   reason: string;
   ticket: string | null;
+  authorizationDetails: Detail[] | null;
 }
 
 interface Decided extends Omit<Assessment, 'facts'> {
@@ -57,8 +60,11 @@ export async function requestGrant(
 }
 
 function describeCall(act: Act<WorkloadAgent>, request: GrantRequest, key: string): IdempotentCall {
-  const { resource, scopes, durationSeconds, reason, ticket } = request;
-  const bodyHash = sha256(JSON.stringify([resource, scopes, durationSeconds, reason, ticket]));
+  const { resource, scopes, durationSeconds, reason, ticket, authorizationDetails } = request;
+  const terms = [resource, scopes, durationSeconds, reason, ticket];
+  // Whoever repeats a request that an older version has seen means the same one.
+  const body = authorizationDetails === null ? terms : [...terms, authorizationDetails];
+  const bodyHash = sha256(canonicalJson(body));
   return { caller: act.caller.id, route: 'createGrant', key, bodyHash };
 }
 
@@ -87,7 +93,7 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, request: GrantR
   if (resource !== undefined)
     return { agent, resource, policyEpoch, ...assess({ ...setting, resource }, asked) };
   // The answer is known; deciding about a decoy takes the time that a resource would, so that time tells nothing.
-  assess({ ...setting, resource: decoy(request, now) }, asked);
+  assess({ ...setting, resource: decoy(request, now) }, { ...asked, authorizationDetails: null });
   return { agent, resource, policyEpoch, facts: undefined, result: denied, hints: [], problem: undefined };
 }
 
@@ -104,6 +110,7 @@ function decoy({ resource, scopes, durationSeconds }: GrantRequest, now: Date): 
     tokenTtlSeconds: 60,
     tokenAlg: 'ES256',
     requireBoundTokens: false,
+    authorizationDetailsTypes: [],
     epoch: 1,
     version: 1,
     createdAt: now,
@@ -199,8 +206,10 @@ function describeRequest({
   scopes,
   durationSeconds,
   ticket,
+  authorizationDetails,
 }: GrantRequest): Record<string, unknown> {
-  return { resource, scopes, duration_seconds: durationSeconds, ticket };
+  const details = authorizationDetails === null ? {} : { authorization_details: authorizationDetails };
+  return { resource, scopes, duration_seconds: durationSeconds, ticket, ...details };
 }
 
 async function recordDenial(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<Refusal> {

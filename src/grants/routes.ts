@@ -9,7 +9,7 @@ import { matchesTag } from './grant.ts';
 import { present } from './present.ts';
 import type { GrantsService, GrantView } from './service.ts';
 
-const notYet = ['starts_at', 'max_uses', 'authorization_details'] as const;
+const notYet = ['starts_at', 'max_uses'] as const;
 
 /** Refuses restrictions that could not be honoured exactly: leaving them out silently would grant more. */
 function refuseUnsupported(body: Partial<Record<(typeof notYet)[number], unknown>>): void {
@@ -52,7 +52,8 @@ function asking({
     async createGrant({ body, header, ...act }) {
       refuseUnsupported(body);
       const { resource, scopes, duration_seconds: durationSeconds, reason, ticket = null } = body;
-      const request = { resource, scopes, durationSeconds, reason, ticket };
+      const { authorization_details: authorizationDetails = null } = body;
+      const request = { resource, scopes, durationSeconds, reason, ticket, authorizationDetails };
       const view = await grants.request(act, { request, idempotencyKey: header['Idempotency-Key'] });
       const headers = { ...shown(view).headers, Location: `/v1/grants/${view.grant.id}` };
       if (view.status !== 'pending') return { status: 201, body: present(view), headers };
@@ -120,6 +121,7 @@ export function simulateRoute({ grants, clock }: { grants: GrantsService; clock:
       scopes: body.scopes,
       durationSeconds: body.duration_seconds,
       hasTicket: body.ticket !== undefined,
+      authorizationDetails: body.authorization_details ?? null,
       cedar: body.cedar,
       circumstances,
     });

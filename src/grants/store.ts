@@ -1,4 +1,5 @@
 import { type SqlBool, sql } from 'kysely';
+import type { Detail } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
 import { type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
@@ -30,6 +31,7 @@ function selectGrants(db: Db) {
       'g.reason',
       'g.ticket',
       'g.request_digest',
+      'g.authorization_details',
     ])
     .select(['g.approvals_required', 'g.decision_policies', 'g.owner_at_request', 'g.agent_epoch'])
     .select([
@@ -75,6 +77,7 @@ function toGrant(row: GrantRow): StoredGrant {
     durationSeconds: row.duration_seconds,
     reason: row.reason,
     ticket: row.ticket,
+    authorizationDetails: row.authorization_details as Detail[] | null,
     requestDigest: row.request_digest,
     approvalsRequired: row.approvals_required,
     policies: row.decision_policies as unknown as PolicyRef[],
@@ -174,7 +177,7 @@ export type NewGrant = Pick<
   'id' | 'agentId' | 'resourceId' | 'scopes' | 'durationSeconds' | 'reason' | 'ticket' | 'requestDigest'
 > &
   Pick<Grant, 'approvalsRequired' | 'policies' | 'ownerAtRequest' | 'agentEpoch' | 'resourceEpoch'> &
-  Pick<Grant, 'requestedAt' | 'lapsesAt'> & {
+  Pick<Grant, 'requestedAt' | 'lapsesAt' | 'authorizationDetails'> & {
     facts: DecisionRequest;
     /** Given if policy permitted it at once. */
     period: { startsAt: Date; expiresAt: Date } | undefined;
@@ -195,6 +198,8 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       duration_seconds: grant.durationSeconds,
       reason: grant.reason,
       ticket: grant.ticket,
+      authorization_details:
+        grant.authorizationDetails === null ? null : JSON.stringify(grant.authorizationDetails),
       request_digest: grant.requestDigest,
       request_facts: JSON.stringify(grant.facts),
       approvals_required: grant.approvalsRequired,

@@ -528,8 +528,7 @@ export interface paths {
          * Ask for access
          * @description Policy decides: 201 the grant is active, 202 it waits for approvals, 403 it is denied, with `hints` that name the
          *     nearest parts of the request that would be permitted. An unknown resource and one that policy never permits
-         *     answer alike. `starts_at`, `max_uses` and `authorization_details` are refused (`not-supported`) until they can
-         *     be honoured exactly.
+         *     answer alike. `starts_at` and `max_uses` are refused (`not-supported`) until they can be honoured exactly.
          */
         post: operations["createGrant"];
         delete?: never;
@@ -1167,6 +1166,26 @@ export interface components {
             risk: components["schemas"]["Risk"];
         };
         Catalogue: components["schemas"]["Scope"][];
+        DetailType: string;
+        /** @description The types of `authorization_details` that grants for the resource may have (RFC 9396). `llm` is built in and needs no schema; one that is given holds beside its own. Changing or taking out a type ends the grants and requests that use it */
+        AuthorizationDetailsTypes: {
+            type: components["schemas"]["DetailType"];
+            /** @description A JSON Schema (2020-12) of an object, of the keywords title, description, type, const, enum, required, properties, additionalProperties, items, minimum, maximum, minLength, maxLength, minItems, maxItems and uniqueItems */
+            schema?: {
+                [key: string]: unknown;
+            };
+            /** @description By member, what makes it narrower: `subset`, an array of fewer elements; `maximum`, a lower number, where none is no limit. Any other member stays as it is */
+            narrowing?: {
+                [key: string]: "subset" | "maximum";
+            };
+        }[];
+        /** @description What the grant is for within its scopes (RFC 9396): details of types that the resource has, together at most 4,096 bytes */
+        AuthorizationDetails: components["schemas"]["AuthorizationDetail"][];
+        AuthorizationDetail: {
+            type: components["schemas"]["DetailType"];
+        } & {
+            [key: string]: unknown;
+        };
         /** @description An absolute URI without fragment (RFC 8707) */
         ResourceIdentifier: string;
         GrantSeconds: number;
@@ -1186,6 +1205,7 @@ export interface components {
             /** @description What signs its tokens; ES256 unless given */
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
+            authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
         };
         ResourceUpdate: {
             name?: components["schemas"]["Name"];
@@ -1195,6 +1215,7 @@ export interface components {
             token_ttl_seconds?: components["schemas"]["TokenSeconds"];
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
+            authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
         };
         Resource: {
             id: components["schemas"]["ResourceId"];
@@ -1208,6 +1229,7 @@ export interface components {
             token_ttl_seconds: components["schemas"]["TokenSeconds"];
             token_alg: components["schemas"]["SigningAlg"];
             require_bound_tokens: components["schemas"]["RequireBoundTokens"];
+            authorization_details_types: components["schemas"]["AuthorizationDetailsTypes"];
             epoch: number;
             created_at: components["schemas"]["Time"];
             created_by: string;
@@ -1265,6 +1287,7 @@ export interface components {
             at?: components["schemas"]["Time"];
             source_ip?: string;
             auth_method?: components["schemas"]["ClientAuthMethod"];
+            authorization_details?: components["schemas"]["AuthorizationDetails"];
             cedar?: components["schemas"]["Cedar"];
         };
         SimulationResult: {
@@ -1291,8 +1314,7 @@ export interface components {
             starts_at?: unknown;
             /** @description Not supported yet */
             max_uses?: unknown;
-            /** @description Not supported yet */
-            authorization_details?: unknown;
+            authorization_details?: components["schemas"]["AuthorizationDetails"];
         };
         /** @description SHA-256 of the canonical terms in base64url */
         Digest: string;
@@ -1332,6 +1354,8 @@ export interface components {
             /** @description What the agent says; policy does not see it */
             reason: string;
             ticket: string | null;
+            /** @description What it is for within its scopes (RFC 9396); null - it was asked for without */
+            authorization_details: components["schemas"]["AuthorizationDetail"][] | null;
             request_digest: components["schemas"]["Digest"];
             decision: {
                 policies: components["schemas"]["PolicyRef"][];
@@ -1403,6 +1427,8 @@ export interface components {
             scope?: string;
             /** @description Mint under this grant and no other */
             grant_id?: string;
+            /** @description A JSON array (RFC 9396 section 6): the token is to have these and no others; each is within one of the grant's. All of the grant's unless given */
+            authorization_details?: string;
             client_id?: string;
             client_secret?: string;
             client_assertion?: components["schemas"]["ClientAssertion"];
@@ -1421,6 +1447,7 @@ export interface components {
             expires_in: number;
             scope: string;
             grant_id?: string;
+            authorization_details?: components["schemas"]["AuthorizationDetails"];
         };
         TokenReference: {
             token: string;
@@ -1442,6 +1469,7 @@ export interface components {
             iss?: string;
             jti?: string;
             grant_id?: string;
+            authorization_details?: components["schemas"]["AuthorizationDetails"];
             /** @description The key that the token is bound to (RFC 9449 section 6.2) */
             cnf?: {
                 /** @description Its SHA-256 thumbprint (RFC 7638) */
@@ -3050,6 +3078,11 @@ export interface operations {
                      *           "labels": [],
                      *           "token_alg": "ES256",
                      *           "require_bound_tokens": false,
+                     *           "authorization_details_types": [
+                     *             {
+                     *               "type": "llm"
+                     *             }
+                     *           ],
                      *           "epoch": 1,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3133,6 +3166,11 @@ export interface operations {
                      *       "labels": [],
                      *       "token_alg": "ES256",
                      *       "require_bound_tokens": false,
+                     *       "authorization_details_types": [
+                     *         {
+                     *           "type": "llm"
+                     *         }
+                     *       ],
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3192,6 +3230,11 @@ export interface operations {
                      *       "labels": [],
                      *       "token_alg": "ES256",
                      *       "require_bound_tokens": false,
+                     *       "authorization_details_types": [
+                     *         {
+                     *           "type": "llm"
+                     *         }
+                     *       ],
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3293,6 +3336,11 @@ export interface operations {
                      *       "labels": [],
                      *       "token_alg": "ES256",
                      *       "require_bound_tokens": false,
+                     *       "authorization_details_types": [
+                     *         {
+                     *           "type": "llm"
+                     *         }
+                     *       ],
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3714,6 +3762,18 @@ export interface operations {
                      *           "requested_duration_seconds": 900,
                      *           "reason": "Summarise the incident reports of this week",
                      *           "ticket": "OPS-1234",
+                     *           "authorization_details": [
+                     *             {
+                     *               "type": "llm",
+                     *               "models": [
+                     *                 "small"
+                     *               ],
+                     *               "actions": [
+                     *                 "inference"
+                     *               ],
+                     *               "max_requests": 100
+                     *             }
+                     *           ],
                      *           "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *           "decision": {
                      *             "policies": [
@@ -3813,6 +3873,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -3874,6 +3946,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -3960,6 +4044,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4055,6 +4151,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4147,6 +4255,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4237,6 +4357,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4327,6 +4459,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4417,6 +4561,18 @@ export interface operations {
                      *       "requested_duration_seconds": 900,
                      *       "reason": "Summarise the incident reports of this week",
                      *       "ticket": "OPS-1234",
+                     *       "authorization_details": [
+                     *         {
+                     *           "type": "llm",
+                     *           "models": [
+                     *             "small"
+                     *           ],
+                     *           "actions": [
+                     *             "inference"
+                     *           ],
+                     *           "max_requests": 100
+                     *         }
+                     *       ],
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [

@@ -1,3 +1,4 @@
+import { builtInTypes } from '../authorization-details/details-type.ts';
 import type { Issuer } from './issuer.ts';
 import { signingAlgs } from './signed-jwt.ts';
 import { grantTypes } from './token-request.ts';
@@ -17,6 +18,8 @@ export function serverMetadata(issuer: Issuer) {
     revocation_endpoint_auth_methods_supported: authMethods,
     revocation_endpoint_auth_signing_alg_values_supported: signingAlgs,
     dpop_signing_alg_values_supported: signingAlgs,
+    // Those that any resource may take; others are a resource's own.
+    authorization_details_types_supported: builtInTypes,
     jwks_uri: `${issuer}/oauth2/jwks`,
     grant_types_supported: grantTypes,
     // Required by RFC 8414; there is no authorization endpoint, hence none.

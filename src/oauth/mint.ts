@@ -1,3 +1,4 @@
+import type { Detail } from '../authorization-details/details-type.ts';
 import type { Origin } from '../caller.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import type { Batcher } from '../db/batcher.ts';
@@ -21,6 +22,8 @@ export interface TokenResponse {
   scope: string;
   /** Undefined: a broker token. */
   grant_id: string | undefined;
+  /** Of the token (RFC 9396 section 7); undefined: none. */
+  authorization_details: readonly Detail[] | undefined;
 }
 
 export interface MintDeps {
@@ -73,9 +76,7 @@ export async function mint(
   // The client ends within this second: an agent that has ended does not authenticate.
   if (row.exp <= row.iat) throw new BrokerError('invalid-client');
   const written = await deps.writer.submit(row);
-  return written
-    ? sign(row, signer, { iss: deps.issuer, aud: source?.resource.identifier ?? deps.issuer })
-    : undefined;
+  return written ? sign(row, signer, { issuer: deps.issuer, source }) : undefined;
 }
 
 /** Whether the token would be good for whoever has it, where agent or resource do not allow that. */
@@ -102,7 +103,7 @@ function permits(
 /** The row of a token: for the broker itself unless there is a source. One literal, because this is the hot path. */
 function toRow(
   { ids }: MintDeps,
-  { client, origin, jkt }: Asked,
+  { client, origin, jkt, request }: Asked,
   made: { source: TokenSource | undefined; now: Date; policyEpoch: bigint | undefined; kid: string },
 ): MintRow {
   const { source, now, policyEpoch, kid } = made;
@@ -120,6 +121,7 @@ function toRow(
     auth_method: client.method,
     jkt: jkt ?? null,
     scope: source?.scope ?? brokerScope,
+    authorization_details: request.kind === 'access' ? (request.authorizationDetails ?? null) : null,
     kid,
     grant_id: grant?.id ?? null,
     grant_version: grant?.version ?? null,
@@ -134,11 +136,17 @@ function toRow(
   };
 }
 
-/** RFC 9068 section 2.2, RFC 9449 section 6.1. */
-function sign(row: MintRow, signer: Signer, { iss, aud }: { iss: string; aud: string }): TokenResponse {
+/** RFC 9068 section 2.2, RFC 9396 section 9.1, RFC 9449 section 6.1. */
+function sign(
+  row: MintRow,
+  signer: Signer,
+  { issuer: iss, source }: { issuer: string; source: TokenSource | undefined },
+): TokenResponse {
   const { agent_id, iat, exp, jti, scope, grant_id, jkt } = row;
-  // A broker token has no such member: JSON leaves it out.
+  const aud = source?.resource.identifier ?? iss;
+  // What is undefined is no member: JSON leaves it out.
   const ofGrant = grant_id ?? undefined;
+  const authorization_details = source?.authorizationDetails;
   const cnf = jkt === null ? undefined : { jkt };
   const claims = {
     iss,
@@ -150,6 +158,7 @@ function sign(row: MintRow, signer: Signer, { iss, aud }: { iss: string; aud: st
     jti,
     scope,
     grant_id: ofGrant,
+    authorization_details,
     cnf,
   };
   return {
@@ -158,5 +167,6 @@ function sign(row: MintRow, signer: Signer, { iss, aud }: { iss: string; aud: st
     expires_in: exp - iat,
     scope,
     grant_id: ofGrant,
+    authorization_details,
   };
 }

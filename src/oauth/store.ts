@@ -1,3 +1,4 @@
+import type { Detail, DetailsType } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type HotStatements, runHot } from '../db/hot-statements.ts';
 import type { ApprovalFacts, ScopeText } from '../grants/grant.ts';
@@ -11,6 +12,7 @@ export interface SourceResource {
   tokenTtlSeconds: number;
   tokenAlg: string;
   requireBoundTokens: boolean;
+  authorizationDetailsTypes: DetailsType[];
   catalogue: ScopeText[];
 }
 
@@ -20,6 +22,7 @@ export interface SourceGrant {
   scopes: string[];
   durationSeconds: number;
   expiresAt: Date;
+  authorizationDetails: Detail[] | null;
   facts: DecisionRequest;
   approvals: ApprovalFacts;
 }
@@ -37,6 +40,7 @@ export async function findSource(
     .select(['id', 'identifier', 'epoch', 'version', 'scopes as catalogue'])
     .select(['token_ttl_seconds as tokenTtlSeconds', 'token_alg as tokenAlg'])
     .select('require_bound_tokens as requireBoundTokens')
+    .select('authorization_details_types as authorizationDetailsTypes')
     .where('identifier', 'in', asked.identifiers)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
@@ -45,6 +49,7 @@ export async function findSource(
     .selectFrom('grants as g')
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .select(['g.id', 'g.version', 'g.scopes', 'g.duration_seconds as durationSeconds'])
+    .select('g.authorization_details as authorizationDetails')
     .select(['g.expires_at as expiresAt', 'g.request_facts as facts', 'g.approval_facts as approvals'])
     .where('g.agent_id', '=', asked.agentId)
     .where('g.resource_id', '=', resource.id)
@@ -54,7 +59,7 @@ export async function findSource(
     .where('g.resource_epoch', '=', resource.epoch)
     .execute();
   return {
-    resource: { ...resource, catalogue: resource.catalogue as unknown as ScopeText[] },
+    resource: resource as unknown as SourceResource,
     grants: grants as unknown as SourceGrant[],
   };
 }
@@ -71,6 +76,8 @@ export interface MintRow {
   /** Of the key that the token is bound to. */
   jkt: string | null;
   scope: string;
+  /** Where the request named fewer than the grant has. */
+  authorization_details: readonly Detail[] | null;
   kid: string;
   grant_id: string | null;
   grant_version: number | null;
@@ -90,7 +97,7 @@ const mintText = `
 with b as materialized (
   select x.*, string_to_array(x.scope, ' ') as scopes
     from json_to_recordset($1::json) as x(jti text, iat bigint, exp bigint, agent_id text, agent_epoch bigint,
-      secret_id text, auth_method text, jkt text, scope text, kid text, grant_id text, grant_version bigint, selection text,
+      secret_id text, auth_method text, jkt text, scope text, authorization_details jsonb, kid text, grant_id text, grant_version bigint, selection text,
       resource_id text, resource_epoch bigint, resource_version bigint, policy_epoch bigint, event_id text,
       request_id text, source_ip text)
 ), ok as materialized (
@@ -125,7 +132,7 @@ with b as materialized (
       source_ip, details)
   select event_id, $2, 'token.issued', 'success', 'agent', agent_id, agent_id, grant_id, jti, request_id, source_ip,
       jsonb_strip_nulls(jsonb_build_object('scope', scope, 'exp', exp, 'kid', kid, 'auth_method', auth_method,
-        'jkt', jkt)) from ok
+        'jkt', jkt, 'authorization_details', authorization_details)) from ok
 )
 select case when count(*) < (select count(*) from b) then coalesce(array_agg(jti), '{}') end as some from ok`;
 

@@ -1,3 +1,5 @@
+import type { Detail } from '../authorization-details/details-type.ts';
+import { readAuthorizationDetails } from '../authorization-details/read.ts';
 import { BrokerError } from '../errors.ts';
 import { jwtBearerGrant } from './client-credentials.ts';
 import type { Form } from './form.ts';
@@ -11,13 +13,15 @@ export type TokenRequest =
       /** Undefined: all scopes of the one active grant. Distinct, in the order asked. */
       scopes: string[] | undefined;
       grantId: string | undefined;
+      /** Undefined: all that the grant has. */
+      authorizationDetails: Detail[] | undefined;
     };
 
 /** The scope of broker tokens. */
 export const brokerScope = 'hallpass';
 
 /** Parameters that ask for less than a plain token: ignoring one would issue more than was asked for. */
-const restrictions = ['audience', 'authorization_details', 'claims', 'dpop_jkt', 'req_cnf', 'actor_token'];
+const restrictions = ['audience', 'claims', 'dpop_jkt', 'req_cnf', 'actor_token'];
 
 /** Both ask for the same: what the client that has proved itself may have. */
 export const grantTypes: readonly string[] = ['client_credentials', jwtBearerGrant];
@@ -50,8 +54,9 @@ function parseScope(text: string): string[] {
 }
 
 /**
- * Reads a token request (RFC 6749 section 4.4, RFC 7523 section 2.1, RFC 8707). Throws `unsupported-grant-type`, `invalid-request`,
- * `not-supported`, `invalid-target` (a scope without a resource), `invalid-scope`.
+ * Reads a token request (RFC 6749 section 4.4, RFC 7523 section 2.1, RFC 8707, RFC 9396 section 6). Throws
+ * `unsupported-grant-type`, `invalid-request`, `not-supported`, `invalid-target` (scope or details without a resource),
+ * `invalid-scope`, `invalid-authorization-details`.
  */
 export function readTokenRequest(form: Form, issuer: string): TokenRequest {
   checkGrantType(form);
@@ -59,9 +64,13 @@ export function readTokenRequest(form: Form, issuer: string): TokenRequest {
   const resource = form.get('resource');
   const scope = form.get('scope');
   const grantId = form.get('grant_id');
+  const details = form.get('authorization_details');
   if (resource === undefined || resource === issuer || resource === `${issuer}/`) {
     if (grantId !== undefined)
       throw new BrokerError('invalid-request', { detail: 'grant_id needs its resource' });
+    if (details !== undefined) {
+      throw new BrokerError('invalid-target', { detail: 'authorization_details need their resource' });
+    }
     if (resource === undefined && scope !== undefined) {
       throw new BrokerError('invalid-target', { detail: 'scope needs a resource' });
     }
@@ -70,5 +79,11 @@ export function readTokenRequest(form: Form, issuer: string): TokenRequest {
     }
     return { kind: 'broker' };
   }
-  return { kind: 'access', resource, scopes: scope === undefined ? undefined : parseScope(scope), grantId };
+  return {
+    kind: 'access',
+    resource,
+    scopes: scope === undefined ? undefined : parseScope(scope),
+    grantId,
+    authorizationDetails: details === undefined ? undefined : readAuthorizationDetails(details),
+  };
 }

@@ -1,3 +1,4 @@
+import type { Detail } from '../authorization-details/details-type.ts';
 import { isSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import { sha256 } from '../crypto/hash.ts';
 import type { Db } from '../db/database.ts';
@@ -19,6 +20,8 @@ export interface TokenSource {
   scope: string;
   scopes: string[];
   selection: Selection;
+  /** Those of the token; undefined: none. */
+  authorizationDetails: readonly Detail[] | undefined;
 }
 
 export type AccessRequest = Extract<TokenRequest, { kind: 'access' }>;
@@ -85,7 +88,8 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
   /** Undefined: nothing of what is in memory will do. */
   function recall(client: AuthenticatedClient, request: AccessRequest): TokenSource | undefined {
     const memory = known.get(keyOf(client, request.resource));
-    if (memory === undefined) return undefined;
+    // Which grants have details is decided by those that there are, so that a newer one is not overlooked.
+    if (memory === undefined || request.authorizationDetails !== undefined) return undefined;
     const { found, last } = memory;
     const now = clock.now();
     if (last !== undefined && isSame(last, request) && last.source.grant.expiresAt >= usableUntil(now)) {
@@ -126,15 +130,17 @@ function isSame({ source, allScopes, pinned }: Choice, { scopes, grantId }: Acce
 function choose(found: Found | undefined, request: AccessRequest, now: Date): TokenSource {
   const until = usableUntil(now);
   const usable = found?.grants.filter((grant) => grant.expiresAt >= until) ?? [];
-  const chosen = selectGrant(usable, request);
   const { resource } = found ?? {};
+  const chosen = selectGrant(usable, request, resource?.authorizationDetailsTypes ?? []);
   if (resource === undefined || !isSigningAlg(resource.tokenAlg)) {
     throw new BrokerError('internal', { internal: 'a grant without a resource, or an unknown algorithm' });
   }
   const { grant, selection } = chosen;
   // The grant's own strings: those of the request are parts of its whole body.
   const scopes = chosen.scopes.map((scope) => grant.scopes.find((own) => own === scope) ?? scope);
-  return { resource, alg: resource.tokenAlg, grant, selection, scopes, scope: scopes.join(' ') };
+  const authorizationDetails = request.authorizationDetails ?? grant.authorizationDetails ?? undefined;
+  const { tokenAlg: alg } = resource;
+  return { resource, alg, grant, selection, scopes, scope: scopes.join(' '), authorizationDetails };
 }
 
 /** Whether policy still permits the use of a grant: a tightened policy bites on the next use. */

@@ -25,6 +25,11 @@ export interface ContextFacts {
   max_risk: Risk;
   duration_seconds: number;
   has_ticket: boolean;
+  /** The types of the authorization details that are asked for (RFC 9396). */
+  detail_types: readonly string[];
+  /** Every model and action that details of type `llm` name. */
+  llm_models: readonly string[];
+  llm_actions: readonly string[];
   /** How many people have approved. */
   approvals: number;
   /** Every group of everyone who has approved. */
@@ -66,6 +71,19 @@ const riskOrder: readonly Risk[] = ['low', 'medium', 'high'];
 export function maxRisk(scopes: readonly string[], risks: ReadonlyMap<string, Risk>): Risk {
   const ranks = scopes.map((scope) => riskOrder.indexOf(risks.get(scope) ?? 'high'));
   return riskOrder[Math.max(0, ...ranks)] ?? 'high';
+}
+
+/** What policies see of authorization details. */
+export function detailFacts(
+  details: readonly { type: string; [member: string]: unknown }[],
+): Pick<ContextFacts, 'detail_types' | 'llm_models' | 'llm_actions'> {
+  const ofLlm = details.filter(({ type }) => type === 'llm');
+  const all = (lists: readonly unknown[]): string[] => [...new Set(lists.flat() as string[])].sort();
+  return {
+    detail_types: all(details.map(({ type }) => type)),
+    llm_models: all(ofLlm.map(({ models }) => models)),
+    llm_actions: all(ofLlm.map(({ actions }) => actions)),
+  };
 }
 
 /** `hour` (0..23) and `weekday` (Monday 1 to Sunday 7, ISO 8601) of a moment, in UTC. */

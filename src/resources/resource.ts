@@ -1,3 +1,4 @@
+import type { DetailsType } from '../authorization-details/details-type.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 
 /** What credential a resource yields: `api`, a JWT access token. */
@@ -27,6 +28,8 @@ export interface Resource {
   tokenAlg: SigningAlg;
   /** Whether tokens for it are bound to a key of their agent (RFC 9449). */
   requireBoundTokens: boolean;
+  /** The details that a grant for it may have (RFC 9396). */
+  authorizationDetailsTypes: DetailsType[];
   /** What was issued under an older one is dead for ever. */
   epoch: number;
   /** Rises with every change. */
@@ -42,6 +45,7 @@ export const resourceDefaults = {
   tokenTtlSeconds: 300,
   tokenAlg: defaultSigningAlg,
   requireBoundTokens: false,
+  authorizationDetailsTypes: [],
 } as const;
 
 /** The characters of a URI without a fragment, percent-encoding complete (RFC 3986 section 2). */

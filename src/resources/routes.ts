@@ -16,6 +16,7 @@ function present(resource: Resource) {
     token_ttl_seconds: resource.tokenTtlSeconds,
     token_alg: resource.tokenAlg,
     require_bound_tokens: resource.requireBoundTokens,
+    authorization_details_types: resource.authorizationDetailsTypes,
     epoch: resource.epoch,
     created_at: resource.createdAt.toISOString(),
     created_by: resource.createdBy,
@@ -31,6 +32,7 @@ interface Terms {
   token_ttl_seconds?: number;
   token_alg?: Resource['tokenAlg'];
   require_bound_tokens?: boolean;
+  authorization_details_types?: Resource['authorizationDetailsTypes'];
 }
 
 /** What the contract names in snake_case; identifier and kind are not among what can change. */
@@ -43,6 +45,7 @@ function toChange({ name, labels, scopes, ...rest }: Terms) {
     tokenTtlSeconds: rest.token_ttl_seconds,
     tokenAlg: rest.token_alg,
     requireBoundTokens: rest.require_bound_tokens,
+    authorizationDetailsTypes: rest.authorization_details_types,
   };
 }
 

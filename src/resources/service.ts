@@ -1,4 +1,5 @@
 import { byAct, type NewAuditEvent } from '../audit/audit-event.ts';
+import { type DetailsType, endedTypes, typesProblem } from '../authorization-details/details-type.ts';
 import type { Act, Person } from '../caller.ts';
 import type { Client, ClientSecret } from '../client-secrets/client-secret.ts';
 import {
@@ -43,6 +44,7 @@ export interface NewResource {
   tokenTtlSeconds?: number | undefined;
   tokenAlg?: SigningAlg | undefined;
   requireBoundTokens?: boolean | undefined;
+  authorizationDetailsTypes?: DetailsType[] | undefined;
 }
 
 export type ResourcesService = ReturnType<typeof createResourcesService>;
@@ -83,6 +85,9 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
     tokenTtlSeconds: input.tokenTtlSeconds ?? resourceDefaults.tokenTtlSeconds,
     tokenAlg: input.tokenAlg ?? resourceDefaults.tokenAlg,
     requireBoundTokens: input.requireBoundTokens ?? resourceDefaults.requireBoundTokens,
+    authorizationDetailsTypes: input.authorizationDetailsTypes ?? [
+      ...resourceDefaults.authorizationDetailsTypes,
+    ],
   };
   await assertTerms(deps, terms);
   return withTransaction(db, async (tx) => {
@@ -95,12 +100,20 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
   });
 }
 
-/** Throws `invalid-request` for a scope that is there twice, `conflict` for an algorithm that nothing can sign with. */
-async function assertTerms(deps: ResourcesDeps, { scopes, tokenAlg }: store.ResourceChange): Promise<void> {
+/**
+ * Throws `invalid-request` for a scope that is there twice and for types of authorization details that cannot be, `conflict`
+ * for an algorithm that nothing can sign with.
+ */
+async function assertTerms(
+  deps: ResourcesDeps,
+  { scopes, tokenAlg, authorizationDetailsTypes }: store.ResourceChange,
+): Promise<void> {
   const duplicate = scopes === undefined ? undefined : findDuplicateScope(scopes);
   if (duplicate !== undefined) {
     throw new BrokerError('invalid-request', { detail: `scope ${duplicate} is there twice` });
   }
+  const problem = typesProblem(authorizationDetailsTypes ?? []);
+  if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
   if (tokenAlg !== undefined && !(await deps.hasActiveKey(tokenAlg))) {
     throw new BrokerError('conflict', { detail: `no key can sign with ${tokenAlg} now` });
   }
@@ -119,7 +132,10 @@ async function get({ db }: ResourcesDeps, id: string): Promise<Resource & { secr
   return { ...resource, secrets: await listSecrets(db, clientOf(id)) };
 }
 
-/** Changes a resource, and ends the grants that use a scope which is taken out or whose risk is raised. */
+/**
+ * Changes a resource, and ends the grants that use a scope which is taken out or whose risk is raised, or a type of
+ * authorization detail which is taken out or changed.
+ */
 async function update(
   deps: ResourcesDeps,
   act: Act<Person>,
@@ -135,9 +151,15 @@ async function update(
     const resource = await store.updateResource(tx, { id, change: terms, at });
     const scopes = endedScopes(before.scopes, resource.scopes);
     const changed = changedScopes(before.scopes, resource.scopes);
-    const ending = { resourceId: id, ended: scopes, changed, by: act.caller.id, at };
-    const ended = changed.length === 0 ? [] : await store.endGrantsUsing(tx, ending);
-    const details = { ...describe(terms), ended_scopes: scopes, grants_ended: ended.length };
+    const types = endedTypes(before.authorizationDetailsTypes, resource.authorizationDetailsTypes);
+    const ending = { resourceId: id, ended: scopes, changed, types, by: act.caller.id, at };
+    const ended = changed.length + types.length === 0 ? [] : await store.endGrantsUsing(tx, ending);
+    const details = {
+      ...describe(terms),
+      ended_scopes: scopes,
+      ...(types.length === 0 ? {} : { ended_types: types }),
+      grants_ended: ended.length,
+    };
     await audit.append(tx, { ...byAct(act), type: 'resource.updated', objectId: id, details });
     await recordEndings(deps, tx, { act, resourceId: id, ended });
     return resource;
@@ -219,5 +241,6 @@ function describe(terms: store.ResourceChange): Record<string, unknown> {
     token_ttl_seconds: terms.tokenTtlSeconds,
     token_alg: terms.tokenAlg,
     require_bound_tokens: terms.requireBoundTokens,
+    authorization_details_types: terms.authorizationDetailsTypes?.map(({ type }) => type),
   };
 }

@@ -1,4 +1,5 @@
 import { type Selectable, sql } from 'kysely';
+import type { DetailsType } from '../authorization-details/details-type.ts';
 import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/store.ts';
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
@@ -16,6 +17,7 @@ const columns = [
   'token_ttl_seconds',
   'token_alg',
   'require_bound_tokens',
+  'authorization_details_types',
   'epoch',
   'version',
   'created_at',
@@ -35,6 +37,7 @@ function toResource(row: Pick<Selectable<Resources>, (typeof columns)[number]>):
     tokenTtlSeconds: row.token_ttl_seconds,
     tokenAlg: row.token_alg as SigningAlg,
     requireBoundTokens: row.require_bound_tokens,
+    authorizationDetailsTypes: row.authorization_details_types as unknown as DetailsType[],
     epoch: row.epoch,
     version: row.version,
     createdAt: row.created_at,
@@ -79,6 +82,7 @@ export async function insertResource(
       token_ttl_seconds: resource.tokenTtlSeconds,
       token_alg: resource.tokenAlg,
       require_bound_tokens: resource.requireBoundTokens,
+      authorization_details_types: JSON.stringify(resource.authorizationDetailsTypes),
       created_at: resource.createdAt,
       created_by: resource.createdBy,
       updated_at: resource.createdAt,
@@ -125,10 +129,20 @@ export async function listResources(
 
 type Changeable = Pick<
   Resource,
-  'name' | 'labels' | 'scopes' | 'maxGrantSeconds' | 'tokenTtlSeconds' | 'tokenAlg' | 'requireBoundTokens'
+  | 'name'
+  | 'labels'
+  | 'scopes'
+  | 'maxGrantSeconds'
+  | 'tokenTtlSeconds'
+  | 'tokenAlg'
+  | 'requireBoundTokens'
+  | 'authorizationDetailsTypes'
 >;
 
 export type ResourceChange = { [Field in keyof Changeable]?: Changeable[Field] | undefined };
+
+const toJson = (value: unknown): string | undefined =>
+  value === undefined ? undefined : JSON.stringify(value);
 
 /** Changes what `change` has; the rest stays. */
 export async function updateResource(
@@ -140,11 +154,12 @@ export async function updateResource(
     .set({
       name: change.name,
       labels: change.labels,
-      scopes: change.scopes === undefined ? undefined : JSON.stringify(change.scopes),
+      scopes: toJson(change.scopes),
       max_grant_seconds: change.maxGrantSeconds,
       token_ttl_seconds: change.tokenTtlSeconds,
       token_alg: change.tokenAlg,
       require_bound_tokens: change.requireBoundTokens,
+      authorization_details_types: toJson(change.authorizationDetailsTypes),
       updated_at: at,
     })
     .where('id', '=', id)
@@ -172,16 +187,18 @@ export interface EndedGrant {
 }
 
 /**
- * Ends every grant of the resource that uses one of `ended`, and every request that uses one of `changed` and has an
- * approval already: that was given to another text, and must not be completed. Says of each which scopes. One that its time or an epoch
- * has ended already is left: what has ended keeps its end. (Not so one whose agent expired: that can be moved.) The
- * caller holds the resource FOR UPDATE in `tx`.
+ * Ends every grant of the resource that uses one of the scopes `ended` or has a detail of one of `types`, and every request
+ * that uses one of the scopes `changed` and has an approval already: that was given to another text, and must not be
+ * completed. Says of each which. One that its time or an epoch has ended already is left: what has ended keeps its end.
+ * (Not so one whose agent expired: that can be moved.) The caller holds the resource FOR UPDATE in `tx`.
  */
 export async function endGrantsUsing(
   tx: Tx,
-  ending: { resourceId: string; ended: string[]; changed: string[]; by: string; at: Date },
+  ending: Record<'ended' | 'changed' | 'types', string[]> & { resourceId: string; by: string; at: Date },
 ): Promise<EndedGrant[]> {
-  const { resourceId, ended, changed, by, at } = ending;
+  const { resourceId, ended, changed, types, by, at } = ending;
+  const usedTypes = sql`select distinct detail ->> 'type' as type
+    from jsonb_array_elements(g.authorization_details) detail where detail ->> 'type' = any(${types}::text[])`;
   const result = await sql<EndedGrant>`
     update grants g
        set status = case g.status when 'pending' then 'denied' else 'revoked' end,
@@ -189,12 +206,14 @@ export async function endGrantsUsing(
            end_reason = case when g.scopes && ${ended}::text[]
              then 'scope was taken out or its risk raised: '
                || (select string_agg(used, ' ') from unnest(g.scopes) used where used = any(${ended}::text[]))
+             when exists (${usedTypes}) then 'authorization details type was taken out or changed: '
+               || (select string_agg(used.type, ' ') from (${usedTypes}) used)
              else 'scope was changed after an approval: '
                || (select string_agg(used, ' ') from unnest(g.scopes) used where used = any(${changed}::text[]))
              end
       from agents a, resources r
      where g.resource_id = ${resourceId} and g.status in ('pending', 'scheduled', 'active')
-       and (g.scopes && ${ended}::text[]
+       and (g.scopes && ${ended}::text[] or exists (${usedTypes})
             or (g.status = 'pending' and g.scopes && ${changed}::text[]
                 and exists (select from approvals p where p.grant_id = g.id)))
        and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${at}

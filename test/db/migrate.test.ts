@@ -37,6 +37,7 @@ describe('migrations', () => {
       '0002_guards',
       '0003_epoch_ends',
       '0004_proofs',
+      '0005_authorization_details',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));

@@ -8,6 +8,7 @@ const terms = {
   durationSeconds: 600,
   reason: 'because',
   ticket: null,
+  authorizationDetails: null,
 };
 const catalogue = [
   { name: 'read', description: 'Read', risk: 'low' as const },
@@ -29,6 +30,7 @@ describe('request_digest', () => {
     ['duration', { durationSeconds: 601 }],
     ['reason', { reason: 'because!' }],
     ['ticket', { ticket: 'T-1' }],
+    ['details', { authorizationDetails: [{ type: 'llm', models: ['a'] }] }],
   ])('changes with the %s', (_what, change) => {
     expect(requestDigest({ ...terms, ...change }, catalogue)).not.toBe(digest);
   });
@@ -42,6 +44,19 @@ describe('request_digest', () => {
     expect(changed('read', { description: 'Read all' })).not.toBe(digest);
     expect(changed('read', { risk: 'high' as const })).not.toBe(digest);
     expect(changed('other', { description: 'x' })).toBe(digest);
+  });
+
+  it('changes with every member of a detail, and not with the order of members', () => {
+    const of = (detail: { type: string; [member: string]: unknown }) =>
+      requestDigest({ ...terms, authorizationDetails: [detail] }, catalogue);
+    const known = of({ type: 'llm', models: ['a', 'b'], limits: { x: 1, y: 2 } });
+    expect(of({ limits: { y: 2, x: 1 }, models: ['a', 'b'], type: 'llm' })).toBe(known);
+    expect(of({ type: 'llm', models: ['a', 'b'], limits: { x: 1, y: 3 } })).not.toBe(known);
+    expect(of({ type: 'llm', models: ['a'], limits: { x: 1, y: 2 } })).not.toBe(known);
+  });
+
+  it('of terms without details is the one of versions that knew none: what was approved stays approved', () => {
+    expect(digest).toBe('OxkrLbXIY9RHt5poDDu70ANY6jZhynRr8UyO4B7VuoU');
   });
 
   it('cannot be made equal by moving text between fields', () => {

@@ -67,7 +67,6 @@ describe('a request', () => {
   it.each([
     ['starts_at', '2026-03-03T10:00:00.000Z'],
     ['max_uses', 1],
-    ['authorization_details', []],
   ])('with %s, which cannot be honoured yet, is refused', async (name, value) => {
     const refused = await api
       .post('/v1/grants', grantRequest(resource.identifier, { [name]: value }))

@@ -53,6 +53,7 @@ describe('the metadata', () => {
       revocation_endpoint_auth_methods_supported: methods,
       revocation_endpoint_auth_signing_alg_values_supported: algs,
       dpop_signing_alg_values_supported: algs,
+      authorization_details_types_supported: ['llm'],
       jwks_uri: `${testIssuer}/oauth2/jwks`,
       grant_types_supported: ['client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
       response_types_supported: [],

@@ -10,18 +10,18 @@ const grants: fc.Arbitrary<UsableGrant[]> = fc
   .array(fc.record({ scopes, expiresAt: fc.integer({ min: 1, max: 3 }).map(at) }), { maxLength: 6 })
   .chain((found) =>
     fc.shuffledSubarray(
-      found.map((grant, i) => ({ ...grant, id: `grt_${i}` })),
+      found.map((grant, i) => ({ ...grant, id: `grt_${i}`, authorizationDetails: null })),
       { minLength: found.length },
     ),
   );
-const unpinned = { grantId: undefined };
+const unpinned = { grantId: undefined, authorizationDetails: undefined };
 
 describe('the grant that a token is minted under', () => {
   it('covers all scopes by itself, never together with another, and is the best of those that do', () => {
     fc.assert(
       fc.property(grants, scopes, (found, asked) => {
         const covering = found.filter((grant) => asked.every((one) => grant.scopes.includes(one)));
-        const select = () => selectGrant(found, { ...unpinned, scopes: asked });
+        const select = () => selectGrant(found, { ...unpinned, scopes: asked }, []);
         if (covering.length === 0) {
           expect(codeThrown(select)).toBe(found.length === 0 ? 'invalid-target' : 'invalid-scope');
           return;
@@ -42,7 +42,7 @@ describe('the grant that a token is minted under', () => {
   it('is the only one there is where no scope is named, with all its scopes', () => {
     fc.assert(
       fc.property(grants, (found) => {
-        const select = () => selectGrant(found, { ...unpinned, scopes: undefined });
+        const select = () => selectGrant(found, { ...unpinned, scopes: undefined }, []);
         if (found.length === 1) {
           expect(select()).toEqual({ grant: found[0], scopes: found[0]?.scopes, selection: 'only' });
         } else {
@@ -57,7 +57,7 @@ describe('the grant that a token is minted under', () => {
       fc.property(grants, fc.option(scopes, { nil: undefined }), fc.nat(7), (found, asked, n) => {
         const grantId = `grt_${n}`;
         const pinned = found.find(({ id }) => id === grantId);
-        const select = () => selectGrant(found, { scopes: asked, grantId });
+        const select = () => selectGrant(found, { ...unpinned, scopes: asked, grantId }, []);
         if (pinned === undefined) expect(codeThrown(select)).toBe('invalid-grant');
         else if (asked?.some((one) => !pinned.scopes.includes(one))) {
           expect(codeThrown(select)).toBe('invalid-scope');
@@ -73,7 +73,7 @@ describe('the grant that a token is minted under', () => {
       fc.property(grants, (found) => {
         const before = [...found];
         try {
-          selectGrant(found, { ...unpinned, scopes: ['read'] });
+          selectGrant(found, { ...unpinned, scopes: ['read'] }, []);
         } catch {}
         expect(found).toEqual(before);
       }),

@@ -55,7 +55,7 @@ describe('an agent is refused, on the record, without a token', () => {
     ['another grant type', { grant_type: 'password' }, 'unsupported-grant-type'],
     ['no grant type', { grant_type: '' }, 'invalid-request'],
     ['an audience', { audience: 'x' }, 'not-supported'],
-    ['authorization details', { authorization_details: '[]' }, 'not-supported'],
+    ['details without a resource', { authorization_details: '[{"type":"llm"}]' }, 'invalid-target'],
     ['claims', { claims: '{}' }, 'not-supported'],
     ['a key to bind to', { dpop_jkt: 'x' }, 'not-supported'],
     ['an actor', { actor_token: 'x' }, 'not-supported'],

@@ -75,7 +75,6 @@ describe('a token request', () => {
 
   it.each([
     'audience',
-    'authorization_details',
     'claims',
     'dpop_jkt',
     'req_cnf',

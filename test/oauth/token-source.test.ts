@@ -60,6 +60,7 @@ function sourceOf(
       tokenTtlSeconds: 300,
       requireBoundTokens: false,
       tokenAlg: 'ES256',
+      authorizationDetailsTypes: [],
       catalogue: [
         { name: 'read', description: '', risk: 'low' },
         { name: 'write', description: '', risk: 'high' },
@@ -72,6 +73,7 @@ function sourceOf(
       scopes: ['read', 'write'],
       durationSeconds: 600,
       expiresAt: new Date('2026-03-02T10:10:00Z'),
+      authorizationDetails: null,
       facts: requestOf({
         context: { scopes: ['read', 'write'], max_risk: 'high', hour: 3, auth_method: 'frozen' },
       }),
@@ -80,6 +82,7 @@ function sourceOf(
     scope: scopes.join(' '),
     scopes,
     selection: 'best',
+    authorizationDetails: undefined,
   };
 }
 

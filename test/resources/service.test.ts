@@ -46,6 +46,7 @@ describe('a new resource', () => {
       tokenTtlSeconds: 300,
       tokenAlg: 'ES256',
       requireBoundTokens: false,
+      authorizationDetailsTypes: [],
       epoch: 1,
       version: 1,
       createdAt: clock.now(),
@@ -73,6 +74,7 @@ describe('a new resource', () => {
           token_ttl_seconds: 300,
           token_alg: 'ES256',
           require_bound_tokens: false,
+          authorization_details_types: [],
         },
       },
     ]);

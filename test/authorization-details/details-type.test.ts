@@ -1,0 +1,190 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  areWithin,
+  type Detail,
+  type DetailsType,
+  detailsProblem,
+  endedTypes,
+  typesProblem,
+} from '../../src/authorization-details/details-type.ts';
+
+const llm: DetailsType = { type: 'llm' };
+const file: DetailsType = {
+  type: 'file',
+  schema: {
+    type: 'object',
+    required: ['type', 'paths'],
+    additionalProperties: false,
+    properties: {
+      type: { const: 'file' },
+      paths: { type: 'array', items: { type: 'string' } },
+      owner: { type: 'string' },
+      limits: { type: 'object' },
+      size: { type: 'integer', minimum: 0 },
+    },
+  },
+  narrowing: { paths: 'subset', size: 'maximum' },
+};
+const use = (members: Record<string, unknown> = {}): Detail => ({
+  type: 'llm',
+  models: ['a', 'b'],
+  actions: ['inference', 'embeddings'],
+  ...members,
+});
+
+describe('the details of a request', () => {
+  it.each<[string, Detail]>([
+    ['a use of models', use()],
+    ['one with limits', use({ max_requests: 5, max_tokens_per_request: 100 })],
+    ["a type of the resource's own", { type: 'file', paths: [], owner: 'x', limits: { a: [1] } }],
+  ])('may be %s', (_, detail) => {
+    expect(detailsProblem([llm, file], [detail])).toBeUndefined();
+  });
+
+  it.each<[string, Detail, string]>([
+    [
+      'of a type that the resource does not have',
+      { type: 'payment' },
+      'no authorization details type payment',
+    ],
+    ['without models', { type: 'llm', actions: ['inference'] }, 'models'],
+    ['with no model', use({ models: [] }), '/models'],
+    ['with an action that there is not', use({ actions: ['inference', 'delete'] }), '/actions/1'],
+    ['with a limit of zero', use({ max_requests: 0 }), '/max_requests'],
+    ['with a limit that is text', use({ max_requests: '5' }), '/max_requests'],
+    ['with a limit of half', use({ max_requests: 1.5 }), '/max_requests'],
+    ['with a member that nobody knows', use({ max_token: 5 }), 'additional properties'],
+    ['without what the schema requires', { type: 'file' }, 'paths'],
+    ['with a member named __proto__', JSON.parse('{"type":"file","paths":[],"__proto__":{}}'), 'additional'],
+  ])('is not taken %s', (_, detail, why) => {
+    expect(detailsProblem([llm, file], [use(), detail])).toContain(why);
+  });
+
+  it('of a built-in type are held to what the resource says beside it', () => {
+    const models = { type: 'array', items: { enum: ['a'] } };
+    const types = [{ type: 'llm', schema: { type: 'object', properties: { models } } }];
+    expect(detailsProblem(types, [use({ models: ['a'] })])).toBeUndefined();
+    expect(detailsProblem(types, [use({ models: ['b'] })])).toContain('/models/0');
+  });
+});
+
+describe('narrower details', () => {
+  const types = [llm, file];
+  it.each<[string, Detail[], Detail[]]>([
+    ['the same', [use()], [use()]],
+    ['none', [], [use()]],
+    ['fewer models', [use({ models: ['b'] })], [use()]],
+    ['the same models in another order', [use({ models: ['b', 'a'] })], [use()]],
+    ['a limit where there is none', [use({ max_requests: 1 })], [use()]],
+    ['a lower limit', [use({ max_requests: 1 })], [use({ max_requests: 2 })]],
+    ['one of two', [{ type: 'file', paths: ['x'] }], [use(), { type: 'file', paths: ['x', 'y'] }]],
+    [
+      'members of another order',
+      [{ type: 'file', paths: [], limits: { b: 1, a: 2 } }],
+      [{ type: 'file', paths: [], limits: { a: 2, b: 1 } }],
+    ],
+    [
+      'each in a place that another could have taken',
+      [use({ models: ['a'] }), use({ models: ['b'] })],
+      [use(), use({ models: ['a'] })],
+    ],
+  ])('are %s', (_, narrow, wide) => {
+    expect(areWithin(types, narrow, wide)).toBe(true);
+  });
+
+  it.each<[string, Detail[], Detail[]]>([
+    ['another model', [use({ models: ['a', 'c'] })], [use()]],
+    ['another action', [use({ actions: ['fine_tune'] })], [use()]],
+    ['no limit where there is one', [use()], [use({ max_requests: 2 })]],
+    ['a higher limit', [use({ max_requests: 3 })], [use({ max_requests: 2 })]],
+    ['one limit twice', [use({ max_requests: 2 }), use({ max_requests: 2 })], [use({ max_requests: 2 })]],
+    ['another type', [{ type: 'file', paths: [] }], [use()]],
+    [
+      'an owner where there is none',
+      [{ type: 'file', paths: [], owner: 'x' }],
+      [{ type: 'file', paths: [] }],
+    ],
+    ['no owner where there is one', [{ type: 'file', paths: [] }], [{ type: 'file', paths: [], owner: 'x' }]],
+    ['anything, where there is nothing', [use()], []],
+    [
+      'a limit of a place that two need',
+      [use({ models: ['b'] }), use({ models: ['b'] })],
+      [use(), use({ models: ['a'] })],
+    ],
+  ])('are not %s', (_, narrow, wide) => {
+    expect(areWithin(types, narrow, wide)).toBe(false);
+  });
+
+  const arbitrary = fc.record(
+    {
+      type: fc.constant('llm'),
+      models: fc.uniqueArray(fc.constantFrom('a', 'b', 'c'), { minLength: 1 }),
+      actions: fc.uniqueArray(fc.constantFrom('inference', 'embeddings'), { minLength: 1 }),
+      max_requests: fc.integer({ min: 1, max: 4 }),
+    },
+    { requiredKeys: ['type', 'models', 'actions'] },
+  );
+  it('derived is never wider: every use that the narrow ones allow, the wide ones allow (P9)', () => {
+    const details = fc.array(arbitrary, { maxLength: 3 });
+    const requests = (of: readonly Detail[], model: string, action: string): number =>
+      of
+        .filter(
+          ({ models, actions }) =>
+            [models, actions].flat().includes(model) && [actions].flat().includes(action),
+        )
+        .reduce((sum, { max_requests = Number.POSITIVE_INFINITY }) => sum + Number(max_requests), 0);
+    fc.assert(
+      fc.property(details, details, (narrow, wide) => {
+        fc.pre(areWithin([llm], narrow, wide));
+        for (const model of ['a', 'b', 'c']) {
+          for (const action of ['inference', 'embeddings']) {
+            expect(requests(narrow, model, action)).toBeLessThanOrEqual(requests(wide, model, action));
+          }
+        }
+      }),
+    );
+  });
+});
+
+describe('the types of a resource', () => {
+  const ofSchema = (schema: Record<string, unknown>): DetailsType[] => [{ type: 'x', schema }];
+  const object = { type: 'object' };
+  it.each<[string, DetailsType[], string]>([
+    ['the same twice', [llm, llm], 'twice'],
+    ['one of its own without a schema', [{ type: 'x' }], 'needs a schema'],
+    ['a built-in one narrowed otherwise', [{ type: 'llm', narrowing: {} }], 'leave narrowing out'],
+    ['a schema of no object', ofSchema({ type: 'array' }), 'type must be object'],
+    [
+      'a pattern, which can take for ever',
+      ofSchema({ ...object, properties: { a: { pattern: '(a+)+$' } } }),
+      'pattern',
+    ],
+    ['a reference', ofSchema({ ...object, properties: { a: { $ref: 'https://example.com/x' } } }), '$ref'],
+    ['a keyword of the prototype', ofSchema({ ...object, constructor: 'x' }), 'constructor'],
+    ['a length that is none', ofSchema({ ...object, properties: { a: { maxLength: -1 } } }), 'maxLength'],
+    ['a schema that is too long', ofSchema({ ...object, description: 'x'.repeat(16_384) }), 'longer'],
+    [
+      'a schema that is too deep',
+      ofSchema(
+        Array.from({ length: 9 }).reduce<Record<string, unknown>>(
+          (inner) => ({ type: 'object', properties: { a: inner } }),
+          object,
+        ),
+      ),
+      'deeper',
+    ],
+  ])('may not be %s', (_, types, why) => {
+    expect(typesProblem(types)).toContain(why);
+  });
+
+  it('may be what its keywords allow', () => {
+    expect(typesProblem([llm, file])).toBeUndefined();
+  });
+
+  it('end by a change of what they mean, and not by the order in which it is written', () => {
+    const other = { ...file, narrowing: { size: 'maximum', paths: 'subset' } } as const;
+    expect(endedTypes([llm, file], [other, llm])).toEqual([]);
+    expect(endedTypes([llm, file], [{ ...file, narrowing: {} }])).toEqual(['llm', 'file']);
+  });
+});
