@@ -26,6 +26,16 @@ export const errorTable = {
     title: 'The resource is not one this client can get a token for',
     oauth: 'invalid_target',
   },
+  'invalid-subject-token': {
+    status: 400,
+    title: 'The token to be exchanged is not good for this',
+    oauth: 'invalid_request',
+  },
+  'delegation-denied': {
+    status: 400,
+    title: 'Policy does not permit this delegation',
+    oauth: 'invalid_request',
+  },
   'invalid-grant': { status: 400, title: 'The grant is not usable', oauth: 'invalid_grant' },
   'not-supported': {
     status: 400,

@@ -9,10 +9,15 @@ import type { ActorKind, AuditEvent, AuditEventType, NewAuditEvent } from './aud
 /** Writes the record. Give it the `tx` of the change: no audit, no change. */
 export interface Audit {
   append(tx: Db, ...events: NewAuditEvent[]): Promise<void>;
+  /** However many there are. */
+  appendAll(tx: Db, events: readonly NewAuditEvent[]): Promise<void>;
 }
 
+/** Far below the 65,535 parameters that one statement can have. */
+const eventsPerStatement = 1_000;
+
 export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
-  return {
+  const audit: Audit = {
     async append(tx, ...events) {
       if (events.length === 0) return;
       const at = clock.now();
@@ -37,7 +42,13 @@ export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
         throw asUnrecorded(error);
       }
     },
+    async appendAll(tx, events) {
+      for (let from = 0; from < events.length; from += eventsPerStatement) {
+        await audit.append(tx, ...events.slice(from, from + eventsPerStatement));
+      }
+    },
   };
+  return audit;
 }
 
 /**

@@ -2,20 +2,27 @@ import { isUsable } from '../agents/agent.ts';
 import type { AgentsService } from '../agents/service.ts';
 import type { Db } from '../db/database.ts';
 import type { Keys } from '../oauth/assertion-proof.ts';
-import type { ClientFinders, ClientRecord } from '../oauth/client-records.ts';
+import type { ClientRecord, Finders } from '../oauth/client-records.ts';
 import { type PublicKey, parseKeySet } from '../outbound/key-set.ts';
 import type { KeySetPlace } from '../outbound/key-sets.ts';
 import type { JwkSet } from '../outbound/key-source.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { ResourcesService } from '../resources/service.ts';
+import type { TrustedIssuersService } from '../trusted-issuers/service.ts';
+
+interface ClientServices {
+  agents: AgentsService;
+  resources: ResourcesService;
+  trustedIssuers: TrustedIssuersService;
+}
 
 /** How clients are looked up; an agent that is disabled or expired is none. */
 export function clientFinders(
   db: Db,
   clock: Clock,
-  { agents, resources }: { agents: AgentsService; resources: ResourcesService },
-): ClientFinders {
+  { agents, resources, trustedIssuers }: ClientServices,
+): Finders {
   /** Parsed once: keys are never changed under the id of a proof. */
   const parsed = createBoundedCache<PublicKey[]>({ maxEntries: 1_000 });
   function toKeys(proofId: string, jwks: JwkSet | null | undefined, place: KeySetPlace): Keys {
@@ -47,6 +54,13 @@ export function clientFinders(
       const conditions = [claims, stored.claims];
       const identity = { id: stored.id, keys, issuer, subject, audience, conditions };
       return { clientId: stored.agentId, record, identity };
+    },
+    async subjectIssuer(issuer) {
+      const found = await trustedIssuers.findByIssuer(db, issuer);
+      if (found === undefined || !found.subjectTokens) return undefined;
+      const { id, audience, claims: conditions, jwks, jwksUri, updatedAt } = found;
+      const place = jwksUri === null ? { discovery: issuer } : { uri: jwksUri };
+      return { id, audience, conditions, keys: toKeys(`${id} ${updatedAt.getTime()}`, jwks, place) };
     },
   };
 }

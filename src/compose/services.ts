@@ -29,7 +29,7 @@ import { createTurns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
 import { createOneTimeValues } from '../replay/one-time-values.ts';
 import { createResourcesService, type ResourcesService } from '../resources/service.ts';
-import { createTrustedIssuersService } from '../trusted-issuers/service.ts';
+import { createTrustedIssuersService, type TrustedIssuersService } from '../trusted-issuers/service.ts';
 import { createWorkerService } from '../worker/service.ts';
 import { clientFinders } from './client-finders.ts';
 
@@ -122,7 +122,8 @@ export function createServices(base: Base) {
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
   const turns = createTurns(clock);
   const dpopNonces = createDpopNonces({ clock, mac: macFor(config, 'dpop-nonce') });
-  const oauth = createOauth(base, { audit, turns, dpopNonces, keys, agents, resources, policies });
+  const ofClients = { agents, resources, trustedIssuers };
+  const oauth = createOauth(base, { audit, turns, dpopNonces, keys, policies, grants, ...ofClients });
   const sweep = createGrantSweep({ db, ids, clock });
   const auditService = createAuditService({ db, audit });
   const worker = createWorkerService({ db, clock });
@@ -146,21 +147,22 @@ export function createServices(base: Base) {
   };
 }
 
-type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies'> & {
+type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'grants'> & {
   keys: KeysService;
   agents: AgentsService;
   resources: ResourcesService;
+  trustedIssuers: TrustedIssuersService;
   dpopNonces: DpopNonces;
 };
 
 function createOauth(
   { config, clock, log, ids, database, hot, db, outbound }: Base,
-  { keys, agents, resources, dpopNonces, ...rest }: OfOauth,
+  { keys, agents, resources, trustedIssuers, dpopNonces, ...rest }: OfOauth,
 ) {
   const { turns } = rest;
   const { preparedStatements: prepared } = config;
   const through = (pool: Database) => ({
-    findClient: clientFinders(pool.db, clock, { agents, resources }),
+    findClient: clientFinders(pool.db, clock, { agents, resources, trustedIssuers }),
     oneTimeValues: createOneTimeValues({
       hot: { ...pool, prepared },
       turns,
@@ -170,6 +172,7 @@ function createOauth(
   const access = through(hot);
   return createOauthService({
     ...rest,
+    resources,
     db,
     clock,
     ids,

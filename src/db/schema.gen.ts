@@ -137,11 +137,13 @@ export interface EndedEpochs {
 export interface Grants {
   agent_epoch: number;
   agent_id: string;
+  ancestors: Generated<string[]>;
   approval_facts: Json | null;
   approvals_required: number;
   authorization_details: Json | null;
   decided_at: Timestamp | null;
   decision_policies: Json;
+  delegation: Json | null;
   duration_seconds: number;
   end_reason: string | null;
   ended_at: Timestamp | null;
@@ -161,6 +163,7 @@ export interface Grants {
   scopes: string[];
   starts_at: Timestamp | null;
   status: string;
+  subject_jti: string | null;
   ticket: string | null;
   version: Generated<number>;
 }
@@ -298,6 +301,7 @@ export interface TrustedIssuers {
   jwks: Json | null;
   jwks_uri: string | null;
   name: string;
+  subject_tokens: Generated<boolean>;
   updated_at: Timestamp;
   updated_by: string;
 }

@@ -7,6 +7,8 @@ export interface Circumstances {
   now: Date;
   address: string;
   authMethod: string;
+  /** Whether it is done for somebody else. */
+  delegated?: boolean | undefined;
 }
 
 export function risksOf(catalogue: readonly ScopeText[]): ReadonlyMap<string, Risk> {
@@ -44,7 +46,7 @@ export function requestFacts(request: {
       ...timeFacts(circumstances.now),
       source_ip: circumstances.address,
       auth_method: circumstances.authMethod,
-      delegated: false,
+      delegated: circumstances.delegated ?? false,
     },
   };
 }
@@ -71,6 +73,7 @@ export function currentFacts(
           ...timeFacts(circumstances.now),
           source_ip: circumstances.address,
           auth_method: circumstances.authMethod,
+          delegated: circumstances.delegated ?? frozen.context.delegated,
         };
   return {
     ...frozen,

@@ -1,6 +1,7 @@
 import type { Detail } from '../authorization-details/details-type.ts';
 import { addSeconds } from '../platform/clock.ts';
 import type { PolicyRef } from '../policies/facts.ts';
+import type { Delegation } from './delegation/delegation.ts';
 
 export const grantStatuses = [
   'pending',
@@ -67,8 +68,12 @@ export interface GrantLife {
   lapsesAt: Date;
   startsAt: Date | null;
   expiresAt: Date | null;
-  /** When the first epoch ended that it was issued under, its agent's or its resource's; null: both last. */
-  epochEndedAt: Date | null;
+  /**
+   * When the first of what it hangs on ended: the epochs of agent and resource that it was issued under, and the grants that
+   * it was handed down from; null: all last.
+   */
+  outerEndedAt: Date | null;
+  /** When the first agent ends of its own and those above it. */
   agentExpiresAt: Date | null;
 }
 
@@ -104,6 +109,10 @@ export interface Grant extends GrantLife {
   /** The epochs it was issued under. */
   agentEpoch: number;
   resourceEpoch: number;
+  /** The grants that it was handed down from, the first one first; empty: it is its agent's own. */
+  ancestors: string[];
+  /** Of one that was handed down: whom its tokens are of, and who acts. */
+  delegation: Delegation | null;
   ownerAtRequest: string;
   requestedAt: Date;
   decidedAt: Date | null;
@@ -114,16 +123,16 @@ export interface Grant extends GrantLife {
 
 /**
  * What a grant is at `now`, whatever its row still says: the worker writes endings down later, and nobody waits for it.
- * Of its own time and a raised epoch (which ends it for ever, a pending one as denied) the earlier has ended it, whenever
- * somebody asks: what has ended keeps its end. Its agent's own expiry comes last.
+ * Of its own time and what it hangs on (whose end ends it for ever, a pending one as denied) the earlier has ended it,
+ * whenever somebody asks: what has ended keeps its end. Its agent's own expiry comes last.
  */
 export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
-  const { status, epochEndedAt } = grant;
+  const { status, outerEndedAt } = grant;
   if (hasEnded(status)) return status;
   const pending = status === 'pending';
   const end = pending ? grant.lapsesAt : grant.expiresAt;
-  if (epochEndedAt !== null && (end === null || epochEndedAt < end)) return pending ? 'denied' : 'revoked';
-  if (epochEndedAt !== null || (end !== null && end <= now)) return pending ? 'lapsed' : 'expired';
+  if (outerEndedAt !== null && (end === null || outerEndedAt < end)) return pending ? 'denied' : 'revoked';
+  if (outerEndedAt !== null || (end !== null && end <= now)) return pending ? 'lapsed' : 'expired';
   if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
   if (pending) return 'pending';
   // An active one has begun, whatever a clock says that is behind that of the replica that activated it.

@@ -46,6 +46,8 @@ export function present(view: GrantView) {
     reason: grant.reason,
     ticket: grant.ticket,
     authorization_details: grant.authorizationDetails,
+    parent_id: grant.ancestors.at(-1) ?? null,
+    delegation: grant.delegation,
     request_digest: view.requestDigest,
     decision: presentDecision(view),
     requested_at: grant.requestedAt.toISOString(),

@@ -137,8 +137,7 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   const target = { resource, facts };
   if (!(await stillHolds(deps, tx, { ...decided, resource }))) return undefined;
   const now = deps.clock.now();
-  const open = await countOpenGrants(tx, { agentId: agent.id, resourceId: resource.id, now });
-  if (open.total >= maxOpenGrants.total || open.forResource >= maxOpenGrants.forResource) {
+  if (await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, now })) {
     return refuse('too-many-grants', { detail: 'return what is not needed, or wait until it has expired' });
   }
   const id = deps.ids.next('grant');
@@ -147,8 +146,14 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   return id;
 }
 
+/** Whether the agent may have no grant more for the resource; requests of one agent wait here for each other. */
+export async function isOverLimit(tx: Tx, of: Parameters<typeof countOpenGrants>[1]): Promise<boolean> {
+  const open = await countOpenGrants(tx, of);
+  return open.total >= maxOpenGrants.total || open.forResource >= maxOpenGrants.forResource;
+}
+
 /** Whether agent and resource (from here on until the end of the transaction) and policies are what was decided about. */
-async function stillHolds(
+export async function stillHolds(
   { agents, resources, policies }: GrantsDeps,
   tx: Tx,
   { agent, resource, policyEpoch }: { agent: Agent; resource: Resource; policyEpoch: bigint | undefined },

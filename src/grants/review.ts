@@ -1,6 +1,6 @@
 import { byAct } from '../audit/audit-event.ts';
 import type { Act, Person } from '../caller.ts';
-import type { Tx } from '../db/database.ts';
+import type { Db, Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { type Refusal, refuse } from '../errors.ts';
 import { insertApproval, listApprovals } from './approvals/store.ts';
@@ -84,8 +84,12 @@ async function lockPending(
 }
 
 /** Who could have acted as the agent when it asked, or can now. */
-async function controllersOf(deps: GrantsDeps, tx: Tx, grant: store.StoredGrant): Promise<Set<string>> {
-  const known = await deps.agents.controllersOf(tx, grant.agentId, grant.requestedAt);
+export async function controllersOf(
+  deps: Pick<GrantsDeps, 'agents'>,
+  db: Db,
+  grant: store.StoredGrant,
+): Promise<Set<string>> {
+  const known = await deps.agents.controllersOf(db, grant.agentId, grant.requestedAt);
   return new Set([...known, grant.ownerAtRequest]);
 }
 
@@ -147,7 +151,7 @@ async function settle(deps: GrantsDeps, tx: Tx, settlement: Settlement): Promise
 }
 
 /** How many of the approvals count, and the groups of those who gave them. */
-function countApprovals(given: Approval[], may: ReadonlyMap<string, string[]>): ApprovalFacts {
+export function countApprovals(given: Approval[], may: ReadonlyMap<string, string[]>): ApprovalFacts {
   const counted = given.flatMap((one) => may.get(one.by) ?? []);
   const approvals = given.filter((one) => may.has(one.by)).length;
   return { approvals, approver_groups: [...new Set(counted)].sort() };

@@ -1,10 +1,12 @@
 import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
+import type { Tx } from '../db/database.ts';
 import { takePage } from '../db/page.ts';
 import { BrokerError } from '../errors.ts';
 import { addSeconds } from '../platform/clock.ts';
 import { listApprovals } from './approvals/store.ts';
+import { delegateGrant, type HandingDown } from './delegation/delegate.ts';
 import type { GrantsDeps } from './deps.ts';
-import { type EndingKind, endGrant } from './ending.ts';
+import { type EndingKind, endGrant, endGrantsGotWith } from './ending.ts';
 import {
   type Approval,
   changeStamp,
@@ -62,6 +64,12 @@ export function createGrantsService(deps: GrantsDeps) {
       await approveGrant(deps, act, { id, request });
       return show(act, id);
     },
+    /** A grant that is handed down to the caller; its id. */
+    delegate: (act: Act<WorkloadAgent>, handing: HandingDown): Promise<string> =>
+      delegateGrant(deps, act, handing),
+    /** Ends what was got with a token that is revoked. */
+    endGotWith: (tx: Tx, act: Act, { jti, at }: { jti: string; at: Date }): Promise<void> =>
+      endGrantsGotWith(deps, tx, { act, jti, at }),
     end,
     list: (caller: Caller, filter: ListFilter, page: ListPage) => list(deps, caller, { filter, page }),
     wait: (caller: Caller, options: WaitOptions) => wait(deps, caller, options),

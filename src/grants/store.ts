@@ -2,10 +2,18 @@ import { type SqlBool, sql } from 'kysely';
 import type { Detail } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
-import { type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
+import type { Delegation } from './delegation/delegation.ts';
+import { type ApprovalFacts, type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
 
-/** When the first epoch ended that grant g was issued under, of agent a or resource r; null: both last. */
-export const epochEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer])`;
+/** When the first of the grants ended that grant g was handed down from; null: they last, or there are none. */
+export const lineEndedAt = sql`case when g.ancestors <> '{}' then line_ended_at(g.ancestors) end`;
+
+/** When the first epoch ended that grant g or one above it was issued under, or such a one; null: all last. */
+export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],
+  ${lineEndedAt})`;
+
+/** When the first agent ends of those of grant g and the grants above it; null: none does. */
+const agentExpiresAt = sql`least(a.expires_at, case when g.ancestors <> '{}' then line_expires_at(g.ancestors) end)`;
 
 /** When the time of an open grant g is over. */
 export const ownEnd = sql`case g.status when 'pending' then g.lapses_at else g.expires_at end`;
@@ -50,9 +58,10 @@ function selectGrants(db: Db) {
       'r.identifier',
       'r.scopes as catalogue',
     ])
-    .select(['a.version as agent_version', 'a.expires_at as agent_expires_at'])
+    .select(['a.version as agent_version', 'g.ancestors', 'g.delegation'])
+    .select(sql<Date | null>`${agentExpiresAt}`.as('agent_expires_at'))
     .select(['r.version as resource_version', 'g.request_facts'])
-    .select(sql<Date | null>`${epochEndedAt}`.as('epoch_ended_at'));
+    .select(sql<Date | null>`${outerEndedAt}`.as('outer_ended_at'));
 }
 
 type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
@@ -84,7 +93,9 @@ function toGrant(row: GrantRow): StoredGrant {
     ownerAtRequest: row.owner_at_request,
     agentEpoch: row.agent_epoch,
     resourceEpoch: row.resource_epoch,
-    epochEndedAt: row.epoch_ended_at,
+    outerEndedAt: row.outer_ended_at,
+    ancestors: row.ancestors,
+    delegation: row.delegation as unknown as Delegation | null,
     agentExpiresAt: row.agent_expires_at,
     requestedAt: row.requested_at,
     lapsesAt: row.lapses_at,
@@ -131,9 +142,9 @@ export interface GrantFilter {
 export function effectiveStatusSql(now: Date) {
   return sql<string>`case
     when g.status not in ('pending', 'scheduled', 'active') then g.status
-    when ${epochEndedAt} < ${ownEnd} then case g.status when 'pending' then 'denied' else 'revoked' end
-    when ${epochEndedAt} is not null or ${ownEnd} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
-    when a.expires_at <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
+    when ${outerEndedAt} < ${ownEnd} then case g.status when 'pending' then 'denied' else 'revoked' end
+    when ${outerEndedAt} is not null or ${ownEnd} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
+    when ${agentExpiresAt} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
     when g.status = 'pending' then 'pending'
     when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'
     else 'active' end`;
@@ -181,10 +192,21 @@ export type NewGrant = Pick<
     facts: DecisionRequest;
     /** Given if policy permitted it at once. */
     period: { startsAt: Date; expiresAt: Date } | undefined;
+    /** Given if it is handed down from another, of the token that it was got with. */
+    handedDown?: HandedDown;
   };
 
+export interface HandedDown {
+  ancestors: string[];
+  delegation: Delegation;
+  subjectJti: string;
+  /** The approvals of those above it that count for it. */
+  approvals: ApprovalFacts;
+}
+
 export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
-  const { period } = grant;
+  const { period, handedDown } = grant;
+  const approvals = handedDown?.approvals ?? { approvals: 0, approver_groups: [] };
   await tx
     .insertInto('grants')
     .values({
@@ -203,7 +225,10 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       request_digest: grant.requestDigest,
       request_facts: JSON.stringify(grant.facts),
       approvals_required: grant.approvalsRequired,
-      approval_facts: period === undefined ? null : JSON.stringify({ approvals: 0, approver_groups: [] }),
+      approval_facts: period === undefined ? null : JSON.stringify(approvals),
+      ancestors: handedDown?.ancestors ?? [],
+      delegation: handedDown === undefined ? null : JSON.stringify(handedDown.delegation),
+      subject_jti: handedDown?.subjectJti ?? null,
       decision_policies: JSON.stringify(grant.policies),
       owner_at_request: grant.ownerAtRequest,
       agent_epoch: grant.agentEpoch,
@@ -215,28 +240,6 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       expires_at: period?.expiresAt ?? null,
     })
     .execute();
-}
-
-export interface Ending {
-  id: string;
-  /** The effective state the grant must still be in. */
-  from: 'pending' | 'scheduled' | 'active';
-  to: GrantStatus;
-  by: string;
-  reason: string | null;
-  at: Date;
-}
-
-/** Ends a grant by compare-and-set; false if it is not in `from` any more. */
-export async function endGrant(tx: Tx, ending: Ending): Promise<boolean> {
-  const result = await tx
-    .updateTable('grants')
-    .set({ status: ending.to, ended_at: ending.at, ended_by: ending.by, end_reason: ending.reason })
-    .where('id', '=', ending.id)
-    .where('status', 'in', storedStatuses(ending.from))
-    .where(ending.from === 'pending' ? 'lapses_at' : 'expires_at', '>', ending.at)
-    .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
 }
 
 export interface Decided {

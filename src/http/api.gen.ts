@@ -1031,6 +1031,7 @@ export interface components {
             jwks?: components["schemas"]["JwkSet"];
             jwks_uri?: components["schemas"]["JwksUri"];
             claims?: components["schemas"]["Conditions"];
+            subject_tokens?: components["schemas"]["SubjectTokens"];
         };
         TrustedIssuerUpdate: {
             name?: components["schemas"]["Name"];
@@ -1038,6 +1039,7 @@ export interface components {
             jwks?: components["schemas"]["JwkSet"] | null;
             jwks_uri?: components["schemas"]["JwksUri"] | null;
             claims?: components["schemas"]["Conditions"];
+            subject_tokens?: components["schemas"]["SubjectTokens"];
         };
         TrustedIssuer: {
             id: components["schemas"]["TrustedIssuerId"];
@@ -1047,11 +1049,14 @@ export interface components {
             jwks: components["schemas"]["JwkSet"] | null;
             jwks_uri: components["schemas"]["JwksUri"] | null;
             claims: components["schemas"]["Conditions"];
+            subject_tokens: components["schemas"]["SubjectTokens"];
             created_at: components["schemas"]["Time"];
             created_by: string;
             updated_at: components["schemas"]["Time"];
             updated_by: string;
         };
+        /** @description Whether agents may act for whom this issuer speaks of: exchange its tokens at the token endpoint (RFC 8693). False unless given */
+        SubjectTokens: boolean;
         TrustedIssuerPage: {
             items: components["schemas"]["TrustedIssuer"][];
             next_cursor: components["schemas"]["NextCursor"];
@@ -1181,6 +1186,21 @@ export interface components {
         }[];
         /** @description What the grant is for within its scopes (RFC 9396): details of types that the resource has, together at most 4,096 bytes */
         AuthorizationDetails: components["schemas"]["AuthorizationDetail"][];
+        /** @description Who acts, and who acted before (RFC 8693 section 4.1). Without `iss` an agent */
+        Actor: {
+            iss?: string;
+            sub: string;
+            act?: {
+                [key: string]: unknown;
+            };
+        };
+        /** @description Who the subject is to its own issuer (RFC 9493 section 3.2.5) */
+        SubjectId: {
+            /** @enum {string} */
+            format: "iss_sub";
+            iss: string;
+            sub: string;
+        };
         AuthorizationDetail: {
             type: components["schemas"]["DetailType"];
         } & {
@@ -1356,6 +1376,14 @@ export interface components {
             ticket: string | null;
             /** @description What it is for within its scopes (RFC 9396); null - it was asked for without */
             authorization_details: components["schemas"]["AuthorizationDetail"][] | null;
+            /** @description The grant that it was handed down from (RFC 8693) */
+            parent_id: string | null;
+            /** @description Of one that was handed down - whom its tokens are of, and who acts */
+            delegation: {
+                sub: string;
+                sub_id?: components["schemas"]["SubjectId"];
+                act: components["schemas"]["Actor"];
+            } | null;
             request_digest: components["schemas"]["Digest"];
             decision: {
                 policies: components["schemas"]["PolicyRef"][];
@@ -1418,7 +1446,7 @@ export interface components {
         };
         TokenRequest: {
             /** @enum {string} */
-            grant_type: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer";
+            grant_type: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer" | "urn:ietf:params:oauth:grant-type:token-exchange";
             /** @description Of the JWT bearer grant - what the agent proves itself by */
             assertion?: string;
             /** @description Identifier of a registered resource */
@@ -1429,6 +1457,17 @@ export interface components {
             grant_id?: string;
             /** @description A JSON array (RFC 9396 section 6): the token is to have these and no others; each is within one of the grant's. All of the grant's unless given */
             authorization_details?: string;
+            /** @description The agent that may act for this one, by exchange of the token (RFC 8693 section 4.4) */
+            may_act?: string;
+            /** @description Of an exchange (RFC 8693) - the token that is exchanged */
+            subject_token?: string;
+            subject_token_type?: components["schemas"]["TokenType"];
+            /** @description Of an exchange - a token of the client itself; it need not be given */
+            actor_token?: string;
+            actor_token_type?: components["schemas"]["TokenType"];
+            requested_token_type?: components["schemas"]["TokenType"];
+            /** @description Of an exchange - the same as `resource` */
+            audience?: string;
             client_id?: string;
             client_secret?: string;
             client_assertion?: components["schemas"]["ClientAssertion"];
@@ -1436,6 +1475,8 @@ export interface components {
         };
         /** @description A JWT that the agent has signed (RFC 7523): `iss` and `sub` its id, `aud` the issuer alone, `exp`, and a `jti` that is used once */
         ClientAssertion: string;
+        /** @enum {string} */
+        TokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token";
         /** @enum {string} */
         ClientAssertionType: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
         TokenResponse: {
@@ -1448,6 +1489,8 @@ export interface components {
             scope: string;
             grant_id?: string;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
+            /** @description Of an exchange (RFC 8693 section 2.2.1) */
+            issued_token_type?: string;
         };
         TokenReference: {
             token: string;
@@ -1470,6 +1513,12 @@ export interface components {
             jti?: string;
             grant_id?: string;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
+            sub_id?: components["schemas"]["SubjectId"];
+            act?: components["schemas"]["Actor"];
+            /** @description The agent that may act with it (RFC 8693 section 4.4) */
+            may_act?: {
+                sub: string;
+            };
             /** @description The key that the token is bound to (RFC 9449 section 6.2) */
             cnf?: {
                 /** @description Its SHA-256 thumbprint (RFC 7638) */
@@ -2830,6 +2879,7 @@ export interface operations {
                      *           "claims": {
                      *             "repository_owner_id": "123456"
                      *           },
+                     *           "subject_tokens": false,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *           "updated_at": "2026-03-02T10:00:00.000Z",
@@ -2887,6 +2937,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "updated_at": "2026-03-02T10:00:00.000Z",
@@ -2934,6 +2985,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "updated_at": "2026-03-02T10:00:00.000Z",
@@ -3014,6 +3066,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "updated_at": "2026-03-02T10:00:00.000Z",
@@ -3774,6 +3827,8 @@ export interface operations {
                      *               "max_requests": 100
                      *             }
                      *           ],
+                     *           "parent_id": null,
+                     *           "delegation": null,
                      *           "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *           "decision": {
                      *             "policies": [
@@ -3885,6 +3940,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -3958,6 +4015,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4056,6 +4115,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4163,6 +4224,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4267,6 +4330,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4369,6 +4434,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4471,6 +4538,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [
@@ -4573,6 +4642,8 @@ export interface operations {
                      *           "max_requests": 100
                      *         }
                      *       ],
+                     *       "parent_id": null,
+                     *       "delegation": null,
                      *       "request_digest": "5ZKb0rC1nOsw5mT9zJX0iP4y6hVq0aN8dG7fC2sL1kE",
                      *       "decision": {
                      *         "policies": [

@@ -8,7 +8,7 @@ import type { Conditions } from '../trusted-issuers/conditions.ts';
 import { type AssertionFailure, type ClientAssertion, verifyAssertion } from './client-assertion.ts';
 import type { AssertionCredentials } from './client-credentials.ts';
 import type { UnverifiedJwt } from './signed-jwt.ts';
-import { type WorkloadTokenFailure, workloadTokenFailure } from './workload-token.ts';
+import { verifyWorkloadToken, type WorkloadTokenFailure } from './workload-token.ts';
 
 /** Public keys as they are, or where somebody publishes them. */
 export type Keys = { keys: PublicKey[] } | KeySetPlace;
@@ -96,8 +96,8 @@ export function createAssertionProofs({ clock, issuer, keySets }: AssertionProof
       const nobody = { id: '', issuer: '', subject: '', audience: '', conditions: [] };
       const { id: identityId, ...expected } = held ?? nobody;
       return withKeys(held?.keys, said, async (keys) => {
-        const reason = await workloadTokenFailure(text, { ...expected, keys, now: clock.now() });
-        return reason === undefined ? { ok: true, identityId } : { ok: false, reason };
+        const verified = await verifyWorkloadToken(text, { ...expected, keys, now: clock.now() });
+        return verified.ok ? { ok: true, identityId } : verified;
       });
     },
   };

@@ -21,6 +21,8 @@ export interface AssertionCredentials {
 /** What a client says it is, and proves it with. */
 export type ClientCredentials = SecretCredentials | AssertionCredentials;
 
+/** The grant of whoever has a token to show (RFC 8693 section 2.1). */
+export const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange';
 /** The grant of whoever has nothing but an assertion (RFC 7523 section 2.1). */
 export const jwtBearerGrant = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const assertionType = 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer';
@@ -52,7 +54,7 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
 
 /**
  * The client authentication of a request: client_secret_basic, client_secret_post, a client assertion or, in the JWT bearer
- * grant, its assertion, which proves the client by itself. The same
+ * grant and in an exchange without any other, what is granted or exchanged, which then proves the client by itself. The same
  * `client_id` in the body is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once,
  * two different clients or half an assertion, `invalid-client` if there is none that we know.
  */
@@ -66,8 +68,9 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   const isGrant = form.get('grant_type') === jwtBearerGrant;
   const methods = [header !== undefined, secret !== undefined, hasAssertion, isGrant];
   if (methods.filter(Boolean).length > 1) throw malformed('more than one method of client authentication');
-  if (isGrant) return readGrantedAssertion(form);
+  if (isGrant) return readGrantedAssertion(form, 'assertion');
   if (hasAssertion) return readAssertionCredentials(form);
+  if (isExchangeByItself(form, methods)) return readGrantedAssertion(form, 'subject_token');
   if (header !== undefined) {
     const basic = parseBasic(header);
     if (basic === undefined) throw new BrokerError('invalid-client');
@@ -78,9 +81,14 @@ export function readClientCredentials(request: IncomingMessage, form: Form): Cli
   return { clientId, secret, method: 'client_secret_post' };
 }
 
-function readGrantedAssertion(form: Form): AssertionCredentials {
-  const assertion = form.get('assertion');
-  if (assertion === undefined) throw malformed('assertion is missing');
+/** Without any authentication the token that is to be exchanged has to prove the client by itself. */
+function isExchangeByItself(form: Form, methods: readonly boolean[]): boolean {
+  return form.get('grant_type') === exchangeGrant && !methods.some(Boolean);
+}
+
+function readGrantedAssertion(form: Form, name: 'assertion' | 'subject_token'): AssertionCredentials {
+  const assertion = form.get(name);
+  if (assertion === undefined) throw malformed(`${name} is missing`);
   return { method: 'client_assertion', clientId: form.get('client_id'), assertion };
 }
 

@@ -3,6 +3,7 @@ import { longestTokenSeconds } from '../keys/signing-key.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { addSeconds, type Clock } from '../platform/clock.ts';
 import type { ClientIdentity, ClientKeys } from './assertion-proof.ts';
+import type { SubjectIssuer } from './subject-token.ts';
 
 export interface SecretDigest {
   id: string;
@@ -35,6 +36,11 @@ export interface IdentifiedClient {
 export interface ClientFinders
   extends Record<ClientKind, (clientId: string) => Promise<ClientRecord | undefined>> {
   identified(issuer: string, subject: string): Promise<IdentifiedClient | undefined>;
+}
+
+/** With an issuer whose subjects clients may act for. */
+export interface Finders extends ClientFinders {
+  subjectIssuer(issuer: string): Promise<SubjectIssuer | undefined>;
 }
 
 /** A change of how an agent without a secret proves itself is in force everywhere after this. */

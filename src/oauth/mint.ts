@@ -3,6 +3,7 @@ import type { Origin } from '../caller.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import type { Batcher } from '../db/batcher.ts';
 import { BrokerError } from '../errors.ts';
+import type { Delegation } from '../grants/delegation/delegation.ts';
 import type { KeyRing, Signer } from '../keys/key-ring.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
@@ -24,6 +25,8 @@ export interface TokenResponse {
   grant_id: string | undefined;
   /** Of the token (RFC 9396 section 7); undefined: none. */
   authorization_details: readonly Detail[] | undefined;
+  /** Of an exchange (RFC 8693 section 2.2.1). */
+  issued_token_type?: string;
 }
 
 export interface MintDeps {
@@ -43,6 +46,8 @@ interface Asked<Request extends TokenRequest = TokenRequest> {
   origin: Origin;
   /** Of the key that the token is to be bound to, if it is (RFC 9449 section 6). */
   jkt: string | undefined;
+  /** Whom the token is of, if neither of the client itself nor of whom its grant says. */
+  delegation?: Delegation | undefined;
 }
 
 /**
@@ -95,15 +100,16 @@ async function findSigner(deps: MintDeps, alg: SigningAlg): Promise<Signer> {
 function permits(
   { decisions }: MintDeps,
   source: TokenSource,
-  { now, client, origin }: { now: Date; client: AuthenticatedClient; origin: Origin },
+  { now, client, origin, delegation }: Pick<Asked, 'client' | 'origin' | 'delegation'> & { now: Date },
 ): boolean {
-  return decisions.permits(source, { now, address: origin.address, authMethod: client.method });
+  const delegated = delegation === undefined ? undefined : true;
+  return decisions.permits(source, { now, address: origin.address, authMethod: client.method, delegated });
 }
 
 /** The row of a token: for the broker itself unless there is a source. One literal, because this is the hot path. */
 function toRow(
   { ids }: MintDeps,
-  { client, origin, jkt, request }: Asked,
+  { client, origin, jkt, request, delegation }: Asked,
   made: { source: TokenSource | undefined; now: Date; policyEpoch: bigint | undefined; kid: string },
 ): MintRow {
   const { source, now, policyEpoch, kid } = made;
@@ -114,6 +120,7 @@ function toRow(
     exp: tokenExpiry(now, resource?.tokenTtlSeconds ?? brokerTokenSeconds, [
       grant?.expiresAt,
       client.expiresAt,
+      request.notAfter,
     ]),
     agent_id: client.id,
     agent_epoch: client.epoch,
@@ -122,6 +129,8 @@ function toRow(
     jkt: jkt ?? null,
     scope: source?.scope ?? brokerScope,
     authorization_details: request.kind === 'access' ? (request.authorizationDetails ?? null) : null,
+    delegation: delegation ?? grant?.delegation ?? null,
+    may_act: request.mayAct ?? null,
     kid,
     grant_id: grant?.id ?? null,
     grant_version: grant?.version ?? null,
@@ -136,13 +145,13 @@ function toRow(
   };
 }
 
-/** RFC 9068 section 2.2, RFC 9396 section 9.1, RFC 9449 section 6.1. */
+/** RFC 8693 sections 4.1 and 4.4, RFC 9068 section 2.2, RFC 9396 section 9.1, RFC 9449 section 6.1. */
 function sign(
   row: MintRow,
   signer: Signer,
   { issuer: iss, source }: { issuer: string; source: TokenSource | undefined },
 ): TokenResponse {
-  const { agent_id, iat, exp, jti, scope, grant_id, jkt } = row;
+  const { agent_id, iat, exp, jti, scope, grant_id, jkt, delegation, may_act } = row;
   const aud = source?.resource.identifier ?? iss;
   // What is undefined is no member: JSON leaves it out.
   const ofGrant = grant_id ?? undefined;
@@ -150,7 +159,10 @@ function sign(
   const cnf = jkt === null ? undefined : { jkt };
   const claims = {
     iss,
-    sub: agent_id,
+    sub: delegation?.sub ?? agent_id,
+    sub_id: delegation?.sub_id,
+    act: delegation?.act,
+    may_act: may_act === null ? undefined : { sub: may_act },
     aud,
     client_id: agent_id,
     iat,

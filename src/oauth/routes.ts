@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BrokerError } from '../errors.ts';
+import { BrokerError, type ErrorCode } from '../errors.ts';
 import type { Exchange, ExchangeListener } from '../http/edge.ts';
 import { toBrokerError } from '../http/error-response.ts';
 import { headerValues } from '../http/header-values.ts';
@@ -12,12 +12,15 @@ import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
-import { jwtBearerGrant, readClientCredentials } from './client-credentials.ts';
+import { exchangeGrant, jwtBearerGrant, readClientCredentials } from './client-credentials.ts';
+import { type ExchangeRequest, issuedTokenType, readExchange, readOwnExchange } from './exchange-request.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
 import { serverMetadata } from './metadata.ts';
-import type { OauthCall, OauthService } from './service.ts';
-import { readTokenRequest } from './token-request.ts';
+import type { TokenResponse } from './mint.ts';
+import type { OauthCall } from './oauth-call.ts';
+import type { OauthService } from './service.ts';
+import { readTokenRequest, type TokenRequest } from './token-request.ts';
 
 export interface OauthRoutesDeps {
   clock: Clock;
@@ -66,10 +69,11 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
           .issue(call, (clientId) => {
             // What is asked for is looked at right after authentication, and before anything is written.
             call.count(clientId);
-            return readTokenRequest(call.form, issuer);
+            return readRequest(call, issuer);
           })
+          .then((token) => asAnswer(token, call.form))
           .catch((error: unknown) => {
-            throw call.form.get('grant_type') === jwtBearerGrant ? asGrantFailure(error) : error;
+            throw asTold(error, call.form);
           }),
     }),
     introspectToken: listen(deps, 'introspectToken', {
@@ -84,12 +88,30 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
   };
 }
 
-/** An assertion that is a grant fails as one (RFC 7523 section 3.1). */
-function asGrantFailure(error: unknown): unknown {
-  if (!(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
+/** An exchange is of another token by a client that has authenticated, or of the token that proves the client. */
+function readRequest({ form, credentials }: Call, issuer: string): TokenRequest | ExchangeRequest {
+  if (issuedTokenType(form) === undefined) return readTokenRequest(form, issuer);
+  const proof = credentials.method === 'client_assertion' ? credentials.assertion : undefined;
+  return proof === form.get('subject_token') ? readOwnExchange(form, issuer) : readExchange(form);
+}
+
+function asAnswer(token: TokenResponse, form: Form): TokenResponse {
+  const issued_token_type = issuedTokenType(form);
+  return issued_token_type === undefined ? token : { ...token, issued_token_type };
+}
+
+/** What proves a client and is a grant, or is exchanged, fails as that (RFC 7523 section 3.1, RFC 8693 section 2.2.2). */
+const provingFailures: ReadonlyMap<string | undefined, ErrorCode> = new Map([
+  [jwtBearerGrant, 'invalid-grant'],
+  [exchangeGrant, 'invalid-subject-token'],
+]);
+
+function asTold(error: unknown, form: Form): unknown {
+  const code = provingFailures.get(form.get('grant_type'));
+  if (code === undefined || !(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
   const { internal, cause } = error;
   const detail = 'the assertion is not good';
-  return new BrokerError('invalid-grant', { detail, cause, ...(internal === undefined ? {} : { internal }) });
+  return new BrokerError(code, { detail, cause, ...(internal === undefined ? {} : { internal }) });
 }
 
 function readToken(form: Form): string {
@@ -191,9 +213,11 @@ function tellWhy(log: Log, { internal }: BrokerError, { requestId }: Exchange): 
   }
 }
 
+const provingCodes: readonly string[] = [...provingFailures.values()];
+
 /** Whether somebody tried to prove who they are and could not. */
 function isUnproved({ code }: BrokerError, { caller }: Exchange): boolean {
-  return code === 'invalid-client' || (code === 'invalid-grant' && caller === undefined);
+  return code === 'invalid-client' || (provingCodes.includes(code) && caller === undefined);
 }
 
 /** Whether nobody has authenticated and no one else counts this refusal. */

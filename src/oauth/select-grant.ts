@@ -7,6 +7,8 @@ export interface UsableGrant {
   scopes: string[];
   expiresAt: Date;
   authorizationDetails: readonly Detail[] | null;
+  /** Null: it is the agent's own, and not handed down to it. */
+  delegation: unknown;
 }
 
 /** What a token is asked for: of a grant, or of the only one. */
@@ -33,8 +35,8 @@ function latestFirst(a: UsableGrant, b: UsableGrant): number {
 
 /**
  * The one grant that a token is minted under, never a union of several: the pinned one; else the one that covers all
- * scopes and details, latest expiry first, then newest; without scopes the only one there is. `grants` are those active
- * now, `types` those of the resource. Throws `invalid-grant`, `invalid-target` (none at all), `invalid-scope`,
+ * scopes and details, latest expiry first, then newest; without scopes the only one there is. One that was handed down,
+ * whose tokens are of somebody else, has to be pinned. `grants` are those active now, `types` those of the resource. Throws `invalid-grant`, `invalid-target` (none at all), `invalid-scope`,
  * `invalid-authorization-details`.
  */
 export function selectGrant<G extends UsableGrant>(
@@ -48,10 +50,10 @@ export function selectGrant<G extends UsableGrant>(
       detail: 'the grant is not active, or not for this client and resource',
     });
   }
-  if (grants.length === 0) {
+  const candidates = pinned === undefined ? grants.filter((grant) => grant.delegation === null) : [pinned];
+  if (candidates.length === 0) {
     throw new BrokerError('invalid-target', { detail: noGrant });
   }
-  const candidates = pinned === undefined ? grants : [pinned];
   if (scopes === undefined) {
     const [only, ...more] = candidates;
     if (only === undefined || more.length > 0) {

@@ -1,12 +1,13 @@
-import type { NewAuditEvent } from '../audit/audit-event.ts';
+import { byAct } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
-import type { Origin, WorkloadAgent } from '../caller.ts';
+import type { Act, WorkloadAgent } from '../caller.ts';
 import { Batcher } from '../db/batcher.ts';
 import type { Db } from '../db/database.ts';
 import type { HotStatements } from '../db/hot-statements.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
+import type { GrantsService } from '../grants/service.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import type { KeySets } from '../outbound/key-sets.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -14,21 +15,23 @@ import type { Ids } from '../platform/ids.ts';
 import type { Turns } from '../platform/turns.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import type { OneTimeValues } from '../replay/one-time-values.ts';
+import type { ResourcesService } from '../resources/service.ts';
 import { createAssertionProofs, createSpentAssertions } from './assertion-proof.ts';
 import { authenticateHolder, type BrokerCredential } from './broker-token.ts';
-import type { ClientCredentials } from './client-credentials.ts';
-import type { ClientFinders } from './client-records.ts';
+import type { Finders } from './client-records.ts';
 import { type Clients, createClients } from './clients.ts';
-import type { Dpop, DpopRequest } from './dpop.ts';
-import { type MintDeps, mint, type TokenResponse } from './mint.ts';
+import type { Dpop } from './dpop.ts';
+import type { ExchangeDeps } from './exchange.ts';
+import { attempts, type IssueDeps, issue, type ReadTokenRequest, recordRefusal } from './issue.ts';
+import type { OauthCall } from './oauth-call.ts';
 import * as store from './store.ts';
-import type { TokenRequest } from './token-request.ts';
+import { createSubjectTokens } from './subject-token.ts';
 import { createTokenSources, createUseDecisions, usableUntil } from './token-source.ts';
-import { createVerifiedTokens, nameOf, type VerifiedTokens } from './verified-tokens.ts';
+import { createVerifiedTokens, nameOf } from './verified-tokens.ts';
 
 /** How clients are found, and where it is kept what they have used up. */
 export interface ClientAccess {
-  findClient: ClientFinders;
+  findClient: Finders;
   oneTimeValues: OneTimeValues;
 }
 
@@ -52,15 +55,8 @@ export interface OauthDeps {
   keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
-}
-
-/** A request of somebody who has yet to prove who they are. */
-export interface OauthCall {
-  credentials: ClientCredentials;
-  dpop: DpopRequest;
-  origin: Origin;
-  /** Told who it is once that is proved, whatever becomes of the request. */
-  identified: (clientId: string) => void;
+  grants: Pick<GrantsService, 'delegate' | 'endGotWith'>;
+  resources: Pick<ResourcesService, 'findByIdentifier'>;
 }
 
 export interface Introspection {
@@ -70,53 +66,17 @@ export interface Introspection {
 
 export type OauthService = ReturnType<typeof createOauthService>;
 
-interface Context extends Omit<OauthDeps, 'clients' | 'clientsApart'> {
-  clients: Clients;
-  /** Takes no connection that minting waits for. */
-  clientsApart: Clients;
-  mint: MintDeps;
-  tokens: VerifiedTokens;
-  readActivity: (query: store.ActivityQuery) => Promise<store.Activity>;
-}
+type Context = Omit<OauthDeps, 'clients' | 'clientsApart'> &
+  IssueDeps &
+  Pick<ExchangeDeps, 'tokens' | 'readActivity'>;
 
 /** Tokens: issued, asked about, revoked. */
 export function createOauthService(deps: OauthDeps) {
-  const { clock, hot, turns } = deps;
-  const write = async (rows: store.MintRow[]) => {
-    const now = clock.now();
-    try {
-      return await deps.withPartitions(() =>
-        store.mintTokens(hot, rows, { now, usableUntil: usableUntil(now) }),
-      );
-    } catch (error) {
-      throw asUnrecorded(error);
-    }
-  };
-  const activity = new Batcher<store.ActivityQuery, store.Activity>({
-    turns,
-    run: (queries) => store.readActivity(hot, queries, clock.now()),
-  });
-  const proofs = createAssertionProofs(deps);
-  const spent = createSpentAssertions();
-  const clientsOf = ({ findClient: find, oneTimeValues }: ClientAccess): Clients =>
-    createClients({ clock, find, proofs, spent: spent.through(oneTimeValues) });
-  const context: Context = {
-    ...deps,
-    clients: clientsOf(deps.clients),
-    clientsApart: clientsOf(deps.clientsApart),
-    mint: {
-      ...deps,
-      sources: createTokenSources({ db: hot.db, clock }),
-      decisions: createUseDecisions(deps.policies.engine),
-      writer: new Batcher({ turns, run: write, maxQueue: maxWaitingTokens }),
-    },
-    tokens: createVerifiedTokens(deps),
-    readActivity: (query) => activity.submit(query),
-  };
+  const context = createContext(deps);
   return {
     /** Throws `overloaded` if no token more may wait to be written. */
     assertRoom: () => context.mint.writer.assertRoom(),
-    issue: (call: OauthCall, read: (clientId: string) => TokenRequest) => issue(context, call, read),
+    issue: (call: OauthCall, read: ReadTokenRequest) => issue(context, call, read),
     introspect: (call: OauthCall, token: string) => introspect(context, call, token),
     revoke: (call: OauthCall, token: string) => revoke(context, call, token),
     /** The agent that holds this broker token, or undefined if it is not good now. Throws `unauthenticated`. */
@@ -125,77 +85,66 @@ export function createOauthService(deps: OauthDeps) {
   };
 }
 
+function createContext(deps: OauthDeps): Context {
+  const { clock, hot, turns } = deps;
+  const activity = new Batcher<store.ActivityQuery, store.Activity>({
+    turns,
+    run: (queries) => store.readActivity(hot, queries, clock.now()),
+  });
+  const proofs = createAssertionProofs(deps);
+  const spent = createSpentAssertions();
+  const clientsOf = ({ findClient: find, oneTimeValues }: ClientAccess): Clients =>
+    createClients({ clock, find, proofs, spent: spent.through(oneTimeValues) });
+  const tokens = createVerifiedTokens(deps);
+  const readActivity = (query: store.ActivityQuery) => activity.submit(query);
+  return {
+    ...deps,
+    tokens,
+    readActivity,
+    exchange: createExchange(deps, { tokens, readActivity }),
+    clients: clientsOf(deps.clients),
+    clientsApart: clientsOf(deps.clientsApart),
+    mint: {
+      ...deps,
+      sources: createTokenSources({ db: hot.db, clock }),
+      decisions: createUseDecisions(deps.policies.engine),
+      writer: createWriter(deps),
+    },
+  };
+}
+
+function createExchange(deps: OauthDeps, read: Pick<ExchangeDeps, 'tokens' | 'readActivity'>): ExchangeDeps {
+  const { clock, issuer, db, keySets, grants, resources } = deps;
+  const { subjectIssuer: findIssuer } = deps.clientsApart.findClient;
+  return {
+    ...read,
+    clock,
+    issuer,
+    subjects: createSubjectTokens({ clock, keySets, findIssuer }),
+    delegate: grants.delegate,
+    typesOf: async (resource) =>
+      (await resources.findByIdentifier(db, resource))?.authorizationDetailsTypes ?? [],
+  };
+}
+
+/** Writes the tokens of many requests together. */
+function createWriter({ clock, hot, turns, withPartitions }: OauthDeps): Batcher<store.MintRow, boolean> {
+  const run = async (rows: store.MintRow[]) => {
+    const now = clock.now();
+    try {
+      return await withPartitions(() => store.mintTokens(hot, rows, { now, usableUntil: usableUntil(now) }));
+    } catch (error) {
+      throw asUnrecorded(error);
+    }
+  };
+  return new Batcher({ turns, run, maxQueue: maxWaitingTokens });
+}
+
 /**
  * How many tokens may wait to be written down, beside those that are being written: a tenth of a second's work of a fast
  * core. Who comes then is told before anything is done for them, so that it costs next to nothing.
  */
 const maxWaitingTokens = 1_024;
-
-/** Once from memory, once from the database, once more if it was overtaken even so. */
-const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
-
-async function issue(
-  context: Context,
-  call: OauthCall,
-  read: (clientId: string) => TokenRequest,
-): Promise<TokenResponse> {
-  try {
-    for (const attempt of attempts) {
-      const client = await context.clients.authenticate(call.credentials, attempt);
-      if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
-      const request = read(client.id);
-      const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
-      const asked = { client, request, origin: call.origin, jkt };
-      const token = await mint(context.mint, asked, attempt);
-      if (token === undefined) continue;
-      call.identified(client.id);
-      return token;
-    }
-  } catch (error) {
-    if (isRefusal(error)) {
-      const { code, detail = null } = error;
-      await recordRefusal(context, call, { type: 'token.refused', details: { code, detail } });
-    }
-    throw error;
-  }
-  throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
-}
-
-/** The key that the token is to be bound to. To be asked for a nonce is no refusal of somebody unknown. */
-async function bind({ dpop }: Context, call: OauthCall, clientId: string): Promise<string | undefined> {
-  try {
-    return await dpop.prove(call.dpop);
-  } catch (error) {
-    if (error instanceof BrokerError && error.code === 'use-dpop-nonce') call.identified(clientId);
-    throw error;
-  }
-}
-
-/** A stranger is counted elsewhere, and to be asked for another proof is no refusal. */
-const unrecorded: readonly string[] = ['invalid-client', 'use-dpop-nonce'];
-
-/** Whether somebody who has authenticated is told no. */
-function isRefusal(error: unknown): error is BrokerError {
-  return error instanceof BrokerError && error.entry.status < 500 && !unrecorded.includes(error.code);
-}
-
-/**
- * Records as one event that a client is refused. Memory may have vouched for one that has ended since: who cannot prove
- * itself now is told nothing but that (`invalid-client`).
- */
-async function recordRefusal(
-  { db, audit, clientsApart }: Context,
-  { credentials, origin, identified }: OauthCall,
-  event: Pick<NewAuditEvent, 'type' | 'details'>,
-): Promise<void> {
-  const client = await clientsApart.authenticate(credentials, { fresh: true });
-  identified(client.id);
-  const agentId = client.kind === 'agent' ? client.id : null;
-  const actor = { kind: client.kind, id: client.id };
-  await withTransaction(db, (tx) =>
-    audit.append(tx, { ...event, outcome: 'denied', actor, origin, agentId }),
-  );
-}
 
 async function introspect(
   context: Context,
@@ -233,8 +182,10 @@ async function revoke(context: Context, call: OauthCall, token: string): Promise
   const good = await context.tokens.verify(token);
   if (good === undefined) return;
   const { jti, exp } = good.claims;
-  const revocation = { jti, exp: new Date(exp * 1000), agentId: client.id };
-  await recordRevocation(context, revocation, call.origin).catch((error: unknown) => {
+  const revoked = { jti, exp: new Date(exp * 1000), agentId: client.id };
+  const caller = { kind: 'agent' as const, id: client.id, authMethod: client.method };
+  const act = { caller, origin: call.origin };
+  await recordRevocation(context, revoked, act).catch((error: unknown) => {
     throw isKnown(error) ? error : new BrokerError('unavailable', { cause: error, retryAfterSeconds: 1 });
   });
 }
@@ -244,17 +195,19 @@ function isKnown(error: unknown): boolean {
   return error instanceof BrokerError || isOutage(error);
 }
 
+/** What was got with the token in exchange ends with it. */
 async function recordRevocation(
-  { db, audit, clock }: Context,
+  { db, audit, clock, grants }: Context,
   token: { jti: string; exp: Date; agentId: string },
-  origin: Origin,
+  act: Act<WorkloadAgent>,
 ): Promise<void> {
   await withTransaction(db, async (tx) => {
-    const revoked = await store.revokeToken(tx, { ...token, at: clock.now() });
+    const at = clock.now();
+    const revoked = await store.revokeToken(tx, { ...token, at });
     if (revoked === undefined) return;
-    const { agentId, jti: objectId } = token;
-    const actor = { kind: 'agent' as const, id: agentId };
-    const about = { agentId, grantId: revoked.grantId, objectId };
-    await audit.append(tx, { type: 'token.revoked', actor, origin, ...about });
+    const { agentId, jti } = token;
+    const about = { agentId, grantId: revoked.grantId, objectId: jti };
+    await audit.append(tx, { ...byAct(act), type: 'token.revoked', ...about });
+    if (revoked.grantId !== null) await grants.endGotWith(tx, act, { jti, at });
   });
 }

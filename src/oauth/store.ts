@@ -1,6 +1,8 @@
+import { type SqlBool, sql } from 'kysely';
 import type { Detail, DetailsType } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type HotStatements, runHot } from '../db/hot-statements.ts';
+import type { Delegation } from '../grants/delegation/delegation.ts';
 import type { ApprovalFacts, ScopeText } from '../grants/grant.ts';
 import type { DecisionRequest } from '../policies/facts.ts';
 
@@ -25,6 +27,8 @@ export interface SourceGrant {
   authorizationDetails: Detail[] | null;
   facts: DecisionRequest;
   approvals: ApprovalFacts;
+  /** Of one that was handed down: whom its tokens are of. */
+  delegation: Delegation | null;
 }
 
 /**
@@ -50,13 +54,19 @@ export async function findSource(
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .select(['g.id', 'g.version', 'g.scopes', 'g.duration_seconds as durationSeconds'])
     .select('g.authorization_details as authorizationDetails')
-    .select(['g.expires_at as expiresAt', 'g.request_facts as facts', 'g.approval_facts as approvals'])
+    .select('g.delegation')
+    .select(
+      sql<Date>`case when g.ancestors = '{}' then g.expires_at
+        else least(g.expires_at, line_expires_at(g.ancestors)) end`.as('expiresAt'),
+    )
+    .select(['g.request_facts as facts', 'g.approval_facts as approvals'])
     .where('g.agent_id', '=', asked.agentId)
     .where('g.resource_id', '=', resource.id)
     .where('g.status', '=', 'active')
     .where('g.expires_at', '>=', asked.usableUntil)
     .whereRef('g.agent_epoch', '=', 'a.epoch')
     .where('g.resource_epoch', '=', resource.epoch)
+    .where(sql<SqlBool>`(g.ancestors = '{}' or line_holds(g.ancestors, ${asked.usableUntil}))`)
     .execute();
   return {
     resource: resource as unknown as SourceResource,
@@ -78,6 +88,10 @@ export interface MintRow {
   scope: string;
   /** Where the request named fewer than the grant has. */
   authorization_details: readonly Detail[] | null;
+  /** Where it is of somebody else. */
+  delegation: Delegation | null;
+  /** The agent that may act for this one with it. */
+  may_act: string | null;
   kid: string;
   grant_id: string | null;
   grant_version: number | null;
@@ -97,7 +111,8 @@ const mintText = `
 with b as materialized (
   select x.*, string_to_array(x.scope, ' ') as scopes
     from json_to_recordset($1::json) as x(jti text, iat bigint, exp bigint, agent_id text, agent_epoch bigint,
-      secret_id text, auth_method text, jkt text, scope text, authorization_details jsonb, kid text, grant_id text, grant_version bigint, selection text,
+      secret_id text, auth_method text, jkt text, scope text, authorization_details jsonb,
+      delegation jsonb, may_act text, kid text, grant_id text, grant_version bigint, selection text,
       resource_id text, resource_epoch bigint, resource_version bigint, policy_epoch bigint, event_id text,
       request_id text, source_ip text)
 ), ok as materialized (
@@ -115,10 +130,11 @@ with b as materialized (
          and g.expires_at >= to_timestamp(b.exp)
          and r.id = b.resource_id and r.version = b.resource_version and r.epoch = b.resource_epoch
          and g.resource_epoch = r.epoch and r.deleted_at is null
+         and (g.ancestors = '{}' or line_holds(g.ancestors, to_timestamp(b.exp)))
          and not exists (
            select from grants o
             where b.selection <> 'pinned' and o.agent_id = b.agent_id and o.resource_id = b.resource_id
-              and o.status = 'active' and o.id <> g.id and o.agent_epoch = b.agent_epoch
+              and o.status = 'active' and o.ancestors = '{}' and o.id <> g.id and o.agent_epoch = b.agent_epoch
               and o.resource_epoch = b.resource_epoch and o.expires_at >= $3
               and (b.selection = 'only' or
                    (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id))))))
@@ -132,7 +148,8 @@ with b as materialized (
       source_ip, details)
   select event_id, $2, 'token.issued', 'success', 'agent', agent_id, agent_id, grant_id, jti, request_id, source_ip,
       jsonb_strip_nulls(jsonb_build_object('scope', scope, 'exp', exp, 'kid', kid, 'auth_method', auth_method,
-        'jkt', jkt, 'authorization_details', authorization_details)) from ok
+        'jkt', jkt, 'authorization_details', authorization_details, 'delegation', delegation,
+        'may_act', may_act)) from ok
 )
 select case when count(*) < (select count(*) from b) then coalesce(array_agg(jti), '{}') end as some from ok`;
 
@@ -203,7 +220,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
          select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
             and g.agent_epoch = a.epoch and g.resource_epoch = r.epoch and r.epoch = t.resource_epoch
-            and r.deleted_at is null and (t.jkt is not null or not r.require_bound_tokens)))
+            and r.deleted_at is null and (g.ancestors = '{}' or line_holds(g.ancestors, $2)) and (t.jkt is not null or not r.require_bound_tokens)))
      limit 1
   ) t on true`;
 

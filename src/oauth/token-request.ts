@@ -1,12 +1,12 @@
 import type { Detail } from '../authorization-details/details-type.ts';
 import { readAuthorizationDetails } from '../authorization-details/read.ts';
 import { BrokerError } from '../errors.ts';
-import { jwtBearerGrant } from './client-credentials.ts';
+import { exchangeGrant, jwtBearerGrant } from './client-credentials.ts';
 import type { Form } from './form.ts';
 
 /** What a client asks a token for. */
-export type TokenRequest =
-  | { kind: 'broker' }
+export type TokenRequest = (
+  | { kind: 'broker'; mayAct?: undefined }
   | {
       kind: 'access';
       resource: string;
@@ -15,16 +15,24 @@ export type TokenRequest =
       grantId: string | undefined;
       /** Undefined: all that the grant has. */
       authorizationDetails: Detail[] | undefined;
-    };
+      /** The agent that may act for the client with the token (RFC 8693 section 4.4). */
+      mayAct?: string | undefined;
+    }
+) & {
+  /** When the token ends that it is asked for in exchange: none lives longer. */
+  notAfter?: Date;
+};
 
 /** The scope of broker tokens. */
 export const brokerScope = 'hallpass';
 
 /** Parameters that ask for less than a plain token: ignoring one would issue more than was asked for. */
-const restrictions = ['audience', 'claims', 'dpop_jkt', 'req_cnf', 'actor_token'];
+const restrictions = ['claims', 'dpop_jkt', 'req_cnf'];
+/** Those that only an exchange knows. */
+const exchangeRestrictions = ['audience', 'actor_token'];
 
-/** Both ask for the same: what the client that has proved itself may have. */
-export const grantTypes: readonly string[] = ['client_credentials', jwtBearerGrant];
+/** Those that ask for what the client that has proved itself may have, and one that asks in exchange for a token. */
+export const grantTypes: readonly string[] = ['client_credentials', jwtBearerGrant, exchangeGrant];
 
 const scopeToken = /^[!#-[\]-~]{1,128}$/;
 const maxScopes = 100;
@@ -38,7 +46,9 @@ function checkGrantType(form: Form): void {
 }
 
 function refuseRestrictions(form: Form): void {
-  const asked = restrictions.filter((name) => form.has(name));
+  const isExchange = form.get('grant_type') === exchangeGrant;
+  const unknown = isExchange ? restrictions : [...restrictions, ...exchangeRestrictions];
+  const asked = unknown.filter((name) => form.has(name));
   if (asked.length > 0) {
     throw new BrokerError('not-supported', { detail: `cannot be honoured: ${asked.join(', ')}` });
   }
@@ -53,37 +63,69 @@ function parseScope(text: string): string[] {
   return [...new Set(scopes)];
 }
 
+/** An exchange may name its resource as `audience` (RFC 8693 section 2.1). */
+function targetOf(form: Form): string | undefined {
+  const [resource, audience] = [form.get('resource'), form.get('audience')];
+  if (resource !== undefined && audience !== undefined && resource !== audience) {
+    throw new BrokerError('invalid-target', { detail: 'a token is for one resource: audience is another' });
+  }
+  return resource ?? audience;
+}
+
+function readMayAct(form: Form): string | undefined {
+  const mayAct = form.get('may_act');
+  if (mayAct === undefined || /^agt_[0-9a-z]{26}$/.test(mayAct)) return mayAct;
+  throw new BrokerError('invalid-request', { detail: 'may_act is the id of an agent' });
+}
+
+/** What a request says of the token that it asks for. */
+export interface TokenTerms {
+  resource: string | undefined;
+  scopes: string[] | undefined;
+  grantId: string | undefined;
+  authorizationDetails: Detail[] | undefined;
+  mayAct: string | undefined;
+}
+
+/** Throws `unsupported-grant-type`, `invalid-request`, `not-supported`, `invalid-scope`, `invalid-authorization-details`. */
+export function readTerms(form: Form): TokenTerms {
+  checkGrantType(form);
+  refuseRestrictions(form);
+  const scope = form.get('scope');
+  const details = form.get('authorization_details');
+  return {
+    resource: targetOf(form),
+    scopes: scope === undefined ? undefined : parseScope(scope),
+    grantId: form.get('grant_id'),
+    authorizationDetails: details === undefined ? undefined : readAuthorizationDetails(details),
+    mayAct: readMayAct(form),
+  };
+}
+
 /**
  * Reads a token request (RFC 6749 section 4.4, RFC 7523 section 2.1, RFC 8707, RFC 9396 section 6). Throws
  * `unsupported-grant-type`, `invalid-request`, `not-supported`, `invalid-target` (scope or details without a resource),
  * `invalid-scope`, `invalid-authorization-details`.
  */
 export function readTokenRequest(form: Form, issuer: string): TokenRequest {
-  checkGrantType(form);
-  refuseRestrictions(form);
-  const resource = form.get('resource');
-  const scope = form.get('scope');
-  const grantId = form.get('grant_id');
-  const details = form.get('authorization_details');
-  if (resource === undefined || resource === issuer || resource === `${issuer}/`) {
-    if (grantId !== undefined)
-      throw new BrokerError('invalid-request', { detail: 'grant_id needs its resource' });
-    if (details !== undefined) {
-      throw new BrokerError('invalid-target', { detail: 'authorization_details need their resource' });
-    }
-    if (resource === undefined && scope !== undefined) {
-      throw new BrokerError('invalid-target', { detail: 'scope needs a resource' });
-    }
-    if (scope !== undefined && scope !== brokerScope) {
-      throw new BrokerError('invalid-scope', { detail: `the only scope here is ${brokerScope}` });
-    }
-    return { kind: 'broker' };
+  const { resource, ...terms } = readTerms(form);
+  if (resource !== undefined && resource !== issuer && resource !== `${issuer}/`) {
+    return { kind: 'access', resource, ...terms };
   }
-  return {
-    kind: 'access',
-    resource,
-    scopes: scope === undefined ? undefined : parseScope(scope),
-    grantId,
-    authorizationDetails: details === undefined ? undefined : readAuthorizationDetails(details),
-  };
+  const { scopes, grantId, authorizationDetails, mayAct } = terms;
+  if (grantId !== undefined) {
+    throw new BrokerError('invalid-request', { detail: 'grant_id needs its resource' });
+  }
+  if (authorizationDetails !== undefined || mayAct !== undefined) {
+    throw new BrokerError('invalid-target', {
+      detail: 'authorization_details and may_act need a resource',
+    });
+  }
+  if (resource === undefined && scopes !== undefined) {
+    throw new BrokerError('invalid-target', { detail: 'scope needs a resource' });
+  }
+  if (scopes !== undefined && scopes.join(' ') !== brokerScope) {
+    throw new BrokerError('invalid-scope', { detail: `the only scope here is ${brokerScope}` });
+  }
+  return { kind: 'broker' };
 }

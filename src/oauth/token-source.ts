@@ -3,7 +3,7 @@ import { isSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import { sha256 } from '../crypto/hash.ts';
 import type { Db } from '../db/database.ts';
 import { BrokerError } from '../errors.ts';
-import { currentFacts } from '../grants/decision-facts.ts';
+import { type Circumstances, currentFacts } from '../grants/decision-facts.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
@@ -146,7 +146,7 @@ function choose(found: Found | undefined, request: AccessRequest, now: Date): To
 /** Whether policy still permits the use of a grant: a tightened policy bites on the next use. */
 export interface UseDecisions {
   /** True or false under the policies that the engine holds; asks Cedar once for each distinct set of facts. */
-  permits(source: TokenSource, use: { now: Date; address: string; authMethod: string }): boolean;
+  permits(source: TokenSource, use: Circumstances): boolean;
 }
 
 const hourMs = 3_600_000;
@@ -158,6 +158,7 @@ interface Use {
   hour: number;
   address: string;
   authMethod: string;
+  delegated: boolean | undefined;
 }
 
 export function createUseDecisions(engine: PolicyEngine): UseDecisions {
@@ -178,25 +179,32 @@ export function createUseDecisions(engine: PolicyEngine): UseDecisions {
       const { epoch } = engine;
       // Nothing in force has no epoch to be remembered under.
       if (epoch === undefined) return decide(source, use);
-      const { address, authMethod } = use;
+      const { address, authMethod, delegated } = use;
       const hour = Math.floor(use.now.getTime() / hourMs);
       const before = last.get(source);
-      const same = before?.epoch === epoch && before.hour === hour;
-      if (same && before.address === address && before.authMethod === authMethod) return before.permitted;
-      const key = keyOfUse(source, { epoch, hour, address, authMethod });
+      const now = { epoch, hour, address, authMethod, delegated };
+      if (before !== undefined && isSameUse(before, now)) return before.permitted;
+      const key = keyOfUse(source, now);
       const permitted = decided.get(key) ?? decide(source, use);
       decided.set(key, permitted);
-      last.set(source, { epoch, hour, address, authMethod, permitted });
+      last.set(source, { ...now, permitted });
       return permitted;
     },
   };
 }
 
+function isSameUse(one: Use, other: Use): boolean {
+  const sameTime = one.epoch === other.epoch && one.hour === other.hour;
+  const sameDoer = one.authMethod === other.authMethod && one.delegated === other.delegated;
+  return sameTime && sameDoer && one.address === other.address;
+}
+
 /** Address and method hold no space, ids neither; what was asked for comes last, and short: a client chooses it. */
 function keyOfUse({ grant, resource, scope }: TokenSource, use: Use): string {
   const asked = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
-  const of = [grant.id, grant.version, resource.version, use.epoch, use.hour, use.address, use.authMethod];
-  return `${of.join(' ')} ${asked}`;
+  const versions = [grant.id, grant.version, resource.version, use.epoch];
+  const doer = [use.address, use.authMethod, use.delegated === true];
+  return `${[...versions, use.hour, ...doer].join(' ')} ${asked}`;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { PublicKey } from '../outbound/key-set.ts';
 import { type Conditions, meetsConditions } from '../trusted-issuers/conditions.ts';
 import {
+  type Claims,
   isInstant,
   readSignedJwt,
   type SignatureFailure,
@@ -22,13 +23,20 @@ export interface WorkloadTokenOptions {
   /** Those of the issuer. */
   keys: readonly PublicKey[];
   issuer: string;
-  subject: string;
+  /** Undefined: whoever it is of. */
+  subject: string | undefined;
   /** The only audience: one that is also for another could be used here by that one. */
   audience: string;
   /** All of them are to be met. */
   conditions: readonly Conditions[];
   now: Date;
+  /** Whether an access token that is for us is good, too: it shows for whom, and not who brings it. */
+  accessTokens?: boolean;
 }
+
+export type WorkloadTokenVerification =
+  | { ok: true; claims: Claims & { sub: string; exp: number } }
+  | { ok: false; reason: WorkloadTokenFailure };
 
 /** Tokens of platforms live for up to a day (Kubernetes' projected tokens, by default an hour). */
 const longestSeconds = 86_400;
@@ -44,20 +52,34 @@ export function issuerOf({ issuer, subject }: Pick<UnverifiedJwt, 'issuer' | 'su
 }
 
 /**
- * Verifies the token that a platform gave a workload (OIDC Core section 2, SPIFFE JWT-SVID section 4). It is not used up:
- * platforms hand the same one out again. Undefined: it is good.
+ * Verifies the token that a trusted issuer gave somebody: a platform a workload, or an identity provider a person (OIDC Core
+ * section 2, SPIFFE JWT-SVID section 4). It is not used up: they hand the same one out again.
  */
-export async function workloadTokenFailure(
+export async function verifyWorkloadToken(
   text: string,
-  { keys, issuer, subject, audience, conditions, now }: WorkloadTokenOptions,
-): Promise<WorkloadTokenFailure | undefined> {
-  if (readSignedJwt(text) === undefined) return 'malformed';
-  const verified = await verifySignedJwt(text, { keys, types });
-  if (!verified.ok) return verified.reason;
-  const { claims } = verified;
+  options: WorkloadTokenOptions,
+): Promise<WorkloadTokenVerification> {
+  if (readSignedJwt(text) === undefined) return { ok: false, reason: 'malformed' };
+  const { keys, accessTokens = false } = options;
+  const verified = await verifySignedJwt(text, {
+    keys,
+    types: accessTokens ? [...types, 'at+jwt'] : types,
+  });
+  if (!verified.ok) return verified;
+  const reason = claimsFailure(verified.claims, options);
+  return reason === undefined
+    ? { ok: true, claims: verified.claims as Claims & { sub: string; exp: number } }
+    : { ok: false, reason };
+}
+
+function claimsFailure(
+  claims: Claims,
+  { issuer, subject, audience, conditions, now }: WorkloadTokenOptions,
+): WorkloadTokenFailure | undefined {
   const { iss, sub, aud } = claims;
-  if (iss !== undefined && typeof iss !== 'string') return 'wrong-claims';
-  if (sub !== subject || issuerOf({ issuer: iss, subject }) !== issuer) return 'wrong-issuer';
+  if ((iss !== undefined && typeof iss !== 'string') || typeof sub !== 'string') return 'wrong-claims';
+  const isOther = subject !== undefined && sub !== subject;
+  if (isOther || issuerOf({ issuer: iss, subject: sub }) !== issuer) return 'wrong-issuer';
   const [only] = Array.isArray(aud) && aud.length === 1 ? aud : [aud];
   if (only !== audience) return 'wrong-audience';
   const { iat, exp } = claims;

@@ -166,9 +166,6 @@ async function update(
   });
 }
 
-/** Events of one statement: far below the 65,535 parameters that one can have. */
-const eventsPerStatement = 1000;
-
 async function recordEndings(
   { audit }: ResourcesDeps,
   tx: Tx,
@@ -184,9 +181,7 @@ async function recordEndings(
       details: { reason: grant.reason },
     }),
   );
-  for (let from = 0; from < events.length; from += eventsPerStatement) {
-    await audit.append(tx, ...events.slice(from, from + eventsPerStatement));
-  }
+  await audit.appendAll(tx, events);
 }
 
 async function remove({ db, audit, clock }: ResourcesDeps, act: Act<Person>, id: string): Promise<void> {

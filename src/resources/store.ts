@@ -217,6 +217,7 @@ export async function endGrantsUsing(
             or (g.status = 'pending' and g.scopes && ${changed}::text[]
                 and exists (select from approvals p where p.grant_id = g.id)))
        and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${at}
+       and (g.ancestors = '{}' or line_ended_at(g.ancestors) is null)
        and a.id = g.agent_id and g.agent_epoch = a.epoch
        and r.id = g.resource_id and g.resource_epoch = r.epoch
     returning g.id, g.agent_id as "agentId", g.status, g.end_reason as reason`.execute(tx);

@@ -12,6 +12,7 @@ function present(issuer: TrustedIssuer) {
     jwks: issuer.jwks,
     jwks_uri: issuer.jwksUri,
     claims: issuer.claims,
+    subject_tokens: issuer.subjectTokens,
     created_at: issuer.createdAt.toISOString(),
     created_by: issuer.createdBy,
     updated_at: issuer.updatedAt.toISOString(),
@@ -35,8 +36,9 @@ export function trustedIssuerRoutes({
 }): Pick<Handlers, Operations> {
   return {
     async createTrustedIssuer({ body, ...act }) {
-      const { jwks = null, jwks_uri: jwksUri = null, claims = {}, ...terms } = body;
-      const issuer = await trustedIssuers.create(act, { ...terms, jwks, jwksUri, claims });
+      const { jwks = null, jwks_uri: jwksUri = null, claims = {}, subject_tokens, ...terms } = body;
+      const subjectTokens = subject_tokens ?? false;
+      const issuer = await trustedIssuers.create(act, { ...terms, jwks, jwksUri, claims, subjectTokens });
       const headers = { Location: `/v1/trusted-issuers/${issuer.id}` };
       return { status: 201, body: present(issuer), headers };
     },
@@ -50,8 +52,9 @@ export function trustedIssuerRoutes({
       return { status: 200, body: present(await trustedIssuers.get(path.trusted_issuer_id)) };
     },
     async updateTrustedIssuer({ path, body, ...act }) {
-      const { jwks_uri: jwksUri, ...change } = body;
-      const issuer = await trustedIssuers.update(act, path.trusted_issuer_id, { ...change, jwksUri });
+      const { jwks_uri: jwksUri, subject_tokens: subjectTokens, ...rest } = body;
+      const change = { ...rest, jwksUri, subjectTokens };
+      const issuer = await trustedIssuers.update(act, path.trusted_issuer_id, change);
       return { status: 200, body: present(issuer) };
     },
     async deleteTrustedIssuer({ path, ...act }) {

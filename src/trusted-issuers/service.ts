@@ -43,6 +43,9 @@ export function createTrustedIssuersService(deps: TrustedIssuersDeps) {
     get: (id: string) => get(deps, id),
     update: (act: Act<Person>, id: string, change: TrustedIssuerChange) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
+    /** The one of this `iss` that is trusted; undefined: none is. */
+    findByIssuer: (db: Db, issuer: string): Promise<TrustedIssuer | undefined> =>
+      store.findByIssuer(db, issuer),
     /** The `iss` of one that is trusted, which nobody takes back until the transaction ends. */
     lockTrust: (tx: Tx, id: string): Promise<string | undefined> => store.lockTrust(tx, id),
   };
@@ -129,8 +132,6 @@ async function renewIdentities(
   await recordIdentities(audit, tx, { act, id, revoked });
 }
 
-const eventsTogether = 1_000;
-
 /** Each agent's own history says what became of its identity. */
 async function recordIdentities(
   audit: Audit,
@@ -142,9 +143,7 @@ async function recordIdentities(
     const about = { ...byAct(act), agentId: clientId, objectId: next ?? proofId, details };
     return { ...about, type: next === undefined ? 'agent_proof.revoked' : 'agent_proof.renewed' };
   });
-  for (let from = 0; from < events.length; from += eventsTogether) {
-    await audit.append(tx, ...events.slice(from, from + eventsTogether));
-  }
+  await audit.appendAll(tx, events);
 }
 
 /** Keys of one kind take the place of those of the other. */
@@ -153,11 +152,12 @@ function apply(
   { jwks, jwksUri, ...rest }: TrustedIssuerChange,
 ): TrustedIssuerTerms {
   const { name = before.name, audience = before.audience, claims = before.claims } = rest;
+  const { subjectTokens = before.subjectTokens } = rest;
   const keepsKeys = jwks === undefined && jwksUri === undefined;
   const keys = keepsKeys
     ? { jwks: before.jwks, jwksUri: before.jwksUri }
     : { jwks: jwks ?? null, jwksUri: jwksUri ?? null };
-  return { name, audience, claims, issuer: before.issuer, ...keys };
+  return { name, audience, claims, subjectTokens, issuer: before.issuer, ...keys };
 }
 
 async function remove({ db, audit, clock }: TrustedIssuersDeps, act: Act<Person>, id: string): Promise<void> {
@@ -176,7 +176,13 @@ function subject(act: Act<Person>, id: string) {
 }
 
 /** Terms under the contract's names; keys by where they are, and by their thumbprints (RFC 7638). */
-async function describe({ jwks, jwksUri, ...terms }: TrustedIssuerTerms): Promise<Record<string, unknown>> {
+async function describe({
+  jwks,
+  jwksUri,
+  subjectTokens: subject_tokens,
+  ...rest
+}: TrustedIssuerTerms): Promise<Record<string, unknown>> {
+  const terms = { ...rest, subject_tokens };
   if (jwks !== null) return { ...terms, keys: 'jwks', thumbprints: await thumbprintsOf(jwks) };
   return jwksUri === null
     ? { ...terms, keys: 'discovery' }

@@ -13,6 +13,7 @@ const columns = [
   'jwks',
   'jwks_uri',
   'claims',
+  'subject_tokens',
   'created_at',
   'created_by',
   'updated_at',
@@ -28,6 +29,7 @@ function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[
     jwks: row.jwks as unknown as JwkSet | null,
     jwksUri: row.jwks_uri,
     claims: row.claims as unknown as Conditions,
+    subjectTokens: row.subject_tokens,
     createdAt: row.created_at,
     createdBy: row.created_by,
     updatedAt: row.updated_at,
@@ -35,7 +37,7 @@ function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[
   };
 }
 
-function toTerms({ name, issuer, audience, jwks, jwksUri, claims }: TrustedIssuer) {
+function toTerms({ name, issuer, audience, jwks, jwksUri, claims, subjectTokens }: TrustedIssuer) {
   return {
     name,
     issuer,
@@ -43,6 +45,7 @@ function toTerms({ name, issuer, audience, jwks, jwksUri, claims }: TrustedIssue
     jwks: jwks === null ? null : JSON.stringify(jwks),
     jwks_uri: jwksUri,
     claims: JSON.stringify(claims),
+    subject_tokens: subjectTokens,
   };
 }
 
@@ -62,6 +65,12 @@ export async function insertTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promis
 
 export async function findTrustedIssuer(db: Db, id: string): Promise<TrustedIssuer | undefined> {
   const row = await living(db).where('id', '=', id).executeTakeFirst();
+  return row === undefined ? undefined : toTrustedIssuer(row);
+}
+
+/** The one of this `iss` that is trusted. */
+export async function findByIssuer(db: Db, issuer: string): Promise<TrustedIssuer | undefined> {
+  const row = await living(db).where('issuer', '=', issuer).executeTakeFirst();
   return row === undefined ? undefined : toTrustedIssuer(row);
 }
 

@@ -15,6 +15,8 @@ export interface TrustedIssuer {
   jwksUri: string | null;
   /** What every token of it must have. */
   claims: Conditions;
+  /** Whether agents may act for its subjects (RFC 8693), beside those that are agents themselves. */
+  subjectTokens: boolean;
   createdAt: Date;
   createdBy: string;
   updatedAt: Date;
@@ -24,7 +26,7 @@ export interface TrustedIssuer {
 /** What somebody says of an issuer. */
 export type TrustedIssuerTerms = Pick<
   TrustedIssuer,
-  'name' | 'issuer' | 'audience' | 'jwks' | 'jwksUri' | 'claims'
+  'name' | 'issuer' | 'audience' | 'jwks' | 'jwksUri' | 'claims' | 'subjectTokens'
 >;
 
 export interface Surroundings {

@@ -38,10 +38,11 @@ describe('migrations', () => {
       '0003_epoch_ends',
       '0004_proofs',
       '0005_authorization_details',
+      '0006_delegation',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 4]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 6]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

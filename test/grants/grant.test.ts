@@ -23,7 +23,7 @@ function life(changes: Partial<GrantLife> = {}): GrantLife {
     lapsesAt: at(86_400),
     startsAt: at(0),
     expiresAt: at(600),
-    epochEndedAt: null,
+    outerEndedAt: null,
     agentExpiresAt: null,
     ...changes,
   };
@@ -35,7 +35,7 @@ const lives: fc.Arbitrary<GrantLife> = fc.record({
   lapsesAt: seconds.map(at),
   startsAt: fc.option(seconds.map(at)),
   expiresAt: fc.option(seconds.map(at)),
-  epochEndedAt: fc.option(seconds.map(at)),
+  outerEndedAt: fc.option(seconds.map(at)),
   agentExpiresAt: fc.option(seconds.map(at)),
 });
 
@@ -73,13 +73,13 @@ describe('what a grant is at an instant', () => {
     ['scheduled before its start', { status: 'scheduled', startsAt: at(10) }, 9.999, 'scheduled'],
     ['active once activated, also by a clock ahead of this one', { startsAt: at(10) }, 9.2, 'active'],
     ['active from its start', { status: 'scheduled', startsAt: at(10) }, 10, 'active'],
-    ['revoked once its agent was disabled or its resource deleted', { epochEndedAt: at(1) }, 1, 'revoked'],
-    ['revoked at once, also by a clock behind that', { epochEndedAt: at(1) }, 0.5, 'revoked'],
-    ['denied if that happens while it is pending', { status: 'pending', epochEndedAt: at(1) }, 1, 'denied'],
-    ['revoked, and stays so, when its own time comes after that', { epochEndedAt: at(1) }, 600, 'revoked'],
+    ['revoked once its agent was disabled or its resource deleted', { outerEndedAt: at(1) }, 1, 'revoked'],
+    ['revoked at once, also by a clock behind that', { outerEndedAt: at(1) }, 0.5, 'revoked'],
+    ['denied if that happens while it is pending', { status: 'pending', outerEndedAt: at(1) }, 1, 'denied'],
+    ['revoked, and stays so, when its own time comes after that', { outerEndedAt: at(1) }, 600, 'revoked'],
     [
       'expired, and stays so, if the agent is disabled after its end',
-      { epochEndedAt: at(600) },
+      { outerEndedAt: at(600) },
       601,
       'expired',
     ],

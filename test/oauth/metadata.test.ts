@@ -55,7 +55,11 @@ describe('the metadata', () => {
       dpop_signing_alg_values_supported: algs,
       authorization_details_types_supported: ['llm'],
       jwks_uri: `${testIssuer}/oauth2/jwks`,
-      grant_types_supported: ['client_credentials', 'urn:ietf:params:oauth:grant-type:jwt-bearer'],
+      grant_types_supported: [
+        'client_credentials',
+        'urn:ietf:params:oauth:grant-type:jwt-bearer',
+        'urn:ietf:params:oauth:grant-type:token-exchange',
+      ],
       response_types_supported: [],
       service_documentation: `${testIssuer}/openapi.json`,
     });

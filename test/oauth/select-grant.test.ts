@@ -10,7 +10,7 @@ const grants: fc.Arbitrary<UsableGrant[]> = fc
   .array(fc.record({ scopes, expiresAt: fc.integer({ min: 1, max: 3 }).map(at) }), { maxLength: 6 })
   .chain((found) =>
     fc.shuffledSubarray(
-      found.map((grant, i) => ({ ...grant, id: `grt_${i}`, authorizationDetails: null })),
+      found.map((grant, i) => ({ ...grant, id: `grt_${i}`, authorizationDetails: null, delegation: null })),
       { minLength: found.length },
     ),
   );

@@ -74,6 +74,7 @@ function sourceOf(
       durationSeconds: 600,
       expiresAt: new Date('2026-03-02T10:10:00Z'),
       authorizationDetails: null,
+      delegation: null,
       facts: requestOf({
         context: { scopes: ['read', 'write'], max_risk: 'high', hour: 3, auth_method: 'frozen' },
       }),

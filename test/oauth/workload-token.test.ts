@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { issuerOf, workloadTokenFailure } from '../../src/oauth/workload-token.ts';
+import { issuerOf, verifyWorkloadToken } from '../../src/oauth/workload-token.ts';
 import { claims as assertionClaims, ec, forge, keysOf, make, other, seconds, signed } from './assertions.ts';
 
 const issuer = 'https://token.actions.githubusercontent.com';
@@ -9,8 +9,11 @@ const now = new Date('2026-03-02T10:00:00.500Z');
 const keys = keysOf([ec.publicKey, { kid: 'a' }]);
 const claims = { iss: issuer, sub: subject, aud: audience, repository: 'octo-org/octo-repo' };
 
-const failureOf = async (text: string, options: object = {}) =>
-  workloadTokenFailure(text, { keys, issuer, subject, audience, conditions: [], now, ...options });
+const failureOf = async (text: string, options: object = {}) => {
+  const expected = { keys, issuer, subject, audience, conditions: [], now };
+  const verified = await verifyWorkloadToken(text, { ...expected, ...options });
+  return verified.ok ? undefined : verified.reason;
+};
 const token = (changed: object = {}, header: object = {}) =>
   make({ claims: { ...claims, ...changed }, header });
 

@@ -1,5 +1,6 @@
 import { type SqlBool, sql } from 'kysely';
 import type { Tx } from '../../db/database.ts';
+import { outerEndedAt } from '../store.ts';
 
 /**
  * How many open grants the agent has, and how many of them for the resource; what an epoch or time has ended does not
@@ -23,8 +24,7 @@ export async function countOpenGrants(
     .where('g.agent_id', '=', of.agentId)
     .where('g.status', 'in', ['pending', 'scheduled', 'active'])
     .where(sql<SqlBool>`coalesce(g.expires_at, g.lapses_at) > ${of.now}`)
-    .whereRef('g.agent_epoch', '=', 'a.epoch')
-    .whereRef('g.resource_epoch', '=', 'r.epoch')
+    .where(sql<SqlBool>`${outerEndedAt} is null`)
     .executeTakeFirstOrThrow();
   return { total: Number(row.total), forResource: Number(row.for_resource) };
 }

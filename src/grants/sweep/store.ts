@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
-import { effectiveStatusSql, epochEndedAt, ownEnd } from '../store.ts';
+import { effectiveStatusSql, lineEndedAt, outerEndedAt, ownEnd } from '../store.ts';
 
 /** One batch of a sweep. */
 export interface Batch {
@@ -46,7 +46,8 @@ async function end<Answer extends Swept | OutdatedSwept>(
   return result.rows[0];
 }
 
-const outdatedReason = 'its agent or resource was disabled or removed, or everything was ended';
+const outdatedReason =
+  'its agent or resource was disabled or removed, the grant above it ended, or everything was ended';
 
 interface Kind {
   /** When the time of such a grant is over. */
@@ -67,7 +68,7 @@ async function sweepDue(tx: Tx, batch: Batch, { column, isOpen, over, outdated }
   const due = sql`due as (
     select g.id, ${own} as own, least(${own},
         (select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id),
-        (select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id)) as at
+        (select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id), ${lineEndedAt}) as at
       from grants g
      where ${isOpen} and ${own} <= ${batch.now} and ${own} >= ${batch.from}
      order by ${own} limit ${batch.eventIds.length} for update skip locked)`;
@@ -146,11 +147,11 @@ export async function sweepOutdated(
   const limit = sql`limit ${batch.eventIds.length}`;
   const outdated = sql`outdated as materialized (
     select s.id as subject, o.id, o.at from unnest(${subjectIds}::text[]) as s (id), lateral (
-      select g.id, ${epochEndedAt} as at
+      select g.id, ${outerEndedAt} as at
         from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
        where g.status in ('pending', 'scheduled', 'active') and ${ofSubject}
          and g.id > case when s.id = ${after.subject} then ${after.grant} else '' end
-         and ${epochEndedAt} < ${ownEnd}
+         and ${outerEndedAt} < ${ownEnd}
        order by g.id ${limit}) o
      where s.id >= ${after.subject} ${limit}
   )`;

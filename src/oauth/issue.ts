@@ -1,0 +1,102 @@
+import type { NewAuditEvent } from '../audit/audit-event.ts';
+import type { Audit } from '../audit/store.ts';
+import type { Db } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError } from '../errors.ts';
+import type { Clients } from './clients.ts';
+import type { Dpop } from './dpop.ts';
+import { type ExchangeDeps, type Exchanged, exchangeToken } from './exchange.ts';
+import type { ExchangeRequest } from './exchange-request.ts';
+import { type MintDeps, mint, type TokenResponse } from './mint.ts';
+import type { OauthCall } from './oauth-call.ts';
+import type { TokenRequest } from './token-request.ts';
+
+export interface IssueDeps {
+  db: Db;
+  audit: Audit;
+  dpop: Dpop;
+  clients: Clients;
+  /** Takes no connection that minting waits for. */
+  clientsApart: Clients;
+  mint: MintDeps;
+  exchange: ExchangeDeps;
+}
+
+/** Reads what is asked for, once it is known who asks. */
+export type ReadTokenRequest = (clientId: string) => TokenRequest | ExchangeRequest;
+
+/** Once from memory, once from the database, once more if it was overtaken even so. */
+export const attempts = [{ fresh: false }, { fresh: true }, { fresh: true }];
+
+/** Issues a token to an agent that proves itself; a refusal is on the record. */
+export async function issue(
+  context: IssueDeps,
+  call: OauthCall,
+  read: ReadTokenRequest,
+): Promise<TokenResponse> {
+  try {
+    let exchanged: Exchanged | undefined;
+    for (const attempt of attempts) {
+      const client = await context.clients.authenticate(call.credentials, attempt);
+      if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
+      const request = read(client.id);
+      const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
+      const asker = { client, origin: call.origin, jkt };
+      if (request.kind === 'exchange') {
+        // A grant may be made: nobody makes one on the word of memory, and none is made twice.
+        if (!attempt.fresh) continue;
+        call.identified(client.id);
+        exchanged ??= await exchangeToken(context.exchange, { ...asker, request });
+      }
+      const asked = exchanged ?? { request: request as TokenRequest };
+      const token = await mint(context.mint, { ...asker, ...asked }, attempt);
+      if (token === undefined) continue;
+      call.identified(client.id);
+      return token;
+    }
+  } catch (error) {
+    if (isRefusal(error)) {
+      const { code, detail = null } = error;
+      await recordRefusal(context, call, { type: 'token.refused', details: { code, detail } });
+    }
+    throw error;
+  }
+  throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
+}
+
+/** The key that the token is to be bound to. To be asked for a nonce is no refusal of somebody unknown. */
+async function bind({ dpop }: IssueDeps, call: OauthCall, clientId: string): Promise<string | undefined> {
+  try {
+    return await dpop.prove(call.dpop);
+  } catch (error) {
+    if (error instanceof BrokerError && error.code === 'use-dpop-nonce') call.identified(clientId);
+    throw error;
+  }
+}
+
+/** A stranger is counted elsewhere, and to be asked for another proof is no refusal. */
+const unrecorded: readonly string[] = ['invalid-client', 'use-dpop-nonce'];
+
+/** Whether somebody who has authenticated is told no, and it is not on the record yet. */
+function isRefusal(error: unknown): error is BrokerError {
+  if (!(error instanceof BrokerError) || error.recorded) return false;
+  return error.entry.status < 500 && !unrecorded.includes(error.code);
+}
+
+/**
+ * Records as one event that a client is refused. Memory may have vouched for one that has ended since: who cannot prove
+ * itself now is told nothing but that (`invalid-client`).
+ */
+export async function recordRefusal(
+  { db, audit, clientsApart }: Pick<IssueDeps, 'db' | 'audit' | 'clientsApart'>,
+  { credentials, origin, identified }: OauthCall,
+  event: Pick<NewAuditEvent, 'type' | 'details'>,
+): Promise<void> {
+  const client = await clientsApart.authenticate(credentials, { fresh: true });
+  identified(client.id);
+  const agentId = client.kind === 'agent' ? client.id : null;
+  const actor = { kind: client.kind, id: client.id };
+  await withTransaction(db, (tx) =>
+    audit.append(tx, { ...event, outcome: 'denied', actor, origin, agentId }),
+  );
+}

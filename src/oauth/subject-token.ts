@@ -1,0 +1,103 @@
+import { BrokerError } from '../errors.ts';
+import { type Actor, outsideActors, type SubjectId } from '../grants/delegation/delegation.ts';
+import type { KeySets } from '../outbound/key-sets.ts';
+import { OutboundFailure } from '../outbound/outbound-failure.ts';
+import type { Clock } from '../platform/clock.ts';
+import { isCleanText } from '../platform/text.ts';
+import type { Conditions } from '../trusted-issuers/conditions.ts';
+import type { Keys } from './assertion-proof.ts';
+import type { Claims, UnverifiedJwt } from './signed-jwt.ts';
+import { issuerOf, verifyWorkloadToken } from './workload-token.ts';
+
+/** An issuer whose subjects agents may act for. */
+export interface SubjectIssuer {
+  /** `tis_...` */
+  id: string;
+  keys: Keys;
+  audience: string;
+  conditions: Conditions;
+}
+
+/** Somebody whom a trusted issuer speaks of. */
+export interface OutsideSubject {
+  /** Under the issuer's id, which no id of ours is like. */
+  sub: string;
+  sub_id: SubjectId;
+  /** Who acted before. */
+  act: Actor | undefined;
+  mayAct: unknown;
+  /** Whether the token is bound to a key: then who brings it is not who it was given to. */
+  isBound: boolean;
+  /** In seconds since the epoch. */
+  exp: number;
+}
+
+export interface SubjectTokensDeps {
+  clock: Clock;
+  keySets: KeySets;
+  /** One that is trusted for this now; undefined: there is none. */
+  findIssuer: (issuer: string) => Promise<SubjectIssuer | undefined>;
+}
+
+export interface SubjectTokens {
+  /** Whom the token is of. Throws `invalid-subject-token`, `unavailable` where the issuer's keys cannot be read. */
+  read(text: string, said: UnverifiedJwt): Promise<OutsideSubject>;
+}
+
+const longestSub = 512;
+
+export function createSubjectTokens({ clock, keySets, findIssuer }: SubjectTokensDeps): SubjectTokens {
+  async function readKeys(keys: Keys, kid: string | undefined) {
+    try {
+      return 'keys' in keys ? keys.keys : await keySets.find(keys, kid);
+    } catch (error) {
+      if (!(error instanceof OutboundFailure)) throw error;
+      throw unproved(`keys-${error.problem}`, error);
+    }
+  }
+
+  return {
+    async read(text, said) {
+      const issuer = issuerOf(said) ?? '';
+      const known = await findIssuer(issuer);
+      if (known === undefined) throw unproved('its issuer is not trusted for subjects');
+      const { id, audience, conditions } = known;
+      const verified = await verifyWorkloadToken(text, {
+        keys: await readKeys(known.keys, said.kid),
+        issuer,
+        subject: undefined,
+        audience,
+        conditions: [conditions],
+        now: clock.now(),
+        accessTokens: true,
+      });
+      if (!verified.ok) throw unproved(verified.reason);
+      return toSubject(verified.claims, { id, issuer });
+    },
+  };
+}
+
+function toSubject(
+  { sub, exp, act, may_act: mayAct, cnf }: Claims & { sub: string; exp: number },
+  { id, issuer }: { id: string; issuer: string },
+): OutsideSubject {
+  if (sub === '' || sub.length > longestSub || !isCleanText(sub)) throw unproved('wrong-claims');
+  const before = outsideActors(act, issuer);
+  if (act !== undefined && before === undefined) throw unproved('its actors are too many, or none');
+  return {
+    sub: `${id}:${sub}`,
+    sub_id: { format: 'iss_sub', iss: issuer, sub },
+    act: before,
+    mayAct,
+    isBound: cnf !== undefined,
+    exp: Math.floor(exp),
+  };
+}
+
+/** Who shows it has authenticated: what is wrong with it is told. */
+function unproved(reason: string, cause?: OutboundFailure): BrokerError {
+  return new BrokerError('invalid-subject-token', {
+    detail: `the subject token is not good: ${reason}`,
+    cause,
+  });
+}
