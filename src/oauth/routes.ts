@@ -12,10 +12,12 @@ import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
+import type { ResourcesService } from '../resources/service.ts';
 import { jwtBearerGrant, readClientCredentials } from './client-credentials.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
 import { serverMetadata } from './metadata.ts';
+import { ownMetadata, resourceMetadata } from './protected-resource.ts';
 import type { OauthCall, OauthService } from './service.ts';
 import { readTokenRequest } from './token-request.ts';
 
@@ -204,13 +206,31 @@ function isStrangers({ code, entry }: BrokerError, { caller }: Exchange): boolea
 /** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */
 const metadataHeaders = { 'Cache-Control': 'public, max-age=300' };
 
-export function metadataRoutes(
-  issuer: Issuer,
-): Pick<Handlers, 'getAuthorizationServerMetadata' | 'getOpenidConfiguration'> {
-  const answer = async () => ({
+type MetadataOperations =
+  | 'getAuthorizationServerMetadata'
+  | 'getOpenidConfiguration'
+  | 'getProtectedResourceMetadata'
+  | 'getResourceMetadata';
+
+interface MetadataDeps {
+  issuer: Issuer;
+  resources: Pick<ResourcesService, 'get'>;
+}
+
+export function metadataRoutes({ issuer, resources }: MetadataDeps): Pick<Handlers, MetadataOperations> {
+  const server = async () => ({
     status: 200 as const,
     body: serverMetadata(issuer),
     headers: metadataHeaders,
   });
-  return { getAuthorizationServerMetadata: answer, getOpenidConfiguration: answer };
+  return {
+    getAuthorizationServerMetadata: server,
+    getOpenidConfiguration: server,
+    async getProtectedResourceMetadata() {
+      return { status: 200, body: ownMetadata(issuer), headers: metadataHeaders };
+    },
+    async getResourceMetadata({ path }) {
+      return { status: 200, body: resourceMetadata(issuer, await resources.get(path.resource_id)) };
+    },
+  };
 }
