@@ -34,6 +34,8 @@ export interface TokenService {
   resource: { id: string; identifier: string };
   server: { id: string; secret: string };
   tokens: Tokens;
+  /** A token for both scopes, under a grant of so many seconds. */
+  mintFor(seconds: number): Promise<string>;
 }
 
 interface Terms {
@@ -67,12 +69,12 @@ export async function startTokens({ identifier, scopes }: Terms): Promise<TokenS
   http.serve(present.app);
   const other = await startBroker({ clock: systemClock, database, config: { issuer: otherIssuer } });
   const agent = await createAgent(past);
-  const catalogue = [scopes.good, scopes.narrow].map((name) => ({ name, description: name, risk: 'low' }));
+  const both = `${scopes.good} ${scopes.narrow}`;
+  const catalogue = both.split(' ').map((name) => ({ name, description: name, risk: 'low' }));
   const resource = await createResource(past, { identifier, scopes: catalogue });
   const elsewhere = await createResource(past, { scopes: catalogue });
-  const mint = (place: Place, scope: string, target = resource.identifier): Promise<string> =>
-    mintUnderGrant(place, agent, { resource: target, scope });
-  const both = `${scopes.good} ${scopes.narrow}`;
+  const mint = (place: Place, scope: string, rest: Partial<Minting> = {}) =>
+    mintUnderGrant(place, agent, { resource: resource.identifier, scope, ...rest });
   const expired = await mint(past, both);
   clock.advance(earlierMs / 1000 - 200);
   const tokens = {
@@ -80,17 +82,27 @@ export async function startTokens({ identifier, scopes }: Terms): Promise<TokenS
     aged: await mint(past, both),
     narrow: await mint(present, scopes.narrow),
     expired,
-    otherAudience: await mint(present, both, elsewhere.identifier),
+    otherAudience: await mint(present, both, { resource: elsewhere.identifier }),
     otherIssuer: await mint(other, both),
     garbage: 'garbage',
   };
-  return { issuer, agentId: agent.id, resource, server: await createServerOf(present, resource), tokens };
+  const server = await createServerOf(present, resource);
+  const mintFor = (seconds: number): Promise<string> => mint(present, both, { seconds });
+  return { issuer, agentId: agent.id, resource, server, tokens, mintFor };
 }
 
+interface Minting {
+  resource: string;
+  scope: string;
+  /** How long the grant lasts. */
+  seconds: number;
+}
+
+/** A token under a grant that is asked for now. */
 async function mintUnderGrant(
   place: Place,
   agent: { id: string; secret: string },
-  { resource, scope }: { resource: string; scope: string },
+  { resource, scope, seconds = 600 }: Omit<Minting, 'seconds'> & Partial<Minting>,
 ): Promise<string> {
   const ask = async (form: Record<string, string>): Promise<string> => {
     const issued = await oauthPost(
@@ -103,6 +115,7 @@ async function mintUnderGrant(
     return issued.body.access_token;
   };
   const api = apiOf(place, await ask({}));
-  await api.post('/v1/grants', grantRequest(resource, { scopes: scope.split(' ') })).expect(201);
-  return ask({ resource, scope });
+  const terms = { scopes: scope.split(' '), duration_seconds: seconds };
+  const granted = await api.post('/v1/grants', grantRequest(resource, terms)).expect(201);
+  return ask({ resource, scope, grant_id: granted.body.id });
 }
