@@ -12,9 +12,9 @@ beforeAll(async () => {
 });
 
 describe.each([
-  ['express-oauth2-jwt-bearer', expressApi],
-  ['jose', joseApi],
-])('%s', (_, api) => {
+  ['express-oauth2-jwt-bearer', expressApi, 401],
+  ['jose', joseApi, 500],
+])('%s', (_, api, withoutKeys) => {
   let url: string;
   beforeAll(async () => {
     const { issuer, resource } = service;
@@ -41,6 +41,16 @@ describe.each([
     const answer = await call(`Bearer ${service.tokens[name]}`);
     expect(answer.status).toBe(status);
     expect(answer.headers.get('www-authenticate')).toContain(`error="${error}"`);
+  });
+
+  it('takes no token when the keys cannot be read', async () => {
+    const alone = await listen(
+      api({ issuer: 'http://127.0.0.1:1', identifier: service.resource.identifier }),
+    );
+    const answer = await fetch(`${alone}/chat`, {
+      headers: { authorization: `Bearer ${service.tokens.good}` },
+    });
+    expect(answer.status).toBe(withoutKeys);
   });
 
   it('refuses whoever shows none', async () => {

@@ -22,8 +22,8 @@ export function joseApi({ issuer, identifier }: { issuer: string; identifier: st
       else
         response.status(403).set('WWW-Authenticate', 'Bearer error="insufficient_scope", scope="chat"').end();
     } catch (error) {
-      // Whose keys cannot be read, or whatever else is wrong with us, is no fault of the token.
-      if (!(error instanceof errors.JOSEError) || error instanceof errors.JWKSTimeout) throw error;
+      // Keys that cannot be read are no fault of the token.
+      if (!(error instanceof errors.JOSEError)) throw error;
       response.status(401).set('WWW-Authenticate', 'Bearer error="invalid_token"').end();
     }
   });

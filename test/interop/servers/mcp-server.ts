@@ -3,7 +3,7 @@ import { requireBearerAuth } from '@modelcontextprotocol/sdk/server/auth/middlew
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import express from 'express';
-import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
 /** Tools are registered here; `extra.authInfo` says which agent calls, and with which scopes. */
 function createTools(): McpServer {
@@ -20,8 +20,9 @@ function createVerifier(issuer: string, resource: string) {
   const terms = { issuer, audience: resource, typ: 'at+jwt', algorithms: ['ES256'] };
   return {
     async verifyAccessToken(token: string) {
-      const { payload } = await jwtVerify(token, keys, terms).catch((error: Error) => {
-        throw new InvalidTokenError(error.message);
+      const { payload } = await jwtVerify(token, keys, terms).catch((error: unknown) => {
+        // Keys that cannot be read are no fault of the token.
+        throw error instanceof errors.JOSEError ? new InvalidTokenError(error.message) : error;
       });
       const { client_id: clientId, scope, exp: expiresAt = 0 } = payload;
       return { token, clientId: String(clientId), scopes: String(scope).split(' '), expiresAt };
