@@ -14,7 +14,9 @@ import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { keyRoutes } from '../keys/routes.ts';
 import type { KeysService } from '../keys/service.ts';
-import { metadataRoutes, oauthListeners } from '../oauth/routes.ts';
+import { ownMetadataUrl } from '../oauth/metadata/protected-resource.ts';
+import { metadataRoutes } from '../oauth/metadata/routes.ts';
+import { oauthListeners } from '../oauth/routes.ts';
 import { signingAlgs } from '../oauth/signed-jwt.ts';
 import type { Metrics } from '../operation/metrics.ts';
 import { checkReadiness } from '../operation/readiness.ts';
@@ -66,7 +68,7 @@ function createHandlers(
     ...keyRoutes({ keys: sparingKeys(base, services) }),
     ...workerRoutes({ worker }),
     ...auditRoutes({ audit: auditService, cursors }),
-    ...metadataRoutes(config.issuer),
+    ...metadataRoutes({ issuer: config.issuer, resources }),
   };
 }
 
@@ -130,7 +132,7 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
       return scheme === 'Bearer' ? keyAuthentication.authenticate(token) : undefined;
     },
     dpopNonce: services.dpopNonces.current,
-    dpopAlgs: signingAlgs,
+    challenge: { algs: signingAlgs, resourceMetadata: ownMetadataUrl(config.issuer) },
     recordDenial: (denial) => auditService.recordDenial(denial),
     countStranger: edge.countStranger,
     validateResponses: overrides.validateResponses ?? false,

@@ -36,6 +36,7 @@ export const access = {
   createResource: ['admin'],
   listResources: ['admin'],
   getResource: ['admin'],
+  getResourceMetadata: ['admin'],
   updateResource: ['admin'],
   deleteResource: ['admin'],
   createResourceSecret: ['admin'],
@@ -61,6 +62,7 @@ export const access = {
   getJwks: ['anyone'],
   getAuthorizationServerMetadata: ['anyone'],
   getOpenidConfiguration: ['anyone'],
+  getProtectedResourceMetadata: ['anyone'],
 } as const satisfies Record<RoutedOperationId, readonly Access[]>;
 
 export type AccessTable = typeof access;

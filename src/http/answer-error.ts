@@ -3,7 +3,7 @@ import type { NextFunction } from 'express';
 import type { Caller, Origin } from '../caller.ts';
 import type { BrokerError } from '../errors.ts';
 import type { Log } from '../platform/log.ts';
-import { type Credential, challengeOf } from './authenticate.ts';
+import { type ChallengeTerms, type Credential, challengeOf } from './authenticate.ts';
 import type { Exchange } from './edge.ts';
 import { allowedMethods, sendProblem, toBrokerError } from './error-response.ts';
 import { setHeaders } from './headers.ts';
@@ -23,8 +23,8 @@ export interface AnswerErrorOptions {
   }) => Promise<void>;
   /** Counts a refusal of somebody who did not authenticate. */
   countStranger: (address: string) => void;
-  /** What DPoP proofs may be signed with. */
-  dpopAlgs: readonly string[];
+  /** What every challenge says of how to authenticate. */
+  challenge: ChallengeTerms;
 }
 
 /** Who was let in, and what they want to do it to. */
@@ -71,7 +71,7 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
     }
     const allow = allowedMethods(thrown);
     if (allow !== undefined) response.setHeader('Allow', allow);
-    write(error, { request, response, exchange, algs: options.dpopAlgs });
+    write(error, { request, response, exchange, terms: options.challenge });
   };
 }
 
@@ -88,15 +88,15 @@ function ofHolder({ holder: id }: BrokerError): Pick<Admission, 'caller' | 'subj
 /** /oauth2 has the errors of RFC 6749, whatever of it is asked for. */
 function write(
   error: BrokerError,
-  on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange; algs: readonly string[] },
+  on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange; terms: ChallengeTerms },
 ): void {
-  const { request, response, exchange, algs } = on;
+  const { request, response, exchange, terms } = on;
   if (/^\/oauth2(?:\/|$)/.test(pathOf(request))) {
     sendOauthError(response, exchange, error);
     return;
   }
   setHeaders(response, exchange.limits);
   setHeaders(response, exchange.extra);
-  if (error.entry.status === 401) response.setHeader('WWW-Authenticate', challengeOf(request, error, algs));
+  if (error.entry.status === 401) response.setHeader('WWW-Authenticate', challengeOf(request, error, terms));
   sendProblem(response, error, exchange.requestId);
 }

@@ -395,6 +395,30 @@ export interface paths {
         patch: operations["updateResource"];
         trace?: never;
     };
+    "/v1/resources/{resource_id}/protected-resource-metadata": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                resource_id: components["parameters"]["ResourceId"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read a resource's metadata document
+         * @description RFC 9728, for whoever serves it at the resource's own origin: `/.well-known/oauth-protected-resource` goes between
+         *     the host and the path of the identifier (`https://llm.example/v1` has its document at
+         *     `https://llm.example/.well-known/oauth-protected-resource/v1`). It changes with the resource.
+         */
+        get: operations["getResourceMetadata"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/resources/{resource_id}/secrets": {
         parameters: {
             query?: never;
@@ -846,6 +870,26 @@ export interface paths {
          * @description Hallpass is not an OpenID provider and issues no ID tokens.
          */
         get: operations["getOpenidConfiguration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/.well-known/oauth-protected-resource": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What is needed to call `/v1`
+         * @description RFC 9728. Every 401 of `/v1` points here with `resource_metadata` in its `WWW-Authenticate`.
+         */
+        get: operations["getProtectedResourceMetadata"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1542,6 +1586,22 @@ export interface components {
                 e?: string;
             }[];
         };
+        /** @description RFC 9728 section 2 */
+        ProtectedResourceMetadata: {
+            /** @description The identifier, exactly as it is registered */
+            resource: string;
+            /** @description The issuer */
+            authorization_servers: string[];
+            scopes_supported: string[];
+            bearer_methods_supported: string[];
+            resource_name: string;
+            resource_documentation?: string;
+            authorization_details_types_supported?: string[];
+            /** @description Whether every token for it is bound to a key (RFC 9449) */
+            dpop_bound_access_tokens_required: boolean;
+            /** @description What proofs may be signed with; of a resource, only where every token for it is bound */
+            dpop_signing_alg_values_supported?: string[];
+        };
         ServerMetadata: {
             issuer: string;
             token_endpoint: string;
@@ -1573,7 +1633,7 @@ export interface components {
         /** @description No credential, or not one that is good now */
         Unauthenticated: {
             headers: {
-                /** @description The scheme to use */
+                /** @description The schemes to use, with `resource_metadata` (RFC 9728 section 5.1) */
                 "WWW-Authenticate"?: string;
                 [name: string]: unknown;
             };
@@ -3414,6 +3474,51 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getResourceMetadata: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                resource_id: components["parameters"]["ResourceId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "resource": "https://llm.example/v1",
+                     *       "authorization_servers": [
+                     *         "https://hallpass.example"
+                     *       ],
+                     *       "scopes_supported": [
+                     *         "chat",
+                     *         "models:write"
+                     *       ],
+                     *       "bearer_methods_supported": [
+                     *         "header"
+                     *       ],
+                     *       "resource_name": "Inference API",
+                     *       "dpop_bound_access_tokens_required": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProtectedResourceMetadata"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     createResourceSecret: {
         parameters: {
             query?: never;
@@ -5060,6 +5165,49 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["ServerMetadata"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+        };
+    };
+    getProtectedResourceMetadata: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The metadata */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "resource": "https://hallpass.example",
+                     *       "authorization_servers": [
+                     *         "https://hallpass.example"
+                     *       ],
+                     *       "scopes_supported": [
+                     *         "hallpass"
+                     *       ],
+                     *       "bearer_methods_supported": [
+                     *         "header"
+                     *       ],
+                     *       "resource_name": "Hallpass",
+                     *       "resource_documentation": "https://hallpass.example/openapi.json",
+                     *       "dpop_bound_access_tokens_required": false,
+                     *       "dpop_signing_alg_values_supported": [
+                     *         "ES256",
+                     *         "RS256",
+                     *         "EdDSA"
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["ProtectedResourceMetadata"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -22,21 +22,30 @@ const schemes = { bearer: 'Bearer', dpop: 'DPoP' } as const;
 const schemeOf = (request: IncomingMessage): string | undefined =>
   /^(Bearer|DPoP)(?: |$)/i.exec(request.headers.authorization ?? '')?.[1]?.toLowerCase();
 
+/** What every challenge says of how to authenticate. */
+export interface ChallengeTerms {
+  /** What DPoP proofs may be signed with. */
+  algs: readonly string[];
+  /** Where the metadata of this protected resource is (RFC 9728 section 5.1): a URL. */
+  resourceMetadata: string;
+}
+
 /**
  * `WWW-Authenticate` of a 401: only who presented a credential is told that it is no good (RFC 6750 section 3.1, RFC 9449
- * section 7.1). `algs`: those that proofs may be signed with.
+ * section 7.1).
  */
 export function challengeOf(
   request: IncomingMessage,
   { challenge }: Pick<BrokerError, 'challenge'>,
-  algs: readonly string[],
+  { algs, resourceMetadata }: ChallengeTerms,
 ): string {
   const scheme = schemeOf(request);
   const error = scheme === undefined ? '' : `, error="${challenge ?? 'invalid_token'}"`;
-  const named = `algs="${algs.join(' ')}"`;
+  const found = `resource_metadata="${resourceMetadata}"`;
+  const named = `algs="${algs.join(' ')}", ${found}`;
   return scheme === 'dpop'
     ? `DPoP realm="hallpass"${error}, ${named}`
-    : `Bearer realm="hallpass"${error}, DPoP realm="hallpass", ${named}`;
+    : `Bearer realm="hallpass"${error}, ${found}, DPoP realm="hallpass", ${named}`;
 }
 
 /**

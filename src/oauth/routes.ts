@@ -5,7 +5,6 @@ import { toBrokerError } from '../http/error-response.ts';
 import { headerValues } from '../http/header-values.ts';
 import type { Limits } from '../http/limits.ts';
 import { sendJson, sendOauthError } from '../http/oauth-response.ts';
-import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { pathOf } from '../http/request-target.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
@@ -16,7 +15,6 @@ import { exchangeGrant, jwtBearerGrant, readClientCredentials } from './client-c
 import { type ExchangeRequest, issuedTokenType, readExchange, readOwnExchange } from './exchange-request.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
-import { serverMetadata } from './metadata.ts';
 import type { TokenResponse } from './mint.ts';
 import type { OauthCall } from './oauth-call.ts';
 import type { OauthService } from './service.ts';
@@ -223,18 +221,4 @@ function isUnproved({ code }: BrokerError, { caller }: Exchange): boolean {
 /** Whether nobody has authenticated and no one else counts this refusal. */
 function isStrangers({ code, entry }: BrokerError, { caller }: Exchange): boolean {
   return caller === undefined && entry.status < 500 && code !== 'rate-limited';
-}
-
-/** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */
-const metadataHeaders = { 'Cache-Control': 'public, max-age=300' };
-
-export function metadataRoutes(
-  issuer: Issuer,
-): Pick<Handlers, 'getAuthorizationServerMetadata' | 'getOpenidConfiguration'> {
-  const answer = async () => ({
-    status: 200 as const,
-    body: serverMetadata(issuer),
-    headers: metadataHeaders,
-  });
-  return { getAuthorizationServerMetadata: answer, getOpenidConfiguration: answer };
 }

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Role } from '../../src/caller.ts';
 import { access } from '../../src/http/access.ts';
 import { isRouted, readContract } from '../../src/http/contract.ts';
-import { createAgent, createPerson, startBroker, type TestBroker } from '../support/broker.ts';
+import { createAgent, createPerson, startBroker, type TestBroker, testIssuer } from '../support/broker.ts';
 import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
 import { bearer, send } from '../support/http.ts';
 
@@ -70,10 +70,10 @@ describe.each(closed)('$method $path', (entry) => {
   const request = exampleRequest(detailsOf(contract, entry));
   const variants = request.body === undefined ? [request] : [request, { ...request, body: '{' }];
 
-  const algs =
-    'DPoP realm="hallpass", algs="ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 EdDSA Ed25519"';
-  const none = `Bearer realm="hallpass", ${algs}`;
-  const bad = `Bearer realm="hallpass", error="invalid_token", ${algs}`;
+  const found = `resource_metadata="${testIssuer}/.well-known/oauth-protected-resource"`;
+  const algs = `algs="ES256 ES384 ES512 RS256 RS384 RS512 PS256 PS384 PS512 EdDSA Ed25519", ${found}`;
+  const none = `Bearer realm="hallpass", ${found}, DPoP realm="hallpass", ${algs}`;
+  const bad = `Bearer realm="hallpass", error="invalid_token", ${found}, DPoP realm="hallpass", ${algs}`;
   it.each<[string, Record<string, string>, string]>([
     ['without a credential', {}, none],
     ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000'), bad],

@@ -25,6 +25,7 @@ const withoutDatabase = [
   'getContract',
   'getAuthorizationServerMetadata',
   'getOpenidConfiguration',
+  'getProtectedResourceMetadata',
 ];
 const independent = operations.filter(({ entry }) => withoutDatabase.includes(entry.id));
 const unavailable = operations.filter(

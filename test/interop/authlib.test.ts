@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { decodeJwt } from 'jose';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { atEnd } from '../support/at-end.ts';
 import { type Service, startService } from './broker.ts';
+import { isLeftOut } from './software.ts';
 
 /** Debian's python3-authlib: skipped where it is not, unless HALLPASS_TEST_INTEROP demands it. */
 const python = '/usr/bin/python3';
@@ -14,20 +16,20 @@ const isThere = await run(python, ['-c', 'import authlib, requests']).then(
   () => true,
   () => false,
 );
-const isDemanded = process.env.HALLPASS_TEST_INTEROP === 'required';
-if (!isThere && !isDemanded) process.stderr.write('SKIPPED: python3-authlib is not installed\n');
+const missing = isLeftOut('python3-authlib', isThere);
 
 let service: Service;
-const directory = mkdtempSync(join(tmpdir(), 'hallpass-authlib-'));
-const keyFile = join(directory, 'key.pem');
+let keyFile: string;
 beforeAll(async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'hallpass-authlib-'));
+  atEnd(async () => rmSync(directory, { recursive: true }));
+  keyFile = join(directory, 'key.pem');
   service = await startService();
   const { privateKey } = service.keyAgent.key;
   writeFileSync(keyFile, privateKey.export({ type: 'pkcs8', format: 'pem' }), { mode: 0o600 });
 });
-afterAll(() => rmSync(directory, { recursive: true }));
 
-describe.skipIf(!isThere && !isDemanded)('Authlib', () => {
+describe.skipIf(missing)('Authlib', () => {
   it('gets a token for a resource with its key (private_key_jwt), each time anew', async () => {
     const { issuer, keyAgent, resource } = service;
     const script = join(import.meta.dirname, 'clients/authlib_private_key_jwt.py');

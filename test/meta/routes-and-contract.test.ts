@@ -104,6 +104,7 @@ describe('who may call what', () => {
     const open = routed.filter(({ id }) => (access[id] as readonly Access[]).includes('anyone'));
     expect(open.map(({ method, path }) => `${method} ${path}`).sort()).toEqual([
       'get /.well-known/oauth-authorization-server',
+      'get /.well-known/oauth-protected-resource',
       'get /.well-known/openid-configuration',
       'get /healthz',
       'get /oauth2/jwks',

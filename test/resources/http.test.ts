@@ -103,6 +103,7 @@ describe('resources', () => {
     await admin.delete(path).expect(204);
     for (const gone of [path, nowhere]) {
       await admin.get(gone).expect(404);
+      await admin.get(`${gone}/protected-resource-metadata`).expect(404);
       await admin.patch(gone, { name: 'n' }).expect(404);
       await admin.delete(gone).expect(404);
       await admin.post(`${gone}/secrets`).expect(404);

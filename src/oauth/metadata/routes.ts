@@ -1,0 +1,37 @@
+import type { Handlers } from '../../http/operation.ts';
+import type { ResourcesService } from '../../resources/service.ts';
+import type { Issuer } from '../issuer.ts';
+import { serverMetadata } from './authorization-server.ts';
+import { ownMetadata, resourceMetadata } from './protected-resource.ts';
+
+/** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */
+const metadataHeaders = { 'Cache-Control': 'public, max-age=300' };
+
+type MetadataOperations =
+  | 'getAuthorizationServerMetadata'
+  | 'getOpenidConfiguration'
+  | 'getProtectedResourceMetadata'
+  | 'getResourceMetadata';
+
+interface MetadataDeps {
+  issuer: Issuer;
+  resources: Pick<ResourcesService, 'get'>;
+}
+
+export function metadataRoutes({ issuer, resources }: MetadataDeps): Pick<Handlers, MetadataOperations> {
+  const server = async () => ({
+    status: 200 as const,
+    body: serverMetadata(issuer),
+    headers: metadataHeaders,
+  });
+  return {
+    getAuthorizationServerMetadata: server,
+    getOpenidConfiguration: server,
+    async getProtectedResourceMetadata() {
+      return { status: 200, body: ownMetadata(issuer), headers: metadataHeaders };
+    },
+    async getResourceMetadata({ path }) {
+      return { status: 200, body: resourceMetadata(issuer, await resources.get(path.resource_id)) };
+    },
+  };
+}
