@@ -52,6 +52,17 @@ export const errorTable = {
     title: 'The DPoP proof needs a nonce of this server',
     oauth: 'use_dpop_nonce',
   },
+  // RFC 8628 section 3.5 has the words: somebody else has to decide, or has.
+  'authorization-pending': {
+    status: 400,
+    title: 'The grant waits for approval',
+    oauth: 'authorization_pending',
+  },
+  'access-denied': {
+    status: 400,
+    title: 'The grant was denied a short while ago',
+    oauth: 'access_denied',
+  },
   'unsupported-grant-type': {
     status: 400,
     title: 'The grant type is not supported',
@@ -89,7 +100,11 @@ export const errorTable = {
   'name-taken': { status: 409, title: 'This name is in use' },
   'last-admin': { status: 409, title: 'The last usable admin cannot be removed' },
   'too-many-secrets': { status: 409, title: 'Two secrets are alive already' },
-  'too-many-grants': { status: 409, title: 'The agent has too many open grants' },
+  'too-many-grants': {
+    status: 409,
+    title: 'The agent has too many open grants',
+    oauth: 'invalid_request',
+  },
   'agent-not-usable': { status: 409, title: 'The agent is disabled, expired or deleted' },
   'grant-not-pending': { status: 409, title: 'The grant is no longer waiting for a decision' },
   'grant-not-active': { status: 409, title: 'The grant is not active' },

@@ -22,6 +22,8 @@ export interface Agent {
   legacyAudience: boolean;
   /** Whether its tokens are bound to a key of its own (RFC 9449). */
   requireBoundTokens: boolean;
+  /** Whether a token request that no grant covers asks for one. */
+  grantsOnDemand: boolean;
   /** A set. */
   labels: string[];
   /** What was issued under an older one is dead for ever. */

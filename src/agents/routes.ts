@@ -18,6 +18,7 @@ function present(agent: AgentNow) {
     identity: agent.identity === null ? null : presentIdentity(agent.identity),
     legacy_audience: agent.legacyAudience,
     require_bound_tokens: agent.requireBoundTokens,
+    grants_on_demand: agent.grantsOnDemand,
     oldest_secret_created_at: agent.oldestSecretAt?.toISOString() ?? null,
     labels: agent.labels,
     status: agent.status,
@@ -73,12 +74,14 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
       const { expires_at = null, labels = [], ...rest } = body;
-      const { legacy_audience: legacyAudience = false, require_bound_tokens, ...others } = rest;
+      const { legacy_audience: legacyAudience = false, ...switches } = rest;
+      const { require_bound_tokens, grants_on_demand, ...others } = switches;
       const requireBoundTokens = require_bound_tokens ?? false;
+      const grantsOnDemand = grants_on_demand ?? false;
       const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = others;
       const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = toTime(expires_at);
-      const whole = { ...terms, ...proof, requireBoundTokens, labels, expiresAt };
+      const whole = { ...terms, ...proof, requireBoundTokens, grantsOnDemand, labels, expiresAt };
       const agent = await agents.create(act, whole);
       const { clientSecret: client_secret } = agent;
       return {
@@ -99,7 +102,7 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
     },
     async updateAgent({ path, body, ...act }) {
       const { expires_at, legacy_audience: legacyAudience, ...others } = body;
-      const { require_bound_tokens: requireBoundTokens, ...rest } = others;
+      const { require_bound_tokens: requireBoundTokens, grants_on_demand: grantsOnDemand, ...rest } = others;
       const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
       const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
       const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
@@ -107,6 +110,7 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
         ...terms,
         ...proof,
         requireBoundTokens,
+        grantsOnDemand,
         expiresAt,
       });
       return { status: 200, body: present(agent) };

@@ -281,6 +281,7 @@ function describe(terms: store.AgentChange): Record<string, unknown> {
     token_endpoint_auth_method: terms.authMethod,
     legacy_audience: terms.legacyAudience,
     require_bound_tokens: terms.requireBoundTokens,
+    grants_on_demand: terms.grantsOnDemand,
     labels: terms.labels,
     expires_at: terms.expiresAt,
   };

@@ -13,6 +13,7 @@ const columns = [
   'token_endpoint_auth_method',
   'legacy_audience',
   'require_bound_tokens',
+  'grants_on_demand',
   'labels',
   'epoch',
   'version',
@@ -32,6 +33,7 @@ function toAgent(row: Pick<Selectable<Agents>, (typeof columns)[number]>): Agent
     authMethod: row.token_endpoint_auth_method as ClientAuthMethod,
     legacyAudience: row.legacy_audience,
     requireBoundTokens: row.require_bound_tokens,
+    grantsOnDemand: row.grants_on_demand,
     labels: row.labels,
     epoch: row.epoch,
     version: row.version,
@@ -56,6 +58,7 @@ export type AgentTerms = Pick<
   | 'authMethod'
   | 'legacyAudience'
   | 'requireBoundTokens'
+  | 'grantsOnDemand'
   | 'labels'
   | 'expiresAt'
 >;
@@ -74,6 +77,7 @@ export async function insertAgent(
       token_endpoint_auth_method: agent.authMethod,
       legacy_audience: agent.legacyAudience,
       require_bound_tokens: agent.requireBoundTokens,
+      grants_on_demand: agent.grantsOnDemand,
       labels: agent.labels,
       created_at: agent.createdAt,
       created_by: agent.createdBy,
@@ -142,6 +146,7 @@ export async function updateAgent(
       token_endpoint_auth_method: change.authMethod,
       legacy_audience: change.legacyAudience,
       require_bound_tokens: change.requireBoundTokens,
+      grants_on_demand: change.grantsOnDemand,
       labels: change.labels,
       expires_at: change.expiresAt,
       epoch: raiseEpoch ? eb('epoch', '+', 1) : undefined,

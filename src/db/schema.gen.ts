@@ -64,6 +64,7 @@ export interface Agents {
   epoch: Generated<number>;
   epoch_ends: Generated<ArrayType<Timestamp>>;
   expires_at: Timestamp | null;
+  grants_on_demand: Generated<boolean>;
   id: string;
   labels: string[];
   legacy_audience: Generated<boolean>;

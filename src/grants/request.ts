@@ -27,6 +27,13 @@ export interface GrantRequest {
   authorizationDetails: Detail[] | null;
 }
 
+export interface Asking {
+  request: GrantRequest;
+  idempotencyKey: string | undefined;
+  /** Where it is asked: keys of one route are not those of another. */
+  route?: string;
+}
+
 interface Decided extends Omit<Assessment, 'facts'> {
   facts: Assessment['facts'] | undefined;
   agent: Agent;
@@ -45,9 +52,10 @@ const maxAttempts = 3;
 export async function requestGrant(
   deps: GrantsDeps,
   act: Act<WorkloadAgent>,
-  { request, idempotencyKey }: { request: GrantRequest; idempotencyKey: string | undefined },
+  { request, idempotencyKey, route = 'createGrant' }: Asking,
 ): Promise<string> {
-  const call = idempotencyKey === undefined ? undefined : describeCall(act, request, idempotencyKey);
+  const call =
+    idempotencyKey === undefined ? undefined : describeCall(act, request, { route, key: idempotencyKey });
   for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
     const earlier = call === undefined ? undefined : await findEarlier(deps, call);
     if (earlier !== undefined) return earlier;
@@ -59,13 +67,17 @@ export async function requestGrant(
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a request kept being overtaken' });
 }
 
-function describeCall(act: Act<WorkloadAgent>, request: GrantRequest, key: string): IdempotentCall {
+function describeCall(
+  act: Act<WorkloadAgent>,
+  request: GrantRequest,
+  { route, key }: { route: string; key: string },
+): IdempotentCall {
   const { resource, scopes, durationSeconds, reason, ticket, authorizationDetails } = request;
   const terms = [resource, scopes, durationSeconds, reason, ticket];
   // Whoever repeats a request that an older version has seen means the same one.
   const body = authorizationDetails === null ? terms : [...terms, authorizationDetails];
   const bodyHash = sha256(canonicalJson(body));
-  return { caller: act.caller.id, route: 'createGrant', key, bodyHash };
+  return { caller: act.caller.id, route, key, bodyHash };
 }
 
 async function findEarlier({ db, clock }: GrantsDeps, call: IdempotentCall): Promise<string | undefined> {

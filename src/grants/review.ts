@@ -3,7 +3,7 @@ import type { Act, Person } from '../caller.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { type Refusal, refuse } from '../errors.ts';
-import { insertApproval, listApprovals } from './approvals/store.ts';
+import { decideGrant, insertApproval, listApprovals } from './approvals/store.ts';
 import { currentFacts } from './decision-facts.ts';
 import type { GrantsDeps } from './deps.ts';
 import {
@@ -131,7 +131,7 @@ async function settle(deps: GrantsDeps, tx: Tx, settlement: Settlement): Promise
   const permitted = decision.decision === 'permit';
   const decided = { id: grant.id, ...terms, requestDigest: digest, at };
   const activation = { ...approvals, policies: decision.policies, ...period };
-  const changed = await store.decideGrant(tx, permitted ? { ...decided, activation } : decided);
+  const changed = await decideGrant(tx, permitted ? { ...decided, activation } : decided);
   if (!changed) return refuse('grant-not-pending');
   const event = { ...byAct(act), agentId: grant.agentId, grantId: grant.id };
   await deps.audit.append(tx, {

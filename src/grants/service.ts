@@ -17,6 +17,7 @@ import {
   matchesTag,
   nextBoundary,
 } from './grant.ts';
+import { type Demand, type Demanded, demandGrant } from './on-demand.ts';
 import { type GrantRequest, requestGrant } from './request.ts';
 import { requestDigest } from './request-digest.ts';
 import { type ApprovalRequest, approveGrant } from './review.ts';
@@ -64,6 +65,8 @@ export function createGrantsService(deps: GrantsDeps) {
       await approveGrant(deps, act, { id, request });
       return show(act, id);
     },
+    /** A grant as a token request asks for it. */
+    demand: (act: Act<WorkloadAgent>, demand: Demand): Promise<Demanded> => demandGrant(deps, act, demand),
     /** A grant that is handed down to the caller; its id. */
     delegate: (act: Act<WorkloadAgent>, handing: HandingDown): Promise<string> =>
       delegateGrant(deps, act, handing),

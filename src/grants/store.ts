@@ -114,6 +114,25 @@ export async function findGrant(db: Db, id: string): Promise<StoredGrant | undef
   return row === undefined ? undefined : toGrant(row);
 }
 
+/** The newest grant that the agent has asked for with these terms, scopes as a set. */
+export async function findLatest(
+  db: Db,
+  terms: Pick<Grant, 'agentId' | 'resourceId' | 'scopes' | 'authorizationDetails'>,
+): Promise<StoredGrant | undefined> {
+  const { scopes, authorizationDetails } = terms;
+  const details = authorizationDetails === null ? null : JSON.stringify(authorizationDetails);
+  const row = await selectGrants(db)
+    .where('g.agent_id', '=', terms.agentId)
+    .where('g.resource_id', '=', terms.resourceId)
+    .where('g.ancestors', '=', sql<string[]>`'{}'`)
+    .where(sql<SqlBool>`g.requested_scopes <@ ${scopes}::text[] and g.requested_scopes @> ${scopes}::text[]`)
+    .where(sql<SqlBool>`g.authorization_details is not distinct from ${details}::jsonb`)
+    .orderBy('g.id', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+  return row === undefined ? undefined : toGrant(row);
+}
+
 /**
  * The grant, its row locked until the transaction ends, and its agent's and resource's against a new epoch: whoever is
  * disabling the agent, or deleting the resource, comes before this or after it, and not in between.
@@ -240,52 +259,4 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       expires_at: period?.expiresAt ?? null,
     })
     .execute();
-}
-
-export interface Decided {
-  id: string;
-  scopes: string[];
-  durationSeconds: number;
-  requestDigest: string;
-  at: Date;
-  /** Given when policy is satisfied: the grant becomes active. */
-  activation?: {
-    approvals: number;
-    approver_groups: string[];
-    policies: PolicyRef[];
-    startsAt: Date;
-    expiresAt: Date;
-  };
-}
-
-/** Writes the terms after an approval, and activates if told to; false if the grant is not pending any more. */
-export async function decideGrant(tx: Tx, decided: Decided): Promise<boolean> {
-  const { activation } = decided;
-  const active =
-    activation === undefined
-      ? {}
-      : {
-          status: 'active',
-          approval_facts: JSON.stringify({
-            approvals: activation.approvals,
-            approver_groups: activation.approver_groups,
-          }),
-          decision_policies: JSON.stringify(activation.policies),
-          decided_at: decided.at,
-          starts_at: activation.startsAt,
-          expires_at: activation.expiresAt,
-        };
-  const result = await tx
-    .updateTable('grants')
-    .set({
-      scopes: decided.scopes,
-      duration_seconds: decided.durationSeconds,
-      request_digest: decided.requestDigest,
-      ...active,
-    })
-    .where('id', '=', decided.id)
-    .where('status', '=', 'pending')
-    .where('lapses_at', '>', decided.at)
-    .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
 }

@@ -1132,6 +1132,7 @@ export interface components {
             identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
+            grants_on_demand?: components["schemas"]["GrantsOnDemand"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["Time"];
         };
@@ -1145,6 +1146,7 @@ export interface components {
             identity?: components["schemas"]["AgentIdentity"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
+            grants_on_demand?: components["schemas"]["GrantsOnDemand"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["NullableTime"];
         };
@@ -1163,6 +1165,7 @@ export interface components {
             identity: components["schemas"]["AgentIdentity"] | null;
             legacy_audience: components["schemas"]["LegacyAudience"];
             require_bound_tokens: components["schemas"]["RequireBoundTokens"];
+            grants_on_demand: components["schemas"]["GrantsOnDemand"];
             /** @description When the oldest of its live secrets was issued; null for an agent that has none */
             oldest_secret_created_at: components["schemas"]["Time"] | null;
             labels: components["schemas"]["Labels"];
@@ -1183,6 +1186,8 @@ export interface components {
         AgentDetail: components["schemas"]["Agent"] & {
             secrets: components["schemas"]["ClientSecret"][];
         };
+        /** @description Whether a token request with resource and scope that no grant covers asks for a grant of 15 minutes on the way - what policy permits at once yields the token; what needs approval answers `authorization_pending`. False unless given */
+        GrantsOnDemand: boolean;
         AgentPage: {
             items: components["schemas"]["Agent"][];
             next_cursor: components["schemas"]["NextCursor"];
@@ -1572,6 +1577,10 @@ export interface components {
         OauthError: {
             error: string;
             error_description?: string;
+            /** @description Of `authorization_pending` and `access_denied` - what was asked for */
+            grant_id?: string;
+            /** @description Of `authorization_pending` - seconds to wait before asking again */
+            interval?: number;
         };
         Jwks: {
             keys: {
@@ -2446,6 +2455,7 @@ export interface operations {
                      *           "identity": null,
                      *           "legacy_audience": false,
                      *           "require_bound_tokens": false,
+                     *           "grants_on_demand": false,
                      *           "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *           "labels": [
                      *             "team:data"
@@ -2517,6 +2527,7 @@ export interface operations {
                      *       "identity": null,
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
+                     *       "grants_on_demand": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2573,6 +2584,7 @@ export interface operations {
                      *       "identity": null,
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
+                     *       "grants_on_demand": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2673,6 +2685,7 @@ export interface operations {
                      *       "identity": null,
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
+                     *       "grants_on_demand": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2739,6 +2752,7 @@ export interface operations {
                      *       "identity": null,
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
+                     *       "grants_on_demand": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"
@@ -2805,6 +2819,7 @@ export interface operations {
                      *       "identity": null,
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
+                     *       "grants_on_demand": false,
                      *       "oldest_secret_created_at": "2026-03-02T10:00:00.000Z",
                      *       "labels": [
                      *         "team:data"

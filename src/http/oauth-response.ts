@@ -41,7 +41,7 @@ export function sendOauthError(response: ServerResponse, exchange: Exchange, err
   if (error.retryAfterSeconds !== undefined) headers.push('Retry-After', String(error.retryAfterSeconds));
   sendJson(response, exchange, {
     status,
-    body: { error: oauth, error_description: describe(error) },
+    body: { error: oauth, error_description: describe(error), ...error.extensions },
     headers,
   });
 }

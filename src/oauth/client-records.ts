@@ -19,6 +19,8 @@ export interface ClientRecord {
   secrets: SecretDigest[];
   /** Whether its tokens have to be bound to a key. */
   requireBoundTokens?: boolean;
+  /** Whether its token requests ask for grants. */
+  grantsOnDemand?: boolean;
   /** Instead of secrets. */
   keys?: ClientKeys | undefined;
 }

@@ -30,6 +30,8 @@ export interface AuthenticatedClient {
   method: AuthMethod;
   /** Whether its tokens have to be bound to a key. */
   requireBoundTokens: boolean;
+  /** Whether a token request that no grant covers asks for one. */
+  grantsOnDemand: boolean;
 }
 
 export interface Clients {
@@ -66,10 +68,10 @@ export function createClients(deps: ClientsDeps): Clients {
 }
 
 function describe(
-  { epoch, expiresAt = null, requireBoundTokens = false }: ClientRecord,
+  { epoch, expiresAt = null, requireBoundTokens = false, grantsOnDemand = false }: ClientRecord,
   { kind, id, secretId, method }: Pick<AuthenticatedClient, 'kind' | 'id' | 'secretId' | 'method'>,
 ): AuthenticatedClient {
-  return { kind, id, epoch, expiresAt, secretId, method, requireBoundTokens };
+  return { kind, id, epoch, expiresAt, secretId, method, requireBoundTokens, grantsOnDemand };
 }
 
 /** The live secret with this digest. Compares with every one, so that the time does not tell which fits. */

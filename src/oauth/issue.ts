@@ -1,14 +1,16 @@
 import type { NewAuditEvent } from '../audit/audit-event.ts';
 import type { Audit } from '../audit/store.ts';
+import type { Origin } from '../caller.ts';
 import type { Db } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
-import type { Clients } from './clients.ts';
+import type { AuthenticatedClient, Clients } from './clients.ts';
 import type { Dpop } from './dpop.ts';
 import { type ExchangeDeps, type Exchanged, exchangeToken } from './exchange.ts';
 import type { ExchangeRequest } from './exchange-request.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import type { OauthCall } from './oauth-call.ts';
+import { askForGrant, isDemand, type OnDemandDeps } from './on-demand.ts';
 import type { TokenRequest } from './token-request.ts';
 
 export interface IssueDeps {
@@ -20,6 +22,7 @@ export interface IssueDeps {
   clientsApart: Clients;
   mint: MintDeps;
   exchange: ExchangeDeps;
+  onDemand: OnDemandDeps;
 }
 
 /** Reads what is asked for, once it is known who asks. */
@@ -49,7 +52,9 @@ export async function issue(
         exchanged ??= await exchangeToken(context.exchange, { ...asker, request });
       }
       const asked = exchanged ?? { request: request as TokenRequest };
-      const token = await mint(context.mint, { ...asker, ...asked }, attempt);
+      const token = await mint(context.mint, { ...asker, ...asked }, attempt).catch((error: unknown) =>
+        demandFor(context, call, { ...asker, request, error, fresh: attempt.fresh }),
+      );
       if (token === undefined) continue;
       call.identified(client.id);
       return token;
@@ -64,6 +69,28 @@ export async function issue(
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
 }
 
+interface Wanting {
+  client: AuthenticatedClient;
+  origin: Origin;
+  request: TokenRequest | ExchangeRequest;
+  error: unknown;
+  fresh: boolean;
+}
+
+/** Asks for the grant that is lacking, where the agent wants that: undefined if it is to be tried again. Else throws the error. */
+async function demandFor(
+  { onDemand }: IssueDeps,
+  call: OauthCall,
+  { error, fresh, ...wanting }: Wanting,
+): Promise<undefined> {
+  const { client, request, origin } = wanting;
+  if (request.kind !== 'access' || !isDemand(client, request, error)) throw error;
+  // No grant is made on the word of memory about who asks.
+  if (!fresh) return;
+  call.identified(client.id);
+  await askForGrant(onDemand, { client, origin, request, refusal: error });
+}
+
 /** The key that the token is to be bound to. To be asked for a nonce is no refusal of somebody unknown. */
 async function bind({ dpop }: IssueDeps, call: OauthCall, clientId: string): Promise<string | undefined> {
   try {
@@ -74,8 +101,8 @@ async function bind({ dpop }: IssueDeps, call: OauthCall, clientId: string): Pro
   }
 }
 
-/** A stranger is counted elsewhere, and to be asked for another proof is no refusal. */
-const unrecorded: readonly string[] = ['invalid-client', 'use-dpop-nonce'];
+/** A stranger is counted elsewhere, and to be asked for another proof, or for patience, is no refusal. */
+const unrecorded: readonly string[] = ['invalid-client', 'use-dpop-nonce', 'authorization-pending'];
 
 /** Whether somebody who has authenticated is told no, and it is not on the record yet. */
 function isRefusal(error: unknown): error is BrokerError {

@@ -55,7 +55,7 @@ export interface OauthDeps {
   keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
-  grants: Pick<GrantsService, 'delegate' | 'endGotWith'>;
+  grants: Pick<GrantsService, 'delegate' | 'endGotWith' | 'demand'>;
   resources: Pick<ResourcesService, 'findByIdentifier'>;
 }
 
@@ -102,6 +102,7 @@ function createContext(deps: OauthDeps): Context {
     tokens,
     readActivity,
     exchange: createExchange(deps, { tokens, readActivity }),
+    onDemand: deps.grants,
     clients: clientsOf(deps.clients),
     clientsApart: clientsOf(deps.clientsApart),
     mint: {

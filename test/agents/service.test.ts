@@ -78,6 +78,7 @@ describe('a new agent', () => {
         token_endpoint_auth_method: 'client_secret_basic',
         legacy_audience: false,
         require_bound_tokens: false,
+        grants_on_demand: false,
         labels: ['b', 'a'],
         expires_at: null,
       },

@@ -64,6 +64,7 @@ export function newAgent(owner: string, terms: Partial<NewAgent> = {}): NewAgent
     authMethod: 'client_secret_basic',
     legacyAudience: false,
     requireBoundTokens: false,
+    grantsOnDemand: false,
     labels: ['team:data'],
     expiresAt: null,
     ...terms,

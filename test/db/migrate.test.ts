@@ -39,10 +39,11 @@ describe('migrations', () => {
       '0004_proofs',
       '0005_authorization_details',
       '0006_delegation',
+      '0007_grants_on_demand',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 6]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 7]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

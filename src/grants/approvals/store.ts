@@ -1,4 +1,5 @@
 import type { Db, Tx } from '../../db/database.ts';
+import type { PolicyRef } from '../../policies/facts.ts';
 import type { Approval } from '../grant.ts';
 
 /** Records a person's approval; false if they have given one already. */
@@ -44,4 +45,52 @@ export async function listApprovals(db: Db, grantIds: string[]): Promise<Map<str
     });
   }
   return found;
+}
+
+export interface Decided {
+  id: string;
+  scopes: string[];
+  durationSeconds: number;
+  requestDigest: string;
+  at: Date;
+  /** Given when policy is satisfied: the grant becomes active. */
+  activation?: {
+    approvals: number;
+    approver_groups: string[];
+    policies: PolicyRef[];
+    startsAt: Date;
+    expiresAt: Date;
+  };
+}
+
+/** Writes the terms after an approval, and activates if told to; false if the grant is not pending any more. */
+export async function decideGrant(tx: Tx, decided: Decided): Promise<boolean> {
+  const { activation } = decided;
+  const active =
+    activation === undefined
+      ? {}
+      : {
+          status: 'active',
+          approval_facts: JSON.stringify({
+            approvals: activation.approvals,
+            approver_groups: activation.approver_groups,
+          }),
+          decision_policies: JSON.stringify(activation.policies),
+          decided_at: decided.at,
+          starts_at: activation.startsAt,
+          expires_at: activation.expiresAt,
+        };
+  const result = await tx
+    .updateTable('grants')
+    .set({
+      scopes: decided.scopes,
+      duration_seconds: decided.durationSeconds,
+      request_digest: decided.requestDigest,
+      ...active,
+    })
+    .where('id', '=', decided.id)
+    .where('status', '=', 'pending')
+    .where('lapses_at', '>', decided.at)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
 }

@@ -1,0 +1,179 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import {
+  agentOf,
+  asBootstrap,
+  createAgent,
+  createPerson,
+  createPolicy,
+  createResource,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+  type TestPerson,
+} from '../support/broker.ts';
+import { parallel, tally } from '../support/count.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { countTokens, eventsOf, grantTo } from './fixtures.ts';
+
+/** One round trip: a token request that asks for its grant. `read` is permitted at once, `write` with an approval, `admin` never. */
+let broker: TestBroker;
+let replica: TestBroker;
+let approver: TestPerson;
+const clock = new FakeClock();
+const policy = `
+permit(principal, action == Action::"request", resource) when { context.max_risk == "low" };
+permit(principal, action == Action::"request", resource) when { context.max_risk == "medium" && context.approvals >= 1 };
+forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" };`;
+
+beforeAll(async () => {
+  broker = await startBroker({ clock });
+  replica = await startBroker({ clock, database: broker.database });
+  await createPolicy(broker, policy);
+  approver = await createPerson(broker, { roles: ['approver'] });
+});
+
+/** An agent that has opted in, unless told otherwise. */
+async function createDemanding(grants_on_demand = true): Promise<TestAgent> {
+  const agent = await createAgent(broker);
+  const change = { grants_on_demand };
+  const { body } = await asBootstrap(broker).patch(`/v1/agents/${agent.id}`, change).expect(200);
+  expect(body.grants_on_demand).toBe(grants_on_demand);
+  return agent;
+}
+const grantsOf = async (agent: TestAgent) =>
+  (await asBootstrap(broker).get(`/v1/grants?agent_id=${agent.id}`).expect(200)).body.items;
+
+describe('a token request that no grant covers', () => {
+  it('makes its grant where policy permits that at once, and uses it from then on', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'read' };
+    const { body } = await agent.token(form).expect(200);
+    expect(body).toMatchObject({ scope: 'read', expires_in: 300 });
+    const [grant, ...more] = await grantsOf(agent);
+    expect(more).toEqual([]);
+    expect(grant).toMatchObject({
+      id: body.grant_id,
+      status: 'active',
+      duration_seconds: 900,
+      reason: 'asked for by a token request',
+    });
+    expect((await agent.token(form).expect(200)).body.grant_id).toBe(grant.id);
+    clock.advance(901);
+    expect((await agent.token(form).expect(200)).body.grant_id).not.toBe(grant.id);
+  });
+
+  it('makes a pending grant where somebody has to approve, once, and says so until that is decided', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'write read' };
+    const events = (await eventsOf(broker.database, 'token.refused')).length;
+    const { body, headers } = await agent.token(form).expect(400);
+    expect(body).toEqual({
+      error: 'authorization_pending',
+      error_description: 'The grant waits for approval',
+      grant_id: expect.stringMatching(/^grt_/),
+      interval: 5,
+    });
+    expect(headers['cache-control']).toBe('no-store');
+    const again = await agent.token({ ...form, scope: 'read write' }).expect(400);
+    expect(again.body).toEqual(body);
+    const [pending, ...more] = await grantsOf(agent);
+    expect(more).toEqual([]);
+    expect(pending).toMatchObject({ id: body.grant_id, status: 'pending', duration_seconds: 900 });
+    expect((await eventsOf(broker.database, 'token.refused')).length).toBe(events);
+    await (await agent.api()).get(`/v1/grants/${pending.id}`).expect(200);
+    await approver.api
+      .post(`/v1/grants/${pending.id}/approve`, { request_digest: pending.request_digest })
+      .expect(200);
+    expect((await agent.token(form).expect(200)).body.grant_id).toBe(pending.id);
+  });
+
+  it('is told that it was denied, for a while, and then asks again', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'write' };
+    const { body: pending } = await agent.token(form).expect(400);
+    await approver.api.post(`/v1/grants/${pending.grant_id}/deny`, { reason: 'no' }).expect(200);
+    const { body: denied } = await agent.token(form).expect(400);
+    expect(denied).toMatchObject({ error: 'access_denied', grant_id: pending.grant_id });
+    expect(await grantsOf(agent)).toHaveLength(1);
+    clock.advance(901);
+    const { body: asked } = await agent.token(form).expect(400);
+    expect(asked.error).toBe('authorization_pending');
+    expect(asked.grant_id).not.toBe(pending.grant_id);
+  });
+
+  it('is refused, on the record, as if nobody had asked where policy denies it or nothing is there', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const plain = await createAgent(broker);
+    const unknown = { resource: 'https://nowhere.example', scope: 'read' };
+    for (const form of [{ resource: resource.identifier, scope: 'admin' }, unknown]) {
+      const asked = await agent.token(form).expect(400);
+      expect(asked.body).toEqual((await plain.token(form).expect(400)).body);
+      expect(asked.body.error).toBe('invalid_target');
+    }
+    const denied = (await eventsOf(broker.database, 'grant.denied_by_policy')).filter(
+      ({ actor_id }) => actor_id === agent.id,
+    );
+    expect(denied).toHaveLength(2);
+    const scope = { resource: resource.identifier, scope: 'read nothing' };
+    expect((await agent.token(scope).expect(400)).body.error).toBe('invalid_scope');
+    const details = { ...scope, scope: 'read', authorization_details: '[{"type":"llm"}]' };
+    expect((await agent.token(details).expect(400)).body.error).toBe('invalid_authorization_details');
+    expect(await grantsOf(agent)).toEqual([]);
+  });
+
+  it.each<[string, (resource: string) => Record<string, string>]>([
+    ['names no scope', (resource) => ({ resource })],
+    [
+      'names a grant',
+      (resource) => ({ resource, scope: 'read', grant_id: 'grt_01kjdw0a5vf8h8v0m6gq3r9x2c' }),
+    ],
+  ])('asks for nothing if it %s', async (_, formOf) => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    await agent.token(formOf(resource.identifier)).expect(400);
+    expect(await grantsOf(agent)).toEqual([]);
+  });
+
+  it('asks for nothing if the agent has not opted in, or does not prove itself', async () => {
+    const [agent, resource] = [await createDemanding(false), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'read' };
+    expect((await agent.token(form).expect(400)).body.error).toBe('invalid_target');
+    const other = await createDemanding();
+    await other.token(form).auth(other.id, 'wrong').expect(401);
+    await asBootstrap(broker).post(`/v1/agents/${other.id}/disable`, { reason: 'x' }).expect(200);
+    await other.token(form).expect(401);
+    expect([...(await grantsOf(agent)), ...(await grantsOf(other))]).toEqual([]);
+  });
+
+  it('asks for what a grant lacks, and the rest stays as it is', async () => {
+    const [agent, resource] = [
+      await createDemanding(),
+      await createResource(broker, { max_grant_seconds: 60 }),
+    ];
+    const own = await grantTo(agent, resource, { duration_seconds: 60 });
+    const form = { resource: resource.identifier, scope: 'write' };
+    const { body } = await agent.token(form).expect(400);
+    expect(body.error).toBe('authorization_pending');
+    const grants = await grantsOf(agent);
+    expect(grants.map(({ id }: { id: string }) => id).sort()).toEqual([own, body.grant_id].sort());
+    expect(grants[0].duration_seconds).toBe(60);
+  });
+
+  it.each(['read', 'write'])('asks once, of twenty at the same time on two replicas (%s)', async (scope) => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope };
+    const tokens = await countTokens(broker.database);
+    const answers = await parallel(20, (n) => {
+      const on = n % 2 === 0 ? broker : replica;
+      return agentOn(on, agent).token(form);
+    });
+    const grants = await grantsOf(agent);
+    expect(grants).toHaveLength(1);
+    expect(new Set(answers.map(({ body }) => body.grant_id))).toEqual(new Set([grants[0].id]));
+    expect(tally(answers)).toEqual(scope === 'read' ? { 200: 20 } : { 400: 20 });
+    expect(await countTokens(broker.database)).toBe(tokens + (scope === 'read' ? 20 : 0));
+  });
+});
+
+function agentOn(on: TestBroker, { id, secret }: TestAgent): TestAgent {
+  return agentOf(on, { id, secret });
+}
