@@ -36,13 +36,22 @@ function presentIdentity({ trustedIssuerId, ...identity }: Identity) {
 }
 
 type Body = components['schemas']['AgentUpdate'];
-type Proofs = { [Name in 'jwks' | 'jwks_uri' | 'identity']: Body[Name] | undefined };
+type Proofs = Pick<Body, 'jwks' | 'jwks_uri' | 'identity'>;
 
 /** What an agent is to prove itself by, of a body. */
 function readProof({ jwks, jwks_uri: jwksUri, identity }: Proofs): ProofTerms {
   if (identity === undefined) return { jwks, jwksUri };
   const { trusted_issuer_id: trustedIssuerId, subject, claims = {} } = identity;
   return { jwks, jwksUri, identity: { trustedIssuerId, subject, claims } };
+}
+
+/** What the contract names in snake_case; undefined: it is not said. */
+function toTerms(body: Body) {
+  const { token_endpoint_auth_method: authMethod, legacy_audience: legacyAudience, ...rest } = body;
+  const { require_bound_tokens: requireBoundTokens, grants_on_demand: grantsOnDemand } = rest;
+  const switches = { legacyAudience, requireBoundTokens, grantsOnDemand };
+  const expiresAt = rest.expires_at === undefined ? undefined : toTime(rest.expires_at);
+  return { ...readProof(rest), authMethod, ...switches, expiresAt };
 }
 
 /** A time of the contract; null stays null. */
@@ -73,16 +82,20 @@ export function agentRoutes(deps: AgentRoutesDeps): Pick<Handlers, Operations> {
 function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
-      const { expires_at = null, labels = [], ...rest } = body;
-      const { legacy_audience: legacyAudience = false, ...switches } = rest;
-      const { require_bound_tokens, grants_on_demand, ...others } = switches;
-      const requireBoundTokens = require_bound_tokens ?? false;
-      const grantsOnDemand = grants_on_demand ?? false;
-      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = others;
-      const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
-      const expiresAt = toTime(expires_at);
-      const whole = { ...terms, ...proof, requireBoundTokens, grantsOnDemand, labels, expiresAt };
-      const agent = await agents.create(act, whole);
+      const { name, owner, environment, labels = [], token_endpoint_auth_method: authMethod } = body;
+      const { legacyAudience, requireBoundTokens, grantsOnDemand, expiresAt, ...proof } = toTerms(body);
+      const agent = await agents.create(act, {
+        ...proof,
+        name,
+        owner,
+        environment,
+        labels,
+        authMethod,
+        expiresAt: expiresAt ?? null,
+        legacyAudience: legacyAudience ?? false,
+        requireBoundTokens: requireBoundTokens ?? false,
+        grantsOnDemand: grantsOnDemand ?? false,
+      });
       const { clientSecret: client_secret } = agent;
       return {
         status: 201,
@@ -101,18 +114,9 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
       return { status: 200, body: { ...present(agent), secrets: agent.secrets.map(presentSecret) } };
     },
     async updateAgent({ path, body, ...act }) {
-      const { expires_at, legacy_audience: legacyAudience, ...others } = body;
-      const { require_bound_tokens: requireBoundTokens, grants_on_demand: grantsOnDemand, ...rest } = others;
-      const { token_endpoint_auth_method: authMethod, jwks, jwks_uri, identity, ...terms } = rest;
-      const proof = { ...readProof({ jwks, jwks_uri, identity }), authMethod, legacyAudience };
-      const expiresAt = expires_at === undefined ? undefined : toTime(expires_at);
-      const agent = await agents.update(act, path.agent_id, {
-        ...terms,
-        ...proof,
-        requireBoundTokens,
-        grantsOnDemand,
-        expiresAt,
-      });
+      const { name, owner, environment, labels } = body;
+      const change = { name, owner, environment, labels, ...toTerms(body) };
+      const agent = await agents.update(act, path.agent_id, change);
       return { status: 200, body: present(agent) };
     },
     async deleteAgent({ path, ...act }) {
