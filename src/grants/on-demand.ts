@@ -36,6 +36,9 @@ export async function demandGrant(
   const now = clock.now();
   const status = before === undefined ? undefined : effectiveStatus(before, now);
   if (before !== undefined && status === 'pending') return { grantId: before.id, status };
+  // Somebody was faster: it was made after the request had looked, unless an approver has narrowed it.
+  const isWhole = demand.scopes.every((scope) => before?.scopes.includes(scope));
+  if (before !== undefined && status === 'active' && isWhole) return { grantId: before.id, status };
   const isDenied = status === 'denied' && (before?.endedAt ?? now) > addSeconds(now, -deniedSeconds);
   if (before !== undefined && isDenied) return { grantId: before.id, status: 'denied' };
   const request = {
