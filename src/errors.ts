@@ -63,6 +63,11 @@ export const errorTable = {
     title: 'The grant was denied a short while ago',
     oauth: 'access_denied',
   },
+  'unsupported-response-type': {
+    status: 400,
+    title: 'There is no grant type with an authorization request here',
+    oauth: 'unsupported_response_type',
+  },
   'unsupported-grant-type': {
     status: 400,
     title: 'The grant type is not supported',

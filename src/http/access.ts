@@ -60,6 +60,7 @@ export const access = {
   listJobs: ['admin'],
   listAuditEvents: ['auditor', 'admin'],
   getJwks: ['anyone'],
+  refuseAuthorization: ['anyone'],
   getAuthorizationServerMetadata: ['anyone'],
   getOpenidConfiguration: ['anyone'],
   getProtectedResourceMetadata: ['anyone'],

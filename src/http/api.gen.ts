@@ -777,6 +777,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/oauth2/authorize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Says that nobody signs in here
+         * @description There is no grant type with an authorization request: no client is registered for one, so every one is answered
+         *     `unsupported_response_type`, and nobody is sent anywhere (RFC 6749 section 4.1.2.1). It is here because client libraries refuse
+         *     server metadata without `authorization_endpoint`.
+         */
+        get: operations["refuseAuthorization"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/oauth2/introspect": {
         parameters: {
             query?: never;
@@ -4983,6 +5005,27 @@ export interface operations {
             415: components["responses"]["OauthUnsupportedMediaType"];
             429: components["responses"]["OauthTooManyRequests"];
             503: components["responses"]["OauthUnavailable"];
+        };
+    };
+    refuseAuthorization: {
+        parameters: {
+            query?: {
+                response_type?: string;
+                client_id?: string;
+                redirect_uri?: string;
+                scope?: string;
+                state?: string;
+                resource?: string;
+                code_challenge?: string;
+                code_challenge_method?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            400: components["responses"]["OauthBadRequest"];
         };
     };
     introspectToken: {

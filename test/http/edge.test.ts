@@ -281,7 +281,7 @@ describe('a path', () => {
   it.each([
     '/oauth2',
     '/oauth2/',
-    '/oauth2/authorize',
+    '/oauth2/authorize/x',
     '/oauth2/jwks/x',
     '/oauth2/Token',
   ])('below /oauth2 that is not there answers as OAuth clients expect: %s', async (path) => {

@@ -28,8 +28,9 @@ const withoutDatabase = [
   'getProtectedResourceMetadata',
 ];
 const independent = operations.filter(({ entry }) => withoutDatabase.includes(entry.id));
+const refusing = 'refuseAuthorization';
 const unavailable = operations.filter(
-  ({ entry }) => !withoutDatabase.includes(entry.id) && entry.id !== 'getReadiness',
+  ({ entry }) => ![...withoutDatabase, 'getReadiness', refusing].includes(entry.id),
 );
 
 const clock = new FakeClock();

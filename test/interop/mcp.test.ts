@@ -1,6 +1,5 @@
 import type { RequestListener } from 'node:http';
 import { discoverAuthorizationServerMetadata } from '@modelcontextprotocol/sdk/client/auth.js';
-import { ClientCredentialsProvider } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { grantTo } from '../oauth/fixtures.ts';
 import { asBootstrap, createResource } from '../support/broker.ts';
@@ -74,21 +73,22 @@ describe.each(['/mcp', ''])('an MCP server at the path "%s" of its origin', (pat
 });
 
 describe('the SDK', () => {
-  // When this fails, docs/integrations.md and clients/mcp-agent.ts can do without the metadata that is handed over.
-  it('refuses the metadata of a server without an authorization endpoint, unless it is handed over', async () => {
-    const { issuer, agent } = service;
-    await expect(discoverAuthorizationServerMetadata(issuer)).rejects.toThrow(/authorization_endpoint/);
-    const { identifier } = await startMcpServer({ path: '/mcp' });
-    const terms = { clientId: agent.id, clientSecret: agent.secret, scope: 'read', expectedIssuer: issuer };
-    const bare = new ClientCredentialsProvider(terms);
-    await expect(callTool(identifier, bare, 'forecast')).rejects.toThrow(/authorization_endpoint/);
+  it('finds the endpoints of Hallpass by itself, of which one lets nobody sign in', async () => {
+    const { issuer } = service;
+    const metadata = await discoverAuthorizationServerMetadata(issuer);
+    const authorize = new URL(metadata?.authorization_endpoint ?? '');
+    authorize.search = 'response_type=code&client_id=x&redirect_uri=https://evil.example&state=s';
+    const answer = await fetch(authorize, { redirect: 'manual' });
+    expect(answer.status).toBe(400);
+    expect(await answer.json()).toMatchObject({ error: 'unsupported_response_type' });
+    expect(answer.headers.get('location')).toBeNull();
   });
 });
 
 describe('an MCP server', () => {
-  it('that hides for whom tokens are is sent none, by an agent that names its scope', async () => {
+  it('that hides for whom tokens are is sent none, nor anything that proves the agent, which knows its issuer', async () => {
     const { identifier, authorizations } = await startMcpServer({ path: '/mcp', hide: true });
-    await expect(callTool(identifier, bySecret(), 'forecast')).rejects.toThrow(/resource/);
+    await expect(callTool(identifier, bySecret(), 'forecast')).rejects.toThrow(/expectedIssuer/);
     expect(authorizations.filter((one) => one !== undefined)).toEqual([]);
   });
 

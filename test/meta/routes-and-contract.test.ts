@@ -66,7 +66,7 @@ describe('the contract and the routes', () => {
       '/docs',
       '/debug',
       '/oauth2',
-      '/oauth2/authorize',
+      '/oauth2/login',
       '/.env',
     ];
     for (const path of [...elsewhere, '/openapi.yaml', '/v1/leases', '/.well-known/jwks.json']) {
@@ -107,6 +107,7 @@ describe('who may call what', () => {
       'get /.well-known/oauth-protected-resource',
       'get /.well-known/openid-configuration',
       'get /healthz',
+      'get /oauth2/authorize',
       'get /oauth2/jwks',
       'get /openapi.json',
       'get /readyz',

@@ -43,6 +43,7 @@ describe('the metadata', () => {
     const algs = [...families, 'EdDSA', 'Ed25519'];
     expect(body).toEqual({
       issuer: testIssuer,
+      authorization_endpoint: `${testIssuer}/oauth2/authorize`,
       token_endpoint: `${testIssuer}/oauth2/token`,
       token_endpoint_auth_methods_supported: methods,
       token_endpoint_auth_signing_alg_values_supported: algs,

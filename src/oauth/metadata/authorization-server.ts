@@ -8,6 +8,8 @@ export function serverMetadata(issuer: Issuer) {
   const authMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
   return {
     issuer: issuer as string,
+    // Nobody signs in there: some clients refuse metadata without it.
+    authorization_endpoint: `${issuer}/oauth2/authorize`,
     token_endpoint: `${issuer}/oauth2/token`,
     token_endpoint_auth_methods_supported: authMethods,
     token_endpoint_auth_signing_alg_values_supported: signingAlgs,
@@ -22,7 +24,7 @@ export function serverMetadata(issuer: Issuer) {
     authorization_details_types_supported: builtInTypes,
     jwks_uri: `${issuer}/oauth2/jwks`,
     grant_types_supported: grantTypes,
-    // Required by RFC 8414; there is no authorization endpoint, hence none.
+    // Required by RFC 8414; the authorization endpoint refuses every one.
     response_types_supported: [] as string[],
     service_documentation: `${issuer}/openapi.json`,
   };

@@ -1,3 +1,4 @@
+import { BrokerError } from '../../errors.ts';
 import type { Handlers } from '../../http/operation.ts';
 import type { ResourcesService } from '../../resources/service.ts';
 import type { Issuer } from '../issuer.ts';
@@ -11,7 +12,8 @@ type MetadataOperations =
   | 'getAuthorizationServerMetadata'
   | 'getOpenidConfiguration'
   | 'getProtectedResourceMetadata'
-  | 'getResourceMetadata';
+  | 'getResourceMetadata'
+  | 'refuseAuthorization';
 
 interface MetadataDeps {
   issuer: Issuer;
@@ -27,6 +29,9 @@ export function metadataRoutes({ issuer, resources }: MetadataDeps): Pick<Handle
   return {
     getAuthorizationServerMetadata: server,
     getOpenidConfiguration: server,
+    async refuseAuthorization() {
+      throw new BrokerError('unsupported-response-type');
+    },
     async getProtectedResourceMetadata() {
       return { status: 200, body: ownMetadata(issuer), headers: metadataHeaders };
     },

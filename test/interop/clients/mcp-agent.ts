@@ -6,18 +6,6 @@ import {
 } from '@modelcontextprotocol/sdk/client/auth-extensions.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-/**
- * The SDK reads no server metadata without an authorization endpoint. Hallpass has none, as RFC 8414 section 2 allows; so the
- * document is handed to the SDK. No MCP server can send the agent to another issuer then.
- */
-function fromHallpass(provider: OAuthClientProvider, issuer: string): OAuthClientProvider {
-  const discoveryState = async () => {
-    const answer = await fetch(`${issuer}/.well-known/oauth-authorization-server`);
-    return { authorizationServerUrl: issuer, authorizationServerMetadata: await answer.json() };
-  };
-  return Object.assign(provider, { discoveryState });
-}
-
 interface Identity {
   issuer: string;
   clientId: string;
@@ -26,13 +14,12 @@ interface Identity {
 }
 
 export function withSecret({ issuer, ...who }: Identity & { clientSecret: string }): OAuthClientProvider {
-  return fromHallpass(new ClientCredentialsProvider({ ...who, expectedIssuer: issuer }), issuer);
+  return new ClientCredentialsProvider({ ...who, expectedIssuer: issuer });
 }
 
 /** `privateKey`: PKCS#8 in PEM. */
 export function withKey({ issuer, ...who }: Identity & { privateKey: string }): OAuthClientProvider {
-  const provider = new PrivateKeyJwtProvider({ ...who, algorithm: 'ES256', expectedIssuer: issuer });
-  return fromHallpass(provider, issuer);
+  return new PrivateKeyJwtProvider({ ...who, algorithm: 'ES256', expectedIssuer: issuer });
 }
 
 /** Calls a tool of the MCP server at `url`. The SDK gets a token when the server asks for one. */
