@@ -1,3 +1,4 @@
+import { decodeJwt } from 'jose';
 import * as oauth from 'oauth4webapi';
 import { Agent } from 'undici';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -6,6 +7,8 @@ import { type Service, startService } from './broker.ts';
 
 let service: Service;
 let as: oauth.AuthorizationServer;
+const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const tokenType = 'urn:ietf:params:oauth:token-type:access_token';
 const insecure = { [oauth.allowInsecureRequests]: true } as const;
 
 beforeAll(async () => {
@@ -97,6 +100,42 @@ describe('oauth4webapi', () => {
     );
     const { access_token: token } = await oauth.processClientCredentialsResponse(as, client, response);
     expect(await validate(token, resource.identifier)).toMatchObject({ sub: keyAgent.id, scope: 'read' });
+  });
+
+  it('exchanges the token of another agent for a bound one of its own, which a resource server knows both by', async () => {
+    const { agent, keyAgent, resource } = service;
+    const { access_token: own } = await tokenFor({ resource: resource.identifier, scope: 'read' });
+    const { privateKey, kid } = keyAgent.key;
+    const der = privateKey.export({ type: 'pkcs8', format: 'der' });
+    const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
+    const key = await crypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+    const client = { client_id: keyAgent.id };
+    const parameters = { subject_token: own, subject_token_type: tokenType, requested_token_type: tokenType };
+    const DPoP = oauth.DPoP({}, await oauth.generateKeyPair('ES256'));
+    const ask = async (): Promise<oauth.TokenEndpointResponse> => {
+      const method = oauth.PrivateKeyJwt({ key, kid });
+      const options = { ...insecure, DPoP };
+      const response = await oauth.genericTokenEndpointRequest(
+        as,
+        client,
+        method,
+        exchangeGrant,
+        parameters,
+        options,
+      );
+      return oauth.processGenericTokenEndpointResponse(as, client, response);
+    };
+    const exchanged = await ask().catch((error: unknown) => {
+      if (!oauth.isDPoPNonceError(error)) throw error;
+      return ask();
+    });
+    expect(exchanged).toMatchObject({ token_type: 'dpop', issued_token_type: tokenType, scope: 'read' });
+    expect(decodeJwt(exchanged.access_token)).toMatchObject({
+      sub: agent.id,
+      client_id: keyAgent.id,
+      act: { sub: keyAgent.id },
+      cnf: { jkt: expect.any(String) },
+    });
   });
 
   it('binds a token to a key (DPoP), and validates it at a resource server with its proof alone', async () => {

@@ -1,5 +1,6 @@
 import * as client from 'openid-client';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { createAgent } from '../support/broker.ts';
 import { type Service, startService } from './broker.ts';
 
 let service: Service;
@@ -103,5 +104,37 @@ describe('openid-client', () => {
     });
     const challenge = { cause: [{ scheme: 'basic', parameters: { realm: 'hallpass' } }], status: 401 };
     await expect(client.clientCredentialsGrant(wrong)).rejects.toMatchObject(challenge);
+  });
+
+  it('exchanges the token of another agent for a narrower one of its own, which ends with it', async () => {
+    const { agent, resource, issuer } = service;
+    const parent = await discover(agent, client.ClientSecretBasic(agent.secret));
+    const own = await client.clientCredentialsGrant(parent, {
+      resource: resource.identifier,
+      scope: 'read write',
+    });
+    const helper = await createAgent({ url: issuer });
+    const config = await discover(helper, client.ClientSecretBasic(helper.secret));
+    const exchanged = await client.genericGrantRequest(
+      config,
+      'urn:ietf:params:oauth:grant-type:token-exchange',
+      {
+        subject_token: own.access_token,
+        subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+        scope: 'read',
+      },
+    );
+    expect(exchanged).toMatchObject({
+      scope: 'read',
+      issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+    });
+    expect(await client.tokenIntrospection(config, exchanged.access_token)).toMatchObject({
+      active: true,
+      sub: agent.id,
+      client_id: helper.id,
+      act: { sub: helper.id },
+    });
+    await client.tokenRevocation(parent, own.access_token);
+    expect(await client.tokenIntrospection(config, exchanged.access_token)).toEqual({ active: false });
   });
 });

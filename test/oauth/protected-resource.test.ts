@@ -122,6 +122,11 @@ describe('the metadata of a resource', () => {
     expect(changed).not.toHaveProperty('dpop_signing_alg_values_supported');
   });
 
+  it('names the types of authorization details that it takes', async () => {
+    const { id } = await createResource(broker, { authorization_details_types: [{ type: 'llm' }] });
+    expect(await read(id)).toMatchObject({ authorization_details_types_supported: ['llm'] });
+  });
+
   it('has nothing of who may do what: neither risks nor labels nor secrets', async () => {
     const { id } = await createResource(broker, { labels: ['inner-circle'] });
     await asBootstrap(broker).post(`/v1/resources/${id}/secrets`).expect(201);
