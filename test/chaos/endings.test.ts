@@ -19,6 +19,41 @@ const disabled = (times: [number, number]): Operation => told('disable', times, 
 const enabled = (times: [number, number], outcome: Operation['outcome'] = 'ok'): Operation =>
   told('enable', times, { agentId: 'agent', outcome });
 
+describe('a use of what was handed down is found', () => {
+  const requested = told('request', [0, 5], { agentId: 'agent', key: 'key', grants: [grant()] });
+  const child = { id: 'child', agentId: 'helper', parentId: 'grant', reason: 'handed down' };
+  const handed = told('exchange', [21, 25], {
+    agentId: 'helper',
+    by: { secret: true },
+    subjectJti: 'token',
+    token: token({ jti: 'handed', agentId: 'helper', grantId: 'child' }),
+  });
+  const used = told('introspect', [51, 60], { jti: 'handed', active: true });
+  const seen = (changes: object = {}) =>
+    told('list', [90, 95], { grants: [grant({ ...child, ...changes })] });
+  const until = (kind: 'return' | 'disable' | 'revoke-token', rest: object) => told(kind, [30, 40], rest);
+
+  it.each<[string, Operation[], RegExp | undefined]>([
+    ['but not while all lasts', [], undefined],
+    ['after the grant above was returned', [until('return', { grantId: 'grant' })], /return had ended it/],
+    ['after its agent was disabled', [until('disable', { agentId: 'agent' })], /disable had ended it/],
+    ['after the token was revoked', [until('revoke-token', { jti: 'token' })], /revoke-token had ended it/],
+  ])('%s', (_, ended, what) => {
+    const tale = history(requested, minted(), handed, ...ended, used, seen({ status: 'revoked' }));
+    const accused = found(tale).filter((one) => one.includes('handed') || one.includes('child'));
+    if (what === undefined) expect(accused).toEqual([]);
+    else expect(accused.join()).toMatch(what);
+  });
+
+  it('also where it is wider than the grant above, or lasts longer', () => {
+    const wide = seen({ scopes: ['read', 'write'], expiresAtMs: 10_001, durationSeconds: 20 });
+    expect(found(history(requested, saw('active', [6, 7]), wide))).toEqual([
+      'within-terms: grant child has scopes beyond the grant above it',
+      'within-terms: grant child outlives the grant above it',
+    ]);
+  });
+});
+
 describe('a use after the end is found', () => {
   const requested = told('request', [0, 5], { agentId: 'agent', key: 'key', grants: [grant()] });
   const revoked = (outcome: Operation['outcome'] = 'ok') =>

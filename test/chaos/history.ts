@@ -11,6 +11,7 @@ export const kinds = [
   'broker-token',
   'mint',
   'mint-pinned',
+  'exchange',
   'introspect',
   'revoke-token',
   'disable',
@@ -30,6 +31,8 @@ export type Outcome = 'ok' | 'refused' | 'unknown';
 export interface GrantSeen {
   id: string;
   agentId: string;
+  /** The grant that it was handed down from. */
+  parentId?: string | null;
   status: string;
   /** Unique to one request: what it was asked with. */
   reason: string;
@@ -61,6 +64,8 @@ export interface Asked {
   personId?: string | undefined;
   grantId?: string | undefined;
   jti?: string | undefined;
+  /** Of the token that is exchanged. */
+  subjectJti?: string | undefined;
   /** Unique to one request for a grant; sent as its reason and as its `Idempotency-Key`. */
   key?: string | undefined;
   scopes?: readonly string[] | undefined;

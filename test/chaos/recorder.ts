@@ -39,6 +39,7 @@ export function readGrant(grant: any): GrantSeen {
   return {
     id: grant.id,
     agentId: grant.agent_id,
+    parentId: grant.parent_id,
     status: grant.status,
     reason: grant.reason,
     scopes: grant.scopes,
@@ -62,7 +63,8 @@ export function readToken(raw: string): TokenSeen {
   return {
     jti: claims.jti,
     kid: part(0).kid,
-    agentId: claims.sub,
+    // Of one that was got in exchange, `sub` is whom its agent acts for.
+    agentId: claims.client_id,
     grantId: claims.grant_id ?? null,
     scopes: claims.scope.split(' '),
     expiresAtMs: claims.exp * 1000,

@@ -89,7 +89,11 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
   const cluster = await startChaosCluster();
   const owner = openOwner(cluster.server.ownerUrl);
   const [first] = cluster.slots;
-  const world = await createWorld(first?.url ?? '', { adminKey: cluster.bootstrapKey, agents: agentCount });
+  const world = await createWorld(first?.url ?? '', {
+    adminKey: cluster.bootstrapKey,
+    agents: agentCount,
+    handsOn: plants.length === 0,
+  });
   const victims = await plantAll(owner, world, plants);
   const recorder = createRecorder();
   atEnd(async () => recorder.close());

@@ -24,6 +24,7 @@ const askedKeys = [
   'personId',
   'grantId',
   'jti',
+  'subjectJti',
   'key',
   'scopes',
   'durationSeconds',

@@ -53,6 +53,8 @@ export interface World {
   approvers: readonly PersonModel[];
   agents: readonly AgentModel[];
   resources: readonly ResourceModel[];
+  /** Whether agents exchange tokens of each other: then what is wrong with one spreads to others. */
+  handsOn: boolean;
 }
 
 /** What `approvalsNeeded` says, in Cedar. */
@@ -105,9 +107,9 @@ async function replacePolicies(url: string, post: Post, adminKey: string): Promi
 /** People, agents, resources and policies, before anything fails. */
 export async function createWorld(
   url: string,
-  options: { adminKey: string; agents: number },
+  options: { adminKey: string; agents: number; handsOn: boolean },
 ): Promise<World> {
-  const { adminKey } = options;
+  const { adminKey, handsOn } = options;
   const post: Post = async (path, json) =>
     (await expecting(201, call(`${url}${path}`, { bearer: adminKey, json }))).body;
   await replacePolicies(url, post, adminKey);
@@ -117,6 +119,7 @@ export async function createWorld(
     approvers: [] as PersonModel[],
     agents: [] as AgentModel[],
     resources: [] as ResourceModel[],
+    handsOn,
   };
   for (let n = 1; n <= approvers; n += 1)
     world.approvers.push(await createPerson(post, `approver-${n}`, ['approver']));

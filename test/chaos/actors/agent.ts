@@ -2,7 +2,7 @@ import { type Performed, showsGrant } from '../recorder.ts';
 import { scopesByRisk } from '../risks.ts';
 import type { AgentModel, GrantRequest, ResourceModel } from '../world.ts';
 import { keep, type Player, pickGrant } from './player.ts';
-import { introspectOwn, mint, mintBrokerToken, probe, revokeToken, tokensUnder } from './tokens.ts';
+import { exchange, introspectOwn, mint, mintBrokerToken, probe, revokeToken, tokensUnder } from './tokens.ts';
 
 /** Calls `/v1` with a broker token: mostly the newest, now and then one that was refused before. */
 async function callAsAgent(
@@ -110,6 +110,7 @@ const steps: readonly (readonly [weight: number, step: Step])[] = [
   [1, requestAgain],
   [8, (player, agent) => mint(player, agent, 'any')],
   [6, (player, agent) => mint(player, agent, 'pinned')],
+  [4, exchange],
   [6, introspectOwn],
   [3, revokeToken],
   [6, (player, agent) => read(player, agent, '')],

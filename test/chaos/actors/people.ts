@@ -90,7 +90,11 @@ async function revokeGrant(player: Player, agent: AgentModel): Promise<void> {
     asked: { grantId: grant.id },
     read: showsGrant,
   });
-  if (operation.outcome === 'ok') await probe(player, agent, tokensUnder(agent, grant));
+  if (operation.outcome !== 'ok') return;
+  await probe(player, agent, tokensUnder(agent, grant));
+  // What others may have got in exchange for these.
+  const others = player.world.agents.filter(({ id }) => id !== agent.id);
+  for (const other of player.prng.some(others, 2)) await probe(player, other, other.tokens.slice(-10));
 }
 
 async function readGrant(player: Player, agent: AgentModel): Promise<void> {

@@ -45,6 +45,32 @@ export async function mint(player: Player, agent: AgentModel, pin: 'pinned' | 'a
   hold(agent, performed, resource);
 }
 
+/** In exchange for a token of another agent: for all or some of its scopes. */
+export async function exchange(player: Player, agent: AgentModel): Promise<void> {
+  const { prng, world } = player;
+  if (!world.handsOn) return;
+  const other = prng.pick(world.agents.filter(({ id }) => id !== agent.id));
+  const subject = prng.pick(other?.tokens.slice(-20) ?? []);
+  if (subject === undefined) return;
+  const asked = prng.some(subject.scopes, prng.between(1, subject.scopes.length));
+  const performed = await player.perform({
+    kind: 'exchange',
+    message: {
+      path: '/oauth2/token',
+      basic: agent.client,
+      form: {
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        subject_token: subject.raw,
+        subject_token_type: 'urn:ietf:params:oauth:token-type:access_token',
+        scope: asked.join(' '),
+      },
+    },
+    asked: { agentId: agent.id, by: { secret: true }, scopes: asked, subjectJti: subject.jti },
+    read: showsToken,
+  });
+  hold(agent, performed, subject.resource);
+}
+
 type Asker = AgentModel | ResourceModel;
 
 /** Asks a replica whether a token is active. */

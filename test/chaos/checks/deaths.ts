@@ -51,11 +51,43 @@ function deathOfGrant(facts: Facts, grant: GrantFacts): Death | undefined {
   return earliest([...ended, ...seen, ...disabled].map(deathBy));
 }
 
+/** The revocations of the tokens that grants were got with: the grants end with these. */
+function revocationsByGrant({ operations }: Facts): ReadonlyMap<string, Operation> {
+  const revoked = new Map<string, Operation>();
+  for (const one of operations.filter(isOk)) {
+    if (one.kind === 'revoke-token' && one.asked.jti !== undefined && !revoked.has(one.asked.jti))
+      revoked.set(one.asked.jti, one);
+  }
+  return new Map(
+    operations.flatMap(({ asked, answered }) => {
+      const by = revoked.get(asked.subjectJti ?? '');
+      const grantId = answered.token?.grantId ?? null;
+      return by === undefined || grantId === null ? [] : [[grantId, by] as const];
+    }),
+  );
+}
+
+/** One that was handed down is dead when any above it is. */
+function deathsOfGrants(facts: Facts): Deaths['grants'] {
+  const revocations = revocationsByGrant(facts);
+  const deaths = new Map<string, Death | undefined>();
+  const deathOf = (grant: GrantFacts): Death | undefined => {
+    if (!deaths.has(grant.id)) {
+      const parent = facts.grants.get(grant.sightings[0]?.grant.parentId ?? '');
+      const revoked = revocations.get(grant.id);
+      const above = parent === undefined ? undefined : deathOf(parent);
+      const byToken = revoked === undefined ? undefined : deathBy(revoked);
+      deaths.set(grant.id, earliest([deathOfGrant(facts, grant), above, byToken]));
+    }
+    return deaths.get(grant.id);
+  };
+  for (const grant of facts.grants.values()) deathOf(grant);
+  return deaths;
+}
+
 /** From when on each grant and each token was certainly dead, its own time aside. */
 export function deathsOf(facts: Facts): Deaths {
-  const grants = new Map(
-    [...facts.grants.values()].map((grant) => [grant.id, deathOfGrant(facts, grant)] as const),
-  );
+  const grants = deathsOfGrants(facts);
   const causes = new Map<string, Death>();
   const note = (name: string, by: Operation): void => {
     const death = earliest([causes.get(name), deathBy(by)]);

@@ -1,5 +1,5 @@
 import type { Facts, GrantFacts, Sighting } from '../facts.ts';
-import { type Kind, latestMs, type Violation } from '../history.ts';
+import { isPossible, type Kind, latestMs, type Violation } from '../history.ts';
 
 const check = 'grant-states';
 
@@ -59,6 +59,8 @@ const endings: Partial<Record<string, readonly Kind[]>> = {
   returned: ['return'],
 };
 
+const endingsAbove: readonly Kind[] = ['revoke-grant', 'return', 'disable', 'revoke-token'];
+
 /**
  * Whether the grant's time came while somebody was ending it: that was decided before its time and committed after it, so
  * that whoever read between the two saw it expire. Both ended it, and only readers that wait could tell them apart.
@@ -67,9 +69,12 @@ function isCrossing(facts: Facts, { grant, earlier, later }: Pair): boolean {
   const { expiresAtMs, agentId, attempts } = grant;
   if (earlier.grant.status !== 'expired' || expiresAtMs === undefined) return false;
   const disables = facts.agents.get(agentId)?.possibleDisables ?? [];
-  return [...attempts, ...disables].some(
+  const isHandedDown = (later.grant.parentId ?? null) !== null;
+  // What ended one that was handed down may have been done to anything above it.
+  const ends = isHandedDown ? endingsAbove : endings[later.grant.status];
+  return (isHandedDown ? facts.operations.filter(isPossible) : [...attempts, ...disables]).some(
     (one) =>
-      endings[later.grant.status]?.includes(one.kind) === true &&
+      ends?.includes(one.kind) === true &&
       one.begunAtMs < expiresAtMs &&
       latestMs(one) > earlier.operation.begunMs,
   );

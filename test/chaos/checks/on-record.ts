@@ -13,6 +13,7 @@ const changes: ReadonlySet<Kind> = new Set<Kind>([
   'broker-token',
   'mint',
   'mint-pinned',
+  'exchange',
   'disable',
   'enable',
   'rotate',

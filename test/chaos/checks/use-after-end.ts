@@ -6,6 +6,8 @@ const check = 'use-after-end';
 
 /** The token whose acceptance the answer shows. */
 function usedToken({ kind, outcome, status, asked, answered }: Operation): string | undefined {
+  // Whoever gets something for a token has used it.
+  if (kind === 'exchange') return outcome === 'ok' ? asked.subjectJti : undefined;
   if (kind === 'introspect') return answered.active === true ? asked.jti : undefined;
   if (asked.by === undefined || !('brokerJti' in asked.by)) return undefined;
   // Whoever is told about the state of things was let in first.

@@ -14,6 +14,21 @@ interface Finding {
 /** Whether it has ever been active: what it allows is settled then. */
 const isSettled = ({ grant }: Sighting): boolean => grant.startsAtMs !== null;
 
+/** Its approvals are those of the first one above it. */
+const isHandedDown = ({ parentId = null }: Sighting['grant']): boolean => parentId !== null;
+
+/** One that was handed down gives no more than the one above it, for no longer. */
+function wrongAgainstParent(facts: Facts, { operation, grant }: Sighting): Finding[] {
+  const parent = facts.grants.get(grant.parentId ?? '');
+  const settled = parent?.sightings.find(isSettled);
+  if (settled === undefined) return [];
+  const faults = {
+    'has scopes beyond the grant above it': !isWithin(grant.scopes, settled.grant.scopes),
+    'outlives the grant above it': (grant.expiresAtMs ?? 0) > (settled.grant.expiresAtMs ?? 0),
+  };
+  return findings(faults, [settled.operation, operation]);
+}
+
 /** What one look at a grant shows wrong by itself. */
 function wrongInItself({ operation, grant }: Sighting): Finding[] {
   const { scopes, requestedScopes, durationSeconds, requestedDurationSeconds, startsAtMs, expiresAtMs } =
@@ -24,7 +39,7 @@ function wrongInItself({ operation, grant }: Sighting): Finding[] {
     'is longer than asked for': durationSeconds > requestedDurationSeconds,
     'runs longer than its duration': lifeMs > durationSeconds * 1000,
     'was active without its approvals':
-      startsAtMs !== null && grant.approvedBy.length < approvalsNeeded(scopes),
+      startsAtMs !== null && !isHandedDown(grant) && grant.approvedBy.length < approvalsNeeded(scopes),
   };
   return findings(faults, [operation]);
 }
@@ -87,6 +102,7 @@ function wrongGrant(facts: Facts, { attempts, request, sightings }: GrantFacts):
     ...wrongInItself(one),
     ...wrongAgainst(limits, one),
     ...wrongApprovals(approvals, one),
+    ...wrongAgainstParent(facts, one),
   ]);
   return firstOfEach([...all, ...wrongLater(sightings.filter(isSettled))]);
 }
