@@ -4,18 +4,27 @@
 alter table grants add column ancestors text[] not null default '{}' check (cardinality(ancestors) <= 4);
 -- Whom its tokens are of, and who acts.
 alter table grants add column delegation jsonb;
--- The token that it was got with, and ends with.
-alter table grants add column subject_jti text;
+-- The token that it was got with, and those that this was got with: it ends with any of them.
+alter table grants add column subjects text[] not null default '{}';
 alter table grants add constraint grants_handed_down check (
-  (ancestors = '{}') = (delegation is null) and (ancestors = '{}') = (subject_jti is null)
+  (ancestors = '{}') = (delegation is null) and (ancestors = '{}') = (subjects = '{}')
   and (ancestors = '{}' or status <> 'pending'));
 create index grants_below on grants using gin (ancestors)
   where ancestors <> '{}' and status in ('pending', 'scheduled', 'active');
-create index grants_subject on grants (subject_jti)
-  where subject_jti is not null and status in ('pending', 'scheduled', 'active');
+create index grants_subjects on grants using gin (subjects) where subjects <> '{}';
+
+-- Those that a token was got with in exchange: it is worth no more than any of them.
+alter table tokens add column subjects text[];
 
 -- Whether somebody whom the issuer speaks of can be whom an agent acts for.
 alter table trusted_issuers add column subject_tokens boolean not null default false;
+
+-- Whether none of these tokens is revoked.
+create function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+  select not exists (
+    select from public.tokens t where t.jti = any(p_subjects) and t.revoked_at is not null)
+$$;
 
 -- When the first of these grants ended, by hand or by an epoch; null: all last until their time.
 create function line_ended_at(p_ancestors text[]) returns timestamptz language sql stable parallel safe
@@ -31,6 +40,13 @@ $$;
 create function line_expires_at(p_ancestors text[]) returns timestamptz language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select min(a.expires_at) from public.grants g join public.agents a on a.id = g.agent_id where g.id = any(p_ancestors)
+$$;
+
+-- Rises with every change of these grants, their agents and their resource.
+create function line_version(p_ancestors text[]) returns bigint language sql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+  select sum(g.version + a.version)::bigint from public.grants g join public.agents a on a.id = g.agent_id
+   where g.id = any(p_ancestors)
 $$;
 
 -- Whether one that was handed down can be used until p_until, as far as those above it are concerned.

@@ -1,3 +1,4 @@
+import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { canonicalJson } from '../platform/canonical-json.ts';
 import { llm } from './llm.ts';
 import { type Check, checkSchema, compileSchema, type JsonSchema } from './schema.ts';
@@ -54,10 +55,28 @@ export function typesProblem(types: readonly DetailsType[]): string | undefined 
   return undefined;
 }
 
-/** What is wrong with the details that are asked for of a resource with these types; undefined if nothing is. */
-export function detailsProblem(
+/** Whether details are what types say. */
+export interface DetailsRules {
+  /** What is wrong with the details that are asked for of a resource with these types; undefined if nothing is. */
+  problem(types: readonly DetailsType[], details: readonly Detail[]): string | undefined;
+}
+
+/** Schemas are compiled once: that takes far longer than to check by them. */
+export function createDetailsRules(): DetailsRules {
+  const compiled = createBoundedCache<Check>({ maxEntries: 500 });
+  const compile = (schema: JsonSchema): Check => {
+    const key = canonicalJson(schema);
+    const check = compiled.get(key) ?? compileSchema(schema);
+    compiled.set(key, check);
+    return check;
+  };
+  return { problem: (types, details) => findProblem(types, details, compile) };
+}
+
+function findProblem(
   types: readonly DetailsType[],
   details: readonly Detail[],
+  compile: (schema: JsonSchema) => Check,
 ): string | undefined {
   if (Buffer.byteLength(canonicalJson(details)) > longestDetails) {
     return `authorization_details are longer than ${longestDetails} bytes`;
@@ -65,7 +84,7 @@ export function detailsProblem(
   for (const [i, detail] of details.entries()) {
     const known = types.find(({ type }) => type === detail.type);
     if (known === undefined) return `the resource has no authorization details type ${detail.type}`;
-    const ofResource = known.schema === undefined ? undefined : compileSchema(known.schema);
+    const ofResource = known.schema === undefined ? undefined : compile(known.schema);
     const problem = builtIns.get(known.type)?.check(detail) ?? ofResource?.(detail);
     if (problem !== undefined) return `authorization_details[${i}]${problem}`;
   }
@@ -125,7 +144,8 @@ const isNarrower: Record<Narrowing | 'equal', (inner: unknown, outer: unknown) =
   },
   maximum(inner, outer) {
     if (outer === undefined) return inner === undefined || typeof inner === 'number';
-    return typeof inner === 'number' && typeof outer === 'number' && inner <= outer;
+    if (typeof inner !== 'number' || typeof outer !== 'number') return isSame(inner, outer);
+    return inner <= outer;
   },
 };
 

@@ -2,6 +2,7 @@ import { createAdminsService } from '../admins/service.ts';
 import { type AgentsService, createAgentsService } from '../agents/service.ts';
 import { createAuditService } from '../audit/service.ts';
 import { createAudit } from '../audit/store.ts';
+import { createDetailsRules } from '../authorization-details/details-type.ts';
 import type { Config } from '../config.ts';
 import { createEnvelope } from '../crypto/envelope.ts';
 import { createMac, type Mac } from '../crypto/mac.ts';
@@ -119,11 +120,13 @@ export function createServices(base: Base) {
     readStamps: (ids) => readStamps(db, ids),
     onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
   });
-  const grants = createGrantsService({ ...common, admins, agents, resources, policies, watch });
+  const details = createDetailsRules();
+  const grants = createGrantsService({ ...common, admins, agents, resources, policies, details, watch });
   const turns = createTurns(clock);
   const dpopNonces = createDpopNonces({ clock, mac: macFor(config, 'dpop-nonce') });
   const ofClients = { agents, resources, trustedIssuers };
-  const oauth = createOauth(base, { audit, turns, dpopNonces, keys, policies, grants, ...ofClients });
+  const ofOauth = { audit, turns, dpopNonces, keys, policies, details, grants };
+  const oauth = createOauth(base, { ...ofOauth, ...ofClients });
   const sweep = createGrantSweep({ db, ids, clock });
   const auditService = createAuditService({ db, audit });
   const worker = createWorkerService({ db, clock });
@@ -147,7 +150,7 @@ export function createServices(base: Base) {
   };
 }
 
-type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'grants'> & {
+type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'details' | 'grants'> & {
   keys: KeysService;
   agents: AgentsService;
   resources: ResourcesService;

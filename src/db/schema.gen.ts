@@ -164,7 +164,7 @@ export interface Grants {
   scopes: string[];
   starts_at: Timestamp | null;
   status: string;
-  subject_jti: string | null;
+  subjects: Generated<string[]>;
   ticket: string | null;
   version: Generated<number>;
 }
@@ -288,6 +288,7 @@ export interface Tokens {
   revoked_at: Timestamp | null;
   scopes: string[];
   secret_id: string | null;
+  subjects: string[] | null;
 }
 
 export interface TrustedIssuers {

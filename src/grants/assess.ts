@@ -1,6 +1,6 @@
 import type { Approver } from '../admins/store.ts';
 import type { Agent } from '../agents/agent.ts';
-import { type Detail, detailsProblem } from '../authorization-details/details-type.ts';
+import type { Detail, DetailsRules } from '../authorization-details/details-type.ts';
 import type { Db } from '../db/database.ts';
 import { type DeniedResult, type EligibleApprovers, type ProbeResult, probe } from '../policies/decision.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
@@ -31,6 +31,7 @@ export interface Assessment {
 
 interface Setting {
   engine: PolicyEngine;
+  details: DetailsRules;
   agent: Agent;
   resource: Resource;
   eligible: EligibleApprovers;
@@ -57,9 +58,9 @@ export function assess(setting: Setting, asked: Asked): Assessment {
     requestFacts({ ...part, agent, resource, hasTicket, circumstances });
   const facts = factsOf(asked);
   const options = { eligible, risks: risksOf(resource.scopes) };
-  const problem = findProblem(resource, asked);
+  const problem = findProblem(setting, asked);
   if (problem !== undefined) {
-    const part = validPart(resource, asked);
+    const part = validPart(setting, asked);
     const result = probe(engine, factsOf(part), eligible);
     const visible = result.outcome !== 'denied' || hints(engine, factsOf(part), options).length > 0;
     return { facts, result: denied, hints: [], problem: visible ? problem : undefined };
@@ -72,7 +73,7 @@ export function assess(setting: Setting, asked: Asked): Assessment {
 export const denied: DeniedResult = { outcome: 'denied', code: 'policy-denied', policies: [], errors: [] };
 
 function findProblem(
-  resource: Resource,
+  { resource, details }: Pick<Setting, 'resource' | 'details'>,
   { scopes, durationSeconds, authorizationDetails }: Asked,
 ): Assessment['problem'] {
   const unknown = scopes.filter((scope) => !resource.scopes.some(({ name }) => name === scope));
@@ -85,19 +86,22 @@ function findProblem(
       detail: `duration_seconds must be at most ${resource.maxGrantSeconds}`,
     };
   }
-  const problem = detailsProblem(resource.authorizationDetailsTypes, authorizationDetails ?? []);
+  const problem = details.problem(resource.authorizationDetailsTypes, authorizationDetails ?? []);
   return problem === undefined ? undefined : { code: 'invalid-authorization-details', detail: problem };
 }
 
 /** The part of a faulty request that could be granted, or the least of what the resource has. */
-function validPart(resource: Resource, asked: Asked): Omit<Asked, 'hasTicket'> {
+function validPart(
+  { resource, details }: Pick<Setting, 'resource' | 'details'>,
+  asked: Asked,
+): Omit<Asked, 'hasTicket'> {
   const known = asked.scopes.filter((scope) => resource.scopes.some(({ name }) => name === scope));
   const least = ['low', 'medium', 'high'].flatMap((risk) =>
     resource.scopes.filter((one) => one.risk === risk),
   );
   const scopes = known.length > 0 ? known : least.slice(0, 1).map(({ name }) => name);
-  const details = asked.authorizationDetails ?? [];
-  const isGood = detailsProblem(resource.authorizationDetailsTypes, details) === undefined;
+  const wanted = asked.authorizationDetails ?? [];
+  const isGood = details.problem(resource.authorizationDetailsTypes, wanted) === undefined;
   return {
     scopes,
     durationSeconds: Math.min(asked.durationSeconds, resource.maxGrantSeconds),

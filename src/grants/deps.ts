@@ -1,6 +1,7 @@
 import type { AdminsService } from '../admins/service.ts';
 import type { AgentsService } from '../agents/service.ts';
 import type { Audit } from '../audit/store.ts';
+import type { DetailsRules } from '../authorization-details/details-type.ts';
 import type { Db } from '../db/database.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
@@ -20,5 +21,7 @@ export interface GrantsDeps {
   agents: Pick<AgentsService, 'find' | 'lockShared' | 'controllersOf'>;
   resources: Pick<ResourcesService, 'find' | 'findByIdentifier' | 'lockShared'>;
   policies: Pick<PoliciesService, 'refresh' | 'engine'>;
+  /** What details of a request may be. */
+  details: DetailsRules;
   watch: Pick<GrantWatch, 'wait' | 'changed' | 'ended'>;
 }

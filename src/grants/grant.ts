@@ -47,6 +47,9 @@ export function lapseTime(requestedAt: Date): Date {
 /** So many open grants an agent may have for one resource, and in all: what is read per token stays small. */
 export const maxOpenGrants = { forResource: 100, total: 1000 };
 
+/** Of those that were handed down to it, which are short and read one by one, it may have more. */
+export const maxHandedDown = { forResource: 1000, total: 1000 };
+
 /** What people agreed to, in number and groups, fixed when the grant became active. */
 export interface ApprovalFacts {
   approvals: number;
@@ -93,6 +96,8 @@ export interface Grant extends GrantLife {
   resourceId: string;
   resource: string;
   resourceVersion: number;
+  /** Rises with every change of the grants above it and their agents; 0: there are none. */
+  lineVersion: number;
   /** The resource's catalogue now. */
   catalogue: ScopeText[];
   requestedScopes: string[];
@@ -202,6 +207,8 @@ export function matchesTag(field: string, tag: string): boolean {
 }
 
 /** The versions of the rows that a grant is made of. */
-export function changeStamp(grant: Pick<Grant, 'version' | 'agentVersion' | 'resourceVersion'>): string {
-  return `${grant.version}.${grant.agentVersion}.${grant.resourceVersion}`;
+export function changeStamp(
+  grant: Pick<Grant, 'version' | 'agentVersion' | 'resourceVersion' | 'lineVersion'>,
+): string {
+  return `${grant.version}.${grant.agentVersion}.${grant.resourceVersion}.${grant.lineVersion}`;
 }

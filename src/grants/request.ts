@@ -13,8 +13,8 @@ import type { DecisionRequest } from '../policies/facts.ts';
 import type { Resource } from '../resources/resource.ts';
 import { type Assessment, assess, denied, eligibleApprovers } from './assess.ts';
 import type { GrantsDeps } from './deps.ts';
-import { grantPeriod, lapseTime, maxOpenGrants } from './grant.ts';
-import { countOpenGrants } from './open/store.ts';
+import { grantPeriod, lapseTime, maxHandedDown, maxOpenGrants } from './grant.ts';
+import { countOpenGrants, type OpenGrantsOf, queueRequest } from './open/store.ts';
 import { requestDigest } from './request-digest.ts';
 import * as store from './store.ts';
 
@@ -97,6 +97,7 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, request: GrantR
   const policyEpoch = await policies.refresh();
   const setting = {
     engine: policies.engine,
+    details: deps.details,
     agent,
     eligible: await eligibleApprovers(deps, db, agent.id),
     circumstances: { now, address: act.origin.address, authMethod: act.caller.authMethod },
@@ -147,9 +148,10 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
     return recordDenial(deps, tx, recording);
   }
   const target = { resource, facts };
+  await queueRequest(tx, agent.id);
   if (!(await stillHolds(deps, tx, { ...decided, resource }))) return undefined;
   const now = deps.clock.now();
-  if (await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, now })) {
+  if (await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, handedDown: false, now })) {
     return refuse('too-many-grants', { detail: 'return what is not needed, or wait until it has expired' });
   }
   const id = deps.ids.next('grant');
@@ -158,10 +160,11 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   return id;
 }
 
-/** Whether the agent may have no grant more for the resource; requests of one agent wait here for each other. */
-export async function isOverLimit(tx: Tx, of: Parameters<typeof countOpenGrants>[1]): Promise<boolean> {
+/** Whether the agent may have no grant more for the resource. Its requests are in the queue. */
+export async function isOverLimit(tx: Tx, of: OpenGrantsOf): Promise<boolean> {
   const open = await countOpenGrants(tx, of);
-  return open.total >= maxOpenGrants.total || open.forResource >= maxOpenGrants.forResource;
+  const most = of.handedDown ? maxHandedDown : maxOpenGrants;
+  return open.total >= most.total || open.forResource >= most.forResource;
 }
 
 /** Whether agent and resource (from here on until the end of the transaction) and policies are what was decided about. */

@@ -43,6 +43,7 @@ export async function simulate(deps: GrantsDeps, simulation: Simulation): Promis
   if (resource === undefined) return describe({ result: denied, hints: [] }, 'there is no such resource');
   const setting = {
     engine,
+    details: deps.details,
     agent,
     resource,
     eligible: await eligibleApprovers(deps, db, agent.id),

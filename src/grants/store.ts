@@ -3,7 +3,14 @@ import type { Detail } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
 import type { Delegation } from './delegation/delegation.ts';
-import { type ApprovalFacts, type Grant, type GrantStatus, type ScopeText, storedStatuses } from './grant.ts';
+import {
+  type ApprovalFacts,
+  type changeStamp,
+  type Grant,
+  type GrantStatus,
+  type ScopeText,
+  storedStatuses,
+} from './grant.ts';
 
 /** When the first of the grants ended that grant g was handed down from; null: they last, or there are none. */
 export const lineEndedAt = sql`case when g.ancestors <> '{}' then line_ended_at(g.ancestors) end`;
@@ -13,6 +20,9 @@ export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.ep
   ${lineEndedAt})`;
 
 /** When the first agent ends of those of grant g and the grants above it; null: none does. */
+/** The versions of the grants above grant g, and of their agents; 0: there are none. */
+const lineVersion = sql<number>`case when g.ancestors <> '{}' then line_version(g.ancestors) else 0 end`;
+
 const agentExpiresAt = sql`least(a.expires_at, case when g.ancestors <> '{}' then line_expires_at(g.ancestors) end)`;
 
 /** When the time of an open grant g is over. */
@@ -61,7 +71,8 @@ function selectGrants(db: Db) {
     .select(['a.version as agent_version', 'g.ancestors', 'g.delegation'])
     .select(sql<Date | null>`${agentExpiresAt}`.as('agent_expires_at'))
     .select(['r.version as resource_version', 'g.request_facts'])
-    .select(sql<Date | null>`${outerEndedAt}`.as('outer_ended_at'));
+    .select(sql<Date | null>`${outerEndedAt}`.as('outer_ended_at'))
+    .select(lineVersion.as('line_version'));
 }
 
 type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
@@ -79,6 +90,7 @@ function toGrant(row: GrantRow): StoredGrant {
     resourceId: row.resource_id,
     resource: row.identifier,
     resourceVersion: row.resource_version,
+    lineVersion: Number(row.line_version),
     catalogue: row.catalogue as unknown as ScopeText[],
     requestedScopes: row.requested_scopes,
     requestedDurationSeconds: row.requested_duration_seconds,
@@ -188,18 +200,20 @@ export async function listGrants(
   return (await query.execute()).map(toGrant);
 }
 
-/** What a waiting client compares: the versions of a grant, its agent and its resource. */
+/** What a waiting client compares: the versions of a grant, its agent and its resource, and of what it was handed down from. */
 export async function readVersions(
   db: Db,
   ids: string[],
-): Promise<{ id: string; version: number; agentVersion: number; resourceVersion: number }[]> {
-  return db
+): Promise<(Parameters<typeof changeStamp>[0] & { id: string })[]> {
+  const rows = await db
     .selectFrom('grants as g')
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')
     .select(['g.id', 'g.version', 'a.version as agentVersion', 'r.version as resourceVersion'])
+    .select(lineVersion.as('lineVersion'))
     .where(sql<SqlBool>`g.id = any(${ids}::text[])`)
     .execute();
+  return rows.map((row) => ({ ...row, lineVersion: Number(row.lineVersion) }));
 }
 
 export type NewGrant = Pick<
@@ -218,7 +232,8 @@ export type NewGrant = Pick<
 export interface HandedDown {
   ancestors: string[];
   delegation: Delegation;
-  subjectJti: string;
+  /** The tokens that it was got with: the one that was shown, and those that this was got with. */
+  subjects: string[];
   /** The approvals of those above it that count for it. */
   approvals: ApprovalFacts;
 }
@@ -247,7 +262,7 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       approval_facts: period === undefined ? null : JSON.stringify(approvals),
       ancestors: handedDown?.ancestors ?? [],
       delegation: handedDown === undefined ? null : JSON.stringify(handedDown.delegation),
-      subject_jti: handedDown?.subjectJti ?? null,
+      subjects: handedDown?.subjects ?? [],
       decision_policies: JSON.stringify(grant.policies),
       owner_at_request: grant.ownerAtRequest,
       agent_epoch: grant.agentEpoch,

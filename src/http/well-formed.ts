@@ -17,7 +17,7 @@ export function assertUtf8(body: Buffer, charset: string): void {
     throw new BrokerError('invalid-request', { detail: 'the body is not UTF-8' });
 }
 
-/** Refuses (400) a JSON value nested deeper than 32 levels, or with a key or string value that is not clean. */
+/** Refuses (400) a JSON value nested deeper than 32 levels, with a number that is none, or a key or text that is not clean. */
 export function assertCleanJson(body: unknown): void {
   const pending: { value: unknown; depth: number; field: string }[] = [
     { value: body, depth: 0, field: 'body' },
@@ -25,6 +25,10 @@ export function assertCleanJson(body: unknown): void {
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const { value, depth, field } = next;
     if (typeof value === 'string' && !isCleanText(value, multilineFields.has(field))) refuseText(field);
+    // `1e400` is no number any more once it is read, and would be null where it is written.
+    if (typeof value === 'number' && !Number.isFinite(value)) {
+      throw new BrokerError('invalid-request', { detail: `${field} has a number that is out of range` });
+    }
     if (typeof value !== 'object' || value === null) continue;
     if (depth >= maxDepth) {
       throw new BrokerError('invalid-request', {

@@ -57,5 +57,7 @@ export function readOwnExchange(form: Form, issuer: string): TokenRequest {
   if (may_act !== undefined) {
     throw new BrokerError('invalid-subject-token', { detail: 'it says who may act, and nobody does' });
   }
+  if (form.has('actor_token'))
+    throw malformed('an actor authenticates: subject_token proves nobody but itself');
   return { ...readTokenRequest(form, issuer), notAfter: new Date(Math.floor(exp) * 1000) };
 }

@@ -1,12 +1,13 @@
-import { areWithin, type Detail, type DetailsType } from '../authorization-details/details-type.ts';
+import { areWithin, type Detail, type DetailsRules } from '../authorization-details/details-type.ts';
 import type { Act, Origin, WorkloadAgent } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
 import type { HandingDown } from '../grants/delegation/delegate.ts';
 import { type Actor, actingFor, type Delegation, type SubjectId } from '../grants/delegation/delegation.ts';
 import type { Clock } from '../platform/clock.ts';
-import { sameIdentifier } from '../resources/resource.ts';
+import { type Resource, sameIdentifier } from '../resources/resource.ts';
 import type { AuthenticatedClient } from './clients.ts';
 import type { ExchangeRequest } from './exchange-request.ts';
+import { lackingProof } from './mint.ts';
 import { readSignedJwt, type UnverifiedJwt } from './signed-jwt.ts';
 import type { Activity, ActivityQuery } from './store.ts';
 import type { SubjectTokens } from './subject-token.ts';
@@ -20,8 +21,8 @@ export interface ExchangeDeps {
   subjects: SubjectTokens;
   readActivity: (query: ActivityQuery) => Promise<Activity>;
   delegate: (act: Act<WorkloadAgent>, handing: HandingDown) => Promise<string>;
-  /** The types of authorization details that a resource has. */
-  typesOf: (resource: string) => Promise<readonly DetailsType[]>;
+  details: DetailsRules;
+  findResource: (identifier: string) => Promise<Resource | undefined>;
 }
 
 export interface ExchangeCall {
@@ -76,12 +77,13 @@ interface OurClaims {
 async function readActive(
   { tokens, readActivity }: ExchangeDeps,
   text: string,
-): Promise<{ claims: OurClaims; agentId: string } | undefined> {
+): Promise<{ claims: OurClaims; agentId: string; subjects: string[] } | undefined> {
   const token = await tokens.verify(text);
   if (token === undefined) return undefined;
   const nobody = { client_kind: null, client_id: null, client_epoch: null, secret_id: null };
-  const { agentId } = await readActivity({ ...nameOf(token), ...nobody });
-  return agentId === null ? undefined : { claims: token.claims as unknown as OurClaims, agentId };
+  const { agentId, subjects } = await readActivity({ ...nameOf(token), ...nobody });
+  const claims = token.claims as unknown as OurClaims;
+  return agentId === null ? undefined : { claims, agentId, subjects: [...(subjects ?? []), claims.jti] };
 }
 
 /** The client has authenticated: an actor token can only say the same. */
@@ -96,14 +98,14 @@ async function exchangeOurs(deps: ExchangeDeps, call: ExchangeCall): Promise<Exc
   const { client, jkt } = call;
   const found = await readActive(deps, call.request.subjectToken);
   if (found === undefined) throw invalid('it is not active');
-  const { claims, agentId } = found;
+  const { claims, agentId, subjects } = found;
   const { grant_id: grantId, cnf } = claims;
   if (grantId === undefined) throw invalid('a broker token is for the broker alone');
   const notAfter = endOf(deps, claims.exp);
   const request = await within(deps, call.request, claims);
-  if (agentId !== client.id) return handDown(deps, call, { claims, grantId, request });
+  if (agentId !== client.id) return handDown(deps, call, { claims, grantId, request, subjects });
   if (cnf !== undefined && cnf.jkt !== jkt) throw invalid('it is bound to another key');
-  return { request: { ...request, grantId, notAfter }, delegation: delegationOf(claims) };
+  return { request: { ...request, grantId, notAfter, subjects }, delegation: delegationOf(claims) };
 }
 
 function delegationOf({ sub, sub_id, act }: OurClaims): Delegation | undefined {
@@ -132,23 +134,39 @@ async function within(
   if (scopes?.some((one) => !given.includes(one)) === true) {
     throw new BrokerError('invalid-scope', { detail: 'the subject token does not have these scopes' });
   }
-  if (details !== undefined && !areWithin(await deps.typesOf(aud), details, had ?? [])) {
-    throw new BrokerError('invalid-authorization-details', {
-      detail: 'the subject token does not have these authorization_details',
-    });
-  }
+  if (details !== undefined) await assertDetails(deps, { details, had: had ?? [], aud });
   const terms = { resource: aud, grantId: undefined, mayAct, authorizationDetails: details ?? had };
   return { kind: 'access', scopes: scopes ?? given, ...terms };
+}
+
+async function assertDetails(
+  deps: ExchangeDeps,
+  { details, had, aud }: { details: Detail[]; had: Detail[]; aud: string },
+): Promise<void> {
+  const types = (await deps.findResource(aud))?.authorizationDetailsTypes ?? [];
+  const given = areWithin(types, details, had)
+    ? deps.details.problem(types, details)
+    : 'the subject token does not have these authorization_details';
+  if (given !== undefined) throw new BrokerError('invalid-authorization-details', { detail: given });
+}
+
+interface HandedOn {
+  claims: OurClaims;
+  grantId: string;
+  request: WithinToken;
+  /** The token, and those that it was got with. */
+  subjects: string[];
 }
 
 /** Gives the client a grant under that of another agent's token. */
 async function handDown(
   deps: ExchangeDeps,
-  { client, origin }: ExchangeCall,
-  { claims, grantId, request }: { claims: OurClaims; grantId: string; request: WithinToken },
+  { client, origin, jkt }: ExchangeCall,
+  { claims, grantId, request, subjects }: HandedOn,
 ): Promise<Exchanged> {
   assertMayAct(deps, client, { mayAct: claims.may_act, isBound: claims.cnf !== undefined });
-  const { sub, sub_id, act, jti } = claims;
+  await assertProof(deps, { client, jkt, aud: claims.aud });
+  const { sub, sub_id, act } = claims;
   const subject = { sub, ...(sub_id === undefined ? {} : { sub_id }), act };
   const delegation = delegate(subject, client);
   const notAfter = endOf(deps, claims.exp);
@@ -159,10 +177,20 @@ async function handDown(
       scopes: request.scopes,
       authorizationDetails: request.authorizationDetails ?? null,
       delegation,
-      subject: { jti, exp: notAfter },
+      notAfter,
+      subjects,
     },
   );
   return { request: { ...request, grantId: child, notAfter }, delegation };
+}
+
+/** No grant is made for a token that will be refused. */
+async function assertProof(
+  { findResource }: ExchangeDeps,
+  { client, jkt, aud }: Pick<ExchangeCall, 'client' | 'jkt'> & { aud: string },
+): Promise<void> {
+  const isNeeded = client.requireBoundTokens || (await findResource(aud))?.requireBoundTokens === true;
+  if (isNeeded && jkt === undefined) throw lackingProof();
 }
 
 function delegate(subject: Parameters<typeof actingFor>[0], client: AuthenticatedClient): Delegation {

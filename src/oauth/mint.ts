@@ -66,7 +66,7 @@ export async function mint(
   const source = request.kind === 'broker' ? undefined : await deps.sources.find(client, request, { fresh });
   if (lacksProof(asked, source)) {
     if (!fresh) return undefined;
-    throw new BrokerError('invalid-dpop-proof', { detail: 'the token has to be bound: send a DPoP proof' });
+    throw lackingProof();
   }
   const alg = source?.alg ?? defaultSigningAlg;
   const signer = deps.ring.signer(alg) ?? (await findSigner(deps, alg));
@@ -78,10 +78,19 @@ export async function mint(
     return mint(deps, asked, { fresh: true });
   }
   const row = toRow(deps, asked, { source, now, policyEpoch, kid: signer.kid });
+  if (isTooLong(row, source)) {
+    throw new BrokerError('invalid-scope', {
+      detail: 'the token would be over 8 kB: ask for less at a time',
+    });
+  }
   // The client ends within this second: an agent that has ended does not authenticate.
   if (row.exp <= row.iat) throw new BrokerError('invalid-client');
   const written = await deps.writer.submit(row);
   return written ? sign(row, signer, { issuer: deps.issuer, source }) : undefined;
+}
+
+export function lackingProof(): BrokerError {
+  return new BrokerError('invalid-dpop-proof', { detail: 'the token has to be bound: send a DPoP proof' });
 }
 
 /** Whether the token would be good for whoever has it, where agent or resource do not allow that. */
@@ -104,6 +113,16 @@ function permits(
 ): boolean {
   const delegated = delegation === undefined ? undefined : true;
   return decisions.permits(source, { now, address: origin.address, authMethod: client.method, delegated });
+}
+
+/** Of what may be long: the rest of a token has 1,500 bytes at most, and in base64url 3 bytes are 4. */
+const longestClaims = 5_000;
+
+/** Whether nobody who takes tokens of up to 8 kB would take it. Most are told by the length of their scopes. */
+function isTooLong({ scope, delegation }: MintRow, source: TokenSource | undefined): boolean {
+  const details = source?.authorizationDetails;
+  if (details === undefined && delegation === null) return scope.length > longestClaims;
+  return Buffer.byteLength(JSON.stringify([scope, details, delegation])) > longestClaims;
 }
 
 /** The row of a token: for the broker itself unless there is a source. One literal, because this is the hot path. */
@@ -131,6 +150,7 @@ function toRow(
     authorization_details: request.kind === 'access' ? (request.authorizationDetails ?? null) : null,
     delegation: delegation ?? grant?.delegation ?? null,
     may_act: request.mayAct ?? null,
+    subjects: request.subjects ?? null,
     kid,
     grant_id: grant?.id ?? null,
     grant_version: grant?.version ?? null,

@@ -11,7 +11,12 @@ import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
-import { exchangeGrant, jwtBearerGrant, readClientCredentials } from './client-credentials.ts';
+import {
+  type ClientCredentials,
+  exchangeGrant,
+  jwtBearerGrant,
+  readClientCredentials,
+} from './client-credentials.ts';
 import { type ExchangeRequest, issuedTokenType, readExchange, readOwnExchange } from './exchange-request.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
@@ -71,7 +76,7 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
           })
           .then((token) => asAnswer(token, call.form))
           .catch((error: unknown) => {
-            throw asTold(error, call.form);
+            throw asTold(error, call);
           }),
     }),
     introspectToken: listen(deps, 'introspectToken', {
@@ -89,8 +94,12 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
 /** An exchange is of another token by a client that has authenticated, or of the token that proves the client. */
 function readRequest({ form, credentials }: Call, issuer: string): TokenRequest | ExchangeRequest {
   if (issuedTokenType(form) === undefined) return readTokenRequest(form, issuer);
-  const proof = credentials.method === 'client_assertion' ? credentials.assertion : undefined;
-  return proof === form.get('subject_token') ? readOwnExchange(form, issuer) : readExchange(form);
+  const isOwn = isProvedBy(credentials, form.get('subject_token'));
+  return isOwn ? readOwnExchange(form, issuer) : readExchange(form);
+}
+
+function isProvedBy(credentials: ClientCredentials, token: string | undefined): boolean {
+  return credentials.method === 'client_assertion' && credentials.assertion === token;
 }
 
 function asAnswer(token: TokenResponse, form: Form): TokenResponse {
@@ -104,8 +113,9 @@ const provingFailures: ReadonlyMap<string | undefined, ErrorCode> = new Map([
   [exchangeGrant, 'invalid-subject-token'],
 ]);
 
-function asTold(error: unknown, form: Form): unknown {
-  const code = provingFailures.get(form.get('grant_type'));
+function asTold(error: unknown, { form, credentials }: Call): unknown {
+  const isProof = isProvedBy(credentials, form.get('assertion') ?? form.get('subject_token'));
+  const code = isProof ? provingFailures.get(form.get('grant_type')) : undefined;
   if (code === undefined || !(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
   const { internal, cause } = error;
   const detail = 'the assertion is not good';

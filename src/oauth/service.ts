@@ -1,5 +1,6 @@
 import { byAct } from '../audit/audit-event.ts';
 import { type Audit, asUnrecorded } from '../audit/store.ts';
+import type { DetailsRules } from '../authorization-details/details-type.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
 import { Batcher } from '../db/batcher.ts';
 import type { Db } from '../db/database.ts';
@@ -55,6 +56,7 @@ export interface OauthDeps {
   keySets: KeySets;
   /** Runs a write that may lack a partition, making it if so. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
+  details: DetailsRules;
   grants: Pick<GrantsService, 'delegate' | 'endGotWith' | 'demand'>;
   resources: Pick<ResourcesService, 'findByIdentifier'>;
 }
@@ -107,7 +109,7 @@ function createContext(deps: OauthDeps): Context {
     clientsApart: clientsOf(deps.clientsApart),
     mint: {
       ...deps,
-      sources: createTokenSources({ db: hot.db, clock }),
+      sources: createTokenSources({ db: hot.db, clock, details: deps.details }),
       decisions: createUseDecisions(deps.policies.engine),
       writer: createWriter(deps),
     },
@@ -121,10 +123,10 @@ function createExchange(deps: OauthDeps, read: Pick<ExchangeDeps, 'tokens' | 're
     ...read,
     clock,
     issuer,
-    subjects: createSubjectTokens({ clock, keySets, findIssuer }),
+    subjects: createSubjectTokens({ clock, ownIssuer: issuer, keySets, findIssuer }),
     delegate: grants.delegate,
-    typesOf: async (resource) =>
-      (await resources.findByIdentifier(db, resource))?.authorizationDetailsTypes ?? [],
+    details: deps.details,
+    findResource: (identifier) => resources.findByIdentifier(db, identifier),
   };
 }
 

@@ -92,6 +92,8 @@ export interface MintRow {
   delegation: Delegation | null;
   /** The agent that may act for this one with it. */
   may_act: string | null;
+  /** The tokens that it is got with in exchange. */
+  subjects: string[] | null;
   kid: string;
   grant_id: string | null;
   grant_version: number | null;
@@ -112,7 +114,7 @@ with b as materialized (
   select x.*, string_to_array(x.scope, ' ') as scopes
     from json_to_recordset($1::json) as x(jti text, iat bigint, exp bigint, agent_id text, agent_epoch bigint,
       secret_id text, auth_method text, jkt text, scope text, authorization_details jsonb,
-      delegation jsonb, may_act text, kid text, grant_id text, grant_version bigint, selection text,
+      delegation jsonb, may_act text, subjects text[], kid text, grant_id text, grant_version bigint, selection text,
       resource_id text, resource_epoch bigint, resource_version bigint, policy_epoch bigint, event_id text,
       request_id text, source_ip text)
 ), ok as materialized (
@@ -140,9 +142,9 @@ with b as materialized (
                    (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id))))))
 ), t as (
   insert into tokens (jti, exp, iat, agent_id, agent_epoch, secret_id, auth_method, grant_id, resource_id,
-      resource_epoch, scopes, kid, jkt)
+      resource_epoch, scopes, kid, jkt, subjects)
   select jti, to_timestamp(exp), to_timestamp(iat), agent_id, agent_epoch, secret_id, auth_method, grant_id,
-      resource_id, resource_epoch, scopes, kid, jkt from ok
+      resource_id, resource_epoch, scopes, kid, jkt, subjects from ok
 ), e as (
   insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, object_id, request_id,
       source_ip, details)
@@ -185,6 +187,8 @@ export interface Activity {
   agentId: string | null;
   resourceId: string | null;
   authMethod: string | null;
+  /** The tokens that it was got with in exchange. */
+  subjects: string[] | null;
 }
 
 // `limit 1` of what is one row by its key, and a scalar subquery where `exists` would do: else the planner may read all
@@ -195,6 +199,7 @@ with b as materialized (
     client_id text, client_epoch bigint, secret_id text)
 )
 select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId", t.auth_method as "authMethod",
+  t.subjects,
   case b.client_kind
     when 'agent' then exists (
       select from agents a join agent_secrets s on s.client_id = a.id
@@ -208,7 +213,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
     else true
   end as authentic
   from b left join lateral (
-    select t.agent_id, t.resource_id, t.auth_method
+    select t.agent_id, t.resource_id, t.auth_method, t.subjects
       from tokens t
       join agents a on a.id = t.agent_id and a.epoch = t.agent_epoch and a.disabled_at is null
        and a.deleted_at is null and (a.expires_at is null or a.expires_at > $2)
@@ -216,6 +221,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       join signing_keys k on k.kid = t.kid and k.state <> 'compromised'
       join agent_secrets s on s.id = t.secret_id and s.revoked_at is null
      where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
+       and (t.subjects is null or subjects_hold(t.subjects))
        and (t.grant_id is null or (
          select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
@@ -234,7 +240,7 @@ export async function readActivity(
   const values = [JSON.stringify(rows), now];
   const found = await runHot<Activity & { n: number }>(hot, { name: 'activity', text: activityText, values });
   const byNumber = new Map(found.map((row) => [row.n, row]));
-  const unknown = { authentic: false, agentId: null, resourceId: null, authMethod: null };
+  const unknown = { authentic: false, agentId: null, resourceId: null, authMethod: null, subjects: null };
   return queries.map((_, n) => byNumber.get(n) ?? unknown);
 }
 

@@ -1,9 +1,8 @@
 import { BrokerError } from '../errors.ts';
-import { type Actor, outsideActors, type SubjectId } from '../grants/delegation/delegation.ts';
+import { type Actor, isName, outsideActors, type SubjectId } from '../grants/delegation/delegation.ts';
 import type { KeySets } from '../outbound/key-sets.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { Clock } from '../platform/clock.ts';
-import { isCleanText } from '../platform/text.ts';
 import type { Conditions } from '../trusted-issuers/conditions.ts';
 import type { Keys } from './assertion-proof.ts';
 import type { Claims, UnverifiedJwt } from './signed-jwt.ts';
@@ -34,6 +33,8 @@ export interface OutsideSubject {
 
 export interface SubjectTokensDeps {
   clock: Clock;
+  /** Ours: nobody outside may be named by it. */
+  ownIssuer: string;
   keySets: KeySets;
   /** One that is trusted for this now; undefined: there is none. */
   findIssuer: (issuer: string) => Promise<SubjectIssuer | undefined>;
@@ -44,15 +45,16 @@ export interface SubjectTokens {
   read(text: string, said: UnverifiedJwt): Promise<OutsideSubject>;
 }
 
-const longestSub = 512;
+export function createSubjectTokens(deps: SubjectTokensDeps): SubjectTokens {
+  const { clock, ownIssuer, keySets, findIssuer } = deps;
 
-export function createSubjectTokens({ clock, keySets, findIssuer }: SubjectTokensDeps): SubjectTokens {
   async function readKeys(keys: Keys, kid: string | undefined) {
     try {
       return 'keys' in keys ? keys.keys : await keySets.find(keys, kid);
     } catch (error) {
       if (!(error instanceof OutboundFailure)) throw error;
-      throw unproved(`keys-${error.problem}`, error);
+      const internal = `the keys of a subject's issuer: ${error.problem}`;
+      throw new BrokerError('unavailable', { internal, cause: error, retryAfterSeconds: 5 });
     }
   }
 
@@ -72,17 +74,17 @@ export function createSubjectTokens({ clock, keySets, findIssuer }: SubjectToken
         accessTokens: true,
       });
       if (!verified.ok) throw unproved(verified.reason);
-      return toSubject(verified.claims, { id, issuer });
+      return toSubject(verified.claims, { id, issuer, ownIssuer });
     },
   };
 }
 
 function toSubject(
   { sub, exp, act, may_act: mayAct, cnf }: Claims & { sub: string; exp: number },
-  { id, issuer }: { id: string; issuer: string },
+  { id, issuer, ownIssuer }: { id: string; issuer: string; ownIssuer: string },
 ): OutsideSubject {
-  if (sub === '' || sub.length > longestSub || !isCleanText(sub)) throw unproved('wrong-claims');
-  const before = outsideActors(act, issuer);
+  if (!isName(sub)) throw unproved('wrong-claims');
+  const before = outsideActors(act, { issuer, ownIssuer });
   if (act !== undefined && before === undefined) throw unproved('its actors are too many, or none');
   return {
     sub: `${id}:${sub}`,
@@ -95,9 +97,6 @@ function toSubject(
 }
 
 /** Who shows it has authenticated: what is wrong with it is told. */
-function unproved(reason: string, cause?: OutboundFailure): BrokerError {
-  return new BrokerError('invalid-subject-token', {
-    detail: `the subject token is not good: ${reason}`,
-    cause,
-  });
+function unproved(reason: string): BrokerError {
+  return new BrokerError('invalid-subject-token', { detail: `the subject token is not good: ${reason}` });
 }

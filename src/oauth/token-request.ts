@@ -21,6 +21,8 @@ export type TokenRequest = (
 ) & {
   /** When the token ends that it is asked for in exchange: none lives longer. */
   notAfter?: Date;
+  /** That token, and those that it was got with: it is worth no more than any of them. */
+  subjects?: string[];
 };
 
 /** The scope of broker tokens. */

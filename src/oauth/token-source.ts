@@ -1,4 +1,4 @@
-import type { Detail } from '../authorization-details/details-type.ts';
+import type { Detail, DetailsRules } from '../authorization-details/details-type.ts';
 import { isSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
 import { sha256 } from '../crypto/hash.ts';
 import type { Db } from '../db/database.ts';
@@ -67,7 +67,13 @@ interface Memory {
   last?: Choice;
 }
 
-export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): TokenSources {
+interface SourcesDeps {
+  db: Db;
+  clock: Clock;
+  details: DetailsRules;
+}
+
+export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSources {
   const known = createBoundedCache<Memory>({
     weigh: ({ found }) => JSON.stringify(found).length,
     maxWeight: maxCacheBytes,
@@ -82,7 +88,11 @@ export function createTokenSources({ db, clock }: { db: Db; clock: Clock }): Tok
     };
     const found = await findSource(db, asked);
     if (found !== undefined) known.set(keyOf(client, request.resource), { found });
-    return choose(found, request, now);
+    const source = choose(found, request, now);
+    const types = source.resource.authorizationDetailsTypes;
+    const problem = details.problem(types, request.authorizationDetails ?? []);
+    if (problem !== undefined) throw new BrokerError('invalid-authorization-details', { detail: problem });
+    return source;
   }
 
   /** Undefined: nothing of what is in memory will do. */

@@ -2,13 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   areWithin,
+  createDetailsRules,
   type Detail,
   type DetailsType,
-  detailsProblem,
   endedTypes,
   typesProblem,
 } from '../../src/authorization-details/details-type.ts';
 
+const { problem: detailsProblem } = createDetailsRules();
 const llm: DetailsType = { type: 'llm' };
 const file: DetailsType = {
   type: 'file',
@@ -78,6 +79,11 @@ describe('narrower details', () => {
     ['the same models in another order', [use({ models: ['b', 'a'] })], [use()]],
     ['a limit where there is none', [use({ max_requests: 1 })], [use()]],
     ['a lower limit', [use({ max_requests: 1 })], [use({ max_requests: 2 })]],
+    [
+      'a text where a number was meant',
+      [{ type: 'file', paths: [], size: 'x' }],
+      [{ type: 'file', paths: [], size: 'x' }],
+    ],
     ['one of two', [{ type: 'file', paths: ['x'] }], [use(), { type: 'file', paths: ['x', 'y'] }]],
     [
       'members of another order',

@@ -132,6 +132,13 @@ describe('every function of the broker', () => {
           and has_function_privilege('public', oid, 'EXECUTE') order by proname`,
     );
     const names = rows.map(({ proname }) => proname);
-    expect(names).toEqual(['audit_position', 'line_ended_at', 'line_expires_at', 'line_holds']);
+    expect(names).toEqual([
+      'audit_position',
+      'line_ended_at',
+      'line_expires_at',
+      'line_holds',
+      'line_version',
+      'subjects_hold',
+    ]);
   });
 });

@@ -89,6 +89,13 @@ describe('authorization_details of a grant', () => {
       [{ ...llm, max_requests: 11 }],
       [{ type: 'llm', models: ['small'], actions: ['inference'] }],
       [less, less],
+      // Narrower by number, and no such detail: some read them as no limit.
+      [{ ...less, max_requests: 0 }],
+      [{ ...less, max_requests: -1 }],
+      [{ ...less, models: [] }],
+      [{ ...less, models: ['small', 'small'] }],
+      [{ ...less, actions: [] }],
+      [{ ...less, max_tokens_per_request: 1e-9 }],
       [{ ...share, owner: 'me' }],
       [{ type: 'unknown' }],
       [],
@@ -103,7 +110,8 @@ describe('authorization_details of a grant', () => {
       expect(refused.body.error).toBe('invalid_authorization_details');
       expect(refused.headers['cache-control']).toBe('no-store');
     }
-    for (const dirty of [`[{"type":"llm\\u0000"}]`, `${'['.repeat(1000)}${']'.repeat(1000)}`]) {
+    const endless = JSON.stringify([less]).replace('"max_requests":1', '"max_requests":1e400');
+    for (const dirty of [endless, `[{"type":"llm\\u0000"}]`, `${'['.repeat(1000)}${']'.repeat(1000)}`]) {
       expect((await ask(dirty).expect(400)).body.error).toBe('invalid_request');
     }
   });
@@ -203,6 +211,25 @@ describe('authorization_details of a grant', () => {
     const server = await createServerOf(broker, resource);
     expect(await introspect(broker, body.access_token, server)).toEqual({ active: false });
     expect((await agent.token(form).expect(400)).body.error).toBe('invalid_grant');
+  });
+});
+
+describe('a token with details', () => {
+  it('is refused where it would be so long that nobody takes it', async () => {
+    const long = Array.from({ length: 30 }, (_, n) => `scope-${n}-${'x'.repeat(100)}`);
+    const scopes = long.map((name) => ({ name, description: name, risk: 'low' }));
+    const types = { authorization_details_types: [own] };
+    const resource = await createResource(broker, { ...types, scopes });
+    const details = [{ type: own.type, paths: ['x'.repeat(3_500)] }];
+    const api = await agent.api();
+    await api.post('/v1/grants', { ...asked(resource.identifier, details), scopes: long }).expect(201);
+    const form = { resource: resource.identifier };
+    const refused = await agent.token({ ...form, scope: long.join(' ') }).expect(400);
+    expect(refused.body.error).toBe('invalid_scope');
+    const { body } = await agent.token({ ...form, scope: long.slice(0, 10).join(' ') }).expect(200);
+    expect(body.access_token.length).toBeLessThan(8_192);
+    const server = await createServerOf(broker, resource);
+    expect(await introspect(broker, body.access_token, server)).toMatchObject({ active: true });
   });
 });
 

@@ -186,8 +186,8 @@ describe('the sweep of what raised epochs have ended', () => {
       return rows;
     };
     await owner('begin');
-    // Where a request waits for others of its agent, just before it makes its grant.
-    await owner('select pg_advisory_xact_lock(hashtextextended($1, 0))', [`hallpass.grants ${agent.id}`]);
+    // Where a request makes its grant, when it has locked its agent.
+    await owner('lock table grants in share mode');
     const requested = request();
     await eventually(async () => expect(await waiting()).toHaveLength(1));
     const disabled = asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200).then();

@@ -48,6 +48,7 @@ describe('a client', () => {
       secretId: 'sec_1',
       method,
       requireBoundTokens: false,
+      grantsOnDemand: false,
     });
     const server = { ...good, clientId: 'res_1', method: 'client_secret_post' } as const;
     expect(await authenticate(server)).toMatchObject({

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { apiOf, asBootstrap, oauthPost, type TestAgent } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 import { createServerOf } from './fixtures.ts';
 
@@ -164,6 +165,99 @@ describe('what was handed down ends at once', () => {
   });
 });
 
+describe('a token that an agent got in exchange for its own', () => {
+  it('ends with the one that it was got with, and so does what others got for it', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    const narrower = await scene.exchanged(agent, token, { scope: 'read' });
+    const again = await scene.exchanged(agent, narrower);
+    const handed = await scene.exchanged(helper, again);
+    expect(await scene.introspect(handed)).toMatchObject({ active: true });
+    await revokeToken(agent, token);
+    for (const one of [narrower, again, handed]) {
+      expect(await scene.introspect(one)).toEqual({ active: false });
+    }
+    await scene.expectRefused(scene.exchange(agent, narrower), 'invalid_request', 'not active');
+    await scene.expectRefused(scene.exchange(helper, again), 'invalid_request', 'not active');
+  });
+
+  it('is not active after the one that it was got with was revoked meanwhile', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const agent = await scene.agent();
+      const { token } = await scene.holding(agent);
+      const attempts = [1, 2, 3].map((n) =>
+        scene.exchange(agent, token, { scope: 'read' }, n % 2 === 0 ? scene.broker : scene.replica),
+      );
+      const [, ...answers] = await Promise.all([revokeToken(agent, token), ...attempts]);
+      for (const { body } of answers) {
+        if (body.access_token !== undefined) {
+          expect(await scene.introspect(body.access_token)).toEqual({ active: false });
+        }
+      }
+    }
+  });
+});
+
+describe('what was handed down', () => {
+  it('does not come back by the same token once somebody has revoked it', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    const { body } = await scene.exchange(helper, token).expect(200);
+    await admin().post(`/v1/grants/${body.grant_id}/revoke`, { reason: 'no' }).expect(200);
+    await scene.expectRefused(scene.exchange(helper, token), 'invalid_request', 'revoked');
+    await scene.expectRefused(scene.exchange(helper, token, { scope: 'read' }), 'invalid_request');
+    await scene.exchange(await scene.agent(), token).expect(200);
+  });
+
+  it('is told at once to who waits for it, whatever above it ended', async () => {
+    const tree = await createTree();
+    const api = await tree.leaf.api();
+    const { headers } = await api.get(`/v1/grants/${tree.leafGrant}`).expect(200);
+    const waiting = api
+      .get(`/v1/grants/${tree.leafGrant}?wait=30`)
+      .set('If-None-Match', headers.etag as string);
+    const answer = waiting.then((response) => response);
+    await admin().post(`/v1/agents/${tree.root.id}/disable`, { reason: 'x' }).expect(200);
+    await eventually(async () => {
+      scene.clock.advance(1);
+      expect(await Promise.race([answer.then(({ body }) => body.status), nothingYet()])).toBe('revoked');
+    });
+  });
+
+  it('cannot be asked for so fast that nobody above can be ended', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    let isOver = false;
+    const flood = Array.from({ length: 16 }, async (_, n) => {
+      while (!isOver) {
+        const { status } = await scene.exchange(
+          helper,
+          token,
+          {},
+          n % 2 === 0 ? scene.broker : scene.replica,
+        );
+        if (status !== 200) break;
+      }
+    });
+    await eventually(async () => {
+      const { rows } = await scene.broker.database.owner.query(
+        'select count(*)::integer as n from tokens where agent_id = $1',
+        [helper.id],
+      );
+      expect(rows[0]?.n).toBeGreaterThan(20);
+    });
+    const began = performance.now();
+    await admin().patch(`/v1/resources/${scene.resource.id}`, { name: 'renamed' }).expect(200);
+    await admin().post(`/v1/agents/${agent.id}/disable`, { reason: 'x' }).expect(200);
+    const tookMs = performance.now() - began;
+    isOver = true;
+    await Promise.all(flood);
+    expect(tookMs).toBeLessThan(5_000);
+  });
+});
+
+const nothingYet = () => new Promise((resolve) => setImmediate(resolve, 'nothing yet'));
+
 describe('the database', () => {
   it('refuses a grant that is wider than the one it was handed down from', async () => {
     const tree = await createTree();
@@ -173,7 +267,7 @@ describe('the database', () => {
       `requested_scopes = '{read,write,admin}', scopes = '{read,write,admin}'`,
       `expires_at = expires_at + interval '1 second'`,
       `ancestors = array['${tree.rootGrant}']`,
-      `ancestors = '{}', delegation = null, subject_jti = null`,
+      `ancestors = '{}', delegation = null, subjects = '{}'`,
       `ancestors = array['${tree.middleGrant}', '${tree.rootGrant}']`,
     ]) {
       await expect(change(set)).rejects.toThrow(/wider than|stays so/);

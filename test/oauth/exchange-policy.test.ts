@@ -134,4 +134,16 @@ describe('who may act', () => {
     expect(claims(again.body.access_token).cnf).toEqual(claims(bound).cnf);
     expect(broker.url).not.toBe(scene.replica.url);
   });
+
+  it('gets no grant where the token would be refused for want of a proof', async () => {
+    const [parent, strict] = [await scene.agent(), await scene.agent()];
+    await asBootstrap(scene.broker)
+      .patch(`/v1/agents/${strict.id}`, { require_bound_tokens: true })
+      .expect(200);
+    const { token } = await scene.holding(parent);
+    const refused = await scene.exchange(strict, token).expect(400);
+    expect(refused.body.error).toBe('invalid_dpop_proof');
+    const { body } = await asBootstrap(scene.broker).get(`/v1/grants?agent_id=${strict.id}`).expect(200);
+    expect(body.items).toEqual([]);
+  });
 });

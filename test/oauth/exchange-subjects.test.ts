@@ -72,7 +72,20 @@ describe('a token for a person', () => {
         act: { iss: provider.issuer, sub: 'agt_1', act: { iss: provider.issuer, sub: 'agt_0' } },
       },
     });
-    for (const act of [chain(4), chain(5), 'agt_0', [], { sub: 5 }, { act: { sub: 'x' } }, null]) {
+    for (const act of [
+      chain(4),
+      chain(5),
+      'agt_0',
+      [],
+      { sub: 5 },
+      { act: { sub: 'x' } },
+      null,
+      { sub: '' },
+      { sub: 'a\u0000' },
+      { sub: '\ud800' },
+      { sub: 'x'.repeat(513) },
+      { iss: 'https://hallpass.test', sub: agent.id },
+    ]) {
       await scene.expectRefused(ask(await person('alice', { act })), 'invalid_request');
     }
   });
@@ -171,6 +184,15 @@ describe('the token of a person is refused', () => {
     await scene.expectRefused(ask(await other.token('bob')), 'invalid_request', 'not trusted');
   });
 
+  it("for now, where the keys of its issuer cannot be read: that is nobody's fault here", async () => {
+    const other = await startPlatform(scene.clock);
+    await trust(scene, { issuer: other.issuer, subject_tokens: true });
+    other.state.isDown = true;
+    const answer = await ask(await other.token('bob')).expect(503);
+    expect(answer.body.error).toBe('temporarily_unavailable');
+    expect(answer.headers['retry-after']).toBe('5');
+  });
+
   it('from nobody: it proves no agent', async () => {
     const form = { ...idToken, resource: scene.resource.identifier, scope: 'read' };
     await scene.expectRefused(scene.exchange(undefined, await person(), form), 'invalid_request');
@@ -202,6 +224,8 @@ describe('the token of a workload', () => {
     expect((await scene.exchange(undefined, brief, form).expect(200)).body.expires_in).toBe(30);
     const named = await workload.token('job', { claims: { may_act: { sub: created.body.id } } });
     await scene.expectRefused(scene.exchange(undefined, named, form), 'invalid_request');
+    const actor = { actor_token: brief, actor_token_type: tokenType('jwt') };
+    await scene.expectRefused(scene.exchange(undefined, brief, { ...form, ...actor }), 'invalid_request');
     await scene.expectRefused(
       scene.exchange(undefined, await workload.token('other'), form),
       'invalid_request',

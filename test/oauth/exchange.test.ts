@@ -181,7 +181,10 @@ describe('an exchange', () => {
       .expect(201);
     const server = { id: scene.resource.id, secret: issued.body.client_secret };
     await scene.expectRefused(scene.exchange(server, token), 'unauthorized_client');
-    await scene.exchange({ ...child, secret: 'wrong' }, token).expect(400);
+    // Who authenticates and cannot is told that, and not that the token is no good.
+    const wrong = await scene.exchange({ ...child, secret: 'wrong' }, token).expect(401);
+    expect(wrong.body.error).toBe('invalid_client');
+    expect(wrong.headers['www-authenticate']).toContain('Basic');
   });
 
   it('takes as actor token one of the client itself, and no other', async () => {

@@ -12,6 +12,7 @@ import { listApprovals } from '../approvals/store.ts';
 import { requestFacts } from '../decision-facts.ts';
 import type { GrantsDeps } from '../deps.ts';
 import { type ApprovalFacts, effectiveStatus, grantPeriod, lapseTime } from '../grant.ts';
+import { queueRequest } from '../open/store.ts';
 import { isOverLimit, stillHolds } from '../request.ts';
 import { requestDigest } from '../request-digest.ts';
 import { controllersOf, countApprovals } from '../review.ts';
@@ -25,8 +26,10 @@ export interface HandingDown {
   scopes: string[];
   authorizationDetails: Detail[] | null;
   delegation: Delegation;
-  /** The token that it is got with: with its end, the grant ends. */
-  subject: { jti: string; exp: Date };
+  /** When the token ends that it is got with: the grant does, too. */
+  notAfter: Date;
+  /** That token, and those that it was got with: with the revocation of one, the grant ends. */
+  subjects: string[];
 }
 
 interface Decided {
@@ -74,7 +77,7 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, handing: Handin
   if (parent === undefined || resource === undefined) throw ended();
   const policyEpoch = await policies.refresh();
   const approvals = await inheritedApprovals(deps, parent, agent);
-  const durationSeconds = Math.ceil((handing.subject.exp.getTime() - now.getTime()) / 1000);
+  const durationSeconds = Math.ceil((handing.notAfter.getTime() - now.getTime()) / 1000);
   const { scopes, authorizationDetails } = handing;
   const facts = requestFacts({
     agent,
@@ -124,17 +127,20 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   const { act, handing, decided } = recording;
   const { parent, agent, resource } = decided;
   if (decided.decision.decision !== 'permit') return recordDenial(deps, tx, recording);
+  // Who comes second finds what the first has made.
+  await queueRequest(tx, agent.id);
   if (!(await stillHolds(deps, tx, decided))) return undefined;
   if (!(await isAlive(deps, tx, handing))) return refuse('invalid-subject-token', { detail: 'it has ended' });
   const now = deps.clock.now();
-  const { scopes, authorizationDetails, subject } = handing;
-  // Requests of one agent wait here for each other: who comes second finds what the first has made.
-  const isOver = await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, now });
-  const same = { agentId: agent.id, subjectJti: subject.jti, scopes, authorizationDetails, now };
+  const { scopes, authorizationDetails, subjects } = handing;
+  const same = { agentId: agent.id, subjects, scopes, authorizationDetails, now };
   const known = await store.findSame(tx, same);
-  if (known !== undefined) return known;
-  if (isOver) {
-    return refuse('too-many-grants', { detail: 'wait until what was handed down has expired' });
+  if (known?.status === 'revoked')
+    return refuse('invalid-subject-token', { detail: 'what it gave was revoked' });
+  if (known !== undefined) return known.id;
+  if (await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, handedDown: true, now })) {
+    const detail = 'wait until what was handed down has expired';
+    return refuse('too-many-grants', { detail, retryAfterSeconds: 60 });
   }
   const period = periodOf(recording, now);
   if (period === undefined) return refuse('invalid-subject-token', { detail: 'it ends now' });
@@ -161,12 +167,12 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
 }
 
 /** Whether the grants above it are active and its token is not revoked; nobody ends them until the transaction ends. */
-async function isAlive({ clock }: GrantsDeps, tx: Tx, { parentId, subject }: HandingDown): Promise<boolean> {
+async function isAlive({ clock }: GrantsDeps, tx: Tx, { parentId, subjects }: HandingDown): Promise<boolean> {
   const known = await findGrant(tx, parentId);
   if (known === undefined || !(await store.lockLine(tx, [...known.ancestors, parentId]))) return false;
   const parent = await findGrant(tx, parentId);
   if (parent === undefined || effectiveStatus(parent, clock.now()) !== 'active') return false;
-  return store.lockToken(tx, subject);
+  return store.lockTokens(tx, subjects);
 }
 
 /** Until the first end of the token, the parent and the agent; undefined: that is now. */
@@ -177,7 +183,8 @@ function periodOf({ handing, decided }: Recording, now: Date): ReturnType<typeof
     durationSeconds,
     agentExpiresAt: agent.expiresAt,
   });
-  const ends = [expiresAt, handing.subject.exp, parent.expiresAt ?? now].map((end) => end.getTime());
+  const above = [parent.expiresAt ?? now, parent.agentExpiresAt ?? expiresAt];
+  const ends = [expiresAt, handing.notAfter, ...above].map((end) => end.getTime());
   const end = Math.min(...ends);
   return end <= now.getTime() ? undefined : { startsAt, expiresAt: new Date(end) };
 }
@@ -190,7 +197,7 @@ interface Insertion extends Recording {
 
 async function insert(tx: Tx, { id, now, period, handing, decided }: Insertion): Promise<void> {
   const { parent, agent, resource, durationSeconds, approvals } = decided;
-  const { scopes, authorizationDetails, delegation, subject } = handing;
+  const { scopes, authorizationDetails, delegation, subjects } = handing;
   const reason = `handed down from ${parent.id}`;
   const terms = {
     agentId: agent.id,
@@ -217,7 +224,7 @@ async function insert(tx: Tx, { id, now, period, handing, decided }: Insertion):
     handedDown: {
       ancestors: [...parent.ancestors, parent.id],
       delegation,
-      subjectJti: subject.jti,
+      subjects,
       approvals,
     },
   });

@@ -1,3 +1,5 @@
+import { isCleanText } from '../../platform/text.ts';
+
 /** Somebody who acts, and who acted before (RFC 8693 section 4.1). Without `iss` it is an agent of ours. */
 export type Actor = { iss?: string; sub: string; act?: Actor };
 
@@ -36,16 +38,26 @@ function countActors(act: Actor | undefined): number {
   return count;
 }
 
+const longestName = 512;
+
+/** Whether a subject, or an issuer, of somebody else may be named by our tokens. */
+export function isName(text: unknown): text is string {
+  return typeof text === 'string' && text !== '' && text.length <= longestName && isCleanText(text);
+}
+
 /**
- * Those who acted before by what somebody else's token says, each under the name of its issuer, so that none is taken for
- * an agent of ours. Undefined: that is no such thing, or too many.
+ * Those who acted before by what somebody else's token says, each under the name of an issuer that is not ours, so that none
+ * is taken for an agent of ours. Undefined: that is no such thing, or too many.
  */
-export function outsideActors(act: unknown, issuer: string): Actor | undefined {
+export function outsideActors(
+  act: unknown,
+  { issuer, ownIssuer }: { issuer: string; ownIssuer: string },
+): Actor | undefined {
   const names: { iss: string; sub: string }[] = [];
   for (let actor = act; actor !== undefined; ) {
     if (typeof actor !== 'object' || actor === null || names.length === maxActors) return undefined;
     const { iss = issuer, sub, act: before } = actor as Record<string, unknown>;
-    if (typeof iss !== 'string' || typeof sub !== 'string') return undefined;
+    if (!isName(iss) || !isName(sub) || iss === ownIssuer) return undefined;
     names.push({ iss, sub });
     actor = before;
   }

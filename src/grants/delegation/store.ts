@@ -10,39 +10,41 @@ export async function lockLine(tx: Tx, ids: readonly string[]): Promise<boolean>
   return locked.rows.length === ids.length;
 }
 
-/** Whether a token is not revoked; nobody revokes it until the transaction ends. */
-export async function lockToken(tx: Tx, { jti, exp }: { jti: string; exp: Date }): Promise<boolean> {
-  const row = await tx
-    .selectFrom('tokens')
-    .select('revoked_at')
-    .where('jti', '=', jti)
-    .where('exp', '=', exp)
-    .forShare()
-    .executeTakeFirst();
-  return row !== undefined && row.revoked_at === null;
+/** Whether none of these tokens is revoked; nobody revokes one until the transaction ends. */
+export async function lockTokens(tx: Tx, jtis: readonly string[]): Promise<boolean> {
+  const rows = await sql<{ revoked_at: Date | null }>`
+    select revoked_at from tokens where jti = any(${jtis}::text[]) order by jti for share`.execute(tx);
+  return rows.rows.length === jtis.length && rows.rows.every(({ revoked_at }) => revoked_at === null);
 }
 
-/** The active grant of the agent with the same terms that was got with this token: who asks again gets the same. */
+/**
+ * What the agent got with this token before: one that somebody revoked, whatever its terms, or the active one with the same
+ * terms, so that who asks again gets the same.
+ */
 export async function findSame(
   tx: Tx,
   of: {
     agentId: string;
-    subjectJti: string;
+    subjects: string[];
     scopes: string[];
     authorizationDetails: Detail[] | null;
     now: Date;
   },
-): Promise<string | undefined> {
+): Promise<{ id: string; status: string } | undefined> {
   const details = of.authorizationDetails === null ? null : JSON.stringify(of.authorizationDetails);
   const row = await tx
     .selectFrom('grants')
-    .select('id')
-    .where('subject_jti', '=', of.subjectJti)
+    .select(['id', 'status'])
+    .where(
+      sql<boolean>`subjects <> '{}' and subjects @> ${of.subjects}::text[] and subjects <@ ${of.subjects}::text[]`,
+    )
     .where('agent_id', '=', of.agentId)
-    .where('status', '=', 'active')
-    .where('expires_at', '>', of.now)
-    .where(sql<boolean>`scopes = ${of.scopes}::text[]`)
-    .where(sql<boolean>`authorization_details is not distinct from ${details}::jsonb`)
+    .where(
+      sql<boolean>`(status = 'revoked' or (status = 'active' and expires_at > ${of.now} and scopes = ${of.scopes}::text[]
+        and authorization_details is not distinct from ${details}::jsonb))`,
+    )
+    .orderBy(sql`status = 'revoked'`, 'desc')
+    .limit(1)
     .executeTakeFirst();
-  return row?.id;
+  return row;
 }

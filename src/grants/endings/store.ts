@@ -55,7 +55,7 @@ export async function endGotWith(
   const result = await sql<EndedBelow>`
     update grants g
        set status = 'revoked', ended_at = ${at}, ended_by = ${by}, end_reason = ${reason}
-     where g.subject_jti = ${jti} and g.status in ('pending', 'scheduled', 'active') and g.expires_at > ${at}
+     where g.subjects <> '{}' and g.subjects @> array[${jti}::text] and g.status in ('pending', 'scheduled', 'active') and g.expires_at > ${at}
     returning g.id, g.agent_id as "agentId"`.execute(tx);
   return result.rows;
 }

@@ -3,16 +3,29 @@ import type { Tx } from '../../db/database.ts';
 import { outerEndedAt } from '../store.ts';
 
 /**
+ * Requests of one agent wait here for each other until their transactions end, so that none slips past a limit. Before they
+ * lock anything else: rows that one agent's requests share by turns without a gap could be changed by nobody.
+ */
+export async function queueRequest(tx: Tx, agentId: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`hallpass.grants ${agentId}`}, 0))`.execute(tx);
+}
+
+export interface OpenGrantsOf {
+  agentId: string;
+  resourceId: string;
+  /** Whether those are counted that were handed down to the agent, or its own. */
+  handedDown: boolean;
+  now: Date;
+}
+
+/**
  * How many open grants the agent has, and how many of them for the resource; what an epoch or time has ended does not
- * count. Requests of one agent wait here for each other until their transactions end, so that none slips past a limit.
+ * count.
  */
 export async function countOpenGrants(
   tx: Tx,
-  of: { agentId: string; resourceId: string; now: Date },
+  of: OpenGrantsOf,
 ): Promise<{ total: number; forResource: number }> {
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`hallpass.grants ${of.agentId}`}, 0))`.execute(
-    tx,
-  );
   const row = await tx
     .selectFrom('grants as g')
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
@@ -23,6 +36,7 @@ export async function countOpenGrants(
     )
     .where('g.agent_id', '=', of.agentId)
     .where('g.status', 'in', ['pending', 'scheduled', 'active'])
+    .where(sql<SqlBool>`(g.ancestors <> '{}') = ${of.handedDown}`)
     .where(sql<SqlBool>`coalesce(g.expires_at, g.lapses_at) > ${of.now}`)
     .where(sql<SqlBool>`${outerEndedAt} is null`)
     .executeTakeFirstOrThrow();
