@@ -18,12 +18,32 @@ alter table tokens add column subjects text[];
 
 -- Whether somebody whom the issuer speaks of can be whom an agent acts for.
 alter table trusted_issuers add column subject_tokens boolean not null default false;
+-- Raised when it is believed otherwise, or no longer: what was got by its word under an older one is dead for ever.
+alter table trusted_issuers add column epoch bigint not null default 1;
+create trigger trusted_issuers_epoch before update of epoch on trusted_issuers
+  for each row execute function keep_epoch_rising();
+-- By whose word a token is of somebody, and under which of its epochs.
+alter table tokens add column subject_issuer_id text;
+alter table tokens add column subject_issuer_epoch bigint;
+create index grants_by_subject_issuer on grants ((delegation -> 'sub_id' ->> 'iss'))
+  where delegation is not null and status in ('pending', 'scheduled', 'active');
 
--- Whether none of these tokens is revoked.
+-- Whether an issuer's word is good that was taken under this epoch.
+create function word_holds(p_issuer_id text, p_epoch bigint) returns boolean language sql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+  select exists (
+    select from public.trusted_issuers i
+     where i.id = p_issuer_id and i.epoch = p_epoch and i.deleted_at is null and i.subject_tokens)
+$$;
+
+-- Whether none of these tokens is revoked, nor by a word that is not good any more.
 create function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select not exists (
-    select from public.tokens t where t.jti = any(p_subjects) and t.revoked_at is not null)
+    select from public.tokens t
+     where t.jti = any(p_subjects)
+       and (t.revoked_at is not null
+            or (t.subject_issuer_id is not null and not public.word_holds(t.subject_issuer_id, t.subject_issuer_epoch))))
 $$;
 
 -- When the first of these grants ended, by hand or by an epoch; null: all last until their time.

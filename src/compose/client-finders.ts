@@ -58,9 +58,9 @@ export function clientFinders(
     async subjectIssuer(issuer) {
       const found = await trustedIssuers.findByIssuer(db, issuer);
       if (found === undefined || !found.subjectTokens) return undefined;
-      const { id, audience, claims: conditions, jwks, jwksUri, updatedAt } = found;
+      const { id, epoch, audience, claims: conditions, jwks, jwksUri } = found;
       const place = jwksUri === null ? { discovery: issuer } : { uri: jwksUri };
-      return { id, audience, conditions, keys: toKeys(`${id} ${updatedAt.getTime()}`, jwks, place) };
+      return { id, epoch, audience, conditions, keys: toKeys(`${id} ${epoch}`, jwks, place) };
     },
   };
 }

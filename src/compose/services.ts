@@ -100,6 +100,8 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
 /** Every service, wired by the narrow interfaces that they declare. */
 export function createServices(base: Base) {
   const { config, clock, random, log, ids, db } = base;
+  const { issuer } = config;
+  const { isFetchable } = base.outbound;
   const audit = createAudit({ clock, ids });
   const common = { db, audit, clock, random, ids };
   const envelope = createEnvelope({ current: config.masterKey, old: config.oldMasterKeys, random });
@@ -109,8 +111,6 @@ export function createServices(base: Base) {
     onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
   });
   const admins = createAdminsService(common);
-  const { issuer } = config;
-  const { isFetchable } = base.outbound;
   const trustedIssuers = createTrustedIssuersService({ ...common, isFetchable, ownIssuer: issuer });
   const agents = createAgentsService({ ...common, isFetchable, trustedIssuers });
   const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
@@ -124,12 +124,10 @@ export function createServices(base: Base) {
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, details, watch });
   const turns = createTurns(clock);
   const dpopNonces = createDpopNonces({ clock, mac: macFor(config, 'dpop-nonce') });
-  const ofClients = { agents, resources, trustedIssuers };
-  const ofOauth = { audit, turns, dpopNonces, keys, policies, details, grants };
-  const oauth = createOauth(base, { ...ofOauth, ...ofClients });
+  const clients = { agents, resources, trustedIssuers };
+  const needed = { audit, turns, dpopNonces, keys, policies, details, grants, ...clients };
+  const oauth = createOauth(base, needed);
   const sweep = createGrantSweep({ db, ids, clock });
-  const auditService = createAuditService({ db, audit });
-  const worker = createWorkerService({ db, clock });
   return {
     common,
     envelope,
@@ -145,8 +143,8 @@ export function createServices(base: Base) {
     dpopNonces,
     oauth,
     sweep,
-    auditService,
-    worker,
+    auditService: createAuditService({ db, audit }),
+    worker: createWorkerService({ db, clock }),
   };
 }
 

@@ -288,6 +288,8 @@ export interface Tokens {
   revoked_at: Timestamp | null;
   scopes: string[];
   secret_id: string | null;
+  subject_issuer_epoch: number | null;
+  subject_issuer_id: string | null;
   subjects: string[] | null;
 }
 
@@ -298,6 +300,7 @@ export interface TrustedIssuers {
   created_at: Timestamp;
   created_by: string;
   deleted_at: Timestamp | null;
+  epoch: Generated<number>;
   id: string;
   issuer: string;
   jwks: Json | null;

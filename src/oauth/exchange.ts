@@ -220,12 +220,12 @@ async function exchangeTheirs(
   said: UnverifiedJwt,
 ): Promise<Exchanged> {
   const { subjectToken, actorToken: _, resource, kind: __, ...terms } = request;
-  const { sub, sub_id, act, mayAct, isBound, exp } = await deps.subjects.read(subjectToken, said);
+  const { sub, sub_id, act, mayAct, isBound, exp, word } = await deps.subjects.read(subjectToken, said);
   assertMayAct(deps, client, { mayAct, isBound });
   if (resource === undefined || resource === deps.issuer || resource === `${deps.issuer}/`) {
     throw new BrokerError('invalid-target', { detail: 'name the resource that the token is to be for' });
   }
   const delegation = delegate({ sub, sub_id, act }, client);
   const notAfter = endOf(deps, exp);
-  return { request: { kind: 'access', resource, grantId: undefined, ...terms, notAfter }, delegation };
+  return { request: { kind: 'access', resource, grantId: undefined, ...terms, notAfter, word }, delegation };
 }

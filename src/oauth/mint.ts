@@ -151,6 +151,8 @@ function toRow(
     delegation: delegation ?? grant?.delegation ?? null,
     may_act: request.mayAct ?? null,
     subjects: request.subjects ?? null,
+    subject_issuer_id: request.word?.issuerId ?? null,
+    subject_issuer_epoch: request.word?.epoch ?? null,
     kid,
     grant_id: grant?.id ?? null,
     grant_version: grant?.version ?? null,

@@ -36,8 +36,8 @@ function latestFirst(a: UsableGrant, b: UsableGrant): number {
 /**
  * The one grant that a token is minted under, never a union of several: the pinned one; else the one that covers all
  * scopes and details, latest expiry first, then newest; without scopes the only one there is. One that was handed down,
- * whose tokens are of somebody else, has to be pinned. `grants` are those active now, `types` those of the resource. Throws `invalid-grant`, `invalid-target` (none at all), `invalid-scope`,
- * `invalid-authorization-details`.
+ * whose tokens are of somebody else, has to be pinned. `grants` are those active now, `types` those of the resource.
+ * Throws `invalid-grant`, `invalid-target` (none at all), `invalid-scope`, `invalid-authorization-details`.
  */
 export function selectGrant<G extends UsableGrant>(
   grants: readonly G[],

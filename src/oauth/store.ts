@@ -94,6 +94,9 @@ export interface MintRow {
   may_act: string | null;
   /** The tokens that it is got with in exchange. */
   subjects: string[] | null;
+  /** By whose word it is of somebody else, and under which of its epochs. */
+  subject_issuer_id: string | null;
+  subject_issuer_epoch: number | null;
   kid: string;
   grant_id: string | null;
   grant_version: number | null;
@@ -114,7 +117,8 @@ with b as materialized (
   select x.*, string_to_array(x.scope, ' ') as scopes
     from json_to_recordset($1::json) as x(jti text, iat bigint, exp bigint, agent_id text, agent_epoch bigint,
       secret_id text, auth_method text, jkt text, scope text, authorization_details jsonb,
-      delegation jsonb, may_act text, subjects text[], kid text, grant_id text, grant_version bigint, selection text,
+      delegation jsonb, may_act text, subjects text[],
+      subject_issuer_id text, subject_issuer_epoch bigint, kid text, grant_id text, grant_version bigint, selection text,
       resource_id text, resource_epoch bigint, resource_version bigint, policy_epoch bigint, event_id text,
       request_id text, source_ip text)
 ), ok as materialized (
@@ -125,26 +129,27 @@ with b as materialized (
     join agent_secrets s on s.id = b.secret_id and s.client_id = b.agent_id and s.revoked_at is null
      and (s.expires_at is null or s.expires_at > $2)
     join signing_keys k on k.kid = b.kid and k.state = 'active'
-   where b.grant_id is null or (b.policy_epoch = (select epoch from policy_epoch) and exists (
+   where (b.subject_issuer_id is null or word_holds(b.subject_issuer_id, b.subject_issuer_epoch))
+     and (b.grant_id is null or (b.policy_epoch = (select epoch from policy_epoch) and exists (
       select from grants g join resources r on r.id = g.resource_id
        where g.id = b.grant_id and g.version = b.grant_version and g.status = 'active'
          and g.agent_id = b.agent_id and g.agent_epoch = b.agent_epoch and b.scopes <@ g.scopes
          and g.expires_at >= to_timestamp(b.exp)
          and r.id = b.resource_id and r.version = b.resource_version and r.epoch = b.resource_epoch
          and g.resource_epoch = r.epoch and r.deleted_at is null
-         and (g.ancestors = '{}' or line_holds(g.ancestors, to_timestamp(b.exp)))
+         and (g.ancestors = '{}' or (line_holds(g.ancestors, to_timestamp(b.exp)) and subjects_hold(g.subjects)))
          and not exists (
            select from grants o
             where b.selection <> 'pinned' and o.agent_id = b.agent_id and o.resource_id = b.resource_id
               and o.status = 'active' and o.ancestors = '{}' and o.id <> g.id and o.agent_epoch = b.agent_epoch
               and o.resource_epoch = b.resource_epoch and o.expires_at >= $3
               and (b.selection = 'only' or
-                   (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id))))))
+                   (b.scopes <@ o.scopes and (o.expires_at, o.id) > (g.expires_at, g.id)))))))
 ), t as (
   insert into tokens (jti, exp, iat, agent_id, agent_epoch, secret_id, auth_method, grant_id, resource_id,
-      resource_epoch, scopes, kid, jkt, subjects)
+      resource_epoch, scopes, kid, jkt, subjects, subject_issuer_id, subject_issuer_epoch)
   select jti, to_timestamp(exp), to_timestamp(iat), agent_id, agent_epoch, secret_id, auth_method, grant_id,
-      resource_id, resource_epoch, scopes, kid, jkt, subjects from ok
+      resource_id, resource_epoch, scopes, kid, jkt, subjects, subject_issuer_id, subject_issuer_epoch from ok
 ), e as (
   insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, object_id, request_id,
       source_ip, details)
@@ -222,11 +227,13 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
       join agent_secrets s on s.id = t.secret_id and s.revoked_at is null
      where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and t.revoked_at is null
        and (t.subjects is null or subjects_hold(t.subjects))
+       and (t.subject_issuer_id is null or word_holds(t.subject_issuer_id, t.subject_issuer_epoch))
        and (t.grant_id is null or (
          select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and g.status = 'active' and g.expires_at > $2
             and g.agent_epoch = a.epoch and g.resource_epoch = r.epoch and r.epoch = t.resource_epoch
-            and r.deleted_at is null and (g.ancestors = '{}' or line_holds(g.ancestors, $2)) and (t.jkt is not null or not r.require_bound_tokens)))
+            and r.deleted_at is null and (g.ancestors = '{}' or (line_holds(g.ancestors, $2) and subjects_hold(g.subjects)))
+            and (t.jkt is not null or not r.require_bound_tokens)))
      limit 1
   ) t on true`;
 

@@ -12,6 +12,8 @@ import { issuerOf, verifyWorkloadToken } from './workload-token.ts';
 export interface SubjectIssuer {
   /** `tis_...` */
   id: string;
+  /** Of its word: when it is believed otherwise, what was got by it is dead. */
+  epoch: number;
   keys: Keys;
   audience: string;
   conditions: Conditions;
@@ -29,6 +31,7 @@ export interface OutsideSubject {
   isBound: boolean;
   /** In seconds since the epoch. */
   exp: number;
+  word: { issuerId: string; epoch: number };
 }
 
 export interface SubjectTokensDeps {
@@ -63,7 +66,7 @@ export function createSubjectTokens(deps: SubjectTokensDeps): SubjectTokens {
       const issuer = issuerOf(said) ?? '';
       const known = await findIssuer(issuer);
       if (known === undefined) throw unproved('its issuer is not trusted for subjects');
-      const { id, audience, conditions } = known;
+      const { id, epoch, audience, conditions } = known;
       const verified = await verifyWorkloadToken(text, {
         keys: await readKeys(known.keys, said.kid),
         issuer,
@@ -74,7 +77,7 @@ export function createSubjectTokens(deps: SubjectTokensDeps): SubjectTokens {
         accessTokens: true,
       });
       if (!verified.ok) throw unproved(verified.reason);
-      return toSubject(verified.claims, { id, issuer, ownIssuer });
+      return { ...toSubject(verified.claims, { id, issuer, ownIssuer }), word: { issuerId: id, epoch } };
     },
   };
 }
@@ -82,7 +85,7 @@ export function createSubjectTokens(deps: SubjectTokensDeps): SubjectTokens {
 function toSubject(
   { sub, exp, act, may_act: mayAct, cnf }: Claims & { sub: string; exp: number },
   { id, issuer, ownIssuer }: { id: string; issuer: string; ownIssuer: string },
-): OutsideSubject {
+): Omit<OutsideSubject, 'word'> {
   if (!isName(sub)) throw unproved('wrong-claims');
   const before = outsideActors(act, { issuer, ownIssuer });
   if (act !== undefined && before === undefined) throw unproved('its actors are too many, or none');

@@ -23,6 +23,8 @@ export type TokenRequest = (
   notAfter?: Date;
   /** That token, and those that it was got with: it is worth no more than any of them. */
   subjects?: string[];
+  /** By which trusted issuer's word it is of somebody else. */
+  word?: { issuerId: string; epoch: number };
 };
 
 /** The scope of broker tokens. */

@@ -88,11 +88,7 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
     };
     const found = await findSource(db, asked);
     if (found !== undefined) known.set(keyOf(client, request.resource), { found });
-    const source = choose(found, request, now);
-    const types = source.resource.authorizationDetailsTypes;
-    const problem = details.problem(types, request.authorizationDetails ?? []);
-    if (problem !== undefined) throw new BrokerError('invalid-authorization-details', { detail: problem });
-    return source;
+    return checked(choose(found, request, now), { request, details });
   }
 
   /** Undefined: nothing of what is in memory will do. */
@@ -123,6 +119,17 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
     find: (client, request, { fresh }) =>
       (fresh ? undefined : recall(client, request)) ?? read(client, request),
   };
+}
+
+/** The details that are asked for are not only within those of the grant: they are such. */
+function checked(
+  source: TokenSource,
+  { request, details }: { request: AccessRequest; details: DetailsRules },
+): TokenSource {
+  const types = source.resource.authorizationDetailsTypes;
+  const problem = details.problem(types, request.authorizationDetails ?? []);
+  if (problem === undefined) return source;
+  throw new BrokerError('invalid-authorization-details', { detail: problem });
 }
 
 /** An id holds no space, so the two parts cannot be confused. */

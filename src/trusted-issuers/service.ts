@@ -62,7 +62,7 @@ async function create(
   if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
   const [at, by] = [clock.now(), act.caller.id];
   const author = { createdAt: at, createdBy: by, updatedAt: at, updatedBy: by };
-  const issuer: TrustedIssuer = { ...terms, ...author, id: ids.next('trustedIssuer') };
+  const issuer: TrustedIssuer = { ...terms, ...author, epoch: 1, id: ids.next('trustedIssuer') };
   const details = await describe(terms);
   try {
     await withTransaction(db, async (tx) => {
@@ -101,11 +101,15 @@ async function update(
     const terms = apply(before, change);
     const problem = termsProblem(terms, deps);
     if (problem !== undefined) return refuse('invalid-request', { detail: problem });
-    const issuer = { ...before, ...terms, updatedAt: clock.now(), updatedBy: act.caller.id };
+    const changes = vouchesOtherwise(before, terms);
+    const isWithdrawn = changes || (before.subjectTokens && !terms.subjectTokens);
+    const epoch = before.epoch + (isWithdrawn ? 1 : 0);
+    const issuer = { ...before, ...terms, epoch, updatedAt: clock.now(), updatedBy: act.caller.id };
     await store.updateTrustedIssuer(tx, issuer);
     const details = await describe(terms);
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.updated', details });
-    if (vouchesOtherwise(before, issuer)) await renewIdentities(deps, tx, { act, id });
+    if (changes) await renewIdentities(deps, tx, { act, id });
+    if (isWithdrawn) await endForSubjects(deps, tx, { act, issuer });
     return issuer;
   });
 }
@@ -160,15 +164,35 @@ function apply(
   return { name, audience, claims, subjectTokens, issuer: before.issuer, ...keys };
 }
 
-async function remove({ db, audit, clock }: TrustedIssuersDeps, act: Act<Person>, id: string): Promise<void> {
+async function remove(deps: TrustedIssuersDeps, act: Act<Person>, id: string): Promise<void> {
+  const { db, audit, clock } = deps;
   await withTransaction(db, async (tx) => {
-    if ((await store.lockTrustedIssuer(tx, id)) === undefined) return refuse('not-found');
+    const issuer = await store.lockTrustedIssuer(tx, id);
+    if (issuer === undefined) return refuse('not-found');
     const at = clock.now();
     await store.deleteTrustedIssuer(tx, { id, at });
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted' });
     await recordIdentities(audit, tx, { act, id, revoked: await store.revokeIdentitiesOf(tx, id, at) });
+    await endForSubjects(deps, tx, { act, issuer });
     return undefined;
   });
+}
+
+/** What was handed down for its subjects ends; their tokens did with its epoch, or its removal. */
+async function endForSubjects(
+  { audit, clock }: TrustedIssuersDeps,
+  tx: Tx,
+  { act, issuer: { id, issuer } }: { act: Act<Person>; issuer: TrustedIssuer },
+): Promise<void> {
+  const reason = 'the issuer of whom it is for is believed otherwise, or no longer';
+  const ended = await store.endGrantsForSubjects(tx, { issuer, by: act.caller.id, at: clock.now(), reason });
+  await audit.appendAll(
+    tx,
+    ended.map(({ id: grantId, agentId }): NewAuditEvent => {
+      const about = { ...byAct(act), agentId, grantId, objectId: id };
+      return { ...about, type: 'grant.revoked', details: { reason } };
+    }),
+  );
 }
 
 function subject(act: Act<Person>, id: string) {

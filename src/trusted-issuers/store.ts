@@ -14,6 +14,7 @@ const columns = [
   'jwks_uri',
   'claims',
   'subject_tokens',
+  'epoch',
   'created_at',
   'created_by',
   'updated_at',
@@ -30,6 +31,7 @@ function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[
     jwksUri: row.jwks_uri,
     claims: row.claims as unknown as Conditions,
     subjectTokens: row.subject_tokens,
+    epoch: row.epoch,
     createdAt: row.created_at,
     createdBy: row.created_by,
     updatedAt: row.updated_at,
@@ -99,7 +101,13 @@ export async function updateTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promis
   const { id, updatedAt: updated_at, updatedBy: updated_by } = issuer;
   await tx
     .updateTable('trusted_issuers')
-    .set({ ...toTerms(issuer), updated_at, updated_by, controllers: withController(updated_by) })
+    .set({
+      ...toTerms(issuer),
+      epoch: issuer.epoch,
+      updated_at,
+      updated_by,
+      controllers: withController(updated_by),
+    })
     .where('id', '=', id)
     .execute();
 }
@@ -112,6 +120,26 @@ function withController(adminId: string) {
 
 export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: Date }): Promise<void> {
   await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
+}
+
+export interface EndedForSubject {
+  id: string;
+  agentId: string;
+}
+
+/** Ends the grants that were handed down for subjects of an issuer, and answers them. */
+export async function endGrantsForSubjects(
+  tx: Tx,
+  { issuer, by, at, reason }: { issuer: string; by: string; at: Date; reason: string },
+): Promise<EndedForSubject[]> {
+  const result = await sql<EndedForSubject>`
+    update grants g
+       set status = 'revoked', ended_at = ${at}, ended_by = ${by}, end_reason = ${reason}
+     where g.delegation is not null and g.delegation -> 'sub_id' ->> 'iss' = ${issuer}
+       and g.status in ('pending', 'scheduled', 'active') and g.expires_at > ${at}
+       and line_ended_at(g.ancestors) is null
+    returning g.id, g.agent_id as "agentId"`.execute(tx);
+  return result.rows;
 }
 
 /** An identity of an agent that was revoked; `next`: the id of what took its place. */

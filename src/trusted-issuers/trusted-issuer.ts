@@ -17,6 +17,8 @@ export interface TrustedIssuer {
   claims: Conditions;
   /** Whether agents may act for its subjects (RFC 8693), beside those that are agents themselves. */
   subjectTokens: boolean;
+  /** Raised when its word is believed otherwise, or no longer. */
+  epoch: number;
   createdAt: Date;
   createdBy: string;
   updatedAt: Date;

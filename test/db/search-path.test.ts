@@ -139,6 +139,7 @@ describe('every function of the broker', () => {
       'line_holds',
       'line_version',
       'subjects_hold',
+      'word_holds',
     ]);
   });
 });

@@ -199,6 +199,42 @@ describe('the token of a person is refused', () => {
   });
 });
 
+describe('what was got by the word of an issuer', () => {
+  it.each<[string, (id: string) => Promise<unknown>]>([
+    [
+      'it is trusted no longer',
+      (id) => asBootstrap(scene.broker).delete(`/v1/trusted-issuers/${id}`).expect(204),
+    ],
+    ['it is trusted for workloads alone', (id) => change(id, { subject_tokens: false })],
+    ['it has other keys', (id) => change(id, { jwks: { keys: [createKey().jwk] } })],
+    ['it is held to more', (id) => change(id, { claims: { tenant: 'ours', level: 2 } })],
+  ])('ends at once when %s, and what was handed down, too', async (_, withdraw) => {
+    const other = await startPlatform(scene.clock);
+    const id = await trust(scene, { issuer: other.issuer, subject_tokens: true });
+    const helper = await scene.agent();
+    const { body } = await ask(await other.token('bob')).expect(200);
+    const narrower = await scene.exchanged(agent, body.access_token);
+    const { body: handed } = await scene.exchange(helper, body.access_token).expect(200);
+    const mine = await ask(await person()).expect(200);
+    await withdraw(id);
+    for (const token of [body.access_token, narrower, handed.access_token]) {
+      expect(await scene.introspect(token)).toEqual({ active: false });
+    }
+    const form = { resource: scene.resource.identifier, grant_id: handed.grant_id };
+    await scene.expectRefused(helper.token(form), 'invalid_grant');
+    await scene.expectRefused(scene.exchange(helper, body.access_token), 'invalid_request');
+    const shown = await asBootstrap(scene.broker).get(`/v1/grants/${handed.grant_id}`).expect(200);
+    expect(shown.body.status).toBe('revoked');
+    // Others are none the worse for it, and nothing comes back.
+    expect(await scene.introspect(mine.body.access_token)).toMatchObject({ active: true });
+    await asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, { subject_tokens: true });
+    expect(await scene.introspect(body.access_token)).toEqual({ active: false });
+  });
+
+  const change = (id: string, terms: object) =>
+    asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, terms).expect(200);
+});
+
 describe('the token of a workload', () => {
   it('is exchanged for its own, without any other proof, and names nobody who may act', async () => {
     const workload = await startPlatform(scene.clock);
