@@ -33,11 +33,12 @@ export interface SourceGrant {
 
 /**
  * The resource of one of these identifiers and the grants of the agent that are usable for it now: active, and ending
- * no earlier than `usableUntil`. Undefined if there is no such resource.
+ * no earlier than `usableUntil`; of those that were handed down to it, which may be many, the pinned one alone. Undefined if
+ * there is no such resource.
  */
 export async function findSource(
   db: Db,
-  asked: { agentId: string; identifiers: string[]; usableUntil: Date },
+  asked: { agentId: string; identifiers: string[]; pinned: string | undefined; usableUntil: Date },
 ): Promise<{ resource: SourceResource; grants: SourceGrant[] } | undefined> {
   const resource = await db
     .selectFrom('resources')
@@ -66,7 +67,9 @@ export async function findSource(
     .where('g.expires_at', '>=', asked.usableUntil)
     .whereRef('g.agent_epoch', '=', 'a.epoch')
     .where('g.resource_epoch', '=', resource.epoch)
-    .where(sql<SqlBool>`(g.ancestors = '{}' or line_holds(g.ancestors, ${asked.usableUntil}))`)
+    .where(
+      sql<SqlBool>`(g.ancestors = '{}' or (g.id = ${asked.pinned ?? null} and line_holds(g.ancestors, ${asked.usableUntil})))`,
+    )
     .execute();
   return {
     resource: resource as unknown as SourceResource,

@@ -84,6 +84,7 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
     const asked = {
       agentId: client.id,
       identifiers: spellings(request.resource),
+      pinned: request.grantId,
       usableUntil: usableUntil(now),
     };
     const found = await findSource(db, asked);
