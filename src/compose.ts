@@ -70,7 +70,7 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
 /** Every open grant is read to count them, so a scrape is told what was true up to this long ago. */
 const keepCountMs = 30_000;
 
-function createMetricsOf({ database, hot, clock }: Base, { sweep, keys }: Services): Metrics {
+function createMetricsOf({ database, hot, clock }: Base, { sweep, keys, keySets }: Services): Metrics {
   const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
     ({ pool }: Database) =>
@@ -88,6 +88,7 @@ function createMetricsOf({ database, hot, clock }: Base, { sweep, keys }: Servic
       }),
     readSweepLag: () => sweep.lagSeconds(),
     readKeys: () => keys.list(),
+    keySetReadings: () => keySets.readings(),
   });
 }
 

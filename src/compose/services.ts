@@ -20,7 +20,7 @@ import { createDpopNonces, type DpopNonces } from '../oauth/dpop-nonces.ts';
 import type { Issuer } from '../oauth/issuer.ts';
 import { createOauthService, type OauthDeps } from '../oauth/service.ts';
 import { createAddressRules } from '../outbound/address-rules.ts';
-import { createKeySets } from '../outbound/key-sets.ts';
+import { createKeySets, type KeySets } from '../outbound/key-sets.ts';
 import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
@@ -115,17 +115,14 @@ export function createServices(base: Base) {
   const agents = createAgentsService({ ...common, isFetchable, trustedIssuers });
   const resources = createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey });
   const policies = createPoliciesService(common);
-  const watch = new GrantWatch({
-    clock,
-    readStamps: (ids) => readStamps(db, ids),
-    onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
-  });
+  const watch = createWatch(base);
   const details = createDetailsRules();
   const grants = createGrantsService({ ...common, admins, agents, resources, policies, details, watch });
   const turns = createTurns(clock);
   const dpopNonces = createDpopNonces({ clock, mac: macFor(config, 'dpop-nonce') });
   const clients = { agents, resources, trustedIssuers };
-  const needed = { audit, turns, dpopNonces, keys, policies, details, grants, ...clients };
+  const keySets = createKeySetsOf(base);
+  const needed = { audit, turns, dpopNonces, keys, keySets, policies, details, grants, ...clients };
   const oauth = createOauth(base, needed);
   const sweep = createGrantSweep({ db, ids, clock });
   return {
@@ -141,6 +138,7 @@ export function createServices(base: Base) {
     grants,
     turns,
     dpopNonces,
+    keySets,
     oauth,
     sweep,
     auditService: createAuditService({ db, audit }),
@@ -148,7 +146,29 @@ export function createServices(base: Base) {
   };
 }
 
-type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'details' | 'grants'> & {
+function createWatch({ db, clock, log }: Base): GrantWatch {
+  return new GrantWatch({
+    clock,
+    readStamps: (ids) => readStamps(db, ids),
+    onError: (error) => log.warn('the poll for changed grants failed', { err: error }),
+  });
+}
+
+/** The keys of others, read over the network; a failure is told by the log. */
+function createKeySetsOf({ outbound: client, clock, log }: Base): KeySets {
+  return createKeySets({
+    client,
+    clock,
+    onFailure: (place, failure) =>
+      log.warn('keys of somebody else could not be read', {
+        url: 'uri' in place ? place.uri : place.discovery,
+        reason: failure.problem,
+        err: failure.cause ?? failure,
+      }),
+  });
+}
+
+type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'details' | 'grants' | 'keySets'> & {
   keys: KeysService;
   agents: AgentsService;
   resources: ResourcesService;
@@ -157,7 +177,7 @@ type OfOauth = Pick<OauthDeps, 'audit' | 'turns' | 'policies' | 'details' | 'gra
 };
 
 function createOauth(
-  { config, clock, log, ids, database, hot, db, outbound }: Base,
+  { config, clock, ids, database, hot, db }: Base,
   { keys, agents, resources, trustedIssuers, dpopNonces, ...rest }: OfOauth,
 ) {
   const { turns } = rest;
@@ -189,16 +209,6 @@ function createOauth(
       oneTimeValues: access.oneTimeValues,
     }),
     clientsApart: through(database),
-    keySets: createKeySets({
-      client: outbound,
-      clock,
-      onFailure: (place, failure) =>
-        log.warn('keys of somebody else could not be read', {
-          url: 'uri' in place ? place.uri : place.discovery,
-          reason: failure.problem,
-          err: failure.cause ?? failure,
-        }),
-    }),
     withPartitions: (work) => withPartitions(hot.db, clock, work),
   });
 }

@@ -17,6 +17,8 @@ export interface MetricsDeps {
   readSweepLag: () => Promise<number>;
   /** Read at a scrape: the signing keys. */
   readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
+  /** Readings of the keys of others since the start, by outcome. */
+  keySetReadings: () => ReadonlyMap<string, number>;
 }
 
 export interface Metrics {
@@ -108,6 +110,19 @@ function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void
   });
 }
 
+function registerKeySets(readings: MetricsDeps['keySetReadings'], registers: Registry[]): void {
+  new Counter({
+    name: 'hallpass_key_set_readings_total',
+    help: 'Readings of the keys of agents and trusted issuers over the network, by outcome: read, or what went wrong',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [outcome, count] of readings()) this.inc({ outcome }, count);
+    },
+  });
+}
+
 /** A gauge that is read from the database at a scrape; `fill` sets its values. */
 interface Reading {
   name: string;
@@ -188,6 +203,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
   collectDefaultMetrics({ register: registry });
   const instruments = { ...createRequestInstruments(registers), ...createJobInstruments(registers) };
   registerPools(deps.pools, registers);
+  registerKeySets(deps.keySetReadings, registers);
   registerReadings(deps, registers);
   return {
     request(operation, status, durationMs) {

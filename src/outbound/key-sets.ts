@@ -14,6 +14,8 @@ export interface KeySets {
    * `OutboundFailure` when the set cannot be read and what was read before is too old.
    */
   find(place: KeySetPlace, kid: string | undefined): Promise<PublicKey[]>;
+  /** How many readings there were since the start, by outcome: `read` or what went wrong. */
+  readings(): ReadonlyMap<string, number>;
 }
 
 /** What was read is good without a further look for this long; a minute before that, somebody who asks has it read again. */
@@ -50,10 +52,19 @@ export interface KeySetsDeps {
   onFailure: (place: KeySetPlace, failure: OutboundFailure) => void;
 }
 
+function createTally() {
+  const counted = new Map<string, number>();
+  return {
+    counted: counted as ReadonlyMap<string, number>,
+    count: (what: string): void => void counted.set(what, (counted.get(what) ?? 0) + 1),
+  };
+}
+
 /** The key sets of others, in memory: a thousand of them, each read by one request at a time. */
 export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySets {
   const sets = createBoundedCache<KeySet>({ maxEntries: maxSets });
   const now = (): number => clock.now().getTime();
+  const readings = createTally();
 
   async function readInto(set: KeySet, place: KeySetPlace): Promise<void> {
     const begun = now();
@@ -63,9 +74,11 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
       set.keys = parseKeySet(await client.getJson(uri));
       set.readAt = begun;
       set.failure = undefined;
+      readings.count('read');
     } catch (error) {
       set.failure =
         error instanceof OutboundFailure ? error : new OutboundFailure('not-connected', { cause: error });
+      readings.count(set.failure.problem);
       onFailure(place, set.failure);
     } finally {
       set.reading = undefined;
@@ -81,6 +94,7 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
   }
 
   return {
+    readings: () => readings.counted,
     async find(place, kid) {
       const name = 'uri' in place ? `uri ${place.uri}` : `discovery ${place.discovery}`;
       const set = sets.get(name) ?? without();

@@ -22,7 +22,11 @@ function fixture() {
   const clients = createClients({
     clock,
     find: { agent: find('agent'), resource: find('resource'), identified: async () => undefined },
-    proofs: createAssertionProofs({ clock, issuer, keySets: { find: async () => [] } }),
+    proofs: createAssertionProofs({
+      clock,
+      issuer,
+      keySets: { find: async () => [], readings: () => new Map() },
+    }),
     spent: createSpentAssertions().through({ use: async () => true }),
   });
   const put = (id: string, record: Partial<ClientRecord> = {}): void => {

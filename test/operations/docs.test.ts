@@ -18,6 +18,7 @@ async function exposed(): Promise<Map<string, string>> {
     readGrants: async () => ({}),
     readSweepLag: async () => 0,
     readKeys: async () => [],
+    keySetReadings: () => new Map([['read', 1]]),
   });
   const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
   server.serve(metrics.listener);

@@ -44,6 +44,17 @@ const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
   answers.set(url, new OutboundFailure(problem));
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
+describe('the readings', () => {
+  it('are counted, by what became of each', async () => {
+    await find('a');
+    down();
+    await find('a', 'https://elsewhere.test/keys').catch(() => undefined);
+    clock.advance(minutes(5));
+    await find('a');
+    expect(Object.fromEntries(sets.readings())).toEqual({ read: 1, refused: 1, 'timed-out': 1 });
+  });
+});
+
 describe('the keys of an issuer', () => {
   it('are read once and good for four minutes without another look, by name or all of them', async () => {
     answers.set(url, setOf('a', 'b'));
