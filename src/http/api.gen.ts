@@ -769,6 +769,12 @@ export interface paths {
          *     authentication is client_secret_basic, client_secret_post, private_key_jwt or the token of a trusted issuer, which may
          *     also be the `assertion` of the JWT bearer grant (RFC 7523 section 2.1). With a `DPoP` header (RFC 9449) the token is bound
          *     to the key of that proof; `use_dpop_nonce` asks for another with the nonce in `DPoP-Nonce`.
+         *
+         *     `authorization_details` (RFC 9396 section 6) narrow the token to some of the grant's. In exchange for another token (RFC
+         *     8693) it is never wider than that and lives no longer - a token of another agent makes a grant of the client that is handed
+         *     down from the other's; one of a trusted issuer with `subject_tokens` is of the person whom the client acts for; a
+         *     workload's own, with no other proof, is exchanged for a token of its own. For an agent with `grants_on_demand`, a request
+         *     that no grant covers asks for one; `authorization_pending` says that somebody has to approve it.
          */
         post: operations["issueToken"];
         delete?: never;
