@@ -1,8 +1,8 @@
 import { isUsable } from '../agents/agent.ts';
 import type { AgentsService } from '../agents/service.ts';
 import type { Db } from '../db/database.ts';
-import type { Keys } from '../oauth/assertion-proof.ts';
-import type { ClientRecord, Finders } from '../oauth/client-records.ts';
+import type { Keys } from '../oauth/clients/assertion-proof.ts';
+import type { ClientRecord, Finders } from '../oauth/clients/client-records.ts';
 import { type PublicKey, parseKeySet } from '../outbound/key-set.ts';
 import type { KeySetPlace } from '../outbound/key-sets.ts';
 import type { JwkSet } from '../outbound/key-source.ts';

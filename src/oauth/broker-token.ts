@@ -1,6 +1,6 @@
 import type { WorkloadAgent } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
-import type { Dpop, DpopRequest } from './dpop.ts';
+import type { Dpop, DpopRequest } from './dpop/dpop.ts';
 import type { Activity, ActivityQuery } from './store.ts';
 import { brokerScope } from './token-request.ts';
 import { nameOf, type VerifiedTokens } from './verified-tokens.ts';

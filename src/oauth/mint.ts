@@ -8,7 +8,7 @@ import type { KeyRing, Signer } from '../keys/key-ring.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { PoliciesService } from '../policies/service.ts';
-import type { AuthenticatedClient } from './clients.ts';
+import type { AuthenticatedClient } from './clients/clients.ts';
 import type { MintRow } from './store.ts';
 import { brokerScope, type TokenRequest } from './token-request.ts';
 import { type TokenSource, type TokenSources, tokenExpiry, type UseDecisions } from './token-source.ts';

@@ -1,6 +1,6 @@
 import type { Origin } from '../caller.ts';
-import type { ClientCredentials } from './client-credentials.ts';
-import type { DpopRequest } from './dpop.ts';
+import type { ClientCredentials } from './clients/client-credentials.ts';
+import type { DpopRequest } from './dpop/dpop.ts';
 
 /** A request of somebody who has yet to prove who they are. */
 export interface OauthCall {

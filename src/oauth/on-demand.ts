@@ -1,7 +1,7 @@
 import type { Origin } from '../caller.ts';
 import { BrokerError, type ErrorCode } from '../errors.ts';
 import type { GrantsService } from '../grants/service.ts';
-import type { AuthenticatedClient } from './clients.ts';
+import type { AuthenticatedClient } from './clients/clients.ts';
 import type { AccessRequest } from './token-source.ts';
 
 export interface OnDemandDeps {

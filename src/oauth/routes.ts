@@ -16,8 +16,13 @@ import {
   exchangeGrant,
   jwtBearerGrant,
   readClientCredentials,
-} from './client-credentials.ts';
-import { type ExchangeRequest, issuedTokenType, readExchange, readOwnExchange } from './exchange-request.ts';
+} from './clients/client-credentials.ts';
+import {
+  type ExchangeRequest,
+  issuedTokenType,
+  readExchange,
+  readOwnExchange,
+} from './exchange/exchange-request.ts';
 import { type Form, parseForm, readFormBody } from './form.ts';
 import type { Issuer } from './issuer.ts';
 import type { TokenResponse } from './mint.ts';

@@ -1,7 +1,7 @@
 import type { Detail } from '../authorization-details/details-type.ts';
 import { readAuthorizationDetails } from '../authorization-details/read.ts';
 import { BrokerError } from '../errors.ts';
-import { exchangeGrant, jwtBearerGrant } from './client-credentials.ts';
+import { exchangeGrant, jwtBearerGrant } from './clients/client-credentials.ts';
 import type { Form } from './form.ts';
 
 /** What a client asks a token for. */

@@ -7,7 +7,7 @@ import { type Circumstances, currentFacts } from '../grants/decision-facts.ts';
 import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { type Clock, toEpochSeconds } from '../platform/clock.ts';
 import type { PolicyEngine } from '../policies/engine.ts';
-import type { AuthenticatedClient } from './clients.ts';
+import type { AuthenticatedClient } from './clients/clients.ts';
 import { type Selection, selectGrant } from './select-grant.ts';
 import { findSource, type SourceGrant, type SourceResource } from './store.ts';
 import type { TokenRequest } from './token-request.ts';

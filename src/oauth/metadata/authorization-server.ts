@@ -1,6 +1,6 @@
 import { builtInTypes } from '../../authorization-details/details-type.ts';
+import { signingAlgs } from '../clients/signed-jwt.ts';
 import type { Issuer } from '../issuer.ts';
-import { signingAlgs } from '../signed-jwt.ts';
 import { grantTypes } from '../token-request.ts';
 
 /** What this authorization server can do (RFC 8414 section 2): only what is true. */

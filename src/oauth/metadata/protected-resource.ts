@@ -1,6 +1,6 @@
 import type { Resource } from '../../resources/resource.ts';
+import { signingAlgs } from '../clients/signed-jwt.ts';
 import type { Issuer } from '../issuer.ts';
-import { signingAlgs } from '../signed-jwt.ts';
 import { brokerScope } from '../token-request.ts';
 
 /** Where the metadata of `/v1` is (RFC 9728 section 3): what a 401 of it points at. */

@@ -1,0 +1,278 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { apiOf, asBootstrap, oauthPost, type TestAgent } from '../../support/broker.ts';
+import { eventually } from '../../support/eventually.ts';
+import { createServerOf } from '../fixtures.ts';
+import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
+
+/** What was handed down ends at once with whatever is above it. */
+let scene: ExchangeScene;
+beforeAll(async () => {
+  scene = await createExchangeScene();
+});
+
+/** A grant, one handed down from it, and one handed down from that, each with its token. */
+async function createTree() {
+  const agents = [await scene.agent(), await scene.agent(), await scene.agent()] as const;
+  const [root, middle, leaf] = agents;
+  const { grantId, token } = await scene.holding(root);
+  const ofMiddle = await scene.exchanged(middle, token);
+  const ofLeaf = await scene.exchanged(leaf, ofMiddle);
+  const grantOf = (text: string): string => String(scene.claims(text).grant_id);
+  return {
+    root,
+    middle,
+    leaf,
+    rootGrant: grantId,
+    middleGrant: grantOf(ofMiddle),
+    leafGrant: grantOf(ofLeaf),
+    tokens: [token, ofMiddle, ofLeaf] as const,
+  };
+}
+type Tree = Awaited<ReturnType<typeof createTree>>;
+
+const admin = () => asBootstrap(scene.broker);
+const revokeToken = (agent: TestAgent, token: string) =>
+  oauthPost(scene.broker, '/oauth2/revoke', { token }, agent).expect(200);
+
+/** Nothing below is active, can be minted from, or can be exchanged; and it is told as ended. */
+async function expectEnded({ leaf, leafGrant, tokens }: Tree, status = 'revoked'): Promise<void> {
+  expect(await scene.introspect(tokens[2])).toEqual({ active: false });
+  const pinned = { resource: scene.resource.identifier, grant_id: leafGrant };
+  expect((await leaf.token(pinned).expect(400)).body.error).toBe('invalid_grant');
+  expect((await leaf.token({ ...pinned, scope: 'read' }).expect(400)).body.error).toBe('invalid_grant');
+  await scene.expectRefused(scene.exchange(await scene.agent(), tokens[2]), 'invalid_request');
+  const shown = await admin().get(`/v1/grants/${leafGrant}`).expect(200);
+  expect(shown.body.status).toBe(status);
+  const listed = await admin().get(`/v1/grants?status=${status}&agent_id=${leaf.id}`).expect(200);
+  expect(listed.body.items.map(({ id }: { id: string }) => id)).toEqual([leafGrant]);
+}
+
+describe('what was handed down ends at once', () => {
+  it.each<[string, (tree: Tree) => Promise<unknown>]>([
+    [
+      'the first grant is revoked',
+      ({ rootGrant }) => admin().post(`/v1/grants/${rootGrant}/revoke`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'the first grant is given back',
+      async ({ root, rootGrant }) => (await root.api()).post(`/v1/grants/${rootGrant}/return`).expect(200),
+    ],
+    [
+      'the grant between is revoked',
+      ({ middleGrant }) => admin().post(`/v1/grants/${middleGrant}/revoke`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'the first agent is disabled',
+      ({ root }) => admin().post(`/v1/agents/${root.id}/disable`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'the agent between is disabled',
+      ({ middle }) => admin().post(`/v1/agents/${middle.id}/disable`, { reason: 'x' }).expect(200),
+    ],
+    ['the first agent is deleted', ({ root }) => admin().delete(`/v1/agents/${root.id}`).expect(204)],
+    ['the first token is revoked', ({ root, tokens }) => revokeToken(root, tokens[0])],
+    ['the token between is revoked', ({ middle, tokens }) => revokeToken(middle, tokens[1])],
+  ])('when %s', async (_, end) => {
+    const tree = await createTree();
+    expect(await scene.introspect(tree.tokens[2])).toMatchObject({ active: true });
+    await end(tree);
+    await expectEnded(tree);
+    // Ended stays ended.
+    await admin().post(`/v1/agents/${tree.root.id}/enable`);
+    await expectEnded(tree);
+  });
+
+  it('when an agent above it expires, and lasts again when that is put off in time', async () => {
+    const tree = await createTree();
+    const at = new Date(scene.clock.now().getTime() + 1_000).toISOString();
+    await admin().patch(`/v1/agents/${tree.root.id}`, { expires_at: at }).expect(200);
+    const pinned = { resource: scene.resource.identifier, grant_id: tree.leafGrant };
+    expect((await tree.leaf.token(pinned).expect(200)).body.expires_in).toBe(1);
+    scene.clock.advance(2);
+    await expectEnded(tree, 'expired');
+  });
+
+  it('when its resource is deleted', async () => {
+    const other = await createExchangeScene();
+    const [a, b] = [await other.agent(), await other.agent()];
+    const { token } = await other.holding(a);
+    const handed = await other.exchanged(b, token);
+    const server = await createServerOf(other.broker, other.resource);
+    await asBootstrap(other.broker).delete(`/v1/resources/${other.resource.id}`).expect(204);
+    await oauthPost(other.broker, '/oauth2/introspect', { token: handed }, server).expect(401);
+    await other.expectRefused(other.exchange(await other.agent(), handed), 'invalid_request');
+  });
+
+  it('and that is written down at once, with an event for each, where somebody ended it', async () => {
+    const tree = await createTree();
+    await admin().post(`/v1/grants/${tree.rootGrant}/revoke`, { reason: 'over' }).expect(200);
+    const { rows } = await scene.broker.database.owner.query(
+      'select id, status, end_reason from grants where id = any($1) order by id',
+      [[tree.middleGrant, tree.leafGrant]],
+    );
+    const below = { status: 'revoked', end_reason: 'the grant above it ended' };
+    expect(rows).toEqual([
+      { id: tree.middleGrant, ...below },
+      { id: tree.leafGrant, ...below },
+    ]);
+    const events = await scene.broker.database.owner.query(
+      `select grant_id from audit_events where type = 'grant.revoked' and grant_id = any($1) order by grant_id`,
+      [[tree.rootGrant, tree.middleGrant, tree.leafGrant]],
+    );
+    expect(events.rows.map(({ grant_id }) => grant_id)).toEqual(
+      [tree.rootGrant, tree.middleGrant, tree.leafGrant].sort(),
+    );
+  });
+
+  it('and that is written down by the worker where an epoch ended it', async () => {
+    const tree = await createTree();
+    await admin().post(`/v1/agents/${tree.root.id}/disable`, { reason: 'x' }).expect(200);
+    const endedAt = scene.clock.now();
+    scene.clock.advance(601);
+    await scene.broker.worker.register();
+    await scene.broker.worker.runNow('expire-grants', scene.clock.now());
+    const { rows } = await scene.broker.database.owner.query(
+      'select status, ended_at from grants where id = $1',
+      [tree.leafGrant],
+    );
+    expect(rows).toEqual([{ status: 'revoked', ended_at: endedAt }]);
+  });
+
+  it('also when that races the exchange: nothing that was derived stays active', async () => {
+    for (let round = 0; round < 12; round += 1) {
+      const [root, middle] = [await scene.agent(), await scene.agent()];
+      const { grantId, token } = await scene.holding(root);
+      const ends = [
+        () => admin().post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200),
+        () => revokeToken(root, token),
+        () => admin().post(`/v1/agents/${root.id}/disable`, { reason: 'x' }).expect(200),
+      ];
+      const end = ends[round % ends.length] as () => Promise<unknown>;
+      const attempts = [1, 2, 3, 4].map((n) =>
+        scene.exchange(middle, token, {}, n % 2 === 0 ? scene.broker : scene.replica),
+      );
+      const answers = await Promise.all([...attempts.slice(0, 2), end(), ...attempts.slice(2)]);
+      for (const answer of answers as { status: number; body: { access_token?: string } }[]) {
+        expect([200, 204, 400]).toContain(answer.status);
+        if (answer.body.access_token === undefined) continue;
+        expect(await scene.introspect(answer.body.access_token)).toEqual({ active: false });
+      }
+      const left = await apiOf(scene.broker, (await middle.token().expect(200)).body.access_token)
+        .get('/v1/grants?status=active')
+        .expect(200);
+      expect(left.body.items).toEqual([]);
+    }
+  });
+});
+
+describe('a token that an agent got in exchange for its own', () => {
+  it('ends with the one that it was got with, and so does what others got for it', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    const narrower = await scene.exchanged(agent, token, { scope: 'read' });
+    const again = await scene.exchanged(agent, narrower);
+    const handed = await scene.exchanged(helper, again);
+    expect(await scene.introspect(handed)).toMatchObject({ active: true });
+    await revokeToken(agent, token);
+    for (const one of [narrower, again, handed]) {
+      expect(await scene.introspect(one)).toEqual({ active: false });
+    }
+    await scene.expectRefused(scene.exchange(agent, narrower), 'invalid_request', 'not active');
+    await scene.expectRefused(scene.exchange(helper, again), 'invalid_request', 'not active');
+  });
+
+  it('is not active after the one that it was got with was revoked meanwhile', async () => {
+    for (let round = 0; round < 8; round += 1) {
+      const agent = await scene.agent();
+      const { token } = await scene.holding(agent);
+      const attempts = [1, 2, 3].map((n) =>
+        scene.exchange(agent, token, { scope: 'read' }, n % 2 === 0 ? scene.broker : scene.replica),
+      );
+      const [, ...answers] = await Promise.all([revokeToken(agent, token), ...attempts]);
+      for (const { body } of answers) {
+        if (body.access_token !== undefined) {
+          expect(await scene.introspect(body.access_token)).toEqual({ active: false });
+        }
+      }
+    }
+  });
+});
+
+describe('what was handed down', () => {
+  it('does not come back by the same token once somebody has revoked it', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    const { body } = await scene.exchange(helper, token).expect(200);
+    await admin().post(`/v1/grants/${body.grant_id}/revoke`, { reason: 'no' }).expect(200);
+    await scene.expectRefused(scene.exchange(helper, token), 'invalid_request', 'revoked');
+    await scene.expectRefused(scene.exchange(helper, token, { scope: 'read' }), 'invalid_request');
+    await scene.exchange(await scene.agent(), token).expect(200);
+  });
+
+  it('is told at once to who waits for it, whatever above it ended', async () => {
+    const tree = await createTree();
+    const api = await tree.leaf.api();
+    const { headers } = await api.get(`/v1/grants/${tree.leafGrant}`).expect(200);
+    const waiting = api
+      .get(`/v1/grants/${tree.leafGrant}?wait=30`)
+      .set('If-None-Match', headers.etag as string);
+    const answer = waiting.then((response) => response);
+    await admin().post(`/v1/agents/${tree.root.id}/disable`, { reason: 'x' }).expect(200);
+    await eventually(async () => {
+      scene.clock.advance(1);
+      expect(await Promise.race([answer.then(({ body }) => body.status), nothingYet()])).toBe('revoked');
+    });
+  });
+
+  it('cannot be asked for so fast that nobody above can be ended', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    let isOver = false;
+    const flood = Array.from({ length: 16 }, async (_, n) => {
+      while (!isOver) {
+        const { status } = await scene.exchange(
+          helper,
+          token,
+          {},
+          n % 2 === 0 ? scene.broker : scene.replica,
+        );
+        if (status !== 200) break;
+      }
+    });
+    await eventually(async () => {
+      const { rows } = await scene.broker.database.owner.query(
+        'select count(*)::integer as n from tokens where agent_id = $1',
+        [helper.id],
+      );
+      expect(rows[0]?.n).toBeGreaterThan(20);
+    });
+    const began = performance.now();
+    await admin().patch(`/v1/resources/${scene.resource.id}`, { name: 'renamed' }).expect(200);
+    await admin().post(`/v1/agents/${agent.id}/disable`, { reason: 'x' }).expect(200);
+    const tookMs = performance.now() - began;
+    isOver = true;
+    await Promise.all(flood);
+    expect(tookMs).toBeLessThan(5_000);
+  });
+});
+
+const nothingYet = () => new Promise((resolve) => setImmediate(resolve, 'nothing yet'));
+
+describe('the database', () => {
+  it('refuses a grant that is wider than the one it was handed down from', async () => {
+    const tree = await createTree();
+    const change = (set: string) =>
+      scene.broker.database.owner.query(`update grants set ${set} where id = $1`, [tree.leafGrant]);
+    for (const set of [
+      `requested_scopes = '{read,write,admin}', scopes = '{read,write,admin}'`,
+      `expires_at = expires_at + interval '1 second'`,
+      `ancestors = array['${tree.rootGrant}']`,
+      `ancestors = '{}', delegation = null, subjects = '{}'`,
+      `ancestors = array['${tree.middleGrant}', '${tree.rootGrant}']`,
+    ]) {
+      await expect(change(set)).rejects.toThrow(/wider than|stays so/);
+    }
+    await expect(change(`delegation = null`)).rejects.toThrow(/grants_handed_down/);
+    await expect(change(`status = 'pending'`)).rejects.toThrow(/grants_handed_down/);
+  });
+});

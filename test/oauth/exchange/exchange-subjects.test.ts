@@ -1,0 +1,270 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { asBootstrap, createPolicy, type TestAgent } from '../../support/broker.ts';
+import { createKey } from '../../support/key-agent.ts';
+import { type Platform, startPlatform } from '../../support/test-issuer.ts';
+import { createExchangeScene, type ExchangeScene, tokenType } from './exchange-scene.ts';
+
+/** RFC 8693: an agent acts for somebody whom a trusted issuer speaks of. */
+let scene: ExchangeScene;
+let provider: Platform;
+let trusted: string;
+let agent: TestAgent;
+const idToken = { subject_token_type: tokenType('id_token') };
+
+const trust = async (on: ExchangeScene, terms: object): Promise<string> =>
+  (
+    await asBootstrap(on.broker)
+      .post('/v1/trusted-issuers', { name: 'people', ...terms })
+      .expect(201)
+  ).body.id;
+
+beforeAll(async () => {
+  scene = await createExchangeScene();
+  provider = await startPlatform(scene.clock);
+  trusted = await trust(scene, { issuer: provider.issuer, subject_tokens: true, claims: { tenant: 'ours' } });
+  agent = await scene.agent();
+  await scene.holding(agent);
+});
+
+const person = (sub = 'alice', claims: object = {}, more: object = {}): Promise<string> =>
+  provider.token(sub, { claims: { tenant: 'ours', ...claims }, ...more });
+const ask = (token: string, form: Record<string, string> = {}, by: TestAgent | undefined = agent) =>
+  scene.exchange(by, token, { ...idToken, resource: scene.resource.identifier, scope: 'read', ...form });
+
+describe('a token for a person', () => {
+  it('is of them under a name that is none of ours, says who they are to their issuer, and who acts', async () => {
+    const { body } = await ask(await person()).expect(200);
+    expect(body).toMatchObject({ issued_token_type: tokenType('access_token'), scope: 'read' });
+    const claims = scene.claims(body.access_token);
+    expect(claims).toMatchObject({
+      sub: `${trusted}:alice`,
+      sub_id: { format: 'iss_sub', iss: provider.issuer, sub: 'alice' },
+      act: { sub: agent.id },
+      client_id: agent.id,
+    });
+    expect(await scene.introspect(body.access_token)).toMatchObject({ active: true, ...claims });
+  });
+
+  it('is of nobody of ours, whatever they are called', async () => {
+    const { body } = await ask(await person(agent.id)).expect(200);
+    expect(scene.claims(body.access_token).sub).toBe(`${trusted}:${agent.id}`);
+  });
+
+  it('lives no longer than theirs, by our clock', async () => {
+    const at = Math.floor(scene.clock.now().getTime() / 1000);
+    const { body } = await ask(await person('alice', { exp: at + 42 })).expect(200);
+    expect(body.expires_in).toBe(42);
+    await scene.expectRefused(ask(await person('alice', { iat: at - 60, exp: at - 5 })), 'invalid_request');
+  });
+
+  it('says who acted before, under the names of their issuer, up to four in all', async () => {
+    const chain = (length: number): object =>
+      Array.from({ length }).reduce<object>(
+        (act, _, n) => ({ sub: `agt_${n}`, ...(n === 0 ? {} : { act }) }),
+        {},
+      );
+    const { body } = await ask(await person('alice', { act: chain(3) })).expect(200);
+    expect(scene.claims(body.access_token).act).toEqual({
+      sub: agent.id,
+      act: {
+        iss: provider.issuer,
+        sub: 'agt_2',
+        act: { iss: provider.issuer, sub: 'agt_1', act: { iss: provider.issuer, sub: 'agt_0' } },
+      },
+    });
+    for (const act of [
+      chain(4),
+      chain(5),
+      'agt_0',
+      [],
+      { sub: 5 },
+      { act: { sub: 'x' } },
+      null,
+      { sub: '' },
+      { sub: 'a\u0000' },
+      { sub: '\ud800' },
+      { sub: 'x'.repeat(513) },
+      { iss: 'https://hallpass.test', sub: agent.id },
+    ]) {
+      await scene.expectRefused(ask(await person('alice', { act })), 'invalid_request');
+    }
+  });
+
+  it('is handed on by the agent that acts for them, and stays theirs', async () => {
+    const { body } = await ask(await person()).expect(200);
+    const helper = await scene.agent();
+    const handed = await scene.exchanged(helper, body.access_token);
+    expect(scene.claims(handed)).toMatchObject({
+      sub: `${trusted}:alice`,
+      sub_id: { format: 'iss_sub', iss: provider.issuer, sub: 'alice' },
+      act: { sub: helper.id, act: { sub: agent.id } },
+    });
+    expect(scene.claims(handed).exp).toBe(scene.claims(body.access_token).exp);
+  });
+
+  it('needs a grant of the agent, and no grant that was handed down to it', async () => {
+    const [other, parent] = [await scene.agent(), await scene.agent()];
+    await scene.expectRefused(ask(await person(), {}, other), 'invalid_target');
+    await scene.exchanged(other, (await scene.holding(parent)).token);
+    await scene.expectRefused(ask(await person(), {}, other), 'invalid_target');
+    await scene.expectRefused(ask(await person(), { scope: 'admin' }), 'invalid_scope');
+    await scene.expectRefused(ask(await person(), { resource: '' }), 'invalid_target');
+    await scene.expectRefused(ask(await person(), { resource: 'https://hallpass.test' }), 'invalid_target');
+  });
+
+  it('is decided by policy as delegated, whatever was decided for the agent itself', async () => {
+    const on = await createExchangeScene();
+    const issuer = await startPlatform(on.clock);
+    await trust(on, { issuer: issuer.issuer, subject_tokens: true });
+    const acting = await on.agent();
+    await on.holding(acting);
+    const form = { resource: on.resource.identifier, scope: 'read' };
+    const token = await issuer.token('alice');
+    await on.exchange(acting, token, form).expect(200);
+    await createPolicy(
+      on.broker,
+      'forbid(principal, action == Action::"request", resource) when { context.delegated };',
+    );
+    await acting.token(form).expect(200);
+    await on.expectRefused(on.exchange(acting, token, form), 'invalid_grant');
+    await acting.token(form).expect(200);
+  });
+});
+
+describe('the token of a person is refused', () => {
+  it.each<[string, object, string]>([
+    ['for another audience', { aud: 'https://other.test' }, 'wrong-audience'],
+    [
+      'for another audience beside ours',
+      { aud: ['https://hallpass.test', 'https://other.test'] },
+      'wrong-audience',
+    ],
+    ['without an audience', { aud: undefined }, 'wrong-audience'],
+    ['without an end', { exp: undefined }, 'wrong-claims'],
+    ['without a beginning', { iat: undefined }, 'wrong-claims'],
+    ['of another tenant', { tenant: 'theirs' }, 'wrong-conditions'],
+    ['of a tenant that begins like ours', { tenant: 'ours2' }, 'wrong-conditions'],
+    [
+      'that names another who may act',
+      { may_act: { sub: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' } },
+      'another may act',
+    ],
+    ['that names nobody who may act', { may_act: {} }, 'another may act'],
+    ['with a text as who may act', { may_act: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' }, 'another may act'],
+    ['that is bound to a key', { cnf: { jkt: 'x' } }, 'bound to a key'],
+  ])('%s', async (_, claims, why) => {
+    await scene.expectRefused(ask(await person('alice', claims)), 'invalid_request', why);
+  });
+
+  it('where it names another issuer for who may act, and not where it names this agent', async () => {
+    const named = { sub: agent.id };
+    await ask(await person('alice', { may_act: named })).expect(200);
+    await ask(await person('alice', { may_act: { ...named, iss: 'https://hallpass.test' } })).expect(200);
+    const elsewhere = { ...named, iss: provider.issuer };
+    await scene.expectRefused(ask(await person('alice', { may_act: elsewhere })), 'invalid_request');
+  });
+
+  it('by another key, of an issuer that is not trusted, or that differs by slash or case', async () => {
+    const key = { ...createKey(), kid: provider.key.kid };
+    await scene.expectRefused(ask(await person('alice', {}, { key })), 'invalid_request', 'wrong-signature');
+    for (const iss of ['https://evil.test', `${provider.issuer}/`, provider.issuer.toUpperCase()]) {
+      await scene.expectRefused(ask(await person('alice', { iss })), 'invalid_request', 'not trusted');
+    }
+  });
+
+  it('of an issuer that is trusted for workloads alone, until it is trusted for this, and after that again', async () => {
+    const other = await startPlatform(scene.clock);
+    const id = await trust(scene, { issuer: other.issuer });
+    await scene.expectRefused(ask(await other.token('bob')), 'invalid_request', 'not trusted');
+    const change = (subject_tokens: boolean) =>
+      asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, { subject_tokens }).expect(200);
+    expect((await change(true)).body.subject_tokens).toBe(true);
+    await ask(await other.token('bob')).expect(200);
+    await change(false);
+    await scene.expectRefused(ask(await other.token('bob')), 'invalid_request', 'not trusted');
+  });
+
+  it("for now, where the keys of its issuer cannot be read: that is nobody's fault here", async () => {
+    const other = await startPlatform(scene.clock);
+    await trust(scene, { issuer: other.issuer, subject_tokens: true });
+    other.state.isDown = true;
+    const answer = await ask(await other.token('bob')).expect(503);
+    expect(answer.body.error).toBe('temporarily_unavailable');
+    expect(answer.headers['retry-after']).toBe('5');
+  });
+
+  it('from nobody: it proves no agent', async () => {
+    const form = { ...idToken, resource: scene.resource.identifier, scope: 'read' };
+    await scene.expectRefused(scene.exchange(undefined, await person(), form), 'invalid_request');
+  });
+});
+
+describe('what was got by the word of an issuer', () => {
+  it.each<[string, (id: string) => Promise<unknown>]>([
+    [
+      'it is trusted no longer',
+      (id) => asBootstrap(scene.broker).delete(`/v1/trusted-issuers/${id}`).expect(204),
+    ],
+    ['it is trusted for workloads alone', (id) => change(id, { subject_tokens: false })],
+    ['it has other keys', (id) => change(id, { jwks: { keys: [createKey().jwk] } })],
+    ['it is held to more', (id) => change(id, { claims: { tenant: 'ours', level: 2 } })],
+  ])('ends at once when %s, and what was handed down, too', async (_, withdraw) => {
+    const other = await startPlatform(scene.clock);
+    const id = await trust(scene, { issuer: other.issuer, subject_tokens: true });
+    const helper = await scene.agent();
+    const { body } = await ask(await other.token('bob')).expect(200);
+    const narrower = await scene.exchanged(agent, body.access_token);
+    const { body: handed } = await scene.exchange(helper, body.access_token).expect(200);
+    const mine = await ask(await person()).expect(200);
+    await withdraw(id);
+    for (const token of [body.access_token, narrower, handed.access_token]) {
+      expect(await scene.introspect(token)).toEqual({ active: false });
+    }
+    const form = { resource: scene.resource.identifier, grant_id: handed.grant_id };
+    await scene.expectRefused(helper.token(form), 'invalid_grant');
+    await scene.expectRefused(scene.exchange(helper, body.access_token), 'invalid_request');
+    const shown = await asBootstrap(scene.broker).get(`/v1/grants/${handed.grant_id}`).expect(200);
+    expect(shown.body.status).toBe('revoked');
+    // Others are none the worse for it, and nothing comes back.
+    expect(await scene.introspect(mine.body.access_token)).toMatchObject({ active: true });
+    await asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, { subject_tokens: true });
+    expect(await scene.introspect(body.access_token)).toEqual({ active: false });
+  });
+
+  const change = (id: string, terms: object) =>
+    asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, terms).expect(200);
+});
+
+describe('the token of a workload', () => {
+  it('is exchanged for its own, without any other proof, and names nobody who may act', async () => {
+    const workload = await startPlatform(scene.clock);
+    const trusted_issuer_id = await trust(scene, { issuer: workload.issuer });
+    const created = await asBootstrap(scene.broker)
+      .post('/v1/agents', {
+        name: 'federated',
+        environment: 'development',
+        owner: (await asBootstrap(scene.broker).get('/v1/admins').expect(200)).body.items[0].id,
+        token_endpoint_auth_method: 'federated_jwt',
+        identity: { trusted_issuer_id, subject: 'job' },
+      })
+      .expect(201);
+    const form = { subject_token_type: tokenType('jwt') };
+    const { body } = await scene.exchange(undefined, await workload.token('job'), form).expect(200);
+    expect(body).toMatchObject({ scope: 'hallpass', issued_token_type: tokenType('access_token') });
+    expect(scene.claims(body.access_token)).toMatchObject({
+      sub: created.body.id,
+      aud: 'https://hallpass.test',
+    });
+    const at = Math.floor(scene.clock.now().getTime() / 1000);
+    const brief = await workload.token('job', { claims: { exp: at + 30 } });
+    expect((await scene.exchange(undefined, brief, form).expect(200)).body.expires_in).toBe(30);
+    const named = await workload.token('job', { claims: { may_act: { sub: created.body.id } } });
+    await scene.expectRefused(scene.exchange(undefined, named, form), 'invalid_request');
+    const actor = { actor_token: brief, actor_token_type: tokenType('jwt') };
+    await scene.expectRefused(scene.exchange(undefined, brief, { ...form, ...actor }), 'invalid_request');
+    await scene.expectRefused(
+      scene.exchange(undefined, await workload.token('other'), form),
+      'invalid_request',
+    );
+  });
+});
