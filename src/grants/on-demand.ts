@@ -7,7 +7,10 @@ import { type GrantRequest, requestGrant } from './request.ts';
 import * as store from './store.ts';
 
 /** What a token request asks for that no grant covers. */
-export type Demand = Pick<GrantRequest, 'resource' | 'scopes' | 'authorizationDetails'>;
+export interface Demand extends Pick<GrantRequest, 'resource' | 'scopes' | 'authorizationDetails'> {
+  /** A grant that ends before this instant is of no use for a token. */
+  usableUntil: Date;
+}
 
 export interface Demanded {
   grantId: string;
@@ -27,29 +30,43 @@ const deniedSeconds = 900;
 export async function demandGrant(
   deps: GrantsDeps,
   act: Act<WorkloadAgent>,
-  demand: Demand,
+  { usableUntil, ...demand }: Demand,
 ): Promise<Demanded> {
-  const { db, clock, resources } = deps;
+  const { db, resources } = deps;
   const resource = await resources.findByIdentifier(db, demand.resource);
+  const scopes = [...demand.scopes].sort();
+  const terms = { ...demand, scopes, resource: resource?.identifier ?? demand.resource };
   const of = { agentId: act.caller.id, resourceId: resource?.id ?? '' };
-  const before = resource === undefined ? undefined : await store.findLatest(db, { ...of, ...demand });
-  const now = clock.now();
-  const status = before === undefined ? undefined : effectiveStatus(before, now);
-  if (before !== undefined && status === 'pending') return { grantId: before.id, status };
-  // Somebody was faster: it was made after the request had looked, unless an approver has narrowed it.
-  const isWhole = demand.scopes.every((scope) => before?.scopes.includes(scope));
-  if (before !== undefined && status === 'active' && isWhole) return { grantId: before.id, status };
-  const isDenied = status === 'denied' && (before?.endedAt ?? now) > addSeconds(now, -deniedSeconds);
-  if (before !== undefined && isDenied) return { grantId: before.id, status: 'denied' };
+  const before = resource === undefined ? undefined : await store.findLatest(db, { ...of, ...terms });
+  const known = before && outcomeOf(before, { scopes, usableUntil, now: deps.clock.now() });
+  if (before !== undefined && known !== undefined) return { grantId: before.id, status: known };
   const request = {
-    ...demand,
+    ...terms,
     durationSeconds: Math.min(onDemandSeconds, resource?.maxGrantSeconds ?? onDemandSeconds),
     reason: 'asked for by a token request',
     ticket: null,
   };
   // Of several requests at the same time, each of which has seen the same before, one asks.
-  const idempotencyKey = sha256(JSON.stringify([demand, before?.id, before?.version])).toString('base64url');
+  const idempotencyKey = sha256(JSON.stringify([terms, before?.id, before?.version])).toString('base64url');
   const grantId = await requestGrant(deps, act, { request, idempotencyKey, route: 'issueToken' });
   const made = await store.findGrant(db, grantId);
   return { grantId, status: made?.status === 'pending' ? 'pending' : 'active' };
+}
+
+/** What became of asking before; undefined: nothing that still holds. */
+function outcomeOf(
+  before: store.StoredGrant,
+  { scopes, usableUntil, now }: { scopes: readonly string[]; usableUntil: Date; now: Date },
+): Demanded['status'] | undefined {
+  const status = effectiveStatus(before, now);
+  if (status === 'pending') return status;
+  // Somebody was faster: it was made after the request had looked, unless an approver has narrowed it.
+  const isWhole = scopes.every((scope) => before.scopes.includes(scope));
+  const lasts = before.expiresAt !== null && before.expiresAt >= usableUntil;
+  if (status === 'active' && isWhole && lasts) return status;
+  // By a person: what an epoch ended nobody has looked at.
+  const isDenied = before.status === 'denied' && before.endedBy?.startsWith('adm_') === true;
+  return isDenied && before.endedAt !== null && before.endedAt > addSeconds(now, -deniedSeconds)
+    ? 'denied'
+    : undefined;
 }

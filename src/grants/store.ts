@@ -19,10 +19,10 @@ export const lineEndedAt = sql`case when g.ancestors <> '{}' then line_ended_at(
 export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],
   ${lineEndedAt})`;
 
-/** When the first agent ends of those of grant g and the grants above it; null: none does. */
 /** The versions of the grants above grant g, and of their agents; 0: there are none. */
 const lineVersion = sql<number>`case when g.ancestors <> '{}' then line_version(g.ancestors) else 0 end`;
 
+/** When the first agent ends of those of grant g and the grants above it; null: none does. */
 const agentExpiresAt = sql`least(a.expires_at, case when g.ancestors <> '{}' then line_expires_at(g.ancestors) end)`;
 
 /** When the time of an open grant g is over. */

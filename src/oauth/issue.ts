@@ -6,12 +6,13 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
 import type { AuthenticatedClient, Clients } from './clients/clients.ts';
 import type { Dpop } from './dpop/dpop.ts';
-import { type ExchangeDeps, type Exchanged, exchangeToken } from './exchange/exchange.ts';
+import { assertProof, type ExchangeDeps, type Exchanged, exchangeToken } from './exchange/exchange.ts';
 import type { ExchangeRequest } from './exchange/exchange-request.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import type { OauthCall } from './oauth-call.ts';
 import { askForGrant, isDemand, type OnDemandDeps } from './on-demand.ts';
 import type { TokenRequest } from './token-request.ts';
+import { usableUntil } from './token-source.ts';
 
 export interface IssueDeps {
   db: Db;
@@ -73,22 +74,26 @@ interface Wanting {
   client: AuthenticatedClient;
   origin: Origin;
   request: TokenRequest | ExchangeRequest;
+  jkt: string | undefined;
   error: unknown;
   fresh: boolean;
 }
 
 /** Asks for the grant that is lacking, where the agent wants that: undefined if it is to be tried again. Else throws the error. */
 async function demandFor(
-  { onDemand }: IssueDeps,
+  { onDemand, exchange, mint: { clock } }: IssueDeps,
   call: OauthCall,
   { error, fresh, ...wanting }: Wanting,
 ): Promise<undefined> {
-  const { client, request, origin } = wanting;
-  if (request.kind !== 'access' || !isDemand(client, request, error)) throw error;
-  // No grant is made on the word of memory about who asks.
+  const { client, request, origin, jkt } = wanting;
+  if (request.kind !== 'access' || !isDemand(request, error)) throw error;
+  // No grant is made on the word of memory about who asks, nor refused: the agent may have opted in since.
   if (!fresh) return;
+  if (!client.grantsOnDemand) throw error;
   call.identified(client.id);
-  await askForGrant(onDemand, { client, origin, request, refusal: error });
+  await assertProof(exchange, { client, jkt, aud: request.resource });
+  const until = usableUntil(clock.now());
+  await askForGrant(onDemand, { client, origin, request, refusal: error, usableUntil: until });
 }
 
 /** The key that the token is to be bound to. To be asked for a nonce is no refusal of somebody unknown. */

@@ -79,7 +79,7 @@ export async function mint(
   }
   const row = toRow(deps, asked, { source, now, policyEpoch, kid: signer.kid });
   if (isTooLong(row, source)) {
-    throw new BrokerError('invalid-scope', {
+    throw new BrokerError('invalid-request', {
       detail: 'the token would be over 8 kB: ask for less at a time',
     });
   }
@@ -115,8 +115,11 @@ function permits(
   return decisions.permits(source, { now, address: origin.address, authMethod: client.method, delegated });
 }
 
-/** Of what may be long: the rest of a token has 1,500 bytes at most, and in base64url 3 bytes are 4. */
-const longestClaims = 5_000;
+/**
+ * Of what may be long. Beside it there are up to 1,250 bytes of other claims (an identifier has 512), in base64url 3 bytes are 4,
+ * and header and signature take up to 500.
+ */
+const longestClaims = 4_500;
 
 /** Whether nobody who takes tokens of up to 8 kB would take it. Most are told by the length of their scopes. */
 function isTooLong({ scope, delegation }: MintRow, source: TokenSource | undefined): boolean {

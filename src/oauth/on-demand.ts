@@ -14,6 +14,8 @@ interface Wanting {
   request: AccessRequest;
   /** Why there is no token: no grant covers the request. */
   refusal: BrokerError;
+  /** A grant that ends before this instant is of no use. */
+  usableUntil: Date;
 }
 
 /** That no grant covers a request (and not that it is wrong). */
@@ -28,13 +30,9 @@ const told: readonly ErrorCode[] = [
 
 const intervalSeconds = 5;
 
-/** Whether a grant is to be asked for: the agent has opted in, and the request says what for. */
-export function isDemand(
-  client: AuthenticatedClient,
-  request: AccessRequest,
-  error: unknown,
-): error is BrokerError {
-  if (!client.grantsOnDemand || request.scopes === undefined || request.grantId !== undefined) return false;
+/** Whether a grant may be asked for, if the agent has opted in: the request says what for, and none covers that. */
+export function isDemand(request: AccessRequest, error: unknown): error is BrokerError {
+  if (request.scopes === undefined || request.grantId !== undefined) return false;
   return error instanceof BrokerError && uncovered.includes(error.code);
 }
 
@@ -44,13 +42,13 @@ export function isDemand(
  */
 export async function askForGrant(
   { demand }: OnDemandDeps,
-  { client, origin, request, refusal }: Wanting,
+  { client, origin, request, refusal, usableUntil }: Wanting,
 ): Promise<void> {
   const caller = { kind: 'agent' as const, id: client.id, authMethod: client.method };
   const { resource, scopes = [], authorizationDetails = null } = request;
   const { grantId: grant_id, status } = await demand(
     { caller, origin },
-    { resource, scopes, authorizationDetails },
+    { resource, scopes, authorizationDetails, usableUntil },
   ).catch((error: unknown) => {
     throw asRefusal(error, refusal);
   });

@@ -113,14 +113,18 @@ function asAnswer(token: TokenResponse, form: Form): TokenResponse {
 }
 
 /** What proves a client and is a grant, or is exchanged, fails as that (RFC 7523 section 3.1, RFC 8693 section 2.2.2). */
-const provingFailures: ReadonlyMap<string | undefined, ErrorCode> = new Map([
-  [jwtBearerGrant, 'invalid-grant'],
-  [exchangeGrant, 'invalid-subject-token'],
+const provingFailures: ReadonlyMap<string | undefined, { parameter: string; code: ErrorCode }> = new Map([
+  [jwtBearerGrant, { parameter: 'assertion', code: 'invalid-grant' }],
+  [exchangeGrant, { parameter: 'subject_token', code: 'invalid-subject-token' }],
 ]);
 
 function asTold(error: unknown, { form, credentials }: Call): unknown {
-  const isProof = isProvedBy(credentials, form.get('assertion') ?? form.get('subject_token'));
-  const code = isProof ? provingFailures.get(form.get('grant_type')) : undefined;
+  const failure = provingFailures.get(form.get('grant_type'));
+  const isProof =
+    failure !== undefined &&
+    !form.has('client_assertion') &&
+    isProvedBy(credentials, form.get(failure.parameter));
+  const code = isProof ? failure.code : undefined;
   if (code === undefined || !(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
   const { internal, cause } = error;
   const detail = 'the assertion is not good';
@@ -226,7 +230,7 @@ function tellWhy(log: Log, { internal }: BrokerError, { requestId }: Exchange): 
   }
 }
 
-const provingCodes: readonly string[] = [...provingFailures.values()];
+const provingCodes: readonly string[] = [...provingFailures.values()].map(({ code }) => code);
 
 /** Whether somebody tried to prove who they are and could not. */
 function isUnproved({ code }: BrokerError, { caller }: Exchange): boolean {

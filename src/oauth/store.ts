@@ -133,6 +133,7 @@ with b as materialized (
      and (s.expires_at is null or s.expires_at > $2)
     join signing_keys k on k.kid = b.kid and k.state = 'active'
    where (b.subject_issuer_id is null or word_holds(b.subject_issuer_id, b.subject_issuer_epoch))
+     and (b.subjects is null or subjects_hold(b.subjects))
      and (b.grant_id is null or (b.policy_epoch = (select epoch from policy_epoch) and exists (
       select from grants g join resources r on r.id = g.resource_id
        where g.id = b.grant_id and g.version = b.grant_version and g.status = 'active'

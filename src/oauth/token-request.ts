@@ -40,6 +40,7 @@ export const grantTypes: readonly string[] = ['client_credentials', jwtBearerGra
 
 const scopeToken = /^[!#-[\]-~]{1,128}$/;
 const maxScopes = 100;
+const longestScope = 4_400;
 
 function checkGrantType(form: Form): void {
   const grantType = form.get('grant_type');
@@ -60,6 +61,9 @@ function refuseRestrictions(form: Form): void {
 
 /** `scope` as RFC 6749 section 3.3 has it: tokens separated by single spaces. */
 function parseScope(text: string): string[] {
+  if (text.length > longestScope) {
+    throw new BrokerError('invalid-scope', { detail: 'scope is longer than a token can carry' });
+  }
   const scopes = text.split(' ');
   if (scopes.length > maxScopes || !scopes.every((scope) => scopeToken.test(scope))) {
     throw new BrokerError('invalid-scope', { detail: 'scope is malformed' });

@@ -158,6 +158,65 @@ describe('a token request that no grant covers', () => {
     expect(grants[0].duration_seconds).toBe(60);
   });
 
+  it('asks for one from the next request on, once its agent has opted in', async () => {
+    const [agent, resource] = [await createDemanding(false), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'read' };
+    await agent.token().expect(200);
+    await agent.token(form).expect(400);
+    await asBootstrap(broker).patch(`/v1/agents/${agent.id}`, { grants_on_demand: true }).expect(200);
+    await agent.token(form).expect(200);
+    await asBootstrap(broker).patch(`/v1/agents/${agent.id}`, { grants_on_demand: false }).expect(200);
+    clock.advance(901);
+    await agent.token(form).expect(400);
+  });
+
+  it('gets another grant in the last second of the one before', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'read' };
+    // A token ends with a whole second: under a grant that ends within this one there is none.
+    clock.advance(0.5);
+    const { body } = await agent.token(form).expect(200);
+    clock.advance(899.7);
+    expect((await agent.token(form).expect(200)).body.grant_id).not.toBe(body.grant_id);
+    clock.advance(0.8);
+  });
+
+  it('is not told of a denial that nobody gave: what an epoch ended is asked for again', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const form = { resource: resource.identifier, scope: 'write' };
+    const { body } = await agent.token(form).expect(400);
+    await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, { reason: 'x' }).expect(200);
+    await asBootstrap(broker).post(`/v1/agents/${agent.id}/enable`, {}).expect(200);
+    const again = await agent.token(form).expect(400);
+    expect(again.body.error).toBe('authorization_pending');
+    expect(again.body.grant_id).not.toBe(body.grant_id);
+  });
+
+  it('asks for nothing where the token would be refused: for want of a proof, or because it is too long', async () => {
+    const strict = await createResource(broker, { require_bound_tokens: true });
+    const agent = await createDemanding();
+    const bare = await agent.token({ resource: strict.identifier, scope: 'read' }).expect(400);
+    expect(bare.body.error).toBe('invalid_dpop_proof');
+    const names = Array.from({ length: 45 }, (_, n) => `scope-${n}-${'x'.repeat(100)}`);
+    const scopes = names.map((name) => ({ name, description: name, risk: 'low' }));
+    const wide = await createResource(broker, { scopes });
+    const long = await agent.token({ resource: wide.identifier, scope: names.join(' ') }).expect(400);
+    expect(long.body.error).toBe('invalid_scope');
+    expect(await grantsOf(agent)).toEqual([]);
+  });
+
+  it('asks once, in whatever order and spelling twenty ask at the same time', async () => {
+    const [agent, resource] = [await createDemanding(), await createResource(broker)];
+    const answers = await parallel(20, (n) =>
+      agentOn(n % 2 === 0 ? broker : replica, agent).token({
+        resource: n % 3 === 0 ? `${resource.identifier}/` : resource.identifier,
+        scope: n % 4 < 2 ? 'read write' : 'write read',
+      }),
+    );
+    expect(tally(answers)).toEqual({ 400: 20 });
+    expect(await grantsOf(agent)).toHaveLength(1);
+  });
+
   it.each(['read', 'write'])('asks once, of twenty at the same time on two replicas (%s)', async (scope) => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope };

@@ -133,7 +133,7 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   if (!(await isAlive(deps, tx, handing))) return refuse('invalid-subject-token', { detail: 'it has ended' });
   const now = deps.clock.now();
   const { scopes, authorizationDetails, subjects } = handing;
-  const same = { agentId: agent.id, subjects, scopes, authorizationDetails, now };
+  const same = { agentId: agent.id, agentEpoch: agent.epoch, subjects, scopes, authorizationDetails, now };
   const known = await store.findSame(tx, same);
   if (known?.status === 'revoked')
     return refuse('invalid-subject-token', { detail: 'what it gave was revoked' });

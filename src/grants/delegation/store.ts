@@ -18,13 +18,14 @@ export async function lockTokens(tx: Tx, jtis: readonly string[]): Promise<boole
 }
 
 /**
- * What the agent got with this token before: one that somebody revoked, whatever its terms, or the active one with the same
+ * What the agent got with this token before: one that a person revoked, whatever its terms, or the active one with the same
  * terms, so that who asks again gets the same.
  */
 export async function findSame(
   tx: Tx,
   of: {
     agentId: string;
+    agentEpoch: number;
     subjects: string[];
     scopes: string[];
     authorizationDetails: Detail[] | null;
@@ -40,7 +41,8 @@ export async function findSame(
     )
     .where('agent_id', '=', of.agentId)
     .where(
-      sql<boolean>`(status = 'revoked' or (status = 'active' and expires_at > ${of.now} and scopes = ${of.scopes}::text[]
+      sql<boolean>`((status = 'revoked' and starts_with(ended_by, 'adm_'))
+        or (status = 'active' and agent_epoch = ${of.agentEpoch} and expires_at > ${of.now} and scopes = ${of.scopes}::text[]
         and authorization_details is not distinct from ${details}::jsonb))`,
     )
     .orderBy(sql`status = 'revoked'`, 'desc')

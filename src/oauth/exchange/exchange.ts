@@ -190,7 +190,7 @@ async function handDown(
 }
 
 /** No grant is made for a token that will be refused. */
-async function assertProof(
+export async function assertProof(
   { findResource }: ExchangeDeps,
   { client, jkt, aud }: Pick<ExchangeCall, 'client' | 'jkt'> & { aud: string },
 ): Promise<void> {

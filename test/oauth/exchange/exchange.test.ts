@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { asBootstrap, type TestAgent } from '../../support/broker.ts';
+import { insertCopies } from '../../grants/copies.ts';
+import { asBootstrap, grantRequest, type TestAgent } from '../../support/broker.ts';
 import { parallel, tally } from '../../support/count.ts';
 import { eventsOf } from '../fixtures.ts';
 import { createExchangeScene, type ExchangeScene, exchangeGrant, tokenType } from './exchange-scene.ts';
@@ -122,6 +123,28 @@ describe('a token in exchange for that of another agent', () => {
     expect(new Set(answers.map(({ body }) => body.grant_id)).size).toBe(1);
     const narrower = await scene.exchange(other, token, { scope: 'read' }).expect(200);
     expect(narrower.body.grant_id).not.toBe(answers[0]?.body.grant_id);
+  });
+});
+
+describe('what an agent may hold', () => {
+  it('is counted apart for its own grants and for what was handed down to it', async () => {
+    const helper = await scene.agent();
+    const own = await scene.holding(helper);
+    const { owner } = scene.broker.database;
+    const { token } = await scene.holding(parent);
+    const { body } = await scene.exchange(helper, token).expect(200);
+    const copy = { status: 'active', end: 'expires_at' } as const;
+    await insertCopies(owner, { ...copy, template: own.grantId, count: 99 });
+    const api = await helper.api();
+    await api.post('/v1/grants', grantRequest(scene.resource.identifier)).expect(409);
+    const other = await scene.holding(parent);
+    await scene.exchange(helper, other.token).expect(200);
+    await insertCopies(owner, { ...copy, template: body.grant_id, count: 998 });
+    const last = await scene.holding(parent);
+    const refused = await scene.exchange(helper, last.token).expect(409);
+    expect(refused.body.error).toBe('invalid_request');
+    expect(refused.headers['retry-after']).toBe('60');
+    await helper.token({ resource: scene.resource.identifier, grant_id: own.grantId }).expect(200);
   });
 });
 
