@@ -1885,6 +1885,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The agent has too many open grants (`too-many-grants`) for one more to be made */
+        OauthTooManyGrants: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OauthError"];
+            };
+        };
         /** @description RFC 6749 section 5.2; `error` is `invalid_request`, `invalid_grant`, `invalid_scope`, `invalid_target`, `unauthorized_client` or `unsupported_grant_type` */
         OauthBadRequest: {
             headers: {
@@ -5007,6 +5016,7 @@ export interface operations {
             };
             400: components["responses"]["OauthBadRequest"];
             401: components["responses"]["OauthInvalidClient"];
+            409: components["responses"]["OauthTooManyGrants"];
             413: components["responses"]["OauthContentTooLarge"];
             415: components["responses"]["OauthUnsupportedMediaType"];
             429: components["responses"]["OauthTooManyRequests"];
