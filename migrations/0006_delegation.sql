@@ -36,13 +36,14 @@ set search_path = pg_catalog, pg_temp as $$
      where i.id = p_issuer_id and i.epoch = p_epoch and i.deleted_at is null and i.subject_tokens)
 $$;
 
--- Whether none of these tokens is revoked, nor by a word that is not good any more.
+-- Whether none of these tokens is revoked, nor got with a secret that is, nor by a word that is not good any more.
 create function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select not exists (
     select from public.tokens t
      where t.jti = any(p_subjects)
        and (t.revoked_at is not null
+            or exists (select from public.agent_secrets s where s.id = t.secret_id and s.revoked_at is not null)
             or (t.subject_issuer_id is not null and not public.word_holds(t.subject_issuer_id, t.subject_issuer_epoch))))
 $$;
 

@@ -1894,7 +1894,7 @@ export interface components {
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description RFC 6749 section 5.2; `error` is `invalid_request`, `invalid_grant`, `invalid_scope`, `invalid_target`, `unauthorized_client` or `unsupported_grant_type` */
+        /** @description RFC 6749 section 5.2; `error` is `invalid_request`, `invalid_grant`, `invalid_scope`, `invalid_target`, `invalid_authorization_details`, `invalid_dpop_proof`, `use_dpop_nonce`, `authorization_pending`, `access_denied`, `unauthorized_client`, `unsupported_grant_type` or `unsupported_response_type` */
         OauthBadRequest: {
             headers: {
                 [name: string]: unknown;

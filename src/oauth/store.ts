@@ -68,7 +68,8 @@ export async function findSource(
     .whereRef('g.agent_epoch', '=', 'a.epoch')
     .where('g.resource_epoch', '=', resource.epoch)
     .where(
-      sql<SqlBool>`(g.ancestors = '{}' or (g.id = ${asked.pinned ?? null} and line_holds(g.ancestors, ${asked.usableUntil})))`,
+      sql<SqlBool>`(g.ancestors = '{}' or (g.id = ${asked.pinned ?? null} and line_holds(g.ancestors, ${asked.usableUntil})
+        and subjects_hold(g.subjects)))`,
     )
     .execute();
   return {

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { oauthPost, type TestAgent } from '../../support/broker.ts';
+import { asBootstrap, oauthPost, type TestAgent } from '../../support/broker.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
@@ -61,5 +61,18 @@ describe('a token that an agent got in exchange for its own', () => {
         }
       }
     }
+  });
+
+  it('is of no use once the secret is taken back that the first was got with, nor is what others got for it', async () => {
+    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(agent);
+    const { body } = await scene.exchange(helper, token).expect(200);
+    const admin = asBootstrap(scene.broker);
+    const shown = await admin.get(`/v1/agents/${agent.id}`).expect(200);
+    await admin.post(`/v1/agents/${agent.id}/secrets`, {}).expect(201);
+    await admin.delete(`/v1/agents/${agent.id}/secrets/${shown.body.secrets[0].id}`).expect(204);
+    expect(await scene.introspect(body.access_token)).toEqual({ active: false });
+    const pinned = { resource: scene.resource.identifier, grant_id: body.grant_id };
+    await scene.expectRefused(helper.token(pinned), 'invalid_grant');
   });
 });
