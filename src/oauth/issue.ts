@@ -6,7 +6,7 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
 import type { AuthenticatedClient, Clients } from './clients/clients.ts';
 import type { Dpop } from './dpop/dpop.ts';
-import { assertProof, type ExchangeDeps, type Exchanged, exchangeToken } from './exchange/exchange.ts';
+import { type ExchangeDeps, type Exchanged, exchangeToken, isProofMissing } from './exchange/exchange.ts';
 import type { ExchangeRequest } from './exchange/exchange-request.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import type { OauthCall } from './oauth-call.ts';
@@ -91,7 +91,8 @@ async function demandFor(
   if (!fresh) return;
   if (!client.grantsOnDemand) throw error;
   call.identified(client.id);
-  await assertProof(exchange, { client, jkt, aud: request.resource });
+  // Nobody is asked for a grant whose tokens would be refused; nor told by that which resources there are.
+  if (await isProofMissing(exchange, { client, jkt, aud: request.resource })) throw error;
   const until = usableUntil(clock.now());
   await askForGrant(onDemand, { client, origin, request, refusal: error, usableUntil: until });
 }

@@ -170,7 +170,8 @@ async function handDown(
   { claims, grantId, request, subjects }: HandedOn,
 ): Promise<Exchanged> {
   assertMayAct(deps, client, { mayAct: claims.may_act, isBound: claims.cnf !== undefined });
-  await assertProof(deps, { client, jkt, aud: claims.aud });
+  // No grant is made for a token that will be refused.
+  if (await isProofMissing(deps, { client, jkt, aud: claims.aud })) throw lackingProof();
   const { sub, sub_id, act } = claims;
   const subject = { sub, ...(sub_id === undefined ? {} : { sub_id }), act };
   const delegation = delegate(subject, client);
@@ -189,13 +190,13 @@ async function handDown(
   return { request: { ...request, grantId: child, notAfter }, delegation };
 }
 
-/** No grant is made for a token that will be refused. */
-export async function assertProof(
-  { findResource }: ExchangeDeps,
+/** Whether tokens for the resource `aud` have to be bound, or those of the client, and no proof of a key came. */
+export async function isProofMissing(
+  { findResource }: Pick<ExchangeDeps, 'findResource'>,
   { client, jkt, aud }: Pick<ExchangeCall, 'client' | 'jkt'> & { aud: string },
-): Promise<void> {
-  const isNeeded = client.requireBoundTokens || (await findResource(aud))?.requireBoundTokens === true;
-  if (isNeeded && jkt === undefined) throw lackingProof();
+): Promise<boolean> {
+  if (jkt !== undefined) return false;
+  return client.requireBoundTokens || (await findResource(aud))?.requireBoundTokens === true;
 }
 
 function delegate(subject: Parameters<typeof actingFor>[0], client: AuthenticatedClient): Delegation {
