@@ -1,4 +1,5 @@
 import { type Agent, type IncomingMessage, request } from 'node:http';
+import type { AnyJson } from '../support/any-json.ts';
 
 export interface Message {
   method?: 'GET' | 'POST';
@@ -14,8 +15,7 @@ export interface Message {
 export interface Reply {
   status: number;
   requestId: string | undefined;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever JSON the broker answers
-  body: any;
+  body: AnyJson;
 }
 
 /** Nobody listened, so nothing happened; or nothing came back, so nobody knows. */

@@ -1,4 +1,5 @@
 import { Agent } from 'node:http';
+import type { AnyJson } from '../support/any-json.ts';
 import { exchange, type Message, type Reply } from './exchange.ts';
 import type { Answered, Asked, GrantSeen, Kind, Operation, Outcome, TokenSeen } from './history.ts';
 
@@ -33,8 +34,8 @@ export interface Performed {
   body: Reply['body'] | undefined;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: a grant as the contract shows it
-export function readGrant(grant: any): GrantSeen {
+/** A grant as the contract shows it. */
+export function readGrant(grant: AnyJson): GrantSeen {
   const ms = (time: string | null): number | null => (time === null ? null : Date.parse(time));
   return {
     id: grant.id,

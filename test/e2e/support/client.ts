@@ -1,10 +1,10 @@
 import { type Agent, request } from 'node:http';
+import type { AnyJson } from '../../support/any-json.ts';
 
 export interface Answer {
   status: number;
   headers: Record<string, string | string[] | undefined>;
-  // biome-ignore lint/suspicious/noExplicitAny: whatever JSON the broker answers
-  body: any;
+  body: AnyJson;
 }
 
 interface Call {
