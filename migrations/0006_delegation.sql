@@ -63,7 +63,7 @@ set search_path = pg_catalog, pg_temp as $$
   select min(a.expires_at) from public.grants g join public.agents a on a.id = g.agent_id where g.id = any(p_ancestors)
 $$;
 
--- Rises with every change of these grants, their agents and their resource.
+-- Rises with every change of these grants and their agents (their resource is that of the one below).
 create function line_version(p_ancestors text[]) returns bigint language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select sum(g.version + a.version)::bigint from public.grants g join public.agents a on a.id = g.agent_id

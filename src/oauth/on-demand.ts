@@ -21,12 +21,7 @@ interface Wanting {
 /** That no grant covers a request (and not that it is wrong). */
 const uncovered: readonly ErrorCode[] = ['invalid-target', 'invalid-scope', 'invalid-authorization-details'];
 /** What the request for a grant tells about itself; that policy denies it is told as if nobody had asked. */
-const told: readonly ErrorCode[] = [
-  'invalid-scope',
-  'invalid-authorization-details',
-  'too-many-grants',
-  'rate-limited',
-];
+const told: readonly ErrorCode[] = ['invalid-scope', 'invalid-authorization-details', 'too-many-grants'];
 
 const intervalSeconds = 5;
 
