@@ -6,7 +6,13 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
 import type { AuthenticatedClient, Clients } from './clients/clients.ts';
 import type { Dpop } from './dpop/dpop.ts';
-import { type ExchangeDeps, type Exchanged, exchangeToken, isProofMissing } from './exchange/exchange.ts';
+import {
+  type ExchangeCall,
+  type ExchangeDeps,
+  type Exchanged,
+  exchangeToken,
+  isProofMissing,
+} from './exchange/exchange.ts';
 import type { ExchangeRequest } from './exchange/exchange-request.ts';
 import { type MintDeps, mint, type TokenResponse } from './mint.ts';
 import type { OauthCall } from './oauth-call.ts';
@@ -39,20 +45,16 @@ export async function issue(
   read: ReadTokenRequest,
 ): Promise<TokenResponse> {
   try {
-    let exchanged: Exchanged | undefined;
     for (const attempt of attempts) {
       const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
       const request = read(client.id);
       const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
       const asker = { client, origin: call.origin, jkt };
-      if (request.kind === 'exchange') {
-        // A grant may be made: nobody makes one on the word of memory, and none is made twice.
-        if (!attempt.fresh) continue;
-        call.identified(client.id);
-        exchanged ??= await exchangeToken(context.exchange, { ...asker, request });
-      }
-      const asked = exchanged ?? { request: request as TokenRequest };
+      // A grant may be made, and nobody makes one on the word of memory.
+      if (request.kind === 'exchange' && !attempt.fresh) continue;
+      const asked =
+        request.kind === 'exchange' ? await exchange(context, call, { ...asker, request }) : { request };
       const token = await mint(context.mint, { ...asker, ...asked }, attempt).catch((error: unknown) =>
         demandFor(context, call, { ...asker, request, error, fresh: attempt.fresh }),
       );
@@ -68,6 +70,12 @@ export async function issue(
     throw error;
   }
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
+}
+
+/** Who was overtaken looks at the token again, and finds the grant that it was handed. */
+function exchange(context: IssueDeps, call: OauthCall, asked: ExchangeCall): Promise<Exchanged> {
+  call.identified(asked.client.id);
+  return exchangeToken(context.exchange, asked);
 }
 
 interface Wanting {

@@ -32,13 +32,13 @@ describe('a token that an agent got in exchange for its own', () => {
     const { token } = await scene.holding(agent);
     const { owner } = scene.broker.database;
     const { jti } = scene.claims(token);
-    // The exchange waits here, between its look at the token and the statement that writes the new one.
+    // What an exchange reads after its look at the token, and before the statement that writes the new one.
     await owner.query('begin');
-    await owner.query('lock table signing_keys in access exclusive mode');
+    await owner.query('lock table policy_epoch in access exclusive mode');
     const exchanged = scene.exchange(agent, token, { scope: 'read' }).then((answer) => answer);
     await eventually(async () => {
       const { rows } = await owner.query(
-        "select from pg_locks where not granted and relation = 'signing_keys'::regclass",
+        "select from pg_locks where not granted and relation = 'policy_epoch'::regclass",
       );
       expect(rows.length).toBeGreaterThan(0);
     });

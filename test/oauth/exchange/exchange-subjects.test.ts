@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { asBootstrap, createPolicy, type TestAgent } from '../../support/broker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createKey } from '../../support/key-agent.ts';
 import { type Platform, startPlatform } from '../../support/test-issuer.ts';
 import { createExchangeScene, type ExchangeScene, tokenType } from './exchange-scene.ts';
@@ -233,6 +234,29 @@ describe('what was got by the word of an issuer', () => {
 
   const change = (id: string, terms: object) =>
     asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, terms).expect(200);
+});
+
+describe('the word of an issuer', () => {
+  it('is good for no token once it is withdrawn, also while one is being made', async () => {
+    const other = await startPlatform(scene.clock);
+    const id = await trust(scene, { issuer: other.issuer, subject_tokens: true });
+    const { owner } = scene.broker.database;
+    // What an exchange reads after it has taken the word, and before the statement that writes the token.
+    await owner.query('begin');
+    await owner.query('lock table policy_epoch in access exclusive mode');
+    const asked = ask(await other.token('bob')).then((answer) => answer);
+    await eventually(async () => {
+      const { rows } = await owner.query(
+        "select from pg_locks where not granted and relation = 'policy_epoch'::regclass",
+      );
+      expect(rows.length).toBeGreaterThan(0);
+    });
+    await owner.query('update trusted_issuers set subject_tokens = false, epoch = epoch + 1 where id = $1', [
+      id,
+    ]);
+    await owner.query('commit');
+    expect((await asked).status).toBe(400);
+  });
 });
 
 describe('the token of a workload', () => {
