@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Api, asBootstrap, createPerson, startBroker, type TestBroker } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 
 let broker: TestBroker;
 let admin: Api;
@@ -40,8 +41,11 @@ describe('agents', () => {
     const read = await admin.get(`/v1/agents/${id}`).expect(200);
     expect(read.body).toMatchObject({ id, labels: ['team:data'], secrets: [{ revoked_at: null }] });
     expect(JSON.stringify(read.body)).not.toContain(secret);
-    const events = await admin.get(`/v1/audit-events?agent_id=${id}`).expect(200);
-    expect(JSON.stringify(events.body)).not.toContain(secret);
+    await eventually(async () => {
+      const events = await admin.get(`/v1/audit-events?agent_id=${id}`).expect(200);
+      expect(events.body.items.length).toBeGreaterThan(0);
+      expect(JSON.stringify(events.body)).not.toContain(secret);
+    });
   });
 
   it('are refused for a stranger as owner, a past expiry and a field that is not there', async () => {
