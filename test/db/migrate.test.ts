@@ -40,10 +40,11 @@ describe('migrations', () => {
       '0005_authorization_details',
       '0006_delegation',
       '0007_grants_on_demand',
+      '0008_lines_hold_whole',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 7]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 8]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

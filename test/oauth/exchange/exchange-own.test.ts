@@ -64,15 +64,22 @@ describe('a token that an agent got in exchange for its own', () => {
   });
 
   it('is of no use once the secret is taken back that the first was got with, nor is what others got for it', async () => {
-    const [agent, helper] = [await scene.agent(), await scene.agent()];
+    const [agent, helper, next] = [await scene.agent(), await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(agent);
     const { body } = await scene.exchange(helper, token).expect(200);
+    const further = await scene.exchange(next, body.access_token).expect(200);
     const admin = asBootstrap(scene.broker);
     const shown = await admin.get(`/v1/agents/${agent.id}`).expect(200);
     await admin.post(`/v1/agents/${agent.id}/secrets`, {}).expect(201);
     await admin.delete(`/v1/agents/${agent.id}/secrets/${shown.body.secrets[0].id}`).expect(204);
-    expect(await scene.introspect(body.access_token)).toEqual({ active: false });
-    const pinned = { resource: scene.resource.identifier, grant_id: body.grant_id };
-    await scene.expectRefused(helper.token(pinned), 'invalid_grant');
+    for (const [holder, got] of [
+      [helper, body],
+      [next, further.body],
+    ] as const) {
+      expect(await scene.introspect(got.access_token)).toEqual({ active: false });
+      const pinned = { resource: scene.resource.identifier, grant_id: got.grant_id };
+      await scene.expectRefused(holder.token(pinned), 'invalid_grant');
+      await scene.expectRefused(scene.exchange(await scene.agent(), got.access_token), 'invalid_request');
+    }
   });
 });
