@@ -3,6 +3,7 @@ import type { Tx } from '../db/database.ts';
 import { takePage } from '../db/page.ts';
 import { BrokerError } from '../errors.ts';
 import { addSeconds } from '../platform/clock.ts';
+import { createTurnstile } from '../platform/turnstile.ts';
 import { listApprovals } from './approvals/store.ts';
 import { delegateGrant, type HandingDown } from './delegation/delegate.ts';
 import type { GrantsDeps } from './deps.ts';
@@ -42,6 +43,12 @@ export interface WaitOptions {
   signal: AbortSignal;
 }
 
+/**
+ * Making a grant takes a connection for a whole decision and its record: so many are made at a time that those who end
+ * something never wait for all of the pool, and no more wait than are done in a second or two.
+ */
+const making = { atOnce: 4, maxWaiting: 128 };
+
 export type GrantsService = ReturnType<typeof createGrantsService>;
 
 /** Requests, their decisions, and how grants end. Whatever is shown is what holds at that instant. */
@@ -54,22 +61,26 @@ export function createGrantsService(deps: GrantsDeps) {
     await endGrant(deps, act, ending);
     return show(act, ending.id);
   };
+  const full = new BrokerError('overloaded', { retryAfterSeconds: 1 });
+  const { pass } = createTurnstile({ ...making, full });
   return {
+    /** Throws `overloaded`, as `demand` and `delegate` do, if too many wait. */
     async request(
       act: Act<WorkloadAgent>,
       asked: { request: GrantRequest; idempotencyKey: string | undefined },
     ): Promise<GrantView> {
-      return show(act, await requestGrant(deps, act, asked));
+      return show(act, await pass(() => requestGrant(deps, act, asked)));
     },
     async approve(act: Act<Person>, id: string, request: ApprovalRequest): Promise<GrantView> {
       await approveGrant(deps, act, { id, request });
       return show(act, id);
     },
     /** A grant as a token request asks for it. */
-    demand: (act: Act<WorkloadAgent>, demand: Demand): Promise<Demanded> => demandGrant(deps, act, demand),
+    demand: (act: Act<WorkloadAgent>, demand: Demand): Promise<Demanded> =>
+      pass(() => demandGrant(deps, act, demand)),
     /** A grant that is handed down to the caller; its id. */
     delegate: (act: Act<WorkloadAgent>, handing: HandingDown): Promise<string> =>
-      delegateGrant(deps, act, handing),
+      pass(() => delegateGrant(deps, act, handing)),
     /** Ends what was got with a token that is revoked. */
     endGotWith: (tx: Tx, act: Act, { jti, at }: { jti: string; at: Date }): Promise<void> =>
       endGrantsGotWith(deps, tx, { act, jti, at }),

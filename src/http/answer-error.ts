@@ -62,7 +62,7 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
       }
     }
     exchange.code = error.code;
-    if (error.entry.status >= 500) {
+    if (error.entry.status >= 500 && error.code !== 'overloaded') {
       options.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
     }
     if (response.headersSent) {
