@@ -78,10 +78,12 @@ function runRecover(email: string, log: Log): Promise<string> {
 
 function runEndAll(extent: Extent, log: Log): Promise<string> {
   return withBrokersDatabase(log, async (opened) => {
-    const { agents, clientSecrets, adminKeys } = await endAll(opened, extent);
+    const { agents, clientSecrets, adminKeys, subjectIssuers } = await endAll(opened, extent);
     const ended = `ended every grant, request and token of ${agents} agents`;
     if (extent === 'grants') return ended;
-    return `${ended}, ${clientSecrets} client secrets and ${adminKeys} admin keys; go on with: hallpass admin recover <e-mail>`;
+    const credentials = `${clientSecrets} client secrets and ${adminKeys} admin keys`;
+    const trust = `${subjectIssuers} issuers are no longer believed of people`;
+    return `${ended}, ${credentials}; ${trust}; go on with: hallpass admin recover <e-mail>`;
   });
 }
 

@@ -5,6 +5,7 @@ import { revokeEverySecret } from '../client-secrets/store.ts';
 import type { Db } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import type { Clock } from '../platform/clock.ts';
+import { distrustEverySubject } from '../trusted-issuers/store.ts';
 import { raiseEveryEpoch } from './store.ts';
 
 export interface EndAllDeps {
@@ -15,15 +16,19 @@ export interface EndAllDeps {
 
 /**
  * What is ended. `grants`: every grant, request and token; agents keep their secrets and ask again. `credentials`: with
- * them every client secret and every key of a person, so that nobody has access until somebody gives it anew.
+ * them every client secret, key set and identity of agents and resource servers, every key of a person, and the trust in
+ * what issuers say of people, so that nobody has access until somebody gives it anew.
  */
 export type Extent = 'grants' | 'credentials';
 
 /** How many of each were ended. */
 export interface EndedAll {
   agents: number;
+  /** Whatever clients prove themselves by: secrets, key sets, identities. */
   clientSecrets: number;
   adminKeys: number;
+  /** Issuers that were trusted to speak of people. */
+  subjectIssuers: number;
 }
 
 /**
@@ -38,8 +43,10 @@ export async function endAll({ db, audit, clock }: EndAllDeps, extent: Extent): 
     const both = extent === 'credentials';
     const clientSecrets = both ? await revokeEverySecret(tx, at) : 0;
     const adminKeys = both ? await revokeEveryKey(tx, at) : 0;
-    const details = { agents, client_secrets: clientSecrets, admin_keys: adminKeys };
+    const subjectIssuers = both ? await distrustEverySubject(tx, at) : 0;
+    const counts = { client_secrets: clientSecrets, admin_keys: adminKeys, subject_issuers: subjectIssuers };
+    const details = { agents, ...counts };
     await audit.append(tx, { type: 'all.ended', actor: systemActor('cli'), details });
-    return { agents, clientSecrets, adminKeys };
+    return { agents, clientSecrets, adminKeys, subjectIssuers };
   });
 }

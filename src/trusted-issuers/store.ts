@@ -122,6 +122,17 @@ export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: 
   await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
 }
 
+/** No issuer is taken at its word about people any more, and what was got by it is dead; answers how many were. */
+export async function distrustEverySubject(tx: Tx, at: Date): Promise<number> {
+  const result = await tx
+    .updateTable('trusted_issuers')
+    .set((eb) => ({ subject_tokens: false, epoch: eb('epoch', '+', 1), updated_at: at }))
+    .where('subject_tokens', '=', true)
+    .where('deleted_at', 'is', null)
+    .executeTakeFirst();
+  return Number(result.numUpdatedRows);
+}
+
 export interface EndedForSubject {
   id: string;
   agentId: string;

@@ -213,8 +213,8 @@ describe.each(backups)('%s', (_name, take) => {
         details,
       ]);
       expect(ends).toEqual([
-        [byCli, { agents: 2, client_secrets: 0, admin_keys: 0 }],
-        [byCli, { agents: 2, client_secrets: 3, admin_keys: 4 }],
+        [byCli, { agents: 2, client_secrets: 0, admin_keys: 0, subject_issuers: 0 }],
+        [byCli, { agents: 2, client_secrets: 3, admin_keys: 4, subject_issuers: 0 }],
       ]);
     });
   });
