@@ -14,14 +14,14 @@ export interface Demand extends Pick<GrantRequest, 'resource' | 'scopes' | 'auth
 
 export interface Demanded {
   grantId: string;
-  /** `denied`: somebody has, a short while ago. */
-  status: 'active' | 'pending' | 'denied';
+  /** `denied`, `narrowed`: somebody has, a short while ago. */
+  status: 'active' | 'pending' | 'denied' | 'narrowed';
 }
 
 /** How long a grant lasts that a token request asks for: it is asked for again when it has ended. */
 const onDemandSeconds = 900;
-/** Who is told no, asks the approvers again after so long. */
-const deniedSeconds = 900;
+/** Who is told no, or that it may have less, asks the approvers again after so long. */
+const decidedSeconds = 900;
 
 /**
  * Asks for a grant as a token request does that none covers: once, however often it comes while nobody has decided. Refusals
@@ -60,13 +60,13 @@ function outcomeOf(
 ): Demanded['status'] | undefined {
   const status = effectiveStatus(before, now);
   if (status === 'pending') return status;
-  // Somebody was faster: it was made after the request had looked, unless an approver has narrowed it.
+  const isRecent = (at: Date | null): boolean => at !== null && at > addSeconds(now, -decidedSeconds);
   const isWhole = scopes.every((scope) => before.scopes.includes(scope));
   const lasts = before.expiresAt !== null && before.expiresAt >= usableUntil;
+  // Somebody was faster: it was made after the request had looked, unless an approver has narrowed it.
   if (status === 'active' && isWhole && lasts) return status;
+  if (status === 'active' && !isWhole && isRecent(before.decidedAt)) return 'narrowed';
   // By a person: what an epoch ended nobody has looked at.
   const isDenied = before.status === 'denied' && before.endedBy?.startsWith('adm_') === true;
-  return isDenied && before.endedAt !== null && before.endedAt > addSeconds(now, -deniedSeconds)
-    ? 'denied'
-    : undefined;
+  return isDenied && isRecent(before.endedAt) ? 'denied' : undefined;
 }

@@ -33,7 +33,7 @@ export function isDemand(request: AccessRequest, error: unknown): error is Broke
 
 /**
  * Asks for the grant that a token request lacks; done if it is active. Throws `authorization-pending` with the grant's id and
- * how many seconds to wait, `access-denied` if somebody denied it a short while ago, and `refusal` if policy does not permit it.
+ * how many seconds to wait, `access-denied` if somebody denied it a short while ago, and `refusal` if policy does not permit it or an approver has narrowed it.
  */
 export async function askForGrant(
   { demand }: OnDemandDeps,
@@ -47,6 +47,7 @@ export async function askForGrant(
   ).catch((error: unknown) => {
     throw asRefusal(error, refusal);
   });
+  if (status === 'narrowed') throw refusal;
   if (status === 'denied') throw new BrokerError('access-denied', { extensions: { grant_id } });
   if (status === 'pending') {
     const extensions = { grant_id, interval: intervalSeconds };

@@ -25,7 +25,8 @@ const earlyMs = 4 * 60_000;
 const usableMs = 60 * 60_000;
 /** A set is read no oftener than this, whatever is asked of it and whether or not it could be read. */
 const betweenReadsMs = 30_000;
-const maxSets = 1_000;
+/** Those that were asked for last are kept: so many sets, and so many keys in all. */
+const kept = { maxEntries: 10_000, maxWeight: 50_000 };
 
 interface KeySet {
   keys: PublicKey[];
@@ -60,9 +61,9 @@ function createTally() {
   };
 }
 
-/** The key sets of others, in memory: a thousand of them, each read by one request at a time. */
+/** The key sets of others, in memory, each read by one request at a time. */
 export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySets {
-  const sets = createBoundedCache<KeySet>({ maxEntries: maxSets });
+  const sets = createBoundedCache<KeySet>({ ...kept, weigh: ({ keys }) => keys.length });
   const now = (): number => clock.now().getTime();
   const readings = createTally();
 
@@ -106,6 +107,8 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
         return known;
       }
       await read(set, place);
+      // It weighs what it has now.
+      sets.set(name, set);
       if (isWithin(set.readAt, usableMs, now())) return matching(set, kid);
       throw set.failure ?? new OutboundFailure('not-connected');
     },

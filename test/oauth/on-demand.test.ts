@@ -101,6 +101,26 @@ describe('a token request that no grant covers', () => {
     expect(asked.grant_id).not.toBe(pending.grant_id);
   });
 
+  it('is refused what an approver has left out, for a while, and has the rest', async () => {
+    const scopes = [
+      { name: 'read', description: 'Read', risk: 'low' },
+      { name: 'write', description: 'Write', risk: 'medium' },
+    ];
+    const [agent, resource] = [await createDemanding(), await createResource(broker, { scopes })];
+    const form = { resource: resource.identifier, scope: 'read write' };
+    const { body: pending } = await agent.token(form).expect(400);
+    expect(pending.error).toBe('authorization_pending');
+    const { request_digest } = (await approver.api.get(`/v1/grants/${pending.grant_id}`).expect(200)).body;
+    const less = { request_digest, scopes: ['read'] };
+    await approver.api.post(`/v1/grants/${pending.grant_id}/approve`, less).expect(200);
+    expect((await agent.token(form).expect(400)).body.error).toBe('invalid_scope');
+    expect(await grantsOf(agent)).toHaveLength(1);
+    const { body } = await agent.token({ ...form, scope: 'read' }).expect(200);
+    expect(body.grant_id).toBe(pending.grant_id);
+    clock.advance(901);
+    expect((await agent.token(form).expect(400)).body.error).toBe('authorization_pending');
+  });
+
   it('is refused, on the record, as if nobody had asked where policy denies it or nothing is there', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const plain = await createAgent(broker);

@@ -180,15 +180,19 @@ describe('an issuer that is down', () => {
 });
 
 describe('memory', () => {
-  it('is kept of a thousand issuers, those that were asked for last', async () => {
-    const at = (n: number): string => `https://issuer-${n}.test/`;
-    for (let n = 0; n < 1_001; n += 1) {
-      answers.set(at(n), setOf('a'));
+  const at = (n: number): string => `https://issuer-${n}.test/`;
+
+  it.each([
+    ['ten thousand issuers', 10_000, setOf('a')],
+    ['fifty thousand keys', 500, setOf(...Array.from({ length: 99 }, (_, n) => `k${n}`), 'a')],
+  ])('is kept of %s, those that were asked for last', async (_, count, set) => {
+    for (let n = 0; n < count + 1; n += 1) {
+      answers.set(at(n), set);
       await find('a', at(n));
     }
     reads = [];
-    await find('a', at(1_000));
-    await find('a', at(1));
+    await find('a', at(count));
+    await find('a', at(count - 2));
     expect(reads).toEqual([]);
     await find('a', at(0));
     expect(reads).toEqual([at(0)]);

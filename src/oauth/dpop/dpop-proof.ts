@@ -48,6 +48,8 @@ export interface DpopOptions {
 const types = ['dpop+jwt'];
 const longestBytes = 8_192;
 const longestJti = 256;
+/** No header of a key that anybody uses is longer; what is, is read anew each time. */
+const longestKept = 2_048;
 /** How old a proof may be, beside the difference of clocks. */
 const longestSeconds = 60;
 
@@ -75,7 +77,7 @@ export async function verifyDpopProof(
   if (held === undefined) return { ok: false, reason: 'wrong-key' };
   const verified = await verifySignedJwt(text, { keys: [held.key], types });
   if (!verified.ok) return verified;
-  known.set(header, held);
+  if (header.length <= longestKept) known.set(header, held);
   const { jti, iat } = verified.claims as { jti: string; iat: number };
   // Of `iat` alone: the same proof has the same end, whenever it comes.
   const endsAt = Math.floor(iat) + longestSeconds + clockSkewSeconds;
