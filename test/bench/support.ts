@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { ensureBuilt } from '../e2e/support/build.ts';
 import { otherCore } from './postgres.ts';
 
 /** The server under test has core 0 for itself. */
@@ -72,6 +73,7 @@ function cpuSecondsOf(pid: number): number {
 
 /** Starts a server of `servers/` and waits for its first line. */
 export async function startServer(name: string, options: object = {}): Promise<Server> {
+  await ensureBuilt();
   const script = join(here, 'servers', `${name}.child.ts`);
   const child: ChildProcess = spawn(
     'taskset',

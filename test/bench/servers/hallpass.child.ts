@@ -1,10 +1,18 @@
 import { createInterface } from 'node:readline';
-import { compose } from '../../../src/compose.ts';
-import { parseMasterKey } from '../../../src/crypto/master-key.ts';
-import { parseIssuer } from '../../../src/oauth/issuer.ts';
-import { systemClock } from '../../../src/platform/clock.ts';
-import { createSystemRandom, generateSecret } from '../../../src/platform/random.ts';
-import { startHttpServer } from '../../../src/start/http-server.ts';
+
+/** A module of the built broker: what a transpiler adds while it runs sources is not the broker's. */
+const built = <Module>(path: string): Promise<Module> =>
+  import(new URL(`../../../dist/${path}.js`, import.meta.url).href) as Promise<Module>;
+
+const { compose } = await built<typeof import('../../../src/compose.ts')>('compose');
+const { parseMasterKey } =
+  await built<typeof import('../../../src/crypto/master-key.ts')>('crypto/master-key');
+const { parseIssuer } = await built<typeof import('../../../src/oauth/issuer.ts')>('oauth/issuer');
+const { systemClock } = await built<typeof import('../../../src/platform/clock.ts')>('platform/clock');
+const { createSystemRandom, generateSecret } =
+  await built<typeof import('../../../src/platform/random.ts')>('platform/random');
+const { startHttpServer } =
+  await built<typeof import('../../../src/start/http-server.ts')>('start/http-server');
 
 /**
  * A broker over a database, with an agent that has an active grant. Answers one line: how to ask it. `about`: what the
