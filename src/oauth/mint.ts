@@ -124,7 +124,7 @@ const longestClaims = 4_500;
 /** Whether nobody who takes tokens of up to 8 kB would take it. Most are told by the length of their scopes. */
 function isTooLong({ scope, delegation }: MintRow, source: TokenSource | undefined): boolean {
   const details = source?.authorizationDetails;
-  if (details === undefined && delegation === null) return scope.length > longestClaims;
+  if (details === undefined && delegation === undefined) return scope.length > longestClaims;
   return Buffer.byteLength(JSON.stringify([scope, details, delegation])) > longestClaims;
 }
 
@@ -148,22 +148,22 @@ function toRow(
     agent_epoch: client.epoch,
     secret_id: client.secretId,
     auth_method: client.method,
-    jkt: jkt ?? null,
+    jkt,
     scope: source?.scope ?? brokerScope,
-    authorization_details: request.kind === 'access' ? (request.authorizationDetails ?? null) : null,
-    delegation: delegation ?? grant?.delegation ?? null,
-    may_act: request.mayAct ?? null,
-    subjects: request.subjects ?? null,
-    subject_issuer_id: request.word?.issuerId ?? null,
-    subject_issuer_epoch: request.word?.epoch ?? null,
+    authorization_details: request.kind === 'access' ? request.authorizationDetails : undefined,
+    delegation: delegation ?? grant?.delegation ?? undefined,
+    may_act: request.mayAct,
+    subjects: request.subjects,
+    subject_issuer_id: request.word?.issuerId,
+    subject_issuer_epoch: request.word?.epoch,
     kid,
-    grant_id: grant?.id ?? null,
-    grant_version: grant?.version ?? null,
-    selection: source?.selection ?? null,
-    resource_id: resource?.id ?? null,
-    resource_epoch: resource?.epoch ?? null,
-    resource_version: resource?.version ?? null,
-    policy_epoch: source === undefined || policyEpoch === undefined ? null : String(policyEpoch),
+    grant_id: grant?.id,
+    grant_version: grant?.version,
+    selection: source?.selection,
+    resource_id: resource?.id,
+    resource_epoch: resource?.epoch,
+    resource_version: resource?.version,
+    policy_epoch: source === undefined || policyEpoch === undefined ? undefined : String(policyEpoch),
     event_id: ids.next('event'),
     request_id: origin.requestId,
     source_ip: origin.address,
@@ -179,31 +179,30 @@ function sign(
   const { agent_id, iat, exp, jti, scope, grant_id, jkt, delegation, may_act } = row;
   const aud = source?.resource.identifier ?? iss;
   // What is undefined is no member: JSON leaves it out.
-  const ofGrant = grant_id ?? undefined;
   const authorization_details = source?.authorizationDetails;
-  const cnf = jkt === null ? undefined : { jkt };
+  const cnf = jkt === undefined ? undefined : { jkt };
   const claims = {
     iss,
     sub: delegation?.sub ?? agent_id,
     sub_id: delegation?.sub_id,
     act: delegation?.act,
-    may_act: may_act === null ? undefined : { sub: may_act },
+    may_act: may_act === undefined ? undefined : { sub: may_act },
     aud,
     client_id: agent_id,
     iat,
     exp,
     jti,
     scope,
-    grant_id: ofGrant,
+    grant_id,
     authorization_details,
     cnf,
   };
   return {
     access_token: signer.sign(claims),
-    token_type: jkt === null ? 'Bearer' : 'DPoP',
+    token_type: jkt === undefined ? 'Bearer' : 'DPoP',
     expires_in: exp - iat,
     scope,
-    grant_id: ofGrant,
+    grant_id,
     authorization_details,
   };
 }

@@ -57,6 +57,8 @@ interface Handler {
   admit?: () => void;
   /** Answers the body of a 200; undefined: it has none. */
   handle: (call: Call) => Promise<object | undefined>;
+  /** What is answered for an error of `handle`. */
+  asTold?: (error: unknown, call: Call) => unknown;
 }
 
 /**
@@ -72,17 +74,15 @@ export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, 
   return {
     issueToken: listen(deps, 'issueToken', {
       admit: () => oauth.assertRoom(),
-      handle: (call) =>
-        oauth
-          .issue(call, (clientId) => {
-            // What is asked for is looked at right after authentication, and before anything is written.
-            call.count(clientId);
-            return readRequest(call, issuer);
-          })
-          .then((token) => asAnswer(token, call.form))
-          .catch((error: unknown) => {
-            throw asTold(error, call);
-          }),
+      async handle(call) {
+        const token = await oauth.issue(call, (clientId) => {
+          // What is asked for is looked at right after authentication, and before anything is written.
+          call.count(clientId);
+          return readRequest(call, issuer);
+        });
+        return asAnswer(token, call.form);
+      },
+      asTold,
     }),
     introspectToken: listen(deps, 'introspectToken', {
       handle: (call) => oauth.introspect(call, readToken(call.form)),
@@ -175,7 +175,7 @@ function toCall(
 function listen(
   deps: ListenDeps,
   operation: LeanOperationId,
-  { admit = () => {}, handle }: Handler,
+  { admit = () => {}, handle, asTold: tell = (error) => error }: Handler,
 ): ExchangeListener {
   const { limits } = deps;
   const answer = async (
@@ -183,13 +183,16 @@ function listen(
     response: ServerResponse,
     exchange: Exchange,
   ): Promise<void> => {
+    let call: Call | undefined;
     try {
       const form = parseForm(await readForm({ limits, admit }, request, exchange));
-      const body = await handle(toCall(limits, form, { request, exchange }));
+      call = toCall(limits, form, { request, exchange });
+      const body = await handle(call);
       deps.observe(operation, 'success');
       sendJson(response, exchange, { status: 200, body });
     } catch (thrown) {
-      refuse(deps, toBrokerError(thrown), { response, exchange, operation });
+      const error = toBrokerError(call === undefined ? thrown : tell(thrown, call));
+      refuse(deps, error, { response, exchange, operation });
     }
   };
   return (request, response, exchange) => {

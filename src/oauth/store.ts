@@ -78,7 +78,10 @@ export async function findSource(
   };
 }
 
-/** A token to be written, with the versions of everything that was looked at. Times in seconds since the epoch. */
+/**
+ * A token to be written, with the versions of everything that was looked at. Times in seconds since the epoch. What is
+ * undefined is not sent at all, and is null there.
+ */
 export interface MintRow {
   jti: string;
   iat: number;
@@ -88,27 +91,27 @@ export interface MintRow {
   secret_id: string;
   auth_method: string;
   /** Of the key that the token is bound to. */
-  jkt: string | null;
+  jkt: string | undefined;
   scope: string;
   /** Where the request named fewer than the grant has. */
-  authorization_details: readonly Detail[] | null;
+  authorization_details: readonly Detail[] | undefined;
   /** Where it is of somebody else. */
-  delegation: Delegation | null;
+  delegation: Delegation | undefined;
   /** The agent that may act for this one with it. */
-  may_act: string | null;
+  may_act: string | undefined;
   /** The tokens that it is got with in exchange. */
-  subjects: string[] | null;
+  subjects: string[] | undefined;
   /** By whose word it is of somebody else, and under which of its epochs. */
-  subject_issuer_id: string | null;
-  subject_issuer_epoch: number | null;
+  subject_issuer_id: string | undefined;
+  subject_issuer_epoch: number | undefined;
   kid: string;
-  grant_id: string | null;
-  grant_version: number | null;
-  selection: 'pinned' | 'only' | 'best' | null;
-  resource_id: string | null;
-  resource_epoch: number | null;
-  resource_version: number | null;
-  policy_epoch: string | null;
+  grant_id: string | undefined;
+  grant_version: number | undefined;
+  selection: 'pinned' | 'only' | 'best' | undefined;
+  resource_id: string | undefined;
+  resource_epoch: number | undefined;
+  resource_version: number | undefined;
+  policy_epoch: string | undefined;
   event_id: string;
   request_id: string;
   source_ip: string;
