@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fail, say } from './figures.ts';
 
 /** Every part, one after another; ends with 1 if one of them saw something wrong. */
-const parts = ['mint', 'half', 'introspect', 'proofs', 'age', 'shed', 'sweep'];
+const parts = ['mint', 'half', 'introspect', 'proofs', 'exchange', 'age', 'shed', 'sweep'];
 
 for (const part of parts) {
   say(`\n## ${part}`);

@@ -1,16 +1,8 @@
-import { fail, median, megabytes, ms, quantile, rate, say, sayTarget, setting } from './figures.ts';
-import { openLoop, type ProbeKind, type ProbeReport, probe, type Report } from './open-loop.ts';
+import { fail, megabytes, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { openLoop, type ProbeReport, probe, type Report } from './open-loop.ts';
 import { startPostgres } from './postgres.ts';
-import {
-  bringTokens,
-  load,
-  loadMeanwhile,
-  perSecond,
-  type Run,
-  type Server,
-  startServer,
-  type Target,
-} from './support.ts';
+import { makeProbes, sayProbe } from './probes.ts';
+import { load, loadMeanwhile, perSecond, type Run, type Server, startServer } from './support.ts';
 
 /**
  * Minting beyond what can be carried, while introspections and revocations, of tokens and of grants, are asked for by
@@ -26,96 +18,7 @@ const factor = setting('SHED_FACTOR', 2);
 const slowCommit = { commit_delay: '100000', commit_siblings: '0' };
 /** As many as the queue of a broker on the slow database can have under way: fewer would not fill its statements. */
 const fillingConnections = 1024;
-const bounds = { p99Ms: 2000, memoryBytes: 512 * 2 ** 20 };
-const json = 'application/json';
-const form = 'application/x-www-form-urlencoded';
-
-async function post(server: Server, path: string, { key, body }: { key?: string; body: object }) {
-  const authorization = `Bearer ${key ?? server.about.adminKey}`;
-  const response = await fetch(new URL(path, server.target.url), {
-    method: 'POST',
-    headers: { Authorization: authorization, 'Content-Type': json },
-    body: JSON.stringify(body),
-  });
-  const answer = (await response.json()) as Record<string, string>;
-  if (!response.ok) throw new Error(`${path}: ${JSON.stringify(answer)}`);
-  return answer;
-}
-
-interface Client {
-  target: Target;
-  brokerToken: string;
-}
-
-/** Another agent, whose grants and tokens are revoked; it has as many grants of the resource as it may. */
-async function makeVictim(server: Server): Promise<Client & { grantIds: string[] }> {
-  const person = { name: 'victim', email: 'victim@example.com', roles: [] };
-  const { id: owner } = await post(server, '/v1/admins', { body: person });
-  const method = { environment: 'production', token_endpoint_auth_method: 'client_secret_basic' };
-  const agent = await post(server, '/v1/agents', { body: { name: 'victim', owner, ...method } });
-  const authorization = `Basic ${Buffer.from(`${agent.id}:${agent.client_secret}`).toString('base64')}`;
-  const target = { ...server.target, authorization };
-  const [brokerToken = ''] = await bringTokens({ ...target, form: 'grant_type=client_credentials' }, 1);
-  const request = { resource: server.about.resource, scopes: ['read'], duration_seconds: 3600, reason: 'b' };
-  const grantIds: string[] = [];
-  for (let n = 0; n < grantsOfVictim; n += 1) {
-    const { id = '' } = await post(server, '/v1/grants', { key: brokerToken, body: request });
-    grantIds.push(id);
-  }
-  return { target, brokerToken, grantIds };
-}
-
-const grantsOfVictim = 100;
-const probes = { introspections: 1000, tokenRevocations: 300 };
-
-async function makeProbes(server: Server): Promise<ProbeKind[]> {
-  const { target, grantIds } = await makeVictim(server);
-  const to = (path: string): string => new URL(path, target.url).href;
-  const { authorization } = target;
-  const [token = '', ...revoked] = await bringTokens(target, probes.tokenRevocations + 1);
-  const introspection = { url: to('/oauth2/introspect'), authorization, type: form, body: `token=${token}` };
-  return [
-    {
-      name: 'introspections',
-      pauseMs: 20,
-      // The grant of the token may be among the revoked ones: what is asked for is an answer.
-      requests: Array.from({ length: probes.introspections }, () => ({
-        ...introspection,
-        expected: '"active":',
-      })),
-    },
-    {
-      name: 'token revocations',
-      pauseMs: 50,
-      requests: revoked.map((each) => ({
-        url: to('/oauth2/revoke'),
-        authorization,
-        type: form,
-        body: `token=${each}`,
-        expected: '',
-      })),
-    },
-    {
-      name: 'grant revocations',
-      pauseMs: 100,
-      requests: grantIds.map((id) => ({
-        url: to(`/v1/grants/${id}/revoke`),
-        authorization: `Bearer ${server.about.adminKey}`,
-        type: json,
-        body: '{"reason":"bench"}',
-        expected: '"revoked"',
-      })),
-    },
-  ];
-}
-
-function describeProbe({ name, ok, wrong, latenciesMs }: ProbeReport): string {
-  if (wrong.length > 0) fail(`${name} under overload: ${wrong.join('; ')}`);
-  const p99 = quantile(latenciesMs, 0.99);
-  if (p99 > bounds.p99Ms) fail(`${name} under overload take longer than ${bounds.p99Ms} ms`);
-  const spread = `p50 ${ms(median(latenciesMs))}   p99 ${ms(p99)}   slowest ${ms(quantile(latenciesMs, 1))}`;
-  return `${name.padEnd(18)} ${ok} of ${latenciesMs.length} right   ${spread}`;
-}
+const memoryBoundBytes = 512 * 2 ** 20;
 
 function describeLoad({ sent, ok, shed, bad, lost, okLatency, shedLatency, sendDelay }: Report): void {
   say(`sent ${sent}: 200 ${ok}, 503 with Retry-After ${shed}, anything else ${bad}, lost ${lost}`);
@@ -156,7 +59,7 @@ function carriedBy(broker: Server, openConnections: number): number {
 function sayMemory(broker: Server, before: number): void {
   const { now, peak } = broker.memory();
   say(`memory ${megabytes(before)} before, ${megabytes(peak)} at most, ${megabytes(now)} after`);
-  if (peak - before > bounds.memoryBytes) fail(`memory grew by more than ${megabytes(bounds.memoryBytes)}`);
+  if (peak - before > memoryBoundBytes) fail(`memory grew by more than ${megabytes(memoryBoundBytes)}`);
 }
 
 async function slowDatabase(broker: Server): Promise<void> {
@@ -173,7 +76,7 @@ async function slowDatabase(broker: Server): Promise<void> {
   say('\na database whose commits take 100 ms');
   say(`carried alone ${rate(full)}; offered ${rate(order.perSecond)} over ${manyConnections} connections`);
   describeLoad(report);
-  for (const each of (await probed) ?? []) say(describeProbe(each));
+  for (const each of (await probed) ?? []) sayProbe(each);
   sayMemory(broker, before);
   sayTarget('tokens in overload / carried alone', report.okPerSecond / full, { atLeast: 0.5 });
   const again = carriedBy(broker, fillingConnections);
@@ -197,7 +100,7 @@ async function busyCore(broker: Server): Promise<void> {
     `carried for ${connections} clients ${rate(full)}; answers ${rate(perSecond(run))}, of them 503: ${run.bad}`,
   );
   say(`latency   p50 ${ms(run.p50 / 1000)}   p99 ${ms(run.p99 / 1000)}`);
-  for (const each of probed) say(describeProbe(each));
+  for (const each of probed) sayProbe(each);
   sayMemory(broker, before);
   const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
   sayTarget('tokens for so many / carried', carried / full, { atLeast: 0.5 });

@@ -115,7 +115,18 @@ function toWrk({ url, authorization, form, forms }: Target, { script, seconds, c
   const directory = forms === undefined ? undefined : mkdtempSync(join(tmpdir(), 'hallpass-forms-'));
   const file = directory === undefined ? undefined : join(directory, 'forms');
   if (file !== undefined) writeFileSync(file, (forms ?? []).join('\n'));
-  const options = ['-t', '1', '-c', String(connections), '-d', `${seconds}s`, '-s', join(here, script)];
+  const options = [
+    '-t',
+    '1',
+    '--timeout',
+    '30s',
+    '-c',
+    String(connections),
+    '-d',
+    `${seconds}s`,
+    '-s',
+    join(here, script),
+  ];
   const command = ['-c', otherCore, 'wrk', ...options, url, '--', authorization, file ?? form];
   return { command, clean: () => directory !== undefined && rmSync(directory, { recursive: true }) };
 }

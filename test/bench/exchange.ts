@@ -1,0 +1,79 @@
+import { fail, ms, rate, say, setting } from './figures.ts';
+import { probe } from './open-loop.ts';
+import { startPostgres } from './postgres.ts';
+import { makeClient, makeProbes, sayProbe } from './probes.ts';
+import {
+  bringTokens,
+  load,
+  loadMeanwhile,
+  perSecond,
+  type Run,
+  type Server,
+  startServer,
+} from './support.ts';
+
+/**
+ * An agent that exchanges the tokens of another one: each makes a grant the first time, and finds it from then on. Then many
+ * times more at once than are done, while introspections and revocations are asked for by others.
+ */
+const seconds = setting('SECONDS', 10);
+const connections = setting('CONNECTIONS', 8);
+const manyConnections = setting('SHED_CONNECTIONS', 1000);
+/** No agent is handed down more of one resource. */
+const tokens = setting('TOKENS', 900);
+const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
+
+/** So short that no token is exchanged twice. */
+const makingSeconds = setting('MAKING_SECONDS', 2);
+const script = 'forms.lua';
+
+function describe(name: string, run: Run): string {
+  if (run.errors > 0) fail(`${run.errors} requests were not answered`);
+  return `${name.padEnd(28)} ${rate(perSecond(run))}   p50 ${ms(run.p50 / 1000)}   p99 ${ms(run.p99 / 1000)}   not 200 ${run.bad}`;
+}
+
+async function measure(broker: Server): Promise<void> {
+  const held = await bringTokens(broker.target, tokens);
+  const kinds = await makeProbes(broker);
+  const client = await makeClient(broker, 'helper');
+  const ofToken = (token: string): string =>
+    new URLSearchParams({
+      grant_type: exchange,
+      subject_token: token,
+      subject_token_type: accessToken,
+    }).toString();
+  const target = { ...client, forms: held.map(ofToken) };
+  const few = { script, connections };
+  const making = load(target, { ...few, seconds: makingSeconds });
+  // Each token in turn: more than there are have made none.
+  if (making.requests > tokens) fail('there are too few tokens for this machine');
+  const repeated = load({ ...target, forms: target.forms.slice(0, making.requests) }, { ...few, seconds });
+  for (const { bad } of [making, repeated]) if (bad > 0) fail(`${bad} exchanges gave no token`);
+  say(describe('exchanges that make a grant', making));
+  say(describe('the same exchanges again', repeated));
+  let loading: Promise<Run> | undefined;
+  const onBegin = (): void => {
+    loading = loadMeanwhile(target, { script, seconds, connections: manyConnections });
+  };
+  const probed = await probe({ seconds: seconds - 1, kinds, onBegin });
+  const run = await loading;
+  if (run === undefined) throw new Error('the probe never began');
+  say(describe(`${manyConnections} clients at once`, run));
+  if (run.bad === 0) fail('nothing was refused: whatever cannot be carried waits');
+  for (const each of probed) sayProbe(each);
+}
+
+const database = await startPostgres();
+// Off: one agent sends everything here, and its limit would refuse before the queue does.
+const broker = await startServer('hallpass', {
+  databaseUrl: database.applicationUrl,
+  rateLimitPerSecond: 'off',
+});
+try {
+  await measure(broker);
+  if (!broker.isAlive()) fail('the broker is gone');
+} finally {
+  await broker.stop();
+  await database.stop();
+}
