@@ -21,7 +21,25 @@ export interface Platform {
   state: { keys: TestKey[]; named: string; jwksUri: string; isDown: boolean; hold: Promise<void> };
   key: TestKey;
   /** A token for us of the workload `sub`, good for ten minutes. */
-  token(sub: string, change?: { claims?: object; header?: object; key?: TestKey }): Promise<string>;
+  token(sub: string, change?: TokenChange): Promise<string>;
+}
+
+interface TokenChange {
+  claims?: object;
+  header?: object;
+  key?: TestKey;
+}
+
+/** What an issuer says of `sub` to us, good for ten minutes. */
+export function sayOf(
+  { issuer, key, now }: { issuer: string; key: TestKey; now: () => Date },
+  sub: string,
+  { claims = {}, header = {}, key: by = key }: TokenChange = {},
+): Promise<string> {
+  const at = Math.floor(now().getTime() / 1000);
+  return new SignJWT({ iss: issuer, sub, aud: testIssuer, iat: at, exp: at + 600, ...claims })
+    .setProtectedHeader({ alg: by.alg, kid: by.kid, ...header })
+    .sign(by.privateKey);
 }
 
 /** An issuer of workload tokens that is found by discovery over https. */
@@ -44,11 +62,6 @@ export async function startPlatform(clock: { now: () => Date }): Promise<Platfor
     server,
     state,
     key,
-    token(sub, { claims = {}, header = {}, key: by = key } = {}) {
-      const at = Math.floor(clock.now().getTime() / 1000);
-      return new SignJWT({ iss: issuer, sub, aud: testIssuer, iat: at, exp: at + 600, ...claims })
-        .setProtectedHeader({ alg: by.alg, kid: by.kid, ...header })
-        .sign(by.privateKey);
-    },
+    token: (sub, change) => sayOf({ issuer, key, now: () => clock.now() }, sub, change),
   };
 }

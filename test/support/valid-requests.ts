@@ -18,7 +18,7 @@ import { bearer, type WireRequest } from './http.ts';
 export const readingPosts = ['simulatePolicies', 'introspectToken'] as const;
 
 /** What the requests below are about: one of each that is not changed by any of them. */
-interface World {
+export interface World {
   broker: { url: string };
   agent: TestAgent;
   agentToken: string;
@@ -30,9 +30,9 @@ type Arrange = (world: World) => Promise<WireRequest>;
 
 const json = { 'Content-Type': 'application/json' };
 const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
-const unique = (): string => randomBytes(6).toString('hex');
+export const unique = (): string => randomBytes(6).toString('hex');
 
-function byAdmin(method: string, path: string, body?: object): WireRequest {
+export function byAdmin(method: string, path: string, body?: object): WireRequest {
   const encoded = body === undefined ? {} : { body: JSON.stringify(body) };
   return { method, path, headers: { ...json, ...bearer(bootstrapKey) }, ...encoded };
 }
@@ -42,10 +42,19 @@ function by(credential: string, wire: WireRequest): WireRequest {
   return { ...wire, headers: { ...wire.headers, ...bearer(credential) } };
 }
 
-function byClient({ id, secret }: TestAgent, path: string, fields: Record<string, string>): WireRequest {
+/** A form to `/oauth2`, of nobody but what is in it. */
+export function byForm(path: string, fields: Record<string, string>): WireRequest {
+  return { method: 'POST', path, headers: form, body: new URLSearchParams(fields).toString() };
+}
+
+export function byClient(
+  { id, secret }: TestAgent,
+  path: string,
+  fields: Record<string, string>,
+): WireRequest {
+  const wire = byForm(path, fields);
   const basic = Buffer.from(`${id}:${secret}`).toString('base64');
-  const headers = { ...form, Authorization: `Basic ${basic}` };
-  return { method: 'POST', path, headers, body: new URLSearchParams(fields).toString() };
+  return { ...wire, headers: { ...wire.headers, Authorization: `Basic ${basic}` } };
 }
 
 const newAgent = async ({ broker }: World): Promise<string> => `/v1/agents/${(await createAgent(broker)).id}`;
@@ -80,7 +89,8 @@ async function lastOf({ broker }: World, path: string, list: 'keys' | 'secrets')
   return `${path}/${list}/${body[list].at(-1).id}`;
 }
 
-const cedar = 'forbid(principal, action == Action::"request", resource) when { context.delegated };';
+/** Takes nothing from the other requests, whichever is made first. */
+const cedar = 'forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" };';
 
 /** For every operation that changes something: a request that would, with all it needs in place. */
 const arrangements = {
