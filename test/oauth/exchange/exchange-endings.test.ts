@@ -10,24 +10,7 @@ beforeAll(async () => {
   scene = await createExchangeScene();
 });
 
-/** A grant, one handed down from it, and one handed down from that, each with its token. */
-async function createTree() {
-  const agents = [await scene.agent(), await scene.agent(), await scene.agent()] as const;
-  const [root, middle, leaf] = agents;
-  const { grantId, token } = await scene.holding(root);
-  const ofMiddle = await scene.exchanged(middle, token);
-  const ofLeaf = await scene.exchanged(leaf, ofMiddle);
-  const grantOf = (text: string): string => String(scene.claims(text).grant_id);
-  return {
-    root,
-    middle,
-    leaf,
-    rootGrant: grantId,
-    middleGrant: grantOf(ofMiddle),
-    leafGrant: grantOf(ofLeaf),
-    tokens: [token, ofMiddle, ofLeaf] as const,
-  };
-}
+const createTree = async () => scene.line(await scene.agent());
 type Tree = Awaited<ReturnType<typeof createTree>>;
 
 const admin = () => asBootstrap(scene.broker);

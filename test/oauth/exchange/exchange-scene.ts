@@ -13,12 +13,14 @@ import {
 } from '../../support/broker.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { createTestOutbound } from '../../support/test-issuer.ts';
-import { createServerOf, introspect, permitAll, tokenOf } from '../fixtures.ts';
+import { createServerOf, introspect, permitAll } from '../fixtures.ts';
 
 export const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const tokenType = (name: string): string => `urn:ietf:params:oauth:token-type:${name}`;
 type Form = Record<string, string>;
 type Client = { id: string; secret: string };
+/** An agent, however it proves itself. */
+type Asking = Pick<TestAgent, 'api'> & { token(form: Form): PromiseLike<supertest.Response> };
 
 export type ExchangeScene = Awaited<ReturnType<typeof createExchangeScene>>;
 
@@ -55,14 +57,35 @@ export async function createExchangeScene(policy: string | undefined = permitAll
   const exchanged = async (client: Client, token: string, more: Form = {}): Promise<string> =>
     (await exchange(client, token, more).expect(200)).body.access_token;
   /** A grant of the agent, and a token under it. */
-  async function holding(agent: TestAgent, request: object = {}, form: Form = {}) {
+  async function holding(agent: Asking, request: object = {}, form: Form = {}) {
     const api = await agent.api();
     const terms = { scopes: ['read', 'write'], ...request };
     const { body: grant } = await api
       .post('/v1/grants', grantRequest(resource.identifier, terms))
       .expect(201);
-    const token = await tokenOf(agent, { resource: resource.identifier, grant_id: grant.id, ...form });
-    return { grantId: grant.id as string, token };
+    const named = { resource: resource.identifier, grant_id: grant.id };
+    const { status, text, body } = await agent.token({ ...named, ...form });
+    expect(status, text).toBe(200);
+    return { grantId: grant.id as string, token: body.access_token as string };
+  }
+  const claims = (token: string): JWTPayload & Record<string, unknown> => decodeJwt(token);
+  const agent = (options: Parameters<typeof createAgent>[1] = {}) => createAgent(broker, options);
+  /** A grant, one handed down from it, and one handed down from that, each with its token. */
+  async function line<Root extends Asking>(root: Root) {
+    const [middle, leaf] = [await agent(), await agent()];
+    const { grantId, token } = await holding(root);
+    const ofMiddle = await exchanged(middle, token);
+    const ofLeaf = await exchanged(leaf, ofMiddle);
+    const grantOf = (text: string): string => String(claims(text).grant_id);
+    return {
+      root,
+      middle,
+      leaf,
+      rootGrant: grantId,
+      middleGrant: grantOf(ofMiddle),
+      leafGrant: grantOf(ofLeaf),
+      tokens: [token, ofMiddle, ofLeaf] as const,
+    };
   }
   return {
     clock,
@@ -72,9 +95,10 @@ export async function createExchangeScene(policy: string | undefined = permitAll
     exchange,
     exchanged,
     holding,
-    agent: (options: Parameters<typeof createAgent>[1] = {}) => createAgent(broker, options),
+    line,
+    agent,
     introspect: (token: string) => introspect(broker, token, server),
-    claims: (token: string): JWTPayload & Record<string, unknown> => decodeJwt(token),
+    claims,
     async expectRefused(attempt: supertest.Test, error: string, why?: string): Promise<void> {
       const refused = await attempt.expect(400);
       expect(refused.body.error).toBe(error);

@@ -1,0 +1,94 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { agentOf, asBootstrap, type TestAgent } from '../../support/broker.ts';
+import { createKey, createKeyAgent, type KeyAgent, keyAgentOf } from '../../support/key-agent.ts';
+import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
+
+/** What an agent proved itself by is taken back: what it handed down, and what is handed down to it. */
+let scene: ExchangeScene;
+beforeAll(async () => {
+  scene = await createExchangeScene();
+});
+
+const admin = () => asBootstrap(scene.broker);
+const placeOf = () => ({ url: scene.broker.url, now: () => scene.clock.now() });
+
+/** Takes back the only secret of an agent; answers the agent with another. */
+async function revokeSecret({ id }: TestAgent): Promise<TestAgent> {
+  const path = `/v1/agents/${id}`;
+  const [first] = (await admin().get(path).expect(200)).body.secrets;
+  const { body } = await admin().post(`${path}/secrets`).expect(201);
+  await admin().delete(`${path}/secrets/${first.id}`).expect(204);
+  return agentOf(scene.broker, { id, secret: body.client_secret });
+}
+
+async function replaceKeys({ id }: KeyAgent): Promise<KeyAgent> {
+  const key = createKey();
+  await admin()
+    .patch(`/v1/agents/${id}`, { jwks: { keys: [key.jwk] } })
+    .expect(200);
+  return keyAgentOf(placeOf(), { id, key });
+}
+
+type Line = Awaited<ReturnType<ExchangeScene['line']>>;
+
+/** No token of the line is active, and nothing can be minted under it or had in exchange for it. */
+async function expectDead({ tokens, ...line }: Line): Promise<void> {
+  const resource = scene.resource.identifier;
+  for (const token of tokens) {
+    expect(await scene.introspect(token)).toEqual({ active: false });
+    await scene.expectRefused(scene.exchange(await scene.agent(), token), 'invalid_request', 'not active');
+  }
+  for (const form of [{}, { scope: 'read' }]) {
+    const [ofMiddle, ofLeaf] = [line.middleGrant, line.leafGrant].map((id) => ({
+      grant_id: id,
+      resource,
+      ...form,
+    }));
+    await scene.expectRefused(line.middle.token(ofMiddle), 'invalid_grant');
+    await scene.expectRefused(line.leaf.token(ofLeaf), 'invalid_grant');
+  }
+}
+
+describe('a line of grants that were handed down is dead', () => {
+  it.each<[string, () => Promise<{ line: Line; renew: () => Promise<TestAgent | KeyAgent> }>]>([
+    [
+      'the secret of the first agent is revoked',
+      async () => {
+        const root = await scene.agent();
+        return { line: await scene.line(root), renew: () => revokeSecret(root) };
+      },
+    ],
+    [
+      'the keys of the first agent are replaced',
+      async () => {
+        const root = await createKeyAgent(placeOf());
+        return { line: await scene.line(root), renew: () => replaceKeys(root) };
+      },
+    ],
+  ])('when %s, also once the agent proves itself by another', async (_, arrange) => {
+    const { line, renew } = await arrange();
+    for (const token of line.tokens) expect(await scene.introspect(token)).toMatchObject({ active: true });
+    const renewed = await renew();
+    await expectDead(line);
+    const pinned = { resource: scene.resource.identifier, grant_id: line.rootGrant };
+    const { body } = await renewed.token(pinned);
+    const again = await scene.exchanged(line.middle, body.access_token);
+    expect(scene.claims(again).grant_id).not.toBe(line.middleGrant);
+    expect(await scene.introspect(again)).toMatchObject({ active: true });
+    await expectDead(line);
+  });
+});
+
+describe('a secret that is revoked', () => {
+  it('gets no grant that is handed down, also where a replica still has it in memory', async () => {
+    const { token } = await scene.holding(await scene.agent());
+    const helper = await scene.agent();
+    await agentOf(scene.replica, helper).token().expect(200);
+    await revokeSecret(helper);
+    const refused = await scene.exchange(helper, token, {}, scene.replica).expect(401);
+    expect(refused.body.error).toBe('invalid_client');
+    const { owner } = scene.broker.database;
+    const { rows } = await owner.query('select id from grants where agent_id = $1', [helper.id]);
+    expect(rows).toEqual([]);
+  });
+});
