@@ -159,3 +159,12 @@ export async function failWrites(
     await owner.query(`drop function ${name}()`);
   };
 }
+
+/** Takes away every day that used values are kept by, as if the worker had made none for weeks. */
+export async function dropUsedValues({ owner }: TestDatabase): Promise<void> {
+  const { rows } = await owner.query<{ name: string }>(
+    "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'used_values'::regclass",
+  );
+  expect(rows.length).toBeGreaterThan(0);
+  await owner.query(`drop table ${rows.map(({ name }) => name).join(', ')}`);
+}

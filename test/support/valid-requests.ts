@@ -30,7 +30,7 @@ type Arrange = (world: World) => Promise<WireRequest>;
 
 const json = { 'Content-Type': 'application/json' };
 const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
-export const unique = (): string => randomBytes(6).toString('hex');
+const unique = (): string => randomBytes(6).toString('hex');
 
 export function byAdmin(method: string, path: string, body?: object): WireRequest {
   const encoded = body === undefined ? {} : { body: JSON.stringify(body) };

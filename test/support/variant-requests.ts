@@ -1,10 +1,10 @@
 import { exchangeGrant, jwtBearerGrant } from '../../src/oauth/clients/client-credentials.ts';
 import { asBootstrap, createAgent, grantRequest, type TestAgent } from './broker.ts';
 import type { FakeClock } from './fake-clock.ts';
+import { createFederatedAgent } from './federated-agent.ts';
 import type { WireRequest } from './http.ts';
 import { createKey, createKeyAgent, proofOf, type TestKey } from './key-agent.ts';
-import { sayOf } from './test-issuer.ts';
-import { byAdmin, byClient, byForm, unique, type World } from './valid-requests.ts';
+import { byAdmin, byClient, byForm, type World } from './valid-requests.ts';
 
 /** A request that changes something: not the first form of its operation that comes to mind. */
 export interface Variant {
@@ -66,27 +66,15 @@ async function createLine(world: World): Promise<{ agent: TestAgent; token: stri
   return held;
 }
 
-/** An issuer that is trusted, and an agent that is its subject `job`. */
-async function createIdentified(world: VariantWorld) {
-  const admin = asBootstrap(world.broker);
-  const said = { issuer: `https://${unique()}.example`, key: createKey(), now: () => world.clock.now() };
-  const terms = { name: 'CI', issuer: said.issuer, subject_tokens: true, ...jwksOf(said.key) };
-  const { body: issuer } = await admin.post('/v1/trusted-issuers', terms).expect(201);
-  const federated = { name: 'job', environment: 'development', token_endpoint_auth_method: 'federated_jwt' };
-  const identity = { trusted_issuer_id: issuer.id, subject: 'job' };
-  await admin.post('/v1/agents', { ...federated, owner: world.approver.id, identity }).expect(201);
-  return { path: `/v1/trusted-issuers/${issuer.id}`, say: (sub: string) => sayOf(said, sub) };
-}
-
-/** As `createIdentified`, with a grant that was handed down for a person whom the issuer speaks of. */
+/** An issuer that is trusted: an agent is its subject, and a grant was handed down for a person whom it speaks of. */
 async function createBelieved(world: VariantWorld): Promise<string> {
-  const { path, say } = await createIdentified(world);
+  const { issuerId, say } = await createFederatedAgent(placeOf(world));
   const { agent } = await createHolding(world);
   const form = { resource: world.resource.identifier, scope: 'read' };
   const exchange = { grant_type: exchangeGrant, subject_token: await say('alice') };
   const { body } = await agent.token({ ...form, ...exchange, subject_token_type: accessToken }).expect(200);
   await handDown(world, body.access_token);
-  return path;
+  return `/v1/trusted-issuers/${issuerId}`;
 }
 
 const arrangements = {
@@ -95,8 +83,8 @@ const arrangements = {
     return always(exchangeOf(token, agent, { scope: 'read' }));
   },
   "issueToken, a workload's token that is exchanged": async (world) => {
-    const { say } = await createIdentified(world);
-    return always(exchangeOf(await say('job')));
+    const { say } = await createFederatedAgent(placeOf(world));
+    return always(exchangeOf(await say()));
   },
   "issueToken, another agent's token that is exchanged": async (world) => {
     const { token } = await createHolding(world);
@@ -109,8 +97,8 @@ const arrangements = {
     return { ...always(byClient(agent, tokenPath, form)), keeps: [...ofGrant, 'idempotency_keys'] };
   },
   'issueToken, jwt-bearer': async (world) => {
-    const { say } = await createIdentified(world);
-    return always(byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await say('job') }));
+    const { say } = await createFederatedAgent(placeOf(world));
+    return always(byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await say() }));
   },
   'issueToken, private_key_jwt': async (world) => {
     const agent = await createKeyAgent(placeOf(world));

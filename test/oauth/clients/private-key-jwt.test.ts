@@ -18,7 +18,7 @@ import {
   type KeyAgent,
   proofOf,
 } from '../../support/key-agent.ts';
-import { basicAuth, countTokens, eventsOf, expectRefusal, postRaw } from '../fixtures.ts';
+import { basicAuth, countTokens, dropUsedValues, eventsOf, expectRefusal, postRaw } from '../fixtures.ts';
 
 const clock = new FakeClock();
 const grant = { grant_type: 'client_credentials' };
@@ -144,6 +144,20 @@ describe('an assertion', () => {
     await post(form).expect(500);
     await broker.database.owner.query('alter table used_values_away rename to used_values');
     await post(form).expect(200);
+  });
+
+  it('makes the day that it is remembered by, where there is none, for whatever endpoint', async () => {
+    const token = (await agent.token()).body.access_token;
+    for (const [endpoint, fields] of Object.entries({
+      token: grant,
+      introspect: { token },
+      revoke: { token },
+    })) {
+      const form = { ...fields, ...proofOf(await agent.assert()) };
+      await dropUsedValues(broker.database);
+      await oauthPost(broker, `/oauth2/${endpoint}`, form).expect(200);
+      await oauthPost(replica, `/oauth2/${endpoint}`, form).expect(401);
+    }
   });
 });
 

@@ -11,7 +11,7 @@ import {
 } from '../../support/broker.ts';
 import { createHolder } from '../../support/dpop.ts';
 import { send } from '../../support/http.ts';
-import { basicAuth, createServerOf, eventsOf, expectRefusal, formType } from '../fixtures.ts';
+import { basicAuth, createServerOf, dropUsedValues, eventsOf, expectRefusal, formType } from '../fixtures.ts';
 import { createDpopScene, type DpopScene, tokenPath as path } from './dpop-scene.ts';
 
 const invalid = { status: 400, error: 'invalid_dpop_proof' };
@@ -89,6 +89,14 @@ describe('a token request with a proof', () => {
       await ask(proof, {}, replica).expect(400);
       await ask(proof).expect(400);
     }
+  });
+
+  it('makes the day that its proof is remembered by, where there is none', async () => {
+    const holder = await createReady();
+    const proof = await holder.prove('POST', path);
+    await dropUsedValues(broker.database);
+    await ask(proof).expect(200);
+    await ask(proof, {}, replica).expect(400);
   });
 
   it('stays used when it comes from a clock that is ahead, for as long as it could be good', async () => {

@@ -5,8 +5,10 @@ import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
 /** What an agent proved itself by is taken back: what it handed down, and what is handed down to it. */
 let scene: ExchangeScene;
+let other: TestAgent;
 beforeAll(async () => {
   scene = await createExchangeScene();
+  other = await scene.agent();
 });
 
 const admin = () => asBootstrap(scene.broker);
@@ -36,7 +38,7 @@ async function expectDead({ tokens, ...line }: Line): Promise<void> {
   const resource = scene.resource.identifier;
   for (const token of tokens) {
     expect(await scene.introspect(token)).toEqual({ active: false });
-    await scene.expectRefused(scene.exchange(await scene.agent(), token), 'invalid_request', 'not active');
+    await scene.expectRefused(scene.exchange(other, token), 'invalid_request', 'not active');
   }
   for (const form of [{}, { scope: 'read' }]) {
     const [ofMiddle, ofLeaf] = [line.middleGrant, line.leafGrant].map((id) => ({
