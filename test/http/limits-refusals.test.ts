@@ -2,9 +2,20 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createLog } from '../../src/platform/log.ts';
-import { createAgent, oauthPost, startBroker, type TestAgent, type TestBroker } from '../support/broker.ts';
+import { exchangeGrant, tokenType } from '../oauth/exchange/exchange-scene.ts';
+import { grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
+import {
+  createAgent,
+  createPolicy,
+  createResource,
+  oauthPost,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+} from '../support/broker.ts';
 import { parallel, tally } from '../support/count.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { createFederatedAgent } from '../support/federated-agent.ts';
 import { bearer, send } from '../support/http.ts';
 
 /** What refusing costs, whom, and where it is counted. */
@@ -107,6 +118,52 @@ describe('twice as many requests at once as may pass', () => {
       [wrong.id],
     );
     expect(rowCount).toBe(perSecond);
+  });
+});
+
+describe('twice as many exchanges at once as may pass', () => {
+  /** How many tokens, grants and refusals of the agent are written down. */
+  async function writtenOf(agentId: string) {
+    const { rows } = await broker.database.owner.query(
+      `select (select count(*)::integer from tokens where agent_id = $1) as tokens,
+              (select count(*)::integer from grants where agent_id = $1) as grants,
+              (select count(*)::integer from audit_events where agent_id = $1 and type = 'token.refused') as refused`,
+      [agentId],
+    );
+    return rows[0];
+  }
+  const exchangeOf = (subject_token: string) => ({
+    grant_type: exchangeGrant,
+    subject_token,
+    subject_token_type: tokenType('access_token'),
+  });
+  const atOnce = async (ask: () => PromiseLike<{ status: number }>) =>
+    tally(await parallel(perSecond * 2, async () => ask()));
+
+  it("of a workload's own token: as many pass as may, and only those are written down", async () => {
+    const workload = await createFederatedAgent({ url: unlimited.url, now: () => clock.now() });
+    const form = exchangeOf(await workload.say());
+    const ask = () => oauthPost(broker, '/oauth2/token', form).set('X-Forwarded-For', newAddress());
+    expect(await atOnce(ask)).toEqual({ 200: perSecond, 429: perSecond });
+    expect(await writtenOf(workload.id)).toEqual({ tokens: perSecond, grants: 0, refused: 0 });
+  });
+
+  it("of another agent's token: as many pass as may, and only those are written down", async () => {
+    const [parent, helper] = [await createAgent(unlimited), await createAgent(unlimited)];
+    await createPolicy(unlimited, permitAll);
+    const resource = await createResource(unlimited);
+    await grantTo(parent, resource);
+    const form = exchangeOf(await tokenOf(parent, { resource: resource.identifier }));
+    const ask = () => askToken(helper, newAddress(), form);
+    expect(await atOnce(ask)).toEqual({ 200: perSecond, 429: perSecond });
+    expect(await writtenOf(helper.id)).toEqual({ tokens: perSecond, grants: 1, refused: 0 });
+  });
+
+  it('that are refused: no more refusals are recorded than may pass', async () => {
+    const wrong = await createAgent(unlimited);
+    const ask = () => askToken(wrong, newAddress(), exchangeOf('no token'));
+    expect(await atOnce(ask)).toEqual({ 400: perSecond, 429: perSecond });
+    expect(await writtenOf(wrong.id)).toEqual({ tokens: 0, grants: 0, refused: perSecond });
   });
 });
 
