@@ -2,10 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { decodeJwt } from 'jose';
 import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { exchangeGrant, jwtBearerGrant } from '../../src/oauth/clients/client-credentials.ts';
+import { systemClock } from '../../src/platform/clock.ts';
 import { isAlive } from '../cluster/cluster.ts';
 import { type OwnServer, startOwnServer } from '../cluster/own-server.ts';
 import { clusterEnv, type Replica, startReplica } from '../cluster/replica.ts';
 import { ensureBuilt } from '../e2e/support/build.ts';
+import { tokenType } from '../oauth/exchange/exchange-scene.ts';
 import { basicAuth, createServerOf, grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
 import {
   bootstrapKey,
@@ -16,7 +19,10 @@ import {
   type TestAgent,
 } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
+import { createFederatedAgent } from '../support/federated-agent.ts';
 import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
+import { createKeyAgent, proofOf } from '../support/key-agent.ts';
+import { byClient, byForm } from '../support/valid-requests.ts';
 
 /** The whole database server ends and comes back under the load of two replicas. */
 let server: OwnServer;
@@ -24,13 +30,17 @@ let replicas: [Replica, Replica];
 let agent: TestAgent;
 let work: Work[];
 
+/** How tokens are asked for: by a secret, by an assertion, by what an issuer says, for another agent's token. */
+const minting = ['mint', 'assert', 'federate', 'exchange'] as const;
+type Minting = (typeof minting)[number];
+
 /** What a caller does again and again, `paceMs` after it was answered. */
 interface Work {
-  kind: 'mint' | 'introspect' | 'request';
+  kind: Minting | 'introspect' | 'request';
   replica: Replica;
   paceMs: number;
-  /** The n-th request. One that is refused is made again, the same. */
-  request: (n: number) => WireRequest;
+  /** The n-th request. One that is refused is made again, the same but for an assertion, which may be used up. */
+  request: (n: number) => WireRequest | Promise<WireRequest>;
 }
 
 interface Seen {
@@ -40,6 +50,7 @@ interface Seen {
   answer: Answer;
 }
 
+const tokenPath = '/oauth2/token';
 const form = { 'Content-Type': 'application/x-www-form-urlencoded' };
 
 beforeAll(async () => {
@@ -59,12 +70,14 @@ beforeAll(async () => {
   const mint = `grant_type=client_credentials&scope=read&resource=${encodeURIComponent(minted.identifier)}`;
   const shortGrant = JSON.stringify(grantRequest(requested.identifier, { duration_seconds: 1 }));
   const post = { method: 'POST' };
+  const proving = await createProving(first, token);
   work = replicas.flatMap((replica, index): Work[] => [
+    ...proving(replica),
     {
       kind: 'mint',
       replica,
       paceMs: 3,
-      request: () => ({ ...post, path: '/oauth2/token', headers: asAgent, body: mint }),
+      request: () => ({ ...post, path: tokenPath, headers: asAgent, body: mint }),
     },
     {
       kind: 'introspect',
@@ -86,6 +99,28 @@ beforeAll(async () => {
   ]);
 });
 
+/** Those that ask for tokens by something else than a secret, or for another's token. */
+async function createProving(place: { url: string }, token: string): Promise<(replica: Replica) => Work[]> {
+  const at = { url: place.url, now: () => systemClock.now() };
+  const [keyAgent, workload, helper] = [
+    await createKeyAgent(at),
+    await createFederatedAgent(at),
+    await createAgent(place),
+  ];
+  const brokerToken = { grant_type: 'client_credentials' };
+  const subject = { subject_token: token, subject_token_type: tokenType('access_token') };
+  const exchange = byClient(helper, tokenPath, { grant_type: exchangeGrant, ...subject });
+  const wires: [Minting, () => WireRequest | Promise<WireRequest>][] = [
+    ['assert', async () => byForm(tokenPath, { ...brokerToken, ...proofOf(await keyAgent.assert()) })],
+    [
+      'federate',
+      async () => byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await workload.say() }),
+    ],
+    ['exchange', () => exchange],
+  ];
+  return (replica) => wires.map(([kind, request]) => ({ kind, replica, paceMs: 40, request }));
+}
+
 interface Load {
   seen: Seen[];
   stop(): Promise<void>;
@@ -98,7 +133,7 @@ function startLoad(): Load {
   const call = async (one: Work): Promise<void> => {
     for (let n = 0; !stopping; ) {
       const invokedMs = performance.now();
-      const answer = await send(one.replica, one.request(n));
+      const answer = await send(one.replica, await one.request(n));
       seen.push({ work: one, invokedMs, answeredMs: performance.now(), answer });
       if (answer.status < 300) n += 1;
       await sleep(one.paceMs);
@@ -149,7 +184,7 @@ function expectUnavailable({ work, answer }: Seen): void {
 
 async function expectKept(seen: Seen[]): Promise<void> {
   const of = (kind: Work['kind']) => seen.filter((one) => one.work.kind === kind && good(one));
-  const jtis = of('mint').map(({ answer }) => decodeJwt(String(answer.json.access_token)).jti);
+  const jtis = minting.flatMap(of).map(({ answer }) => decodeJwt(String(answer.json.access_token)).jti);
   const grants = of('request').map(({ answer }) => answer.json.id);
   expect(new Set(jtis).size).toBe(jtis.length);
   expect(new Set(grants).size).toBe(grants.length);
@@ -199,15 +234,17 @@ describe.each([
 
   it('has every token and grant that was answered, with its event, each once', async () => {
     await expectKept(load.seen);
-    const [all] = await queryOwner<{ tokens: number; events: number; grants: number; keys: number }>(
+    const [all] = await queryOwner<Record<'tokens' | 'events' | 'grants' | 'handed' | 'keys', number>>(
       `select (select count(*)::integer from tokens) as tokens,
               (select count(*)::integer from audit_events where type = 'token.issued') as events,
-              (select count(*)::integer from grants) as grants,
+              (select count(*)::integer from grants where ancestors = '{}') as grants,
+              (select count(*)::integer from grants where ancestors <> '{}') as handed,
               (select count(distinct key)::integer from idempotency_keys) as keys`,
     );
     expect(all?.tokens).toBe(all?.events);
-    // One grant was made without a key.
+    // One grant was made without a key, and one was handed down from it, however often that was asked for.
     expect(all?.grants).toBe((all?.keys ?? 0) + 1);
+    expect(all?.handed).toBe(1);
     await queryOwner('delete from idempotency_keys; delete from grants where duration_seconds = 1');
   });
 });

@@ -15,6 +15,8 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
 import { startTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
+import { createWorld } from '../support/valid-requests.ts';
+import { type Variant, type VariantName, variantNames, variantRequest } from '../support/variant-requests.ts';
 
 /** The database goes away under the broker and comes back. An error that nobody handles fails the run by itself. */
 const contract = readContract();
@@ -41,6 +43,8 @@ let agent: TestAgent;
 let stranger: TestAgent;
 let agentToken: string;
 let superuser: pg.Client;
+const variants = new Map<VariantName, Variant>();
+const variantWire = (name: VariantName): Promise<WireRequest> => (variants.get(name) as Variant).request();
 
 beforeAll(async () => {
   database = await createTestDatabase();
@@ -54,6 +58,8 @@ beforeAll(async () => {
   // Never seen by the token endpoint, so nothing of it is in memory.
   stranger = await createAgent(broker);
   agentToken = (await agent.token().expect(200)).body.access_token;
+  const world = { ...(await createWorld(broker)), clock };
+  for (const name of variantNames) variants.set(name, await variantRequest(world, name));
   superuser = new pg.Client({ connectionString: inject('server').adminUrl });
   await superuser.connect();
 });
@@ -89,19 +95,25 @@ const listAdmins: WireRequest = { method: 'GET', path: '/v1/admins', headers: be
 const isBack = () =>
   eventually(async () => expect(await send(broker, listAdmins)).toMatchObject({ status: 200 }));
 
+async function restore(): Promise<void> {
+  await proxy.restore();
+  // What anyone may ask for is answered from memory for a second.
+  clock.advance(1);
+  await isBack();
+}
+
 describe('while the database cannot be reached', () => {
   beforeAll(() => proxy.cut());
-  afterAll(async () => {
-    await proxy.restore();
-    // What anyone may ask for is answered from memory for a second.
-    clock.advance(1);
-    await isBack();
-  });
+  afterAll(restore);
 
   it.each(unavailable)('$entry.id is unavailable, and says when to try again', async (details) => {
     for (const client of [agent, stranger]) {
       expectUnavailable(await send(broker, requestOf(details, client)), details.entry.id);
     }
+  });
+
+  it.each(variantNames)('%s is unavailable, and says when to try again', async (name) => {
+    expectUnavailable(await send(broker, await variantWire(name)), name);
   });
 
   it.each(independent)('$entry.id goes on', async (details) => {
@@ -121,9 +133,32 @@ describe('when the database is back', () => {
     expect(text).not.toMatch(/"(temporarily_)?unavailable"/);
   });
 
+  it.each(variantNames)('%s succeeds', async (name) => {
+    const { status, text } = await send(broker, await variantWire(name));
+    expect(status, text).toBeLessThan(300);
+  });
+
   it('the process is ready again, but for its clock, which is a fake one', async () => {
     const { json } = await send(broker, readiness);
     expect(json.checks).toMatchObject({ database: 'ok', migrations: 'ok', keys: 'ok' });
+  });
+});
+
+describe('while it is away, for clients and grants that are in memory', () => {
+  const again = variantNames.filter((name) => name.startsWith('issueToken'));
+  beforeAll(async () => {
+    for (const name of again)
+      expect(await send(broker, await variantWire(name))).toMatchObject({ status: 200 });
+    await proxy.cut();
+  });
+  afterAll(async () => {
+    await restore();
+    for (const name of again)
+      expect(await send(broker, await variantWire(name))).toMatchObject({ status: 200 });
+  });
+
+  it.each(again)('%s is unavailable, too', async (name) => {
+    expectUnavailable(await send(broker, await variantWire(name)), name);
   });
 });
 

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { SignJWT } from 'jose';
-import { testIssuer } from './broker.ts';
+import { type TestAgent, testIssuer } from './broker.ts';
 import { createKey, type TestKey } from './key-agent.ts';
 
 /** Whoever holds a key, and proves it with requests. */
@@ -31,5 +31,13 @@ export function createHolder(place: { now: () => Date; issuer?: string }, key = 
         .sign(key.privateKey);
     },
   };
+  return holder;
+}
+
+/** Somebody who has asked for a nonce already, in the name of `agent`. */
+export async function createReadyHolder(place: { now: () => Date }, agent: TestAgent): Promise<Holder> {
+  const holder = createHolder(place);
+  const asked = agent.token().set('DPoP', await holder.prove('POST', '/oauth2/token'));
+  holder.nonce = (await asked.expect(400)).headers['dpop-nonce'];
   return holder;
 }

@@ -1,5 +1,6 @@
 import { exchangeGrant, jwtBearerGrant } from '../../src/oauth/clients/client-credentials.ts';
 import { asBootstrap, createAgent, grantRequest, type TestAgent } from './broker.ts';
+import { createReadyHolder } from './dpop.ts';
 import type { FakeClock } from './fake-clock.ts';
 import { createFederatedAgent } from './federated-agent.ts';
 import type { WireRequest } from './http.ts';
@@ -29,6 +30,11 @@ const brokerToken = { grant_type: 'client_credentials' };
 const always = (wire: WireRequest): Variant => ({ request: async () => wire });
 const placeOf = ({ broker, clock }: VariantWorld) => ({ url: broker.url, now: () => clock.now() });
 const jwksOf = ({ jwk }: TestKey) => ({ jwks: { keys: [jwk] } });
+
+const withProof = (wire: WireRequest, proof: string): WireRequest => ({
+  ...wire,
+  headers: { ...wire.headers, DPoP: proof },
+});
 
 /** An exchange of `token`: by a client, or by nobody but the token. */
 function exchangeOf(token: string, client?: TestAgent, more: Record<string, string> = {}): WireRequest {
@@ -103,6 +109,22 @@ const arrangements = {
   'issueToken, private_key_jwt': async (world) => {
     const agent = await createKeyAgent(placeOf(world));
     const request = async () => byForm(tokenPath, { ...brokerToken, ...proofOf(await agent.assert()) });
+    return { request, uses: 1 };
+  },
+  'issueToken, bound to a key': async (world) => {
+    const holder = await createReadyHolder(placeOf(world), world.agent);
+    const wire = byClient(world.agent, tokenPath, brokerToken);
+    const request = async () => withProof(wire, await holder.prove('POST', tokenPath));
+    return { request, uses: 1 };
+  },
+  'createGrant, by a token that is bound to a key': async (world) => {
+    const agent = await createAgent(world.broker);
+    const holder = await createReadyHolder(placeOf(world), agent);
+    const asked = agent.token().set('DPoP', await holder.prove('POST', tokenPath));
+    const token: string = (await asked.expect(200)).body.access_token;
+    const wire = byAdmin('POST', '/v1/grants', grantRequest(world.resource.identifier));
+    const byToken = { ...wire, headers: { ...wire.headers, Authorization: `DPoP ${token}` } };
+    const request = async () => withProof(byToken, await holder.prove('POST', '/v1/grants', { token }));
     return { request, uses: 1 };
   },
   'updateTrustedIssuer, other keys': async (world) =>

@@ -9,7 +9,7 @@ import {
   type TestAgent,
   type TestBroker,
 } from '../../support/broker.ts';
-import { createHolder, type Holder } from '../../support/dpop.ts';
+import { createReadyHolder, type Holder } from '../../support/dpop.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { permitAll } from '../fixtures.ts';
 
@@ -46,13 +46,7 @@ export async function createDpopScene() {
     resource,
     grantId: granted.body.id as string,
     ask,
-    /** Somebody who has asked for a nonce already. */
-    async createReady(): Promise<Holder> {
-      const holder = createHolder(clock);
-      const answer = await ask(await holder.prove('POST', tokenPath)).expect(400);
-      holder.nonce = answer.headers['dpop-nonce'];
-      return holder;
-    },
+    createReady: (): Promise<Holder> => createReadyHolder(clock, agent),
     /** A bound broker token of this holder. */
     boundToken: async (holder: Holder): Promise<string> =>
       (await ask(await holder.prove('POST', tokenPath)).expect(200)).body.access_token,
