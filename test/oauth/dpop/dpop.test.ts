@@ -91,6 +91,16 @@ describe('a token request with a proof', () => {
     }
   });
 
+  it('is not refused as one whose proof was used, where that cannot be read', async () => {
+    const holder = await createReady();
+    const proof = await holder.prove('POST', path);
+    const { owner } = broker.database;
+    await owner.query('alter table used_values rename to used_values_away');
+    await ask(proof).expect(500);
+    await owner.query('alter table used_values_away rename to used_values');
+    await ask(proof).expect(200);
+  });
+
   it('makes the day that its proof is remembered by, where there is none', async () => {
     const holder = await createReady();
     const proof = await holder.prove('POST', path);
