@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { agentOf, asBootstrap, type TestAgent } from '../../support/broker.ts';
+import { createFederatedAgent, type FederatedAgent } from '../../support/federated-agent.ts';
 import { createKey, createKeyAgent, type KeyAgent, keyAgentOf } from '../../support/key-agent.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
@@ -31,6 +32,12 @@ async function replaceKeys({ id }: KeyAgent): Promise<KeyAgent> {
   return keyAgentOf(placeOf(), { id, key });
 }
 
+async function renewIdentity(agent: FederatedAgent): Promise<FederatedAgent> {
+  const identity = { trusted_issuer_id: agent.issuerId, subject: 'job' };
+  await admin().patch(`/v1/agents/${agent.id}`, { identity }).expect(200);
+  return agent;
+}
+
 type Line = Awaited<ReturnType<ExchangeScene['line']>>;
 
 /** No token of the line is active, and nothing can be minted under it or had in exchange for it. */
@@ -52,7 +59,9 @@ async function expectDead({ tokens, ...line }: Line): Promise<void> {
 }
 
 describe('a line of grants that were handed down is dead', () => {
-  it.each<[string, () => Promise<{ line: Line; renew: () => Promise<TestAgent | KeyAgent> }>]>([
+  it.each<
+    [string, () => Promise<{ line: Line; renew: () => Promise<TestAgent | KeyAgent | FederatedAgent> }>]
+  >([
     [
       'the secret of the first agent is revoked',
       async () => {
@@ -65,6 +74,13 @@ describe('a line of grants that were handed down is dead', () => {
       async () => {
         const root = await createKeyAgent(placeOf());
         return { line: await scene.line(root), renew: () => replaceKeys(root) };
+      },
+    ],
+    [
+      'the identity of the first agent is set anew',
+      async () => {
+        const root = await createFederatedAgent(placeOf());
+        return { line: await scene.line(root), renew: () => renewIdentity(root) };
       },
     ],
   ])('when %s, also once the agent proves itself by another', async (_, arrange) => {
