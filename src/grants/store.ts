@@ -12,8 +12,9 @@ import {
   storedStatuses,
 } from './grant.ts';
 
-/** When the first of the grants ended that grant g was handed down from; null: they last, or there are none. */
-export const lineEndedAt = sql`case when g.ancestors <> '{}' then line_ended_at(g.ancestors) end`;
+/** When the first of the grants or tokens ended that grant g was handed down from; null: they last, or there are none. */
+export const lineEndedAt = sql`case when g.ancestors <> '{}'
+  then least(line_ended_at(g.ancestors), subjects_ended_at(g.subjects)) end`;
 
 /** When the first epoch ended that grant g or one above it was issued under, or such a one; null: all last. */
 export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],

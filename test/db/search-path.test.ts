@@ -138,6 +138,7 @@ describe('every function of the broker', () => {
       'line_expires_at',
       'line_holds',
       'line_version',
+      'subjects_ended_at',
       'subjects_hold',
       'word_holds',
     ]);

@@ -40,7 +40,7 @@ async function renewIdentity(agent: FederatedAgent): Promise<FederatedAgent> {
 
 type Line = Awaited<ReturnType<ExchangeScene['line']>>;
 
-/** No token of the line is active, and nothing can be minted under it or had in exchange for it. */
+/** No token of the line is active, nothing can be minted under it or had in exchange for it, and it is told as revoked. */
 async function expectDead({ tokens, ...line }: Line): Promise<void> {
   const resource = scene.resource.identifier;
   for (const token of tokens) {
@@ -55,6 +55,9 @@ async function expectDead({ tokens, ...line }: Line): Promise<void> {
     }));
     await scene.expectRefused(line.middle.token(ofMiddle), 'invalid_grant');
     await scene.expectRefused(line.leaf.token(ofLeaf), 'invalid_grant');
+  }
+  for (const id of [line.middleGrant, line.leafGrant]) {
+    expect((await admin().get(`/v1/grants/${id}`).expect(200)).body.status).toBe('revoked');
   }
 }
 
