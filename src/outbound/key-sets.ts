@@ -77,8 +77,7 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
       set.failure = undefined;
       readings.count('read');
     } catch (error) {
-      set.failure =
-        error instanceof OutboundFailure ? error : new OutboundFailure('not-connected', { cause: error });
+      set.failure = toFailure(error);
       readings.count(set.failure.problem);
       onFailure(place, set.failure);
     } finally {
@@ -97,7 +96,7 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
   return {
     readings: () => readings.counted,
     async find(place, kid) {
-      const name = 'uri' in place ? `uri ${place.uri}` : `discovery ${place.discovery}`;
+      const name = nameOf(place);
       const set = sets.get(name) ?? without();
       sets.set(name, set);
       const known = matching(set, kid);
@@ -107,13 +106,18 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
         return known;
       }
       await read(set, place);
-      // It weighs what it has now.
-      sets.set(name, set);
+      sets.set(name, set); // It weighs what it has now.
       if (isWithin(set.readAt, usableMs, now())) return matching(set, kid);
       throw set.failure ?? new OutboundFailure('not-connected');
     },
   };
 }
+
+const toFailure = (error: unknown): OutboundFailure =>
+  error instanceof OutboundFailure ? error : new OutboundFailure('not-connected', { cause: error });
+
+const nameOf = (place: KeySetPlace): string =>
+  'uri' in place ? `uri ${place.uri}` : `discovery ${place.discovery}`;
 
 /** Where an issuer's keys are, by a document that must be its own (OpenID Connect Discovery section 4.3). */
 async function discover(client: Pick<OutboundClient, 'getJson'>, issuer: string): Promise<string> {
