@@ -2,7 +2,7 @@ import { type Agent, type IncomingMessage, request } from 'node:http';
 import type { AnyJson } from '../support/any-json.ts';
 
 export interface Message {
-  method?: 'GET' | 'POST';
+  method?: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   path: string;
   bearer?: string | undefined;
   /** `id:secret`. */
@@ -15,6 +15,8 @@ export interface Message {
 export interface Reply {
   status: number;
   requestId: string | undefined;
+  /** What the next DPoP proof needs. */
+  nonce: string | undefined;
   body: AnyJson;
 }
 
@@ -40,10 +42,14 @@ async function read(response: IncomingMessage): Promise<Reply> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const text = Buffer.concat(chunks).toString();
-  const id = response.headers['x-request-id'];
+  const header = (name: string): string | undefined => {
+    const value = response.headers[name];
+    return typeof value === 'string' ? value : undefined;
+  };
   return {
     status: response.statusCode ?? 0,
-    requestId: typeof id === 'string' ? id : undefined,
+    requestId: header('x-request-id'),
+    nonce: header('dpop-nonce'),
     body: text === '' ? undefined : JSON.parse(text),
   };
 }

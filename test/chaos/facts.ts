@@ -33,6 +33,10 @@ export interface Facts extends History {
   agents: ReadonlyMap<string, Switches>;
   /** Requests for grants by their key. */
   requests: ReadonlyMap<string, Operation[]>;
+  /** By the credential: what first withdrew it for certain. */
+  withdrawals: ReadonlyMap<string, Operation>;
+  /** By the one-time value: everything that it was sent with. */
+  once: ReadonlyMap<string, Operation[]>;
 }
 
 function add<Value>(map: Map<string, Value[]>, key: string | undefined, value: Value): void {
@@ -84,11 +88,24 @@ function agentsOf(operations: readonly Operation[]): Facts['agents'] {
   return agents;
 }
 
+function withdrawalsOf(operations: readonly Operation[]): Facts['withdrawals'] {
+  const withdrawals = new Map<string, Operation>();
+  for (const one of operations.filter(isOk)) {
+    const { credential } = one.asked;
+    if (credential === undefined) continue;
+    const first = withdrawals.get(credential);
+    if (first === undefined || one.endedMs < first.endedMs) withdrawals.set(credential, one);
+  }
+  return withdrawals;
+}
+
 export function factsOf(history: History): Facts {
   const { operations } = history;
   const requests = new Map<string, Operation[]>();
+  const once = new Map<string, Operation[]>();
   for (const operation of operations) {
     if (operation.kind === 'request') add(requests, operation.asked.key, operation);
+    for (const name of operation.asked.once ?? []) add(once, name, operation);
   }
   return {
     ...history,
@@ -96,5 +113,7 @@ export function factsOf(history: History): Facts {
     grants: grantsOf(operations, requests),
     agents: agentsOf(operations),
     requests,
+    withdrawals: withdrawalsOf(operations),
+    once,
   };
 }

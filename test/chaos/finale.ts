@@ -58,11 +58,7 @@ async function opinionsOf(player: Player, agent: AgentModel, token: HeldToken): 
   for (let look = 0; look < mostLooks; look += 1) {
     active = [];
     for (const target of player.targets) {
-      const there = {
-        ...player,
-        perform: (intent: Parameters<Player['perform']>[0]) =>
-          player.recorder.perform({ ...intent, actor: player.name, target }),
-      };
+      const there: Player = { ...player, perform: (act) => player.perform(act, target) };
       active.push((await introspect(there, token, token.resource ?? agent)) === true);
     }
     if (new Set(active).size === 1) break;

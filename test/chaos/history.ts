@@ -14,6 +14,9 @@ export const kinds = [
   'exchange',
   'introspect',
   'revoke-token',
+  'replay',
+  'issue-secret',
+  'withdraw',
   'disable',
   'enable',
   'rotate',
@@ -59,8 +62,12 @@ export interface TokenSeen {
 export interface Asked {
   /** The agent that it is about, or that asks. */
   agentId?: string | undefined;
-  /** What a caller proved itself with, if it was an agent: its secret, or the broker token of this `jti`. */
-  by?: { secret: true } | { brokerJti: string } | undefined;
+  /** What a caller proved itself with, if it was an agent: the secret or key of this name, or the broker token of this `jti`. */
+  by?: { credential: string } | { brokerJti: string } | undefined;
+  /** The names of what was sent along that may be used once: assertions and proofs, each with whose it is. */
+  once?: readonly string[] | undefined;
+  /** The secret or key that is withdrawn. None ever comes back. */
+  credential?: string | undefined;
   personId?: string | undefined;
   grantId?: string | undefined;
   jti?: string | undefined;

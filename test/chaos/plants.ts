@@ -1,67 +1,95 @@
 import type { CheckName } from './check.ts';
 import type { Owner } from './owner.ts';
+import type { AgentModel, AgentTerms } from './world.ts';
 
 /** A fault in the data that the broker knows nothing of, and the check that must find it. */
 interface Plant {
   finds: CheckName;
+  /** What its victim has to be like. */
+  victim: AgentTerms;
+  /** What the owner of the database does, for the victim alone: everybody else's history must stay clean. */
+  statements: (label: string, victim: AgentModel) => string;
+}
+
+interface Trigger {
   table: string;
-  /** When the trigger fires. */
+  /** When it fires. */
   on: string;
-  /** Which rows are the victim's. */
-  agentColumn: string;
-  /** The trigger's body, for the victim's rows only. */
+  /** Which rows are the victim's: those that have its name in this column. */
+  column: string;
+  nameOf?: (victim: AgentModel) => string | undefined;
+  /** For the victim's rows only. */
   body: string;
 }
 
-/** Made by the owner of the database, each for one agent alone: everybody else's history must stay clean. */
+const trigger =
+  ({ table, on, column, nameOf = ({ id }) => id, body }: Trigger): Plant['statements'] =>
+  (label, victim) =>
+    `
+    create function ${label}() returns trigger language plpgsql security definer as $$ begin ${body} end $$;
+    create trigger ${label} ${on} on ${table} for each row
+      when (new.${column} = '${nameOf(victim)}') execute function ${label}();`;
+
+const plain: AgentTerms = { proof: 'secret', exchanges: 'none' };
+
 export const plants = {
   'revocation undone': {
     finds: 'use-after-end',
-    table: 'tokens',
-    on: 'before update',
-    agentColumn: 'agent_id',
-    body: 'new.revoked_at := null; return new;',
+    victim: plain,
+    statements: trigger({
+      table: 'tokens',
+      on: 'before update',
+      column: 'agent_id',
+      body: 'new.revoked_at := null; return new;',
+    }),
   },
   'expiry rewritten': {
     finds: 'grant-states',
-    table: 'grants',
-    on: 'before update',
-    agentColumn: 'agent_id',
-    body: `if new.status = 'expired' then new.status := 'revoked'; end if; return new;`,
+    victim: plain,
+    statements: trigger({
+      table: 'grants',
+      on: 'before update',
+      column: 'agent_id',
+      body: `if new.status = 'expired' then new.status := 'revoked'; end if; return new;`,
+    }),
   },
   'idempotency key forgotten': {
     finds: 'one-time',
-    table: 'idempotency_keys',
-    on: 'after insert',
-    agentColumn: 'caller',
-    body: 'delete from idempotency_keys k where k.caller = new.caller and k.key = new.key; return null;',
+    victim: plain,
+    statements: trigger({
+      table: 'idempotency_keys',
+      on: 'after insert',
+      column: 'caller',
+      body: 'delete from idempotency_keys k where k.caller = new.caller and k.key = new.key; return null;',
+    }),
   },
   'event lost': {
     finds: 'on-record',
-    table: 'audit_events',
-    on: 'before insert',
-    agentColumn: 'agent_id',
-    body: `if new.type = 'token.issued' then return null; end if; return new;`,
+    victim: plain,
+    statements: trigger({
+      table: 'audit_events',
+      on: 'before insert',
+      column: 'agent_id',
+      body: `if new.type = 'token.issued' then return null; end if; return new;`,
+    }),
   },
   'time added': {
     finds: 'within-terms',
-    table: 'grants',
-    on: 'before update',
-    agentColumn: 'agent_id',
-    body: `if old.status = 'pending' and new.status = 'active' then new.expires_at := new.expires_at + interval '1 hour'; end if;
+    victim: plain,
+    statements: trigger({
+      table: 'grants',
+      on: 'before update',
+      column: 'agent_id',
+      body: `if old.status = 'pending' and new.status = 'active' then new.expires_at := new.expires_at + interval '1 hour'; end if;
       return new;`,
+    }),
   },
 } as const satisfies Record<string, Plant>;
 
 export type PlantName = keyof typeof plants;
 export const plantNames = Object.keys(plants) as PlantName[];
 
-/** Plants a fault that strikes the rows of one agent. */
-export async function plant(owner: Owner, name: PlantName, victimId: string): Promise<void> {
-  const { table, on, agentColumn, body } = plants[name];
-  const label = `zz_plant_${name.replaceAll(' ', '_')}`;
-  await owner.query(`
-    create function ${label}() returns trigger language plpgsql security definer as $$ begin ${body} end $$;
-    create trigger ${label} ${on} on ${table} for each row
-      when (new.${agentColumn} = '${victimId}') execute function ${label}();`);
+/** Plants a fault that strikes one agent. */
+export async function plant(owner: Owner, name: PlantName, victim: AgentModel): Promise<void> {
+  await owner.query(plants[name].statements(`zz_plant_${name.replaceAll(' ', '_')}`, victim));
 }

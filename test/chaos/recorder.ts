@@ -32,6 +32,8 @@ export interface Performed {
   operation: Operation;
   /** Of a success. */
   body: Reply['body'] | undefined;
+  /** What the next DPoP proof needs, if the answer says so. */
+  nonce: string | undefined;
 }
 
 /** A grant as the contract shows it. */
@@ -112,7 +114,7 @@ export function createRecorder(): Recorder & { close(): void } {
       operations.push(operation);
       const { token } = operation.answered;
       if (token !== undefined) rawTokens.set(token.jti, answer?.body.access_token);
-      return { operation, body: outcome === 'ok' ? answer?.body : undefined };
+      return { operation, body: outcome === 'ok' ? answer?.body : undefined, nonce: answer?.nonce };
     },
   };
 }

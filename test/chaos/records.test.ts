@@ -7,7 +7,7 @@ import { ending, grant, history, saw, token, told } from './tale.ts';
 const found = (tale: History): string[] => checkHistory(tale).map(({ check, what }) => `${check}: ${what}`);
 const fine: string[] = [];
 
-const secret = { agentId: 'agent', by: { secret: true } } as const;
+const secret = { agentId: 'agent', by: { credential: 'secret' } } as const;
 const minted = told('mint', [10, 20], { ...secret, token: token() });
 
 describe('what may be used once', () => {
@@ -47,6 +47,40 @@ describe('what may be used once', () => {
       grants: [grant({ approvedBy: ['anna', 'anna'] })],
     });
     expect(found(history(twice))).toEqual(['one-time: somebody counted twice for grant grant']);
+  });
+});
+
+describe('what proves somebody once', () => {
+  const sent = (times: [number, number], once: string[], outcome: Operation['outcome'] = 'ok') =>
+    told('replay', times, { agentId: 'agent', by: { credential: 'key' }, once, outcome });
+  const assertion = 'assertion 1 of agent';
+  const proof = 'proof 1 of thumbprint';
+
+  it.each<[string, Operation[], string[]]>([
+    ['is taken once', [sent([0, 5], [assertion]), sent([1, 4], [assertion], 'refused')], fine],
+    [
+      'may be used up by what failed',
+      [sent([0, 5], [assertion], 'unknown'), sent([6, 7], [assertion])],
+      fine,
+    ],
+    ['is no other', [sent([0, 5], [assertion]), sent([1, 4], ['assertion 1 of another'])], fine],
+    [
+      'is not taken at two replicas at once',
+      [sent([0, 5], [assertion, proof]), sent([1, 4], [assertion, proof])],
+      [`${assertion} was taken 2 times`, `${proof} was taken 2 times`],
+    ],
+    [
+      'is not taken with another assertion',
+      [sent([0, 5], [assertion, proof]), sent([1, 4], ['assertion 2 of agent', proof])],
+      [`${proof} was taken 2 times`],
+    ],
+    [
+      'is not taken later, after a failure between',
+      [sent([0, 5], [assertion]), sent([6, 7], [assertion], 'unknown'), sent([900, 910], [assertion])],
+      [`${assertion} was taken 2 times`],
+    ],
+  ])('%s', (_what, operations, expected) => {
+    expect(found(history(...operations))).toEqual(expected.map((what) => `one-time: ${what}`));
   });
 });
 

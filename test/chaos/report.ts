@@ -1,12 +1,19 @@
 import { checks } from './check.ts';
 import { crossingsOf } from './checks/grant-states.ts';
-import { factsOf } from './facts.ts';
+import { type Facts, factsOf } from './facts.ts';
 import { isOk, type Kind, kinds, type Operation, type Violation } from './history.ts';
 import type { Fault } from './nemesis.ts';
 import { type ChaosRun, witnessName } from './run.ts';
 
 /** How often each kind of operation must have succeeded: a run in which nothing happened proves nothing. */
-const seldom: ReadonlySet<Kind> = new Set<Kind>(['disable', 'enable', 'rotate', 'compromise']);
+const seldom: ReadonlySet<Kind> = new Set<Kind>([
+  'disable',
+  'enable',
+  'issue-secret',
+  'withdraw',
+  'rotate',
+  'compromise',
+]);
 
 export function leastSuccesses(kind: Kind, seconds: number): number {
   return Math.max(1, Math.floor(seconds / (seldom.has(kind) ? 30 : 15)));
@@ -139,12 +146,16 @@ function summary(run: ChaosRun): string[] {
   return [
     `  grants ${facts.grants.size}, tokens answered ${facts.tokens.size}, with rows ${ending?.tokenRows.length}, with events ${ending?.tokenEvents.length}`,
     `  tokens asked about at every replica ${ending?.opinions.length}, compromised keys ${ending?.compromisedKids.size}`,
+    `  one-time values ${facts.once.size}, sent more than once ${repeated(facts).length}, of these taken ${repeated(facts).filter((sent) => sent.some(isOk)).length}`,
     `  grants that expired while somebody ended them ${crossingsOf(facts)}`,
     `  drained replicas ended with ${drains(faults)}`,
     `  largest delay of an answer ${slowest(operations)}`,
     ...table([['violations', violations.length], ...byCheck]),
   ];
 }
+
+/** What was sent with each one-time value that was sent more than once. */
+const repeated = ({ once }: Facts): Operation[][] => [...once.values()].filter(({ length }) => length > 1);
 
 /** What a run says of itself. */
 export function report(run: ChaosRun): string {

@@ -10,10 +10,10 @@ import { allQuiet, lookBack } from './finale.ts';
 import type { History, Violation } from './history.ts';
 import { type Fault, unleash } from './nemesis.ts';
 import { type Owner, openOwner } from './owner.ts';
-import { type PlantName, plant } from './plants.ts';
+import { type PlantName, plant, plants } from './plants.ts';
 import { createPrng, type Prng } from './prng.ts';
 import { createRecorder } from './recorder.ts';
-import { createWorld, type World } from './world.ts';
+import { type AgentTerms, createWorld, type World } from './world.ts';
 
 export interface ChaosOptions {
   seconds: number;
@@ -36,7 +36,14 @@ export interface ChaosRun {
 
 /** Who looks at everything at the end. */
 export const witnessName = 'witness';
-const agentCount = 6;
+const everybody: readonly AgentTerms[] = [
+  { proof: 'secret', exchanges: 'any' },
+  { proof: 'key', exchanges: 'any' },
+  { proof: 'secret', exchanges: 'any' },
+  { proof: 'key', isBound: true, exchanges: 'any' },
+  { proof: 'secret', exchanges: 'any' },
+  { proof: 'key', exchanges: 'any' },
+];
 const actorsPerAgent = 2;
 const resourceServers = 2;
 /** What an actor does between two steps, in milliseconds. */
@@ -68,12 +75,20 @@ async function playAll(
   ]);
 }
 
-async function plantAll(owner: Owner, world: World, plants: readonly PlantName[]) {
+/** The victims first, each as its fault needs it, and others, who must not be accused of anything. */
+function castFor(names: readonly PlantName[]): readonly AgentTerms[] {
+  if (names.length === 0) return everybody;
+  const others = everybody.slice(0, -1).map((terms) => ({ ...terms, exchanges: 'none' as const }));
+  return [...names.map((name) => plants[name].victim), ...others.slice(names.length)];
+}
+
+async function plantAll(owner: Owner, world: World, names: readonly PlantName[]) {
   const victims = new Map<string, PlantName>();
-  for (const [n, name] of plants.entries()) {
-    const victim = world.agents[n]?.id ?? '';
+  for (const [n, name] of names.entries()) {
+    const victim = world.agents[n];
+    if (victim === undefined) throw new Error('a fault without a victim');
     await plant(owner, name, victim);
-    victims.set(victim, name);
+    victims.set(victim.id, name);
   }
   return victims;
 }
@@ -85,16 +100,13 @@ async function stop({ slots, take, server }: ChaosCluster): Promise<void> {
 
 /** Lets everybody act while things break, mends everything, looks back and checks the history. */
 export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
-  const { seconds, seed, plants = [], nemesis = 'unleashed' } = options;
+  const { seconds, seed, plants: planted = [], nemesis = 'unleashed' } = options;
   const cluster = await startChaosCluster();
   const owner = openOwner(cluster.server.ownerUrl);
   const [first] = cluster.slots;
-  const world = await createWorld(first?.url ?? '', {
-    adminKey: cluster.bootstrapKey,
-    agents: agentCount,
-    handsOn: plants.length === 0,
-  });
-  const victims = await plantAll(owner, world, plants);
+  const agents = castFor(planted);
+  const world = await createWorld(first?.url ?? '', { adminKey: cluster.bootstrapKey, agents });
+  const victims = await plantAll(owner, world, planted);
   const recorder = createRecorder();
   atEnd(async () => recorder.close());
   const stage = { recorder, world, targets: cluster.slots };

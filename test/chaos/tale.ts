@@ -21,6 +21,8 @@ interface Told extends Asked, Answered {
 const askedKeys = [
   'agentId',
   'by',
+  'once',
+  'credential',
   'personId',
   'grantId',
   'jti',

@@ -1,4 +1,8 @@
+import { calculateJwkThumbprint } from 'jose';
 import { type Answer, call, expecting } from '../e2e/support/client.ts';
+import { createHolder, type Holder } from '../support/dpop.ts';
+import { createKey, type TestKey } from '../support/key-agent.ts';
+import type { Act } from './actors/player.ts';
 import type { TokenSeen } from './history.ts';
 import { scopesByRisk } from './risks.ts';
 
@@ -12,6 +16,27 @@ export interface HeldToken extends TokenSeen {
   raw: string;
   /** Absent: a broker token. */
   resource: ResourceModel | undefined;
+  /** The agents whose tokens it goes back to, from the first on; none: it was not got in exchange. */
+  line: readonly string[];
+  /** It was of no use to somebody who tried. */
+  isRefused: boolean;
+}
+
+/** A secret (`client` is `id:secret`), or a key; `id` is its name in the history. */
+export type Credential =
+  | { id: string; client: string; key?: undefined }
+  | { id: string; client?: undefined; key: TestKey };
+
+/** What an agent of this world is like. */
+export interface AgentTerms {
+  proof: 'secret' | 'key';
+  /** Whether its tokens are bound to a key (RFC 9449). */
+  isBound?: boolean;
+  /**
+   * Whose tokens it exchanges: anybody's, or only of those who exchange none. What is wrong with a token is wrong with what
+   * was got with it, too.
+   */
+  exchanges: 'any' | 'firsthand' | 'none';
 }
 
 /** What was asked for; sent again word for word, it is the same request. */
@@ -32,8 +57,14 @@ export interface HeldGrant {
 /** What an agent knows, also of what has ended: that is used again to see it refused. The oldest is forgotten first. */
 export interface AgentModel {
   id: string;
-  /** `id:secret`. */
-  client: string;
+  exchanges: AgentTerms['exchanges'];
+  credential: Credential;
+  /** Its keys were perhaps replaced by others that it does not have. */
+  isLockedOut: boolean;
+  /** Of the key that its tokens are bound to. */
+  holding: { holder: Holder; jkt: string } | undefined;
+  /** Requests with proofs that may be used once, to be sent again. */
+  sent: Act[];
   brokerTokens: HeldToken[];
   deadBrokerTokens: HeldToken[];
   tokens: HeldToken[];
@@ -53,8 +84,6 @@ export interface World {
   approvers: readonly PersonModel[];
   agents: readonly AgentModel[];
   resources: readonly ResourceModel[];
-  /** Whether agents exchange tokens of each other: then what is wrong with one spreads to others. */
-  handsOn: boolean;
 }
 
 /** What `approvalsNeeded` says, in Cedar. */
@@ -68,6 +97,7 @@ const algorithms = ['ES256', 'EdDSA', 'RS256'];
 const approvers = 3;
 
 type Post = (path: string, json: object) => Promise<Answer['body']>;
+type Get = (path: string) => Promise<Answer['body']>;
 
 async function createPerson(post: Post, name: string, roles: string[]): Promise<PersonModel> {
   const { id } = await post('/v1/admins', { name, email: `${name}@example.com`, roles });
@@ -86,12 +116,31 @@ async function createResource(post: Post, alg: string): Promise<ResourceModel> {
   return { identifier, client: `${id}:${secret}` };
 }
 
-async function createAgent(post: Post, owner: string, name: string): Promise<AgentModel> {
-  const method = { token_endpoint_auth_method: 'client_secret_basic' };
-  const made = await post('/v1/agents', { name, owner, environment: 'staging', ...method });
-  const client = `${made.client_id}:${made.client_secret}`;
-  const nothing = { brokerTokens: [], deadBrokerTokens: [], tokens: [], grants: [], requests: [] };
-  return { id: made.id, client, ...nothing, requestCount: 0 };
+async function createHolding(): Promise<AgentModel['holding']> {
+  const key = createKey();
+  const holder = createHolder({ now: () => new Date() }, key);
+  return { holder, jkt: await calculateJwkThumbprint(key.jwk) };
+}
+
+async function createAgent(
+  { post, get }: { post: Post; get: Get },
+  base: object,
+  { proof, isBound = false, exchanges }: AgentTerms,
+): Promise<AgentModel> {
+  const key = createKey();
+  const method =
+    proof === 'key'
+      ? { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [key.jwk] } }
+      : { token_endpoint_auth_method: 'client_secret_basic' };
+  const made = await post('/v1/agents', { ...base, ...method, require_bound_tokens: isBound });
+  const { secrets } = await get(`/v1/agents/${made.id}`);
+  const credential: Credential =
+    proof === 'key'
+      ? { id: key.kid, key }
+      : { id: secrets[0].id, client: `${made.client_id}:${made.client_secret}` };
+  const holding = isBound ? await createHolding() : undefined;
+  const nothing = { brokerTokens: [], deadBrokerTokens: [], tokens: [], grants: [], requests: [], sent: [] };
+  return { id: made.id, exchanges, credential, isLockedOut: false, holding, ...nothing, requestCount: 0 };
 }
 
 async function replacePolicies(url: string, post: Post, adminKey: string): Promise<void> {
@@ -107,11 +156,12 @@ async function replacePolicies(url: string, post: Post, adminKey: string): Promi
 /** People, agents, resources and policies, before anything fails. */
 export async function createWorld(
   url: string,
-  options: { adminKey: string; agents: number; handsOn: boolean },
+  options: { adminKey: string; agents: readonly AgentTerms[] },
 ): Promise<World> {
-  const { adminKey, handsOn } = options;
+  const { adminKey } = options;
   const post: Post = async (path, json) =>
     (await expecting(201, call(`${url}${path}`, { bearer: adminKey, json }))).body;
+  const get: Get = async (path) => (await expecting(200, call(`${url}${path}`, { bearer: adminKey }))).body;
   await replacePolicies(url, post, adminKey);
   const owner = await createPerson(post, 'owner', []);
   const world = {
@@ -119,12 +169,13 @@ export async function createWorld(
     approvers: [] as PersonModel[],
     agents: [] as AgentModel[],
     resources: [] as ResourceModel[],
-    handsOn,
   };
   for (let n = 1; n <= approvers; n += 1)
     world.approvers.push(await createPerson(post, `approver-${n}`, ['approver']));
   for (const alg of algorithms) world.resources.push(await createResource(post, alg));
-  for (let n = 1; n <= options.agents; n += 1)
-    world.agents.push(await createAgent(post, owner.id, `agent-${n}`));
+  for (const [n, terms] of options.agents.entries()) {
+    const base = { name: `agent-${n + 1}`, owner: owner.id, environment: 'staging' };
+    world.agents.push(await createAgent({ post, get }, base, terms));
+  }
   return world;
 }

@@ -1,26 +1,21 @@
 import { type Performed, showsGrant } from '../recorder.ts';
 import { scopesByRisk } from '../risks.ts';
 import type { AgentModel, GrantRequest, ResourceModel } from '../world.ts';
-import { keep, type Player, pickGrant } from './player.ts';
+import { type Act, keep, type Player, pickGrant } from './player.ts';
+import { performProved, proveByToken, proved } from './proving.ts';
+import { replay } from './replay.ts';
 import { exchange, introspectOwn, mint, mintBrokerToken, probe, revokeToken, tokensUnder } from './tokens.ts';
 
 /** Calls `/v1` with a broker token: mostly the newest, now and then one that was refused before. */
-async function callAsAgent(
-  player: Player,
-  agent: AgentModel,
-  intent: Parameters<Player['perform']>[0],
-): Promise<Performed | undefined> {
+async function callAsAgent(player: Player, agent: AgentModel, act: Act): Promise<Performed | undefined> {
   const isOld = player.prng.chance(0.05);
   const token = isOld ? player.prng.pick(agent.deadBrokerTokens) : agent.brokerTokens.at(-1);
   if (token === undefined) {
     if (!isOld) await mintBrokerToken(player, agent);
     return undefined;
   }
-  const performed = await player.perform({
-    ...intent,
-    message: { ...intent.message, bearer: token.raw },
-    asked: { ...intent.asked, agentId: agent.id, by: { brokerJti: token.jti } },
-  });
+  const proof = await proveByToken(agent, act.message, token);
+  const performed = await performProved(player, agent, proved(act, proof));
   if (performed.operation.status === 401 && agent.brokerTokens.includes(token)) {
     agent.brokerTokens = agent.brokerTokens.filter((one) => one !== token);
     keep(agent.deadBrokerTokens, token, 10);
@@ -110,7 +105,8 @@ const steps: readonly (readonly [weight: number, step: Step])[] = [
   [1, requestAgain],
   [8, (player, agent) => mint(player, agent, 'any')],
   [6, (player, agent) => mint(player, agent, 'pinned')],
-  [4, exchange],
+  [5, exchange],
+  [3, replay],
   [6, introspectOwn],
   [3, revokeToken],
   [6, (player, agent) => read(player, agent, '')],

@@ -1,7 +1,8 @@
 import { showsGrant, showsGrants } from '../recorder.ts';
 import type { AgentModel, PersonModel } from '../world.ts';
 import { type Player, pickGrant } from './player.ts';
-import { probe, tokensUnder } from './tokens.ts';
+import { probe, probeBelow, tokensUnder } from './tokens.ts';
+import { withdraw } from './withdrawing.ts';
 
 /** What an approver needs of a pending grant. */
 interface Pending {
@@ -71,10 +72,14 @@ async function flip(player: Player, agent: AgentModel, kind: 'disable' | 'enable
 /** Disables an agent; everything it held is asked about at once, and again once it is enabled. */
 async function disableForAWhile(player: Player, agent: AgentModel): Promise<void> {
   const held = () => [...agent.tokens.slice(-20), ...agent.brokerTokens];
-  if (await flip(player, agent, 'disable')) await probe(player, agent, held());
+  if (await flip(player, agent, 'disable')) {
+    await probe(player, agent, held());
+    await probeBelow(player, agent);
+  }
   // Whoever disabled it, and whether or not that was answered: an agent that stays disabled does nothing.
   for (let attempt = 1; attempt <= 5 && !(await flip(player, agent, 'enable')); attempt += 1);
   await probe(player, agent, held());
+  await probeBelow(player, agent);
 }
 
 async function revokeGrant(player: Player, agent: AgentModel): Promise<void> {
@@ -92,9 +97,7 @@ async function revokeGrant(player: Player, agent: AgentModel): Promise<void> {
   });
   if (operation.outcome !== 'ok') return;
   await probe(player, agent, tokensUnder(agent, grant));
-  // What others may have got in exchange for these.
-  const others = player.world.agents.filter(({ id }) => id !== agent.id);
-  for (const other of player.prng.some(others, 2)) await probe(player, other, other.tokens.slice(-10));
+  await probeBelow(player, agent);
 }
 
 async function readGrant(player: Player, agent: AgentModel): Promise<void> {
@@ -111,13 +114,21 @@ async function readGrant(player: Player, agent: AgentModel): Promise<void> {
 type Step = (player: Player, agent: AgentModel) => Promise<void>;
 
 const steps: readonly (readonly [weight: number, step: Step])[] = [
-  [1, disableForAWhile],
+  [2, disableForAWhile],
+  [2, withdraw],
   [6, revokeGrant],
   [12, readGrant],
 ];
 
+/** Any agent, more likely one whose tokens others have exchanged: what is done to it reaches further. */
+function pickAgent({ prng, world: { agents } }: Player): AgentModel | undefined {
+  const held = new Set(agents.flatMap(({ tokens }) => tokens.slice(-20).flatMap(({ line }) => line)));
+  const above = agents.filter(({ id }) => held.has(id));
+  return prng.pick(above.length > 0 && prng.chance(0.5) ? above : agents);
+}
+
 /** One of the things that an admin does, about an agent that chance picks. */
 export async function actAsAdmin(player: Player): Promise<void> {
-  const agent = player.prng.pick(player.world.agents);
+  const agent = pickAgent(player);
   if (agent !== undefined) await player.prng.weighted(steps)(player, agent);
 }

@@ -11,11 +11,13 @@ export interface Stage {
   targets: readonly Target[];
 }
 
-/** One who acts: does one thing after the other, each at a replica that chance picks. */
+export type Act = Omit<Intent, 'actor' | 'target'>;
+
+/** One who acts: does one thing after the other, each at a replica that chance picks, unless it says which. */
 export interface Player extends Stage {
   name: string;
   prng: Prng;
-  perform(intent: Omit<Intent, 'actor' | 'target'>): Promise<Performed>;
+  perform(act: Act, target?: Target): Promise<Performed>;
 }
 
 const backOffMs: [number, number] = [20, 120];
@@ -25,9 +27,9 @@ export function createPlayer(stage: Stage, name: string, prng: Prng): Player {
     ...stage,
     name,
     prng,
-    async perform(intent) {
-      const { replica, url } = prng.pick(stage.targets) as Target;
-      const performed = await stage.recorder.perform({ ...intent, actor: name, target: { replica, url } });
+    async perform(act, target = prng.pick(stage.targets) as Target) {
+      const { replica, url } = target;
+      const performed = await stage.recorder.perform({ ...act, actor: name, target: { replica, url } });
       // Whoever asks again at once, and again, is answered nothing but that it is down.
       const { outcome, status } = performed.operation;
       if (outcome === 'unknown' || status === undefined) await sleep(prng.between(...backOffMs));

@@ -1,63 +1,85 @@
 import { type Performed, showsToken } from '../recorder.ts';
 import type { AgentModel, HeldGrant, HeldToken, ResourceModel } from '../world.ts';
-import { keep, type Player, pickGrant } from './player.ts';
+import { type Act, keep, type Player, pickGrant } from './player.ts';
+import { performAs } from './proving.ts';
 
 const mostTokens = 60;
 const grantType = { grant_type: 'client_credentials' };
 
-function hold(agent: AgentModel, { operation, body }: Performed, resource?: ResourceModel): void {
+/** What a token is for, and the token that it was got with. */
+interface Origin {
+  resource?: ResourceModel | undefined;
+  subject?: HeldToken;
+}
+
+export function hold(
+  agent: AgentModel,
+  { operation, body }: Performed,
+  { resource, subject }: Origin = {},
+): void {
   const { token } = operation.answered;
   if (token === undefined) return;
-  const held: HeldToken = { ...token, raw: body.access_token, resource };
+  const line = subject === undefined ? [] : [...subject.line, subject.agentId];
+  const held: HeldToken = { ...token, raw: body.access_token, resource, line, isRefused: false };
   if (resource === undefined) agent.brokerTokens.push(held);
   else keep(agent.tokens, held, mostTokens);
 }
 
+export const asksBrokerToken: Act = {
+  kind: 'broker-token',
+  message: { path: '/oauth2/token', form: grantType },
+  asked: {},
+  read: showsToken,
+};
+
 export async function mintBrokerToken(player: Player, agent: AgentModel): Promise<void> {
-  const performed = await player.perform({
-    kind: 'broker-token',
-    message: { path: '/oauth2/token', basic: agent.client, form: grantType },
-    asked: { agentId: agent.id, by: { secret: true } },
-    read: showsToken,
-  });
-  hold(agent, performed);
+  hold(agent, await performAs(player, agent, asksBrokerToken));
 }
 
 /** Under whichever grant the broker chooses, or under the one that is pinned. */
+export function asksToken({ prng }: Player, grant: HeldGrant, pin: 'pinned' | 'any'): Act {
+  const { resource, scopes } = grant.request;
+  const asked = prng.some(scopes, prng.between(1, scopes.length));
+  const pinned = pin === 'pinned' ? { grant_id: grant.id } : {};
+  const form = { ...grantType, resource: resource.identifier, scope: asked.join(' '), ...pinned };
+  return {
+    kind: pin === 'pinned' ? 'mint-pinned' : 'mint',
+    message: { path: '/oauth2/token', form },
+    asked: { scopes: asked, ...(pin === 'pinned' ? { grantId: grant.id } : {}) },
+    read: showsToken,
+  };
+}
+
 export async function mint(player: Player, agent: AgentModel, pin: 'pinned' | 'any'): Promise<void> {
   const grant = pickGrant(player, agent, 'active');
   if (grant === undefined) return;
-  const { resource, scopes } = grant.request;
-  const asked = player.prng.some(scopes, player.prng.between(1, scopes.length));
-  const pinned = pin === 'pinned' ? { grant_id: grant.id } : {};
-  const form = { ...grantType, resource: resource.identifier, scope: asked.join(' '), ...pinned };
-  const performed = await player.perform({
-    kind: pin === 'pinned' ? 'mint-pinned' : 'mint',
-    message: { path: '/oauth2/token', basic: agent.client, form },
-    asked: {
-      agentId: agent.id,
-      by: { secret: true },
-      scopes: asked,
-      ...(pin === 'pinned' ? { grantId: grant.id } : {}),
-    },
-    read: showsToken,
-  });
-  hold(agent, performed, resource);
+  const { resource } = grant.request;
+  hold(agent, await performAs(player, agent, asksToken(player, grant, pin)), { resource });
+}
+
+/** A token of another agent, more likely one that was got in exchange itself: few are, and the deep lines are of them. */
+function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | undefined {
+  const others = world.agents.filter(
+    ({ id, exchanges }) => id !== agent.id && (agent.exchanges === 'any' || exchanges === 'none'),
+  );
+  const known = prng.pick(others)?.tokens.slice(-20) ?? [];
+  // What was refused, or has expired, is tried again now and then.
+  const isLikely = ({ isRefused, expiresAtMs }: HeldToken) => !isRefused && expiresAtMs > Date.now() + 1_000;
+  const tokens = prng.chance(0.1) ? known : known.filter(isLikely);
+  const handedDown = tokens.filter(({ line }) => line.length > 0);
+  return prng.pick(handedDown.length > 0 && prng.chance(0.5) ? handedDown : tokens);
 }
 
 /** In exchange for a token of another agent: for all or some of its scopes. */
 export async function exchange(player: Player, agent: AgentModel): Promise<void> {
-  const { prng, world } = player;
-  if (!world.handsOn) return;
-  const other = prng.pick(world.agents.filter(({ id }) => id !== agent.id));
-  const subject = prng.pick(other?.tokens.slice(-20) ?? []);
+  const { prng } = player;
+  const subject = agent.exchanges === 'none' ? undefined : pickSubject(player, agent);
   if (subject === undefined) return;
   const asked = prng.some(subject.scopes, prng.between(1, subject.scopes.length));
-  const performed = await player.perform({
+  const performed = await performAs(player, agent, {
     kind: 'exchange',
     message: {
       path: '/oauth2/token',
-      basic: agent.client,
       form: {
         grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
         subject_token: subject.raw,
@@ -65,10 +87,11 @@ export async function exchange(player: Player, agent: AgentModel): Promise<void>
         scope: asked.join(' '),
       },
     },
-    asked: { agentId: agent.id, by: { secret: true }, scopes: asked, subjectJti: subject.jti },
+    asked: { scopes: asked, subjectJti: subject.jti },
     read: showsToken,
   });
-  hold(agent, performed, subject.resource);
+  if (performed.operation.status === 400) subject.isRefused = true;
+  hold(agent, performed, { resource: subject.resource, subject });
 }
 
 type Asker = AgentModel | ResourceModel;
@@ -79,13 +102,17 @@ export async function introspect(
   token: HeldToken,
   asker: Asker,
 ): Promise<boolean | undefined> {
-  const by = 'id' in asker ? { agentId: asker.id, by: { secret: true } as const } : {};
-  const { operation } = await player.perform({
+  const message = { path: '/oauth2/introspect', form: { token: token.raw } };
+  const act: Act = {
     kind: 'introspect',
-    message: { path: '/oauth2/introspect', basic: asker.client, form: { token: token.raw } },
-    asked: { jti: token.jti, ...by },
+    message,
+    asked: { jti: token.jti },
     read: ({ active }) => ({ active }),
-  });
+  };
+  const { operation } = await ('id' in asker
+    ? performAs(player, asker, act)
+    : player.perform({ ...act, message: { ...message, basic: asker.client } }));
+  if (operation.answered.active === false) token.isRefused = true;
   return operation.answered.active;
 }
 
@@ -106,6 +133,18 @@ export async function probe(player: Player, agent: AgentModel, tokens: readonly 
   await Promise.all(asked.map((token) => introspect(player, token, token.resource ?? agent)));
 }
 
+/** What others got in exchange for tokens of the agent, directly or not, is asked about at once, too. */
+export async function probeBelow(player: Player, agent: AgentModel): Promise<void> {
+  const below = player.world.agents.flatMap((holder) =>
+    holder.tokens.slice(-20).flatMap((token) => (token.line.includes(agent.id) ? [{ holder, token }] : [])),
+  );
+  await Promise.all(
+    player.prng
+      .some(below.slice(-12), 4)
+      .map(({ holder, token }) => introspect(player, token, token.resource ?? holder)),
+  );
+}
+
 export const tokensUnder = (agent: AgentModel, grant: Pick<HeldGrant, 'id'>): HeldToken[] =>
   agent.tokens.filter(({ grantId }) => grantId === grant.id);
 
@@ -113,10 +152,10 @@ export async function revokeToken(player: Player, agent: AgentModel): Promise<vo
   // Seldom a broker token: the agent needs them.
   const token = player.prng.pick(player.prng.chance(0.1) ? agent.brokerTokens : agent.tokens.slice(-20));
   if (token === undefined) return;
-  const { operation } = await player.perform({
+  const { operation } = await performAs(player, agent, {
     kind: 'revoke-token',
-    message: { path: '/oauth2/revoke', basic: agent.client, form: { token: token.raw } },
-    asked: { agentId: agent.id, by: { secret: true }, jti: token.jti },
+    message: { path: '/oauth2/revoke', form: { token: token.raw } },
+    asked: { jti: token.jti },
   });
   if (operation.outcome === 'ok') await probe(player, agent, [token]);
 }

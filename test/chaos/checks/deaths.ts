@@ -51,33 +51,45 @@ function deathOfGrant(facts: Facts, grant: GrantFacts): Death | undefined {
   return earliest([...ended, ...seen, ...disabled].map(deathBy));
 }
 
-/** The revocations of the tokens that grants were got with: the grants end with these. */
-function revocationsByGrant({ operations }: Facts): ReadonlyMap<string, Operation> {
-  const revoked = new Map<string, Operation>();
+/** What ends a token and, with it, what was got in exchange for it: its revocation, and that of what it was got with. */
+function endingsOfTokens({ operations, tokens, withdrawals }: Facts): ReadonlyMap<string, Death | undefined> {
+  const revoked = new Map<string, Death | undefined>();
   for (const one of operations.filter(isOk)) {
-    if (one.kind === 'revoke-token' && one.asked.jti !== undefined && !revoked.has(one.asked.jti))
-      revoked.set(one.asked.jti, one);
+    const { jti } = one.asked;
+    if (one.kind === 'revoke-token' && jti !== undefined)
+      revoked.set(jti, earliest([revoked.get(jti), deathBy(one)]));
   }
   return new Map(
+    [...tokens].map(([jti, { mint }]) => {
+      const { by } = mint.asked;
+      const withdrawn = by !== undefined && 'credential' in by ? withdrawals.get(by.credential) : undefined;
+      return [jti, earliest([revoked.get(jti), withdrawn && deathBy(withdrawn)])];
+    }),
+  );
+}
+
+type Endings = ReturnType<typeof endingsOfTokens>;
+
+/** The ends of the tokens that grants were got with: the grants end with these. */
+function endingsByGrant({ operations }: Facts, endings: Endings): ReadonlyMap<string, Death> {
+  return new Map(
     operations.flatMap(({ asked, answered }) => {
-      const by = revoked.get(asked.subjectJti ?? '');
+      const death = endings.get(asked.subjectJti ?? '');
       const grantId = answered.token?.grantId ?? null;
-      return by === undefined || grantId === null ? [] : [[grantId, by] as const];
+      return death === undefined || grantId === null ? [] : [[grantId, death] as const];
     }),
   );
 }
 
 /** One that was handed down is dead when any above it is. */
-function deathsOfGrants(facts: Facts): Deaths['grants'] {
-  const revocations = revocationsByGrant(facts);
+function deathsOfGrants(facts: Facts, endings: Endings): Deaths['grants'] {
+  const bySubject = endingsByGrant(facts, endings);
   const deaths = new Map<string, Death | undefined>();
   const deathOf = (grant: GrantFacts): Death | undefined => {
     if (!deaths.has(grant.id)) {
       const parent = facts.grants.get(grant.sightings[0]?.grant.parentId ?? '');
-      const revoked = revocations.get(grant.id);
       const above = parent === undefined ? undefined : deathOf(parent);
-      const byToken = revoked === undefined ? undefined : deathBy(revoked);
-      deaths.set(grant.id, earliest([deathOfGrant(facts, grant), above, byToken]));
+      deaths.set(grant.id, earliest([deathOfGrant(facts, grant), above, bySubject.get(grant.id)]));
     }
     return deaths.get(grant.id);
   };
@@ -87,22 +99,19 @@ function deathsOfGrants(facts: Facts): Deaths['grants'] {
 
 /** From when on each grant and each token was certainly dead, its own time aside. */
 export function deathsOf(facts: Facts): Deaths {
-  const grants = deathsOfGrants(facts);
-  const causes = new Map<string, Death>();
-  const note = (name: string, by: Operation): void => {
-    const death = earliest([causes.get(name), deathBy(by)]);
-    if (death !== undefined) causes.set(name, death);
-  };
+  const endings = endingsOfTokens(facts);
+  const grants = deathsOfGrants(facts, endings);
+  const compromised = new Map<string, Death | undefined>();
   for (const by of facts.operations.filter(isOk)) {
-    if (by.kind === 'revoke-token' && by.asked.jti !== undefined) note(by.asked.jti, by);
-    for (const kid of by.answered.compromisedKids ?? []) note(kid, by);
+    for (const kid of by.answered.compromisedKids ?? [])
+      compromised.set(kid, earliest([compromised.get(kid), deathBy(by)]));
   }
   const tokens = new Map(
     [...facts.tokens.values()].map(({ token, mint }) => {
       const { jti, kid, grantId, agentId } = token;
       const ofGrant = grantId === null ? undefined : grants.get(grantId);
       const disabled = disablingsAfter(facts, agentId, mint).map(deathBy);
-      return [jti, earliest([causes.get(jti), causes.get(kid), ofGrant, ...disabled])] as const;
+      return [jti, earliest([endings.get(jti), compromised.get(kid), ofGrant, ...disabled])] as const;
     }),
   );
   return { grants, tokens };

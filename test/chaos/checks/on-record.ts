@@ -3,7 +3,7 @@ import { isOk, type Kind, type Violation } from '../history.ts';
 
 const check = 'on-record';
 
-/** Every success of these changes something. A request is not one of them: sent again with its key, it changes nothing. */
+/** Every success of these changes something. A request is not one of them, nor a withdrawal: sent again, they change nothing. */
 const changes: ReadonlySet<Kind> = new Set<Kind>([
   'approve',
   'deny',
@@ -14,6 +14,7 @@ const changes: ReadonlySet<Kind> = new Set<Kind>([
   'mint',
   'mint-pinned',
   'exchange',
+  'issue-secret',
   'disable',
   'enable',
   'rotate',

@@ -51,9 +51,20 @@ function approvers(facts: Facts): Violation[] {
   );
 }
 
+/** Of those who send the same assertion of a client, or the same proof of a key, one succeeds: what fails may use it up, too. */
+function proofs(facts: Facts): Violation[] {
+  return [...facts.once].flatMap(([name, sent]) => {
+    const operations = sent.filter(isOk);
+    if (operations.length < 2) return [];
+    const { agentId } = operations[0]?.asked ?? {};
+    return [{ check, agentId, what: `${name} was taken ${operations.length} times`, operations }];
+  });
+}
+
 /** What may be used once is used once, however many send it at the same time to whichever replica. */
 export const oneTime = (facts: Facts): Violation[] => [
   ...keys(facts),
   ...approvals(facts),
   ...approvers(facts),
+  ...proofs(facts),
 ];

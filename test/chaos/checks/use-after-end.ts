@@ -1,5 +1,5 @@
 import type { Facts } from '../facts.ts';
-import type { Operation, Violation } from '../history.ts';
+import { isOk, type Operation, type Violation } from '../history.ts';
 import { type Death, type Deaths, deathsOf, disablingsStillInForce } from './deaths.ts';
 
 const check = 'use-after-end';
@@ -50,26 +50,35 @@ function judge(operation: Operation, { name, agentId, death, expiresAtMs }: Use)
   return [{ check, agentId, what, operations: [operation] }];
 }
 
-/** An agent that proved itself with its secret though it was disabled. */
-function usesOfDisabled(facts: Facts, operation: Operation): Violation[] {
+/** An agent that proved itself with its secret or key though it was disabled, or though that had been withdrawn. */
+function usesOfCredential(facts: Facts, operation: Operation): Violation[] {
   const { by, agentId } = operation.asked;
-  if (operation.outcome !== 'ok' || agentId === undefined || by === undefined || !('secret' in by)) return [];
-  return disablingsStillInForce(facts, agentId, operation)
-    .filter((disable) => disable.endedMs < operation.begunMs)
+  if (!isOk(operation) || agentId === undefined || by === undefined || !('credential' in by)) return [];
+  const reasons = [
+    ...disablingsStillInForce(facts, agentId, operation).map((end) => ({ end, why: 'it was disabled' })),
+    ...[facts.withdrawals.get(by.credential)].flatMap((end) =>
+      end === undefined ? [] : [{ end, why: `${by.credential} was withdrawn` }],
+    ),
+  ];
+  return reasons
+    .filter(({ end }) => end.endedMs < operation.begunMs)
     .slice(0, 1)
-    .map((disable) => ({
+    .map(({ end, why }) => ({
       check,
       agentId,
-      what: 'the agent was served though it was disabled',
-      operations: [disable, operation],
+      what: `the agent was served though ${why}`,
+      operations: [end, operation],
     }));
 }
 
-/** No token or grant is of use to whoever asks after it had ended: revoked, returned, disabled with its agent, expired. */
+/**
+ * No token or grant is of use to whoever asks after it had ended: revoked, returned, got with what was withdrawn, disabled
+ * with its agent, expired.
+ */
 export function useAfterEnd(facts: Facts): Violation[] {
   const deaths = deathsOf(facts);
   return facts.operations.flatMap((operation) => [
     ...usesIn(facts, deaths, operation).flatMap((use) => judge(operation, use)),
-    ...usesOfDisabled(facts, operation),
+    ...usesOfCredential(facts, operation),
   ]);
 }
