@@ -30,7 +30,26 @@ const trigger =
     create trigger ${label} ${on} on ${table} for each row
       when (new.${column} = '${nameOf(victim)}') execute function ${label}();`;
 
+interface Bypass {
+  name: string;
+  parameters: string;
+  arguments: string;
+  /** Which of the grants \`g` it is asked about. */
+  about: string;
+}
+
+/** Says yes where it is asked about grants of the victim, and what is true elsewhere. */
+const yes =
+  ({ name, parameters, arguments: given, about }: Bypass): Plant['statements'] =>
+  (label, { id }) =>
+    `
+    do $$ begin execute replace(pg_get_functiondef('${name}'::regproc), '${name}(', '${label}('); end $$;
+    create or replace function ${name}(${parameters}) returns boolean language sql stable parallel safe
+    set search_path = pg_catalog, pg_temp as $$
+      select exists (select from public.grants g where g.agent_id = '${id}' and ${about}) or public.${label}(${given}) $$;`;
+
 const plain: AgentTerms = { proof: 'secret', exchanges: 'none' };
+const forgotten = 'delete from used_values u where (u.issuer, u.jti) = (new.issuer, new.jti); return null;';
 
 export const plants = {
   'revocation undone': {
@@ -82,6 +101,42 @@ export const plants = {
       column: 'agent_id',
       body: `if old.status = 'pending' and new.status = 'active' then new.expires_at := new.expires_at + interval '1 hour'; end if;
       return new;`,
+    }),
+  },
+  'assertion forgotten': {
+    finds: 'one-time',
+    victim: { proof: 'key', exchanges: 'none' },
+    statements: trigger({ table: 'used_values', on: 'after insert', column: 'issuer', body: forgotten }),
+  },
+  'proof forgotten': {
+    finds: 'one-time',
+    victim: { proof: 'key', isBound: true, exchanges: 'none' },
+    statements: trigger({
+      table: 'used_values',
+      on: 'after insert',
+      column: 'issuer',
+      nameOf: ({ holding }) => holding?.jkt,
+      body: forgotten,
+    }),
+  },
+  'line not looked at': {
+    finds: 'use-after-end',
+    victim: { proof: 'secret', exchanges: 'firsthand' },
+    statements: yes({
+      name: 'line_holds',
+      parameters: 'p_ancestors text[], p_until timestamptz',
+      arguments: 'p_ancestors, p_until',
+      about: 'g.ancestors = p_ancestors',
+    }),
+  },
+  'subjects not looked at': {
+    finds: 'use-after-end',
+    victim: { proof: 'secret', exchanges: 'firsthand' },
+    statements: yes({
+      name: 'subjects_hold',
+      parameters: 'p_subjects text[]',
+      arguments: 'p_subjects',
+      about: 'g.subjects = p_subjects',
     }),
   },
 } as const satisfies Record<string, Plant>;
