@@ -84,8 +84,15 @@ async function read(player: Player, agent: AgentModel, query: string): Promise<v
   });
 }
 
-async function end(player: Player, agent: AgentModel, kind: 'cancel' | 'return'): Promise<void> {
-  const grant = pickGrant(player, agent, kind === 'cancel' ? 'pending' : 'active');
+/** Ends a grant; `id` says which, else chance does. */
+async function end(
+  player: Player,
+  agent: AgentModel,
+  { kind, id }: { kind: 'cancel' | 'return'; id?: string },
+): Promise<void> {
+  const grant =
+    agent.grants.find((one) => one.id === id) ??
+    pickGrant(player, agent, kind === 'cancel' ? 'pending' : 'active');
   if (grant === undefined) return;
   const performed = await callAsAgent(player, agent, {
     kind,
@@ -96,23 +103,31 @@ async function end(player: Player, agent: AgentModel, kind: 'cancel' | 'return')
   if (performed?.operation.outcome === 'ok') await probe(player, agent, tokensUnder(agent, grant));
 }
 
+/** Asks, and thinks better of it before anybody decides: approvers are quick. */
+async function requestInVain(player: Player, agent: AgentModel): Promise<void> {
+  await request(player, agent, 1);
+  const newest = agent.grants.at(-1);
+  if (newest?.status === 'pending') await end(player, agent, { kind: 'cancel', id: newest.id });
+}
+
 type Step = (player: Player, agent: AgentModel) => Promise<void>;
 
 const steps: readonly (readonly [weight: number, step: Step])[] = [
   [2, mintBrokerToken],
   [5, (player, agent) => request(player, agent, 1)],
   [2, (player, agent) => request(player, agent, 3)],
+  [2, requestInVain],
   [1, requestAgain],
   [8, (player, agent) => mint(player, agent, 'any')],
   [6, (player, agent) => mint(player, agent, 'pinned')],
   [5, exchange],
-  [3, replay],
+  [5, replay],
   [6, introspectOwn],
   [3, revokeToken],
   [6, (player, agent) => read(player, agent, '')],
   [1, (player, agent) => read(player, agent, '?wait=1')],
-  [3, (player, agent) => end(player, agent, 'return')],
-  [3, (player, agent) => end(player, agent, 'cancel')],
+  [3, (player, agent) => end(player, agent, { kind: 'return' })],
+  [2, (player, agent) => end(player, agent, { kind: 'cancel' })],
 ];
 
 /** One of the things that an agent does. */

@@ -7,7 +7,7 @@ import type { AgentModel, HeldToken } from '../world.ts';
 import type { Act, Player } from './player.ts';
 
 /** What goes into one request to show who sends it, and what the history is to say of that. */
-export interface Proof {
+interface Proof {
   message: Pick<Message, 'basic' | 'bearer' | 'form' | 'headers'>;
   asked: Pick<Asked, 'agentId' | 'by' | 'once'>;
 }
@@ -16,7 +16,7 @@ const place = { url: '', now: () => new Date() };
 const tokenPath = '/oauth2/token';
 
 /** As the client that it is: by its secret, or by an assertion that nobody has seen yet. */
-export async function proveClient({ id, credential }: AgentModel): Promise<Proof> {
+async function proveClient({ id, credential }: AgentModel): Promise<Proof> {
   const asked = { agentId: id, by: { credential: credential.id } };
   const { key } = credential;
   if (key === undefined) return { message: { basic: credential.client }, asked };
