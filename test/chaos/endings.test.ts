@@ -2,17 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { checkHistory } from './check.ts';
 import { crossingsOf } from './checks/grant-states.ts';
 import { factsOf } from './facts.ts';
-import type { History, Operation } from './history.ts';
-import { grant, history, saw, token, told } from './tale.ts';
+import type { Operation } from './history.ts';
+import { broker, fine, found, grant, history, minted, saw, token, told } from './tale.ts';
 
-/** What is found wrong, by the check that finds it. */
-const found = (tale: History): string[] => checkHistory(tale).map(({ check, what }) => `${check}: ${what}`);
-const fine: string[] = [];
-
-const secret = { agentId: 'agent', by: { credential: 'secret' } } as const;
-const minted = (times: [number, number] = [10, 20]): Operation =>
-  told('mint', times, { ...secret, token: token() });
-const broker = told('broker-token', [10, 20], { ...secret, token: token({ jti: 'broker', grantId: null }) });
 const introspected = (times: [number, number], active = true): Operation =>
   told('introspect', times, { jti: 'token', active });
 const disabled = (times: [number, number]): Operation => told('disable', times, { agentId: 'agent' });
@@ -51,91 +43,6 @@ describe('a use of what was handed down is found', () => {
       'within-terms: grant child has scopes beyond the grant above it',
       'within-terms: grant child outlives the grant above it',
     ]);
-  });
-});
-
-describe('a use of what was got with a withdrawn credential is found', () => {
-  const by = (credential: string, agentId: string) => ({ agentId, by: { credential } });
-  const down = (times: [number, number], agentId: string, [subjectJti, grantId]: [string, string]) =>
-    told('exchange', times, {
-      ...by(`${agentId}'s`, agentId),
-      subjectJti,
-      token: token({ jti: `${agentId}'s token`, agentId, grantId }),
-    });
-  const line = [
-    told('request', [0, 5], { agentId: 'agent', key: 'key', grants: [grant()] }),
-    minted(),
-    down([21, 22], 'helper', ['token', 'child']),
-    down([23, 24], 'third', ["helper's token", 'grandchild']),
-    told('list', [90, 95], {
-      grants: [
-        grant({ id: 'child', agentId: 'helper', parentId: 'grant', reason: 'down' }),
-        grant({ id: 'grandchild', agentId: 'third', parentId: 'child', reason: 'down' }),
-      ],
-    }),
-  ];
-  const withdrawn = (credential: string, outcome: Operation['outcome'] = 'ok') =>
-    told('withdraw', [30, 40], { agentId: 'agent', credential, outcome });
-  const used = (jti: string, times: [number, number] = [51, 60]) =>
-    told('introspect', times, { jti, active: true });
-  const read = told('read', [51, 60], { outcome: 'refused', status: 404, by: { brokerJti: 'broker' } });
-  const pinned = told('mint-pinned', [51, 60], {
-    ...by('another', 'third'),
-    grantId: 'grandchild',
-    token: token({ jti: 'late', agentId: 'third', grantId: 'grandchild' }),
-  });
-
-  it.each<[string, Operation[], string[]]>([
-    [
-      'of a token',
-      [withdrawn('secret'), used('token')],
-      ['token token was used after withdraw had ended it'],
-    ],
-    ['but not while it is being withdrawn', [withdrawn('secret'), used('token', [39, 60])], fine],
-    ['nor when nobody knows whether it was', [withdrawn('secret', 'unknown'), used('token')], fine],
-    ['nor when it was another', [withdrawn('another'), used('token'), used("third's token")], fine],
-    [
-      'of a broker token',
-      [broker, withdrawn('secret'), read],
-      ['token broker was used after withdraw had ended it'],
-    ],
-    [
-      'to prove the agent',
-      [withdrawn('secret'), told('revoke-token', [41, 42], { ...secret, jti: 'nothing' })],
-      ['the agent was served though secret was withdrawn'],
-    ],
-    [
-      'by what another got in exchange',
-      [withdrawn('secret'), used("helper's token")],
-      [
-        "token helper's token was used after withdraw had ended it",
-        'grant child was used after withdraw had ended it',
-      ],
-    ],
-    [
-      'by what a third got in exchange for that',
-      [withdrawn('secret'), used("third's token")],
-      [
-        "token third's token was used after withdraw had ended it",
-        'grant grandchild was used after withdraw had ended it',
-      ],
-    ],
-    [
-      'by what a third got from one in between',
-      [withdrawn("helper's"), used("third's token")],
-      [
-        "token third's token was used after withdraw had ended it",
-        'grant grandchild was used after withdraw had ended it',
-      ],
-    ],
-    [
-      'by a grant that was got with it, to mint',
-      [withdrawn('secret'), pinned],
-      ['grant grandchild was used after withdraw had ended it'],
-    ],
-  ])('%s', (_what, operations, expected) => {
-    const all = found(history(...line, ...operations));
-    expect(all).toEqual(expected.map((what) => `use-after-end: ${what}`));
   });
 });
 

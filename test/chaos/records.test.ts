@@ -1,14 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { checkHistory } from './check.ts';
-import type { Ending, History, Operation } from './history.ts';
-import { ending, grant, history, saw, token, told } from './tale.ts';
-
-/** What is found wrong, by the check that finds it. */
-const found = (tale: History): string[] => checkHistory(tale).map(({ check, what }) => `${check}: ${what}`);
-const fine: string[] = [];
-
-const secret = { agentId: 'agent', by: { credential: 'secret' } } as const;
-const minted = told('mint', [10, 20], { ...secret, token: token() });
+import type { Ending, Operation } from './history.ts';
+import { ending, fine, found, grant, history, minted, saw, secret, token, told } from './tale.ts';
 
 describe('what may be used once', () => {
   const request = (times: [number, number], id: string, outcome: Operation['outcome'] = 'ok') =>
@@ -88,7 +80,7 @@ describe('the record', () => {
   const one = { jti: 'token', agentId: 'agent' };
   const whole = { tokenRows: [one], tokenEvents: [one], recordedRequests: new Set(['mint 10', 'return 30']) };
   const operations = [
-    minted,
+    minted(),
     told('return', [30, 40], { grantId: 'grant', grants: [grant({ status: 'returned' })] }),
   ];
 
@@ -203,6 +195,24 @@ describe('the terms', () => {
     });
     expect(found(history(saw('active', [10, 11]), mint))).toEqual(
       expected.map((what) => `within-terms: token token ${what}`),
+    );
+  });
+});
+
+describe('a token that was got in exchange', () => {
+  it.each<[string, Parameters<typeof token>[0], string[]]>([
+    ['holds to the other', {}, fine],
+    [
+      'has no other scopes',
+      { scopes: ['read', 'write'] },
+      ['has scopes beyond the token that it was got for'],
+    ],
+    ['ends with it', { expiresAtMs: 9_001 }, ['outlives the token that it was got for']],
+  ])('%s', (_what, changes, expected) => {
+    const got = token({ jti: 'other', agentId: 'helper', grantId: 'unseen', ...changes });
+    const exchanged = told('exchange', [21, 22], { agentId: 'helper', subjectJti: 'token', token: got });
+    expect(found(history(minted(), exchanged))).toEqual(
+      expected.map((what) => `within-terms: token other ${what}`),
     );
   });
 });

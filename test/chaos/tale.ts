@@ -1,3 +1,4 @@
+import { checkHistory } from './check.ts';
 import type {
   Answered,
   Asked,
@@ -84,3 +85,17 @@ export const ending = (changes: Partial<Ending> = {}): Ending => ({
 export const history = (...operations: Operation[]): History => ({
   operations: [...operations].sort((a, b) => a.endedMs - b.endedMs),
 });
+
+/** What an agent does that proves itself by its secret. */
+export const secret = { agentId: 'agent', by: { credential: 'secret' } } as const;
+export const minted = (times: [number, number] = [10, 20]): Operation =>
+  told('mint', times, { ...secret, token: token() });
+export const broker = told('broker-token', [10, 20], {
+  ...secret,
+  token: token({ jti: 'broker', grantId: null }),
+});
+
+/** What is found wrong, by the check that finds it. */
+export const found = (tale: History): string[] =>
+  checkHistory(tale).map(({ check, what }) => `${check}: ${what}`);
+export const fine: string[] = [];

@@ -57,12 +57,13 @@ export async function mint(player: Player, agent: AgentModel, pin: 'pinned' | 'a
   hold(agent, await performAs(player, agent, asksToken(player, grant, pin)), { resource });
 }
 
-/** A token of another agent, more likely one that was got in exchange itself: few are, and the deep lines are of them. */
+/** A token, mostly of another agent, and more likely one that was got in exchange itself: few are, and the deep lines are of them. */
 function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | undefined {
   const others = world.agents.filter(
     ({ id, exchanges }) => id !== agent.id && (agent.exchanges === 'any' || exchanges === 'none'),
   );
-  const known = prng.pick(others)?.tokens.slice(-20) ?? [];
+  const holder = agent.exchanges === 'any' && prng.chance(0.2) ? agent : prng.pick(others);
+  const known = holder?.tokens.slice(-20) ?? [];
   // What was refused, or has expired, is tried again now and then.
   const isLikely = ({ isRefused, expiresAtMs }: HeldToken) => !isRefused && expiresAtMs > Date.now() + 1_000;
   const tokens = prng.chance(0.1) ? known : known.filter(isLikely);
@@ -70,7 +71,7 @@ function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | un
   return prng.pick(handedDown.length > 0 && prng.chance(0.5) ? handedDown : tokens);
 }
 
-/** In exchange for a token of another agent: for all or some of its scopes. */
+/** In exchange for a token: for all or some of its scopes. */
 export async function exchange(player: Player, agent: AgentModel): Promise<void> {
   const { prng } = player;
   const subject = agent.exchanges === 'none' ? undefined : pickSubject(player, agent);

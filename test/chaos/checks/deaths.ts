@@ -51,7 +51,10 @@ function deathOfGrant(facts: Facts, grant: GrantFacts): Death | undefined {
   return earliest([...ended, ...seen, ...disabled].map(deathBy));
 }
 
-/** What ends a token and, with it, what was got in exchange for it: its revocation, and that of what it was got with. */
+/**
+ * What ends a token and, with it, what was got in exchange for it: its revocation, that of what its agent proved itself by,
+ * and the same of the token that it was itself got in exchange for.
+ */
 function endingsOfTokens({ operations, tokens, withdrawals }: Facts): ReadonlyMap<string, Death | undefined> {
   const revoked = new Map<string, Death | undefined>();
   for (const one of operations.filter(isOk)) {
@@ -59,24 +62,25 @@ function endingsOfTokens({ operations, tokens, withdrawals }: Facts): ReadonlyMa
     if (one.kind === 'revoke-token' && jti !== undefined)
       revoked.set(jti, earliest([revoked.get(jti), deathBy(one)]));
   }
-  return new Map(
-    [...tokens].map(([jti, { mint }]) => {
-      const { by } = mint.asked;
-      const withdrawn = by !== undefined && 'credential' in by ? withdrawals.get(by.credential) : undefined;
-      return [jti, earliest([revoked.get(jti), withdrawn && deathBy(withdrawn)])];
-    }),
-  );
+  const endingOf = (jti: string): Death | undefined => {
+    const { by, subjectJti } = tokens.get(jti)?.mint.asked ?? {};
+    const withdrawn = by !== undefined && 'credential' in by ? withdrawals.get(by.credential) : undefined;
+    const before = subjectJti === undefined ? undefined : endingOf(subjectJti);
+    return earliest([revoked.get(jti), withdrawn && deathBy(withdrawn), before]);
+  };
+  return new Map([...tokens.keys()].map((jti) => [jti, endingOf(jti)]));
 }
 
 type Endings = ReturnType<typeof endingsOfTokens>;
 
-/** The ends of the tokens that grants were got with: the grants end with these. */
-function endingsByGrant({ operations }: Facts, endings: Endings): ReadonlyMap<string, Death> {
+/** The ends of the tokens that grants were got with: the grants end with these. Of a token of its own an agent gets no grant. */
+function endingsByGrant({ operations, tokens }: Facts, endings: Endings): ReadonlyMap<string, Death> {
   return new Map(
-    operations.flatMap(({ asked, answered }) => {
-      const death = endings.get(asked.subjectJti ?? '');
-      const grantId = answered.token?.grantId ?? null;
-      return death === undefined || grantId === null ? [] : [[grantId, death] as const];
+    operations.flatMap(({ asked: { subjectJti = '' }, answered: { token } }) => {
+      const death = endings.get(subjectJti);
+      const isOwn = tokens.get(subjectJti)?.token.agentId === token?.agentId;
+      const grantId = token?.grantId ?? null;
+      return death === undefined || grantId === null || isOwn ? [] : [[grantId, death] as const];
     }),
   );
 }

@@ -111,7 +111,10 @@ function wrongToken(facts: Facts, token: TokenSeen, mint: Operation): Finding[] 
   const { scopes = token.scopes, grantId: pinned = token.grantId } = mint.asked;
   const grant = facts.grants.get(token.grantId ?? '');
   const settled = grant?.sightings.find(isSettled)?.grant;
+  const subject = facts.tokens.get(mint.asked.subjectJti ?? '')?.token ?? token;
   const faults = {
+    'has scopes beyond the token that it was got for': !isWithin(token.scopes, subject.scopes),
+    'outlives the token that it was got for': token.expiresAtMs > subject.expiresAtMs,
     'has scopes that were not asked for': !isWithin(token.scopes, scopes),
     'is under another grant than asked for': pinned !== token.grantId,
     'has scopes beyond its grant': settled !== undefined && !isWithin(token.scopes, settled.scopes),
