@@ -153,7 +153,10 @@ describe('a grant', () => {
     [
       'does not come back',
       [saw('revoked', [0, 1]), saw('active', [2, 3])],
-      ['grant-states: grant grant was revoked, and then active'],
+      [
+        'use-after-end: grant grant was told as active after read had ended it',
+        'grant-states: grant grant was revoked, and then active',
+      ],
     ],
     [
       'does not end twice',
@@ -187,6 +190,14 @@ describe('a grant', () => {
     expect(crossingsOf(factsOf(crossing))).toBe(1);
     const late = history(revoking([10_003, 10_004]), expired, saw('revoked', [10_005, 10_006]));
     expect(found(late)).toContain('grant-states: grant grant was expired, and then revoked');
+    const below = { parentId: 'above' };
+    const withdrawing = told('withdraw', [9_999, 10_003], { agentId: 'other', credential: 'secret' });
+    const handedDown = [
+      saw('expired', [10_001, 10_002], below),
+      withdrawing,
+      saw('revoked', [10_004, 10_005], below),
+    ];
+    expect(found(history(...handedDown))).toEqual(fine);
     const done = history(revoking([9_000, 9_999]), expired, saw('revoked', [10_004, 10_005]));
     expect(found(done)).toContain('grant-states: grant grant was revoked, and then expired');
   });

@@ -10,17 +10,19 @@ describe('a use of what was got with a withdrawn credential is found', () => {
       subjectJti,
       token: token({ jti: `${agentId}'s token`, agentId, grantId }),
     });
+  const lists = (times: [number, number], status = 'active') =>
+    told('list', times, {
+      grants: [
+        grant({ id: 'child', agentId: 'helper', parentId: 'grant', reason: 'down', status }),
+        grant({ id: 'grandchild', agentId: 'third', parentId: 'child', reason: 'down', status }),
+      ],
+    });
   const line = [
     told('request', [0, 5], { agentId: 'agent', key: 'key', grants: [grant()] }),
     minted(),
     down([21, 22], 'helper', ['token', 'child']),
     down([23, 24], 'third', ["helper's token", 'grandchild']),
-    told('list', [90, 95], {
-      grants: [
-        grant({ id: 'child', agentId: 'helper', parentId: 'grant', reason: 'down' }),
-        grant({ id: 'grandchild', agentId: 'third', parentId: 'child', reason: 'down' }),
-      ],
-    }),
+    lists([25, 26]),
   ];
   const withdrawn = (credential: string, outcome: Operation['outcome'] = 'ok') =>
     told('withdraw', [30, 40], { agentId: 'agent', credential, outcome });
@@ -95,6 +97,16 @@ describe('a use of what was got with a withdrawn credential is found', () => {
       ],
       fine,
     ],
+    [
+      'and so is a grant that is told as active after that',
+      [withdrawn('secret'), lists([41, 50])],
+      [
+        'grant child was told as active after withdraw had ended it',
+        'grant grandchild was told as active after withdraw had ended it',
+      ],
+    ],
+    ['but not one that is told as revoked', [withdrawn('secret'), lists([41, 50], 'revoked')], fine],
+    ['nor one that was read before', [withdrawn('secret'), lists([40, 50])], fine],
     [
       'by a grant that was got with it, to mint',
       [withdrawn('secret'), pinned],

@@ -59,7 +59,7 @@ const endings: Partial<Record<string, readonly Kind[]>> = {
   returned: ['return'],
 };
 
-const endingsAbove: readonly Kind[] = ['revoke-grant', 'return', 'disable', 'revoke-token'];
+const endingsAbove: readonly Kind[] = ['revoke-grant', 'return', 'disable', 'revoke-token', 'withdraw'];
 
 /**
  * Whether the grant's time came while somebody was ending it: that was decided before its time and committed after it, so

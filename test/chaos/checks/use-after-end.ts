@@ -1,6 +1,7 @@
 import type { Facts } from '../facts.ts';
 import { isOk, type Operation, type Violation } from '../history.ts';
 import { type Death, type Deaths, deathsOf, disablingsStillInForce } from './deaths.ts';
+import { hasEnded } from './grant-states.ts';
 
 const check = 'use-after-end';
 
@@ -71,14 +72,29 @@ function usesOfCredential(facts: Facts, operation: Operation): Violation[] {
     }));
 }
 
+/** A grant that is told as one that may be used, or may become so, though it had ended. */
+function toldAsLasting(facts: Facts, deaths: Deaths): Violation[] {
+  return [...facts.grants.values()].flatMap(({ id, agentId, sightings }) => {
+    const death = deaths.grants.get(id);
+    const wrong = sightings.find(
+      ({ operation, grant }) =>
+        death !== undefined && death.atMs < operation.begunMs && !hasEnded(grant.status),
+    );
+    if (death === undefined || wrong === undefined) return [];
+    const what = `grant ${id} was told as ${wrong.grant.status} after ${death.by.kind} had ended it`;
+    return [{ check, agentId, what, operations: [death.by, wrong.operation] }];
+  });
+}
+
 /**
  * No token or grant is of use to whoever asks after it had ended: revoked, returned, got with what was withdrawn, disabled
- * with its agent, expired.
+ * with its agent, expired. Nor is a grant told as lasting then.
  */
 export function useAfterEnd(facts: Facts): Violation[] {
   const deaths = deathsOf(facts);
-  return facts.operations.flatMap((operation) => [
+  const uses = facts.operations.flatMap((operation) => [
     ...usesIn(facts, deaths, operation).flatMap((use) => judge(operation, use)),
     ...usesOfCredential(facts, operation),
   ]);
+  return [...uses, ...toldAsLasting(facts, deaths)];
 }
