@@ -1,10 +1,25 @@
 -- What was handed down ends with the tokens that it was got with, and with those that the grants above it were got with.
 
--- When the first of these tokens was revoked, or what it was got by was taken back; null: all last until their time.
+-- Whether none of these tokens is revoked, nor got with a secret that is, nor by a word that is not good any more, nor signed
+-- with a key that somebody else may have: what was got with one that was forged says nothing.
+create or replace function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
+set search_path = pg_catalog, pg_temp as $$
+  select not exists (
+    select from public.tokens t
+     where t.jti = any(p_subjects)
+       and (t.revoked_at is not null
+            or exists (select from public.agent_secrets s where s.id = t.secret_id and s.revoked_at is not null)
+            or exists (select from public.signing_keys k where k.kid = t.kid and k.state = 'compromised')
+            or (t.subject_issuer_id is not null and not public.word_holds(t.subject_issuer_id, t.subject_issuer_epoch))))
+$$;
+
+-- When the first of these tokens was revoked, or what it was got by, or its key, was taken back; null: all last until their time.
 create function subjects_ended_at(p_subjects text[]) returns timestamptz language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
-  select min(least(t.revoked_at, s.revoked_at))
-    from public.tokens t left join public.agent_secrets s on s.id = t.secret_id
+  select min(least(t.revoked_at, s.revoked_at, k.compromised_at))
+    from public.tokens t
+    left join public.agent_secrets s on s.id = t.secret_id
+    left join public.signing_keys k on k.kid = t.kid
    where t.jti = any(p_subjects)
 $$;
 

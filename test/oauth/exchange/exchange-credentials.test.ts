@@ -1,3 +1,4 @@
+import { decodeProtectedHeader } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { agentOf, asBootstrap, type TestAgent } from '../../support/broker.ts';
 import { createFederatedAgent, type FederatedAgent } from '../../support/federated-agent.ts';
@@ -111,5 +112,20 @@ describe('a secret that is revoked', () => {
     const { owner } = scene.broker.database;
     const { rows } = await owner.query('select id from grants where agent_id = $1', [helper.id]);
     expect(rows).toEqual([]);
+  });
+
+  it('when the key is compromised that the tokens are signed with, and the first agent hands down anew', async () => {
+    const own = await createExchangeScene();
+    const root = await own.agent();
+    const line = await own.line(root);
+    const { kid } = decodeProtectedHeader(line.tokens[0]);
+    const compromised = { key_id: kid, compromised: true, reason: 'leaked' };
+    await asBootstrap(own.broker).post('/v1/keys/rotate', compromised).expect(200);
+    const pinned = { resource: own.resource.identifier, grant_id: line.leafGrant };
+    await own.expectRefused(line.leaf.token(pinned), 'invalid_grant');
+    const shown = await asBootstrap(own.broker).get(`/v1/grants/${line.leafGrant}`).expect(200);
+    expect(shown.body.status).toBe('revoked');
+    const { tokens } = await own.line(root);
+    expect(await own.introspect(tokens[2])).toMatchObject({ active: true });
   });
 });
