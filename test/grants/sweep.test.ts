@@ -17,7 +17,7 @@ import { type Copies, insertCopies } from './copies.ts';
 import { countReads } from './read-counter.ts';
 
 /** As many as share a transaction. */
-const batchRows = 100;
+const batchRows = 250;
 const clock = new FakeClock();
 let broker: TestBroker;
 let template: string;

@@ -5,8 +5,13 @@ import type { Ids } from '../../platform/ids.ts';
 import { sweepEndedEpochs } from './ended-epochs.ts';
 import { type Batch, countByStatus, readSweepLag, type Swept, sweepExpired, sweepLapsed } from './store.ts';
 
-/** So many share a commit, and keep the event loop and the database from others no longer than a few milliseconds. */
-const batchRows = 100;
+/**
+ * So many share a plan and a commit, and keep the database from others no longer than a few tens of milliseconds. Of what
+ * epochs have ended fewer: to look for many, a planner would rather read all grants.
+ */
+const batchRows = { due: 250, outdated: 100 };
+/** This part of the time is left to whoever waits for an answer: what is written down here has ended long before. */
+const pausedShare = 1 / 3;
 /** A clock that is put forward makes a batch look long. */
 const longestPauseMs = 1_000;
 const beforeAll = new Date(0);
@@ -14,9 +19,13 @@ const beforeAll = new Date(0);
 /** Run first in a transaction of a job; throws if the job is no longer ours. */
 type Fence = (tx: Tx) => Promise<void>;
 
-interface Sweep {
+interface Run {
   by: string;
   fence: Fence;
+  batchRows: number;
+}
+
+interface Sweep extends Run {
   /** Aborted: the batch that is under way is the last. */
   signal: AbortSignal;
   end: (tx: Tx, batch: Batch) => Promise<Swept>;
@@ -25,18 +34,18 @@ interface Sweep {
 /** Writes down the endings that time or an epoch has brought; what has ended was inactive before that already. */
 export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: Clock }) {
   async function inBatch<T>(
-    { by, fence }: Pick<Sweep, 'by' | 'fence'>,
+    { by, fence, batchRows: length }: Run,
     work: (tx: Tx, batch: Omit<Batch, 'from'>) => Promise<T>,
   ): Promise<T> {
     const startedAt = clock.now().getTime();
     const result = await withTransaction(db, async (tx) => {
       await fence(tx);
-      const eventIds = Array.from({ length: batchRows }, () => ids.next('event'));
+      const eventIds = Array.from({ length }, () => ids.next('event'));
       return work(tx, { now: clock.now(), by, eventIds });
     });
-    // Half of the time is left to whoever waits for an answer: what is written down here has ended long before.
     const tookMs = clock.now().getTime() - startedAt;
-    if (tookMs > 0) await delay(clock, Math.min(tookMs, longestPauseMs));
+    const pauseMs = Math.ceil((tookMs * pausedShare) / (1 - pausedShare));
+    if (tookMs > 0) await delay(clock, Math.min(pauseMs, longestPauseMs));
     return result;
   }
 
@@ -55,13 +64,14 @@ export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: 
   return {
     /** Ends the grants whose time is over, or whose agent or resource is gone; answers how many. */
     async expireDue(fence: Fence, signal: AbortSignal): Promise<number> {
-      const run = { by: 'expire-grants', fence };
+      const run = { by: 'expire-grants', fence, batchRows: batchRows.due };
       const expired = await sweep({ ...run, signal, end: sweepExpired });
-      return expired + (await sweepEndedEpochs({ signal, inBatch: (work) => inBatch(run, work) }));
+      const outdated = { ...run, batchRows: batchRows.outdated };
+      return expired + (await sweepEndedEpochs({ signal, inBatch: (work) => inBatch(outdated, work) }));
     },
     /** Ends the requests that nobody decided in time; answers how many. */
     lapseDue: (fence: Fence, signal: AbortSignal) =>
-      sweep({ by: 'lapse-requests', fence, signal, end: sweepLapsed }),
+      sweep({ by: 'lapse-requests', fence, batchRows: batchRows.due, signal, end: sweepLapsed }),
     /** For the metrics. */
     countOpen: (): Promise<Record<string, number>> => countByStatus(db, clock.now()),
     lagSeconds: (): Promise<number> => readSweepLag(db, clock.now()),
