@@ -148,7 +148,7 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
     return recordDenial(deps, tx, recording);
   }
   const target = { resource, facts };
-  await queueRequest(tx, agent.id);
+  await queueRequest(tx, [agent.id]);
   if (!(await stillHolds(deps, tx, { ...decided, resource }))) return undefined;
   const now = deps.clock.now();
   if (await isOverLimit(tx, { agentId: agent.id, resourceId: resource.id, handedDown: false, now })) {
@@ -162,9 +162,12 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
 
 /** Whether the agent may have no grant more for the resource. Its requests are in the queue. */
 export async function isOverLimit(tx: Tx, of: OpenGrantsOf): Promise<boolean> {
-  const open = await countOpenGrants(tx, of);
   const most = of.handedDown ? maxHandedDown : maxOpenGrants;
-  return open.total >= most.total || open.forResource >= most.forResource;
+  const isReached = async (exact: boolean): Promise<boolean> => {
+    const open = await countOpenGrants(tx, of, { exact });
+    return open.total >= most.total || open.forResource >= most.forResource;
+  };
+  return (await isReached(false)) && isReached(true);
 }
 
 /** Whether agent and resource (from here on until the end of the transaction) and policies are what was decided about. */

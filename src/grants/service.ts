@@ -44,10 +44,10 @@ export interface WaitOptions {
 }
 
 /**
- * Making a grant takes a connection for a whole decision and its record: so many are made at a time that those who end
- * something never wait for all of the pool, and no more wait than are done in a second or two.
+ * Making a grant takes a connection for a whole decision and its record: so many are made at a time, one of each agent, that
+ * those who end something never wait for all of the pool; and no more wait than are done in a second or two.
  */
-const making = { atOnce: 4, maxWaiting: 128 };
+const making = { atOnce: 4, maxWaiting: 128, maxWaitingOfOne: 64 };
 
 export type GrantsService = ReturnType<typeof createGrantsService>;
 
@@ -69,7 +69,7 @@ export function createGrantsService(deps: GrantsDeps) {
       act: Act<WorkloadAgent>,
       asked: { request: GrantRequest; idempotencyKey: string | undefined },
     ): Promise<GrantView> {
-      return show(act, await pass(() => requestGrant(deps, act, asked)));
+      return show(act, await pass(act.caller.id, () => requestGrant(deps, act, asked)));
     },
     async approve(act: Act<Person>, id: string, request: ApprovalRequest): Promise<GrantView> {
       await approveGrant(deps, act, { id, request });
@@ -77,10 +77,10 @@ export function createGrantsService(deps: GrantsDeps) {
     },
     /** A grant as a token request asks for it. */
     demand: (act: Act<WorkloadAgent>, demand: Demand): Promise<Demanded> =>
-      pass(() => demandGrant(deps, act, demand)),
+      pass(act.caller.id, () => demandGrant(deps, act, demand)),
     /** A grant that is handed down to the caller; its id. */
     delegate: (act: Act<WorkloadAgent>, handing: HandingDown): Promise<string> =>
-      pass(() => delegateGrant(deps, act, handing)),
+      pass(act.caller.id, () => delegateGrant(deps, act, handing)),
     /** Ends what was got with a token that is revoked. */
     endGotWith: (tx: Tx, act: Act, { jti, at }: { jti: string; at: Date }): Promise<void> =>
       endGrantsGotWith(deps, tx, { act, jti, at }),

@@ -1,34 +1,53 @@
 export interface TurnstileOptions {
-  /** So many are under way at a time. */
+  /** So many are under way at a time, of different keys. */
   atOnce: number;
-  /** So many wait at most, in the order they came. */
+  /** So many wait at most: of all, and of one key. */
   maxWaiting: number;
+  maxWaitingOfOne: number;
   /** Thrown at who comes when as many wait. */
   full: Error;
 }
 
 export interface Turnstile {
-  /** Runs `work` when it is its turn. Rejects with `full`. */
-  pass<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs `work` when it is its turn: one at a time of each key, in the order they came. Rejects with `full`. */
+  pass<T>(key: string, work: () => Promise<T>): Promise<T>;
 }
 
-/** Bounds work that takes long of what others need, too. */
-export function createTurnstile({ atOnce, maxWaiting, full }: TurnstileOptions): Turnstile {
-  const waiting: (() => void)[] = [];
-  let underWay = 0;
+interface Waiting {
+  key: string;
+  begin: () => void;
+}
+
+/** Bounds work that takes long of what others need, too; who brings much of it is in nobody's way but their own. */
+export function createTurnstile(options: TurnstileOptions): Turnstile {
+  const { atOnce, maxWaiting, maxWaitingOfOne, full } = options;
+  const underWay = new Set<string>();
+  const waiting: Waiting[] = [];
+
+  /** The place is taken for the next one before anybody who comes meanwhile can have it. */
+  function letIn(): void {
+    while (underWay.size < atOnce) {
+      const next = waiting.findIndex(({ key }) => !underWay.has(key));
+      const [entry] = next === -1 ? [] : waiting.splice(next, 1);
+      if (entry === undefined) return;
+      underWay.add(entry.key);
+      entry.begin();
+    }
+  }
 
   return {
-    async pass(work) {
-      if (underWay >= atOnce && waiting.length >= maxWaiting) throw full;
-      // Who waited is handed the place of whoever was done, so that nobody who comes meanwhile is first.
-      if (underWay >= atOnce) await new Promise<void>((resolve) => waiting.push(resolve));
-      else underWay += 1;
+    async pass(key, work) {
+      const ofOne = waiting.filter((entry) => entry.key === key).length;
+      if (waiting.length >= maxWaiting || ofOne >= maxWaitingOfOne) throw full;
+      await new Promise<void>((resolve) => {
+        waiting.push({ key, begin: resolve });
+        letIn();
+      });
       try {
         return await work();
       } finally {
-        const next = waiting.shift();
-        if (next === undefined) underWay -= 1;
-        else next();
+        underWay.delete(key);
+        letIn();
       }
     },
   };

@@ -4,6 +4,7 @@ import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/s
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Resources } from '../db/schema.gen.ts';
+import { lineEndedAt } from '../grants/store.ts';
 import { type Resource, type ResourceKind, type Scope, sameIdentifiers } from './resource.ts';
 
 const columns = [
@@ -103,8 +104,12 @@ export async function findResourceByIdentifier(db: Db, identifier: string): Prom
   return row === undefined ? undefined : toResource(row);
 }
 
+/** Who relies on a resource and who changes it are let in as they come: a row that many share is never free for another. */
+const placeOf = (id: string) => sql`hashtextextended(${`hallpass.resource ${id}`}, 0)`;
+
 /** The resource, its row locked until the transaction ends. */
 export async function lockResource(tx: Tx, id: string): Promise<Resource | undefined> {
+  await sql`select pg_advisory_xact_lock(${placeOf(id)})`.execute(tx);
   const row = await living(tx).where('id', '=', id).forUpdate().executeTakeFirst();
   return row === undefined ? undefined : toResource(row);
 }
@@ -114,6 +119,7 @@ export async function lockResource(tx: Tx, id: string): Promise<Resource | undef
  * that is made under this lock is made before a change of the catalogue, which then sees it, or after it.
  */
 export async function lockResourceShared(tx: Tx, id: string): Promise<Resource | undefined> {
+  await sql`select pg_advisory_xact_lock_shared(${placeOf(id)})`.execute(tx);
   const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
   return row === undefined ? undefined : toResource(row);
 }
@@ -217,7 +223,7 @@ export async function endGrantsUsing(
             or (g.status = 'pending' and g.scopes && ${changed}::text[]
                 and exists (select from approvals p where p.grant_id = g.id)))
        and case g.status when 'pending' then g.lapses_at else g.expires_at end > ${at}
-       and (g.ancestors = '{}' or line_ended_at(g.ancestors) is null)
+       and ${lineEndedAt} is null
        and a.id = g.agent_id and g.agent_epoch = a.epoch
        and r.id = g.resource_id and g.resource_epoch = r.epoch
     returning g.id, g.agent_id as "agentId", g.status, g.end_reason as reason`.execute(tx);

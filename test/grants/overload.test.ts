@@ -5,6 +5,7 @@ import { type Answer, call } from '../e2e/support/client.ts';
 import { exchangeGrant, tokenType } from '../oauth/exchange/exchange-scene.ts';
 import { grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
 import {
+  asBootstrap,
   createAgent,
   createPolicy,
   createResource,
@@ -15,6 +16,7 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 import { parallel, tally } from '../support/count.ts';
+import { eventually } from '../support/eventually.ts';
 
 let broker: TestBroker;
 let resource: { id: string; identifier: string };
@@ -41,18 +43,105 @@ async function requestsForGrants(): Promise<Ask> {
   };
 }
 
+const exchangeOf = (subject_token: string) => ({
+  grant_type: exchangeGrant,
+  subject_token,
+  subject_token_type: tokenType('access_token'),
+});
+
 async function exchanges(): Promise<Ask> {
   const holder = await createAgent(broker);
   const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
   const subject_token = await tokenOf(holder, held);
-  const form = { grant_type: exchangeGrant, subject_token, subject_token_type: tokenType('access_token') };
+  const form = exchangeOf(subject_token);
   return (index, agent) => {
     const { id, secret } = agents[index % agents.length] as TestAgent;
     return call(`${broker.url}/oauth2/token`, { basic: `${id}:${secret}`, form, agent });
   };
 }
 
+const queueOf = ({ id }: TestAgent): string =>
+  `select pg_advisory_xact_lock(hashtextextended('hallpass.grants ${id}', 0))`;
+
+/** Runs `work` while somebody holds locks, and gives them back whatever comes of it. */
+async function whileHeld(statement: string, work: () => Promise<void>): Promise<void> {
+  await broker.database.owner.query(`begin; ${statement}`);
+  try {
+    await work();
+  } finally {
+    await broker.database.owner.query('rollback');
+  }
+}
+
+/** Resolves once so many wait for a lock in this database. */
+const waiting = (count: number): Promise<void> =>
+  eventually(async () => {
+    const { rows } = await broker.database.owner.query(
+      `select count(distinct pid)::integer as n from pg_locks where not granted and pid in (
+         select l.pid from pg_locks l join pg_database d on d.oid = l.database where d.datname = current_database())`,
+    );
+    expect(rows[0]?.n).toBe(count);
+  });
+
+describe('what many requests share', () => {
+  it('is had by who came to change it before those who came later', async () => {
+    const api = await (agents[0] as TestAgent).api();
+    let changed: Promise<unknown> | undefined;
+    let granted: Promise<unknown> | undefined;
+    const answers: string[] = [];
+    // As a request does that is being decided.
+    const share = `select pg_advisory_xact_lock_shared(hashtextextended('hallpass.resource ${resource.id}', 0));
+      select from resources where id = '${resource.id}' for share`;
+    await whileHeld(share, async () => {
+      const change = { name: 'renamed' };
+      changed = Promise.resolve(asBootstrap(broker).patch(`/v1/resources/${resource.id}`, change)).then(
+        ({ status }) => answers.push(`changed ${status}`),
+      );
+      await waiting(1);
+      granted = Promise.resolve(api.post('/v1/grants', grantRequest(resource.identifier))).then(
+        ({ status }) => answers.push(`granted ${status}`),
+      );
+      await waiting(2);
+      expect(answers).toEqual([]);
+    });
+    await Promise.all([changed, granted]);
+    expect(answers.sort()).toEqual(['changed 200', 'granted 201']);
+  });
+
+  it('is above what is handed down: exchanges that go back to one agent are made one after another', async () => {
+    const [holder, middle, leaf] = await parallel(3, () => createAgent(broker));
+    if (holder === undefined || middle === undefined || leaf === undefined) throw new Error('no agents');
+    const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
+    const exchange = (token: string, agent: TestAgent) =>
+      oauthPost(broker, '/oauth2/token', exchangeOf(token), agent);
+    const first = await exchange(await tokenOf(holder, held), middle).expect(200);
+    let second: Promise<{ status: number }> | undefined;
+    await whileHeld(queueOf(holder), async () => {
+      second = Promise.resolve(exchange(first.body.access_token, leaf));
+      await waiting(1);
+    });
+    expect((await second)?.status).toBe(200);
+  });
+});
+
 describe('more at a time than can be decided', () => {
+  it('of one agent are its own matter: others do not wait for them', async () => {
+    const [greedy, other] = [await createAgent(broker), await createAgent(broker)];
+    const [bearer, api] = [await tokenOf(greedy), await other.api()];
+    const request = grantRequest(resource.identifier);
+    const connections = new Agent({ keepAlive: true });
+    let flood: Promise<Answer[]> | undefined;
+    await whileHeld(queueOf(greedy), async () => {
+      flood = parallel(100, () =>
+        call(`${broker.url}/v1/grants`, { bearer, json: request, agent: connections }),
+      );
+      await waiting(1);
+      for (let n = 0; n < 5; n += 1) await api.post('/v1/grants', request).timeout(2_000).expect(201);
+    });
+    expect(tally((await flood) ?? [])).toEqual({ 201: 65, 503: 35 });
+    connections.destroy();
+  });
+
   it.each([
     ['requests for grants', requestsForGrants, 201],
     ['exchanges that hand grants down', exchanges, 200],
@@ -60,25 +149,27 @@ describe('more at a time than can be decided', () => {
     const ask = await prepare();
     const revoked = await tokenOf(agents[0] as TestAgent);
     const connections = new Agent({ keepAlive: true, maxSockets: asked });
-    // Grants can be read, and none be written.
-    await broker.database.owner.query('begin; lock table grants in share row exclusive mode');
     let sentAway = 0;
     let first = (): void => {};
     const isFull = new Promise<void>((resolve) => {
       first = resolve;
     });
-    const answers = parallel(asked, async (index) => {
+    const all = async (index: number): Promise<Answer> => {
       const answer = await ask(index, connections);
       if (answer.status !== 503) return answer;
       expect(answer.headers['retry-after']).toBe('1');
       sentAway += 1;
       if (sentAway === asked - most) first();
       return answer;
+    };
+    let answers: Promise<Answer[]> | undefined;
+    // Grants can be read, and none be written.
+    await whileHeld('lock table grants in share row exclusive mode', async () => {
+      answers = parallel(asked, all);
+      await isFull;
+      await oauthPost(broker, '/oauth2/revoke', { token: revoked }, agents[0]).timeout(2_000).expect(200);
     });
-    await isFull;
-    await oauthPost(broker, '/oauth2/revoke', { token: revoked }, agents[0]).timeout(2_000).expect(200);
-    await broker.database.owner.query('rollback');
-    const statuses = tally(await answers);
+    const statuses = tally((await answers) ?? []);
     expect(Object.keys(statuses)).toEqual([String(good), '503']);
     // Those who were let in wait for a lock no longer than 5 s.
     expect(statuses[good]).toBeGreaterThanOrEqual(most - 4);

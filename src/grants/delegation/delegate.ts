@@ -41,6 +41,8 @@ interface Decided {
   approvals: ApprovalFacts;
   decision: Decision;
   durationSeconds: number;
+  /** The agents of the grants above. */
+  holders: string[];
 }
 
 const maxAttempts = 3;
@@ -76,7 +78,8 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, handing: Handin
   const resource = parent === undefined ? undefined : await deps.resources.find(db, parent.resourceId);
   if (parent === undefined || resource === undefined) throw ended();
   const policyEpoch = await policies.refresh();
-  const approvals = await inheritedApprovals(deps, parent, agent);
+  const line = await readLine(deps, parent);
+  const approvals = await inheritedApprovals(deps, line, agent);
   const durationSeconds = Math.ceil((handing.notAfter.getTime() - now.getTime()) / 1000);
   const { scopes, authorizationDetails } = handing;
   const facts = requestFacts({
@@ -91,27 +94,36 @@ async function decide(deps: GrantsDeps, act: Act<WorkloadAgent>, handing: Handin
   const decision = policies.engine.decide(
     withApprovals(facts, approvals.approvals, approvals.approver_groups),
   );
-  return { parent, agent, resource, policyEpoch, facts, approvals, decision, durationSeconds };
+  const holders = line.map(({ agentId }) => agentId);
+  return { parent, agent, resource, policyEpoch, facts, approvals, decision, durationSeconds, holders };
 }
 
 const ended = () => new BrokerError('invalid-subject-token', { detail: 'its grant has ended' });
 
+/** The grants above one that is handed down from `parent`, from the first on. */
+async function readLine({ db }: GrantsDeps, parent: StoredGrant): Promise<StoredGrant[]> {
+  const line: StoredGrant[] = [];
+  for (const id of parent.ancestors) {
+    const grant = await findGrant(db, id);
+    if (grant === undefined) throw ended();
+    line.push(grant);
+  }
+  return [...line, parent];
+}
+
 /** The approvals of the grants above that count: of people who are approvers now and control none of the agents. */
 async function inheritedApprovals(
   deps: GrantsDeps,
-  parent: StoredGrant,
+  line: readonly StoredGrant[],
   agent: Agent,
 ): Promise<ApprovalFacts> {
   const { db, agents, admins, clock } = deps;
-  const line = [...parent.ancestors, parent.id];
   const controllers = await agents.controllersOf(db, agent.id, clock.now());
-  for (const id of line) {
-    const grant = id === parent.id ? parent : await findGrant(db, id);
-    if (grant === undefined) throw ended();
+  for (const grant of line)
     for (const controller of await controllersOf(deps, db, grant)) controllers.add(controller);
-  }
   const may = (await admins.listApprovers(db)).filter(({ id }) => !controllers.has(id));
-  const given = [...(await listApprovals(db, line)).values()].flat();
+  const ids = line.map(({ id }) => id);
+  const given = [...(await listApprovals(db, ids)).values()].flat();
   const byPerson = new Map(given.map((approval) => [approval.by, approval]));
   return countApprovals([...byPerson.values()], new Map(may.map(({ id, groups }) => [id, groups])));
 }
@@ -128,7 +140,7 @@ async function record(deps: GrantsDeps, tx: Tx, recording: Recording): Promise<s
   const { parent, agent, resource } = decided;
   if (decided.decision.decision !== 'permit') return recordDenial(deps, tx, recording);
   // Who comes second finds what the first has made.
-  await queueRequest(tx, agent.id);
+  await queueRequest(tx, [agent.id, ...decided.holders]);
   if (!(await stillHolds(deps, tx, decided))) return undefined;
   if (!(await isAlive(deps, tx, handing))) return refuse('invalid-subject-token', { detail: 'it has ended' });
   const now = deps.clock.now();

@@ -10,11 +10,13 @@ export async function lockLine(tx: Tx, ids: readonly string[]): Promise<boolean>
   return locked.rows.length === ids.length;
 }
 
-/** Whether none of these tokens is revoked; nobody revokes one until the transaction ends. */
+/** Whether all of these tokens are good; nobody revokes one until the transaction ends. */
 export async function lockTokens(tx: Tx, jtis: readonly string[]): Promise<boolean> {
-  const rows = await sql<{ revoked_at: Date | null }>`
-    select revoked_at from tokens where jti = any(${jtis}::text[]) order by jti for share`.execute(tx);
-  return rows.rows.length === jtis.length && rows.rows.every(({ revoked_at }) => revoked_at === null);
+  const locked =
+    await sql`select from tokens where jti = any(${jtis}::text[]) order by jti for share`.execute(tx);
+  if (locked.rows.length !== jtis.length) return false;
+  const { rows } = await sql<{ hold: boolean }>`select subjects_hold(${jtis}::text[]) as hold`.execute(tx);
+  return rows[0]?.hold === true;
 }
 
 /**

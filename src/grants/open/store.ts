@@ -3,11 +3,15 @@ import type { Tx } from '../../db/database.ts';
 import { outerEndedAt } from '../store.ts';
 
 /**
- * Requests of one agent wait here for each other until their transactions end, so that none slips past a limit. Before they
- * lock anything else: rows that one agent's requests share by turns without a gap could be changed by nobody.
+ * Requests of one agent wait here for each other until their transactions end, so that none slips past a limit; and so do
+ * those that rely on what is above them, with the agents of all of that. Before they lock anything else: rows that requests
+ * share by turns without a gap could be changed by nobody. In one order, so that no two wait for each other.
  */
-export async function queueRequest(tx: Tx, agentId: string): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`hallpass.grants ${agentId}`}, 0))`.execute(tx);
+export async function queueRequest(tx: Tx, agentIds: readonly string[]): Promise<void> {
+  await sql`
+    select pg_advisory_xact_lock(place) from (
+      select distinct hashtextextended('hallpass.grants ' || id, 0) as place
+        from unnest(${agentIds}::text[]) as ids (id) order by place) places`.execute(tx);
 }
 
 export interface OpenGrantsOf {
@@ -19,14 +23,15 @@ export interface OpenGrantsOf {
 }
 
 /**
- * How many open grants the agent has, and how many of them for the resource; what an epoch or time has ended does not
- * count.
+ * How many open grants the agent has, and how many of them for the resource. What an epoch or anything above has ended does
+ * not count if it is `exact`, which costs several look-ups for each grant.
  */
 export async function countOpenGrants(
   tx: Tx,
   of: OpenGrantsOf,
+  { exact }: { exact: boolean },
 ): Promise<{ total: number; forResource: number }> {
-  const row = await tx
+  const query = await tx
     .selectFrom('grants as g')
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')
@@ -38,7 +43,7 @@ export async function countOpenGrants(
     .where('g.status', 'in', ['pending', 'scheduled', 'active'])
     .where(sql<SqlBool>`(g.ancestors <> '{}') = ${of.handedDown}`)
     .where(sql<SqlBool>`coalesce(g.expires_at, g.lapses_at) > ${of.now}`)
-    .where(sql<SqlBool>`${outerEndedAt} is null`)
-    .executeTakeFirstOrThrow();
+    .$if(exact, (counted) => counted.where(sql<SqlBool>`${outerEndedAt} is null`));
+  const row = await query.executeTakeFirstOrThrow();
   return { total: Number(row.total), forResource: Number(row.for_resource) };
 }

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { apiOf, asBootstrap, oauthPost, type TestAgent } from '../../support/broker.ts';
+import { parallel } from '../../support/count.ts';
 import { eventually } from '../../support/eventually.ts';
 import { createServerOf } from '../fixtures.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
@@ -170,7 +171,20 @@ describe('what was handed down', () => {
     expect(await scene.introspect(first.access_token)).toEqual({ active: false });
   });
 
-  it('is told at once to who waits for it, whatever above it ended', async () => {
+  it.each<[string, (tree: Tree) => Promise<unknown>]>([
+    [
+      'the first agent',
+      ({ root }) => admin().post(`/v1/agents/${root.id}/disable`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'the secret of the first agent',
+      async ({ root }) => {
+        const path = `/v1/agents/${root.id}`;
+        const { body } = await admin().get(path).expect(200);
+        return admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
+      },
+    ],
+  ])('is told at once to who waits for it, when what ended above is %s', async (_, end) => {
     const tree = await createTree();
     const api = await tree.leaf.api();
     const { headers } = await api.get(`/v1/grants/${tree.leafGrant}`).expect(200);
@@ -183,32 +197,31 @@ describe('what was handed down', () => {
       told = body.status;
     });
     await eventually(async () => expect(scene.clock.timers).toBeGreaterThan(timers));
-    await admin().post(`/v1/agents/${tree.root.id}/disable`, { reason: 'x' }).expect(200);
+    await end(tree);
     // Far from the end of the wait: the next look finds it.
     scene.clock.advance(3);
     await eventually(async () => expect(told).toBe('revoked'));
     await answer;
   });
 
-  it('cannot be asked for so fast that nobody above can be ended', async () => {
-    const [agent, helper] = [await scene.agent(), await scene.agent()];
+  it.each([
+    1, 12,
+  ])('cannot be asked for so fast by %i agents that nobody above can be ended', async (count) => {
+    const agent = await scene.agent();
+    const helpers = await parallel(count, () => scene.agent());
     const { token } = await scene.holding(agent);
     let isOver = false;
-    const flood = Array.from({ length: 16 }, async (_, n) => {
+    const flood = Array.from({ length: 24 }, async (_, n) => {
       while (!isOver) {
-        const { status } = await scene.exchange(
-          helper,
-          token,
-          {},
-          n % 2 === 0 ? scene.broker : scene.replica,
-        );
+        const on = n % 2 === 0 ? scene.broker : scene.replica;
+        const { status } = await scene.exchange(helpers[n % count], token, {}, on);
         if (status !== 200) break;
       }
     });
     await eventually(async () => {
       const { rows } = await scene.broker.database.owner.query(
-        'select count(*)::integer as n from tokens where agent_id = $1',
-        [helper.id],
+        'select count(*)::integer as n from tokens where agent_id = any($1)',
+        [helpers.map(({ id }) => id)],
       );
       expect(rows[0]?.n).toBeGreaterThan(20);
     });
