@@ -81,7 +81,7 @@ function runEndAll(extent: Extent, log: Log): Promise<string> {
     const { agents, clientSecrets, adminKeys, subjectIssuers } = await endAll(opened, extent);
     const ended = `ended every grant, request and token of ${agents} agents`;
     if (extent === 'grants') return ended;
-    const credentials = `${clientSecrets} client secrets and ${adminKeys} admin keys`;
+    const credentials = `${clientSecrets} credentials of clients and ${adminKeys} admin keys`;
     const trust = `${subjectIssuers} issuers are no longer believed of people`;
     return `${ended}, ${credentials}; ${trust}; go on with: hallpass admin recover <e-mail>`;
   });

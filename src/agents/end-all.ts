@@ -40,13 +40,14 @@ export async function endAll({ db, audit, clock }: EndAllDeps, extent: Extent): 
   return withTransaction(db, async (tx) => {
     const at = clock.now();
     const agents = await raiseEveryEpoch(tx, at);
+    const actor = systemActor('cli');
     const both = extent === 'credentials';
     const clientSecrets = both ? await revokeEverySecret(tx, at) : 0;
     const adminKeys = both ? await revokeEveryKey(tx, at) : 0;
-    const subjectIssuers = both ? await distrustEverySubject(tx, at) : 0;
+    const subjectIssuers = both ? await distrustEverySubject(tx, { at, by: actor.id }) : 0;
     const counts = { client_secrets: clientSecrets, admin_keys: adminKeys, subject_issuers: subjectIssuers };
     const details = { agents, ...counts };
-    await audit.append(tx, { type: 'all.ended', actor: systemActor('cli'), details });
+    await audit.append(tx, { type: 'all.ended', actor, details });
     return { agents, clientSecrets, adminKeys, subjectIssuers };
   });
 }

@@ -20,8 +20,9 @@ export const lineEndedAt = sql`case when g.ancestors <> '{}'
 export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],
   ${lineEndedAt})`;
 
-/** The versions of the grants above grant g, and of their agents; 0: there are none. */
-const lineVersion = sql<number>`case when g.ancestors <> '{}' then line_version(g.ancestors) else 0 end`;
+/** The versions of the grants above grant g, and of their agents, and one more once anything above has ended; 0: there are none. */
+const lineVersion = sql<number>`case when g.ancestors <> '{}'
+  then line_version(g.ancestors) + (${lineEndedAt} is not null)::integer else 0 end`;
 
 /** When the first agent ends of those of grant g and the grants above it; null: none does. */
 const agentExpiresAt = sql`least(a.expires_at, case when g.ancestors <> '{}' then line_expires_at(g.ancestors) end)`;

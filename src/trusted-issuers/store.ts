@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
 import type { TrustedIssuers } from '../db/schema.gen.ts';
+import { lineEndedAt } from '../grants/store.ts';
 import type { JwkSet } from '../outbound/key-source.ts';
 import type { Conditions } from './conditions.ts';
 import type { TrustedIssuer } from './trusted-issuer.ts';
@@ -123,10 +124,10 @@ export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: 
 }
 
 /** No issuer is taken at its word about people any more, and what was got by it is dead; answers how many were. */
-export async function distrustEverySubject(tx: Tx, at: Date): Promise<number> {
+export async function distrustEverySubject(tx: Tx, { at, by }: { at: Date; by: string }): Promise<number> {
   const result = await tx
     .updateTable('trusted_issuers')
-    .set((eb) => ({ subject_tokens: false, epoch: eb('epoch', '+', 1), updated_at: at }))
+    .set((eb) => ({ subject_tokens: false, epoch: eb('epoch', '+', 1), updated_at: at, updated_by: by }))
     .where('subject_tokens', '=', true)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
@@ -148,7 +149,7 @@ export async function endGrantsForSubjects(
        set status = 'revoked', ended_at = ${at}, ended_by = ${by}, end_reason = ${reason}
      where g.delegation is not null and g.delegation -> 'sub_id' ->> 'iss' = ${issuer}
        and g.status in ('pending', 'scheduled', 'active') and g.expires_at > ${at}
-       and line_ended_at(g.ancestors) is null
+       and ${lineEndedAt} is null
     returning g.id, g.agent_id as "agentId"`.execute(tx);
   return result.rows;
 }

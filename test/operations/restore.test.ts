@@ -196,7 +196,7 @@ describe.each(backups)('%s', (_name, take) => {
     const { code, stdout } = await cli(env, 'end-all', '--credentials');
     expect([code, stdout]).toEqual([
       0,
-      expect.stringMatching(/ 2 agents, 3 client secrets and 4 admin keys; /),
+      expect.stringMatching(/ 2 agents, 3 credentials of clients and 4 admin keys; /),
     ]);
     for (const basic of [before.leakedClient, before.story.client, before.disabled.client])
       await expecting(401, call(`${url}/oauth2/token`, { basic, form: brokerToken }));

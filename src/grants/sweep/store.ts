@@ -47,7 +47,7 @@ async function end<Answer extends Swept | OutdatedSwept>(
 }
 
 const outdatedReason =
-  'its agent or resource was disabled or removed, the grant above it ended, or everything was ended';
+  'its agent or resource was disabled or removed, what it was handed down from ended or was taken back, or everything was ended';
 
 interface Kind {
   /** When the time of such a grant is over. */

@@ -113,7 +113,9 @@ describe('a secret that is revoked', () => {
     const { rows } = await owner.query('select id from grants where agent_id = $1', [helper.id]);
     expect(rows).toEqual([]);
   });
+});
 
+describe('a line of grants that were handed down is dead, too', () => {
   it('when the key is compromised that the tokens are signed with, and the first agent hands down anew', async () => {
     const own = await createExchangeScene();
     const root = await own.agent();
