@@ -121,7 +121,7 @@ export const plants = {
   },
   'line not looked at': {
     finds: 'use-after-end',
-    victim: { proof: 'secret', exchanges: 'firsthand' },
+    victim: { proof: 'secret', exchanges: 'lent' },
     statements: yes({
       name: 'line_holds',
       parameters: 'p_ancestors text[], p_until timestamptz',
@@ -131,7 +131,7 @@ export const plants = {
   },
   'subjects not looked at': {
     finds: 'use-after-end',
-    victim: { proof: 'secret', exchanges: 'firsthand' },
+    victim: { proof: 'secret', exchanges: 'lent' },
     statements: yes({
       name: 'subjects_hold',
       parameters: 'p_subjects text[]',

@@ -75,11 +75,16 @@ async function playAll(
   ]);
 }
 
+/** Among whom nobody exchanges tokens of others. */
+const innocents: readonly AgentTerms[] = [
+  { proof: 'secret', exchanges: 'none', lends: true },
+  { proof: 'key', exchanges: 'none', lends: true },
+];
+
 /** The victims first, each as its fault needs it, and others, who must not be accused of anything. */
 function castFor(names: readonly PlantName[]): readonly AgentTerms[] {
   if (names.length === 0) return everybody;
-  const others = everybody.slice(0, -1).map((terms) => ({ ...terms, exchanges: 'none' as const }));
-  return [...names.map((name) => plants[name].victim), ...others.slice(names.length)];
+  return [...names.map((name) => plants[name].victim), ...innocents];
 }
 
 async function plantAll(owner: Owner, world: World, names: readonly PlantName[]) {

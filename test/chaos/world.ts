@@ -33,10 +33,12 @@ export interface AgentTerms {
   /** Whether its tokens are bound to a key (RFC 9449). */
   isBound?: boolean;
   /**
-   * Whose tokens it exchanges: anybody's, or only of those who exchange none. What is wrong with a token is wrong with what
-   * was got with it, too.
+   * Whose tokens it exchanges: anybody's, or only of those who lend theirs. What is wrong with a token is wrong with what was
+   * got with it, too.
    */
-  exchanges: 'any' | 'firsthand' | 'none';
+  exchanges: 'any' | 'lent' | 'none';
+  /** Whether it is among those who lend: nothing is wrong with theirs. */
+  lends?: boolean;
 }
 
 /** What was asked for; sent again word for word, it is the same request. */
@@ -58,6 +60,7 @@ export interface HeldGrant {
 export interface AgentModel {
   id: string;
   exchanges: AgentTerms['exchanges'];
+  lends: boolean;
   credential: Credential;
   /** Its keys were perhaps replaced by others that it does not have. */
   isLockedOut: boolean;
@@ -125,7 +128,7 @@ async function createHolding(): Promise<AgentModel['holding']> {
 async function createAgent(
   { post, get }: { post: Post; get: Get },
   base: object,
-  { proof, isBound = false, exchanges }: AgentTerms,
+  { proof, isBound = false, exchanges, lends = false }: AgentTerms,
 ): Promise<AgentModel> {
   const key = createKey();
   const method =
@@ -140,7 +143,8 @@ async function createAgent(
       : { id: secrets[0].id, client: `${made.client_id}:${made.client_secret}` };
   const holding = isBound ? await createHolding() : undefined;
   const nothing = { brokerTokens: [], deadBrokerTokens: [], tokens: [], grants: [], requests: [], sent: [] };
-  return { id: made.id, exchanges, credential, isLockedOut: false, holding, ...nothing, requestCount: 0 };
+  const known = { id: made.id, exchanges, lends, credential, holding };
+  return { ...known, isLockedOut: false, ...nothing, requestCount: 0 };
 }
 
 async function replacePolicies(url: string, post: Post, adminKey: string): Promise<void> {

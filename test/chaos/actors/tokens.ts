@@ -60,7 +60,7 @@ export async function mint(player: Player, agent: AgentModel, pin: 'pinned' | 'a
 /** A token, mostly of another agent, and more likely one that was got in exchange itself: few are, and the deep lines are of them. */
 function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | undefined {
   const others = world.agents.filter(
-    ({ id, exchanges }) => id !== agent.id && (agent.exchanges === 'any' || exchanges === 'none'),
+    ({ id, lends }) => id !== agent.id && (agent.exchanges === 'any' || lends),
   );
   const holder = agent.exchanges === 'any' && prng.chance(0.2) ? agent : prng.pick(others);
   const known = holder?.tokens.slice(-20) ?? [];

@@ -51,11 +51,23 @@ function deathOfGrant(facts: Facts, grant: GrantFacts): Death | undefined {
   return earliest([...ended, ...seen, ...disabled].map(deathBy));
 }
 
+/** From when on keys were certainly compromised. */
+function compromisesOf({ operations }: Facts): ReadonlyMap<string, Death | undefined> {
+  const compromised = new Map<string, Death | undefined>();
+  for (const by of operations.filter(isOk)) {
+    for (const kid of by.answered.compromisedKids ?? [])
+      compromised.set(kid, earliest([compromised.get(kid), deathBy(by)]));
+  }
+  return compromised;
+}
+
 /**
  * What ends a token and, with it, what was got in exchange for it: its revocation, that of what its agent proved itself by,
- * and the same of the token that it was itself got in exchange for.
+ * the compromise of its key, and the same of the token that it was itself got in exchange for.
  */
-function endingsOfTokens({ operations, tokens, withdrawals }: Facts): ReadonlyMap<string, Death | undefined> {
+function endingsOfTokens(facts: Facts): ReadonlyMap<string, Death | undefined> {
+  const { operations, tokens, withdrawals } = facts;
+  const compromised = compromisesOf(facts);
   const revoked = new Map<string, Death | undefined>();
   for (const one of operations.filter(isOk)) {
     const { jti } = one.asked;
@@ -63,10 +75,12 @@ function endingsOfTokens({ operations, tokens, withdrawals }: Facts): ReadonlyMa
       revoked.set(jti, earliest([revoked.get(jti), deathBy(one)]));
   }
   const endingOf = (jti: string): Death | undefined => {
-    const { by, subjectJti } = tokens.get(jti)?.mint.asked ?? {};
+    const { token, mint } = tokens.get(jti) ?? {};
+    const { by, subjectJti } = mint?.asked ?? {};
     const withdrawn = by !== undefined && 'credential' in by ? withdrawals.get(by.credential) : undefined;
     const before = subjectJti === undefined ? undefined : endingOf(subjectJti);
-    return earliest([revoked.get(jti), withdrawn && deathBy(withdrawn), before]);
+    const ofKey = token === undefined ? undefined : compromised.get(token.kid);
+    return earliest([revoked.get(jti), withdrawn && deathBy(withdrawn), ofKey, before]);
   };
   return new Map([...tokens.keys()].map((jti) => [jti, endingOf(jti)]));
 }
@@ -105,17 +119,12 @@ function deathsOfGrants(facts: Facts, endings: Endings): Deaths['grants'] {
 export function deathsOf(facts: Facts): Deaths {
   const endings = endingsOfTokens(facts);
   const grants = deathsOfGrants(facts, endings);
-  const compromised = new Map<string, Death | undefined>();
-  for (const by of facts.operations.filter(isOk)) {
-    for (const kid of by.answered.compromisedKids ?? [])
-      compromised.set(kid, earliest([compromised.get(kid), deathBy(by)]));
-  }
   const tokens = new Map(
     [...facts.tokens.values()].map(({ token, mint }) => {
-      const { jti, kid, grantId, agentId } = token;
+      const { jti, grantId, agentId } = token;
       const ofGrant = grantId === null ? undefined : grants.get(grantId);
       const disabled = disablingsAfter(facts, agentId, mint).map(deathBy);
-      return [jti, earliest([endings.get(jti), compromised.get(kid), ofGrant, ...disabled])] as const;
+      return [jti, earliest([endings.get(jti), ofGrant, ...disabled])] as const;
     }),
   );
   return { grants, tokens };

@@ -59,7 +59,14 @@ const endings: Partial<Record<string, readonly Kind[]>> = {
   returned: ['return'],
 };
 
-const endingsAbove: readonly Kind[] = ['revoke-grant', 'return', 'disable', 'revoke-token', 'withdraw'];
+const endingsAbove: readonly Kind[] = [
+  'revoke-grant',
+  'return',
+  'disable',
+  'revoke-token',
+  'withdraw',
+  'compromise',
+];
 
 /**
  * Whether the grant's time came while somebody was ending it: that was decided before its time and committed after it, so
