@@ -39,11 +39,12 @@ export interface Server {
   stop(): Promise<void>;
 }
 
-/** What wrk saw; latencies in microseconds. `bad`: answers other than the right ones. */
+/** What wrk saw; latencies in microseconds. `bad`: answers other than the right ones; of them `shed`: 503 with Retry-After. */
 export interface Run {
   requests: number;
   us: number;
   bad: number;
+  shed?: number;
   errors: number;
   p50: number;
   p99: number;
