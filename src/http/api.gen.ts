@@ -1798,7 +1798,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The database cannot be reached, or the record could not be written; nothing was changed */
+        /** @description The database cannot be reached, the record could not be written, or too much waits already; nothing was changed */
         Unavailable: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
