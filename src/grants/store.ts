@@ -1,6 +1,7 @@
 import { type SqlBool, sql } from 'kysely';
 import type { Detail } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
+import { lineEndedAt } from '../db/line-ended-at.ts';
 import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
 import type { Delegation } from './delegation/delegation.ts';
 import {
@@ -11,10 +12,6 @@ import {
   type ScopeText,
   storedStatuses,
 } from './grant.ts';
-
-/** When the first of the grants or tokens ended that grant g was handed down from; null: they last, or there are none. */
-export const lineEndedAt = sql`case when g.ancestors <> '{}'
-  then least(line_ended_at(g.ancestors), subjects_ended_at(g.subjects)) end`;
 
 /** When the first epoch ended that grant g or one above it was issued under, or such a one; null: all last. */
 export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],

@@ -3,8 +3,8 @@ import type { DetailsType } from '../authorization-details/details-type.ts';
 import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/store.ts';
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
+import { lineEndedAt } from '../db/line-ended-at.ts';
 import type { Resources } from '../db/schema.gen.ts';
-import { lineEndedAt } from '../grants/store.ts';
 import { type Resource, type ResourceKind, type Scope, sameIdentifiers } from './resource.ts';
 
 const columns = [

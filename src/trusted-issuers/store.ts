@@ -1,7 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
+import { lineEndedAt } from '../db/line-ended-at.ts';
 import type { TrustedIssuers } from '../db/schema.gen.ts';
-import { lineEndedAt } from '../grants/store.ts';
 import type { JwkSet } from '../outbound/key-source.ts';
 import type { Conditions } from './conditions.ts';
 import type { TrustedIssuer } from './trusted-issuer.ts';

@@ -31,7 +31,7 @@ export async function countOpenGrants(
   of: OpenGrantsOf,
   { exact }: { exact: boolean },
 ): Promise<{ total: number; forResource: number }> {
-  const query = await tx
+  const query = tx
     .selectFrom('grants as g')
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
-import { effectiveStatusSql, lineEndedAt, outerEndedAt, ownEnd } from '../store.ts';
+import { lineEndedAt } from '../../db/line-ended-at.ts';
+import { effectiveStatusSql, outerEndedAt, ownEnd } from '../store.ts';
 
 /** One batch of a sweep. */
 export interface Batch {
