@@ -87,10 +87,12 @@ const hotConnections = 6;
 export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const { clock = systemClock, random = createSystemRandom() } = overrides;
   const log = overrides.log ?? createLog(config.logLevel);
-  const open = (maxConnections: number, applicationName: string): Database =>
-    openDatabase({ url: config.databaseUrl, log, maxConnections, applicationName });
-  const database = open(generalConnections, 'hallpass');
-  const hot = open(hotConnections, 'hallpass tokens');
+  const shared = { url: config.databaseUrl, log };
+  const general = { maxConnections: generalConnections, applicationName: 'hallpass' };
+  const database = openDatabase({ ...shared, ...general });
+  // Their values are arrays of rows, of which a planner learns nothing; with many rows in the tables it would try each time.
+  const tokens = { maxConnections: hotConnections, applicationName: 'hallpass tokens' };
+  const hot = openDatabase({ ...shared, ...tokens, keepPlans: config.preparedStatements });
   const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
     overrides;
   const ids = createIds(clock, random);

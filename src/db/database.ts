@@ -16,6 +16,8 @@ export interface DatabaseOptions {
   /** Shown in pg_stat_activity. */
   applicationName: string;
   statementTimeoutMs?: number;
+  /** Whether prepared statements keep their first plan, which then costs nothing, instead of one for each set of values. */
+  keepPlans?: boolean;
 }
 
 export interface Database {
@@ -45,6 +47,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     statement_timeout: options.statementTimeoutMs ?? 10_000,
     lock_timeout: 5_000,
     idle_in_transaction_session_timeout: 15_000,
+    ...(options.keepPlans === true ? { options: '-c plan_cache_mode=force_generic_plan' } : {}),
     types,
   });
   // A client in use has no other listener, and without one a lost connection would end the process; whoever uses the
