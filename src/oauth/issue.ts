@@ -4,6 +4,7 @@ import type { Origin } from '../caller.ts';
 import type { Db } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError } from '../errors.ts';
+import type { Admission } from '../platform/admission.ts';
 import type { AuthenticatedClient, Clients } from './clients/clients.ts';
 import type { Dpop } from './dpop/dpop.ts';
 import {
@@ -29,6 +30,8 @@ export interface IssueDeps {
   clientsApart: Clients;
   mint: MintDeps;
   exchange: ExchangeDeps;
+  /** How many exchanges are under way. */
+  exchanging: Admission;
   onDemand: OnDemandDeps;
 }
 
@@ -44,6 +47,7 @@ export async function issue(
   call: OauthCall,
   read: ReadTokenRequest,
 ): Promise<TokenResponse> {
+  let leave = (): void => {};
   try {
     for (const attempt of attempts) {
       const client = await context.clients.authenticate(call.credentials, attempt);
@@ -51,8 +55,11 @@ export async function issue(
       const request = read(client.id);
       const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
       const asker = { client, origin: call.origin, jkt };
-      // A grant may be made, and nobody makes one on the word of memory.
-      if (request.kind === 'exchange' && !attempt.fresh) continue;
+      if (request.kind === 'exchange' && !attempt.fresh) {
+        leave = context.exchanging.enter(client.id);
+        // A grant may be made, and nobody makes one on the word of memory.
+        continue;
+      }
       const asked =
         request.kind === 'exchange' ? await exchange(context, call, { ...asker, request }) : { request };
       const token = await mint(context.mint, { ...asker, ...asked }, attempt).catch((error: unknown) =>
@@ -68,6 +75,8 @@ export async function issue(
       await recordRefusal(context, call, { type: 'token.refused', details: { code, detail } });
     }
     throw error;
+  } finally {
+    leave();
   }
   throw new BrokerError('unavailable', { retryAfterSeconds: 1, internal: 'a token kept being overtaken' });
 }

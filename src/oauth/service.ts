@@ -11,6 +11,7 @@ import { BrokerError } from '../errors.ts';
 import type { GrantsService } from '../grants/service.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
 import type { KeySets } from '../outbound/key-sets.ts';
+import { createAdmission } from '../platform/admission.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { Turns } from '../platform/turns.ts';
@@ -104,6 +105,10 @@ function createContext(deps: OauthDeps): Context {
     tokens,
     readActivity,
     exchange: createExchange(deps, { tokens, readActivity }),
+    exchanging: createAdmission({
+      ...exchanging,
+      full: new BrokerError('overloaded', { retryAfterSeconds: 1 }),
+    }),
     onDemand: deps.grants,
     clients: clientsOf(deps.clients),
     clientsApart: clientsOf(deps.clientsApart),
@@ -148,6 +153,9 @@ function createWriter({ clock, hot, turns, withPartitions }: OauthDeps): Batcher
  * core. Who comes then is told before anything is done for them, so that it costs next to nothing.
  */
 const maxWaitingTokens = 1_024;
+
+/** An exchange takes some twenty look-ups, and all are done in turn that go back to one agent. */
+const exchanging = { most: 128, mostOfOne: 64 };
 
 async function introspect(
   context: Context,

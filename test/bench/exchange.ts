@@ -1,4 +1,4 @@
-import { fail, ms, rate, say, setting } from './figures.ts';
+import { fail, ms, rate, say, sayTarget, setting } from './figures.ts';
 import { probe } from './open-loop.ts';
 import { startPostgres } from './postgres.ts';
 import { makeClient, makeProbes, sayProbe } from './probes.ts';
@@ -64,6 +64,8 @@ async function measure(broker: Server): Promise<void> {
   const run = await loading;
   if (run === undefined) throw new Error('the probe never began');
   say(describe(`${manyConnections} clients at once`, run));
+  const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
+  sayTarget('exchanges for so many / carried', carried / perSecond(repeated), { atLeast: 0.5 });
   if (run.shed === 0) fail('nothing was refused: whatever cannot be carried waits');
   for (const each of probed) sayProbe(each);
 }

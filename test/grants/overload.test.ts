@@ -124,6 +124,28 @@ describe('what many requests share', () => {
   });
 });
 
+describe('more exchanges of an agent than are let in', () => {
+  it('are sent away before anything is done for them; the others are done', async () => {
+    const [holder, greedy] = [await createAgent(broker), await createAgent(broker)];
+    const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
+    const form = exchangeOf(await tokenOf(holder, held));
+    const basic = `${greedy.id}:${greedy.secret}`;
+    const connections = new Agent({ keepAlive: true });
+    let sentAway = 0;
+    let flood: Promise<Answer[]> | undefined;
+    await whileHeld(queueOf(holder), async () => {
+      flood = parallel(100, async () => {
+        const answer = await call(`${broker.url}/oauth2/token`, { basic, form, agent: connections });
+        if (answer.status === 503) sentAway += 1;
+        return answer;
+      });
+      await eventually(async () => expect(sentAway).toBe(36));
+    });
+    expect(tally((await flood) ?? [])).toEqual({ 200: 64, 503: 36 });
+    connections.destroy();
+  });
+});
+
 describe('more at a time than can be decided', () => {
   it('of one agent are its own matter: others do not wait for them', async () => {
     const [greedy, other] = [await createAgent(broker), await createAgent(broker)];
