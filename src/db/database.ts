@@ -36,6 +36,11 @@ const types: pg.CustomTypesConfig = {
       : pg.types.getTypeParser(oid, format)) as pg.CustomTypesConfig['getTypeParser'],
 };
 
+/** As a statement, since a pooler between may refuse a start-up parameter that it does not know. */
+async function keepPlans(client: pg.ClientBase): Promise<void> {
+  await client.query('set plan_cache_mode = force_generic_plan');
+}
+
 /** Opens a pool whose every connection has timeouts, so that no statement or lock waits for ever. */
 export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({
@@ -47,7 +52,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     statement_timeout: options.statementTimeoutMs ?? 10_000,
     lock_timeout: 5_000,
     idle_in_transaction_session_timeout: 15_000,
-    ...(options.keepPlans === true ? { options: '-c plan_cache_mode=force_generic_plan' } : {}),
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool waits for it, whatever its types say
+    ...(options.keepPlans === true ? { onConnect: keepPlans } : {}),
     types,
   });
   // A client in use has no other listener, and without one a lost connection would end the process; whoever uses the

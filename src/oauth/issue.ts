@@ -53,13 +53,13 @@ export async function issue(
       const client = await context.clients.authenticate(call.credentials, attempt);
       if (client.kind !== 'agent') throw new BrokerError('unauthorized-client');
       const request = read(client.id);
-      const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
-      const asker = { client, origin: call.origin, jkt };
       if (request.kind === 'exchange' && !attempt.fresh) {
         leave = context.exchanging.enter(client.id);
         // A grant may be made, and nobody makes one on the word of memory.
         continue;
       }
+      const jkt = call.dpop.proofs.length === 0 ? undefined : await bind(context, call, client.id);
+      const asker = { client, origin: call.origin, jkt };
       const asked =
         request.kind === 'exchange' ? await exchange(context, call, { ...asker, request }) : { request };
       const token = await mint(context.mint, { ...asker, ...asked }, attempt).catch((error: unknown) =>
