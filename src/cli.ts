@@ -16,7 +16,7 @@ import { createSystemRandom, type Random } from './platform/random.ts';
 const usage = `usage: hallpass migrate                  bring the database of DATABASE_OWNER_URL to this version
        hallpass admin recover <e-mail>  give a person the role admin and a new key, good for a day
        hallpass end-all                 end every grant, request and token; agents ask again
-       hallpass end-all --credentials   and revoke every client secret and every key of a person`;
+       hallpass end-all --credentials   and revoke whatever clients and people prove themselves by`;
 
 function open(url: string, log: Log): Database {
   return openDatabase({

@@ -1,6 +1,7 @@
 import { decodeProtectedHeader } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { agentOf, asBootstrap, type TestAgent } from '../../support/broker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { createFederatedAgent, type FederatedAgent } from '../../support/federated-agent.ts';
 import { createKey, createKeyAgent, type KeyAgent, keyAgentOf } from '../../support/key-agent.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
@@ -110,6 +111,50 @@ describe('a secret that is revoked', () => {
     const refused = await scene.exchange(helper, token, {}, scene.replica).expect(401);
     expect(refused.body.error).toBe('invalid_client');
     const { owner } = scene.broker.database;
+    const { rows } = await owner.query('select id from grants where agent_id = $1', [helper.id]);
+    expect(rows).toEqual([]);
+  });
+});
+
+describe('the end of a line', () => {
+  it('stays what took back the secret above, whatever ends what it is of after that', async () => {
+    const own = await createExchangeScene();
+    const root = await own.agent();
+    const { middleGrant } = await own.line(root);
+    const by = asBootstrap(own.broker);
+    const [first] = (await by.get(`/v1/agents/${root.id}`).expect(200)).body.secrets;
+    await by.delete(`/v1/agents/${root.id}/secrets/${first.id}`).expect(204);
+    const scopes = [{ name: 'admin', description: 'Admin', risk: 'high' }];
+    await by.patch(`/v1/resources/${own.resource.id}`, { scopes }).expect(200);
+    const { rows } = await own.broker.database.owner.query(
+      "select object_id from audit_events where type = 'grant.revoked' and grant_id = $1",
+      [middleGrant],
+    );
+    expect(rows).toEqual([]);
+  });
+
+  it('is seen by who has read its token already, and makes no grant', async () => {
+    const [holder, helper] = [await scene.agent(), await scene.agent()];
+    const { token } = await scene.holding(holder);
+    const { owner } = scene.broker.database;
+    const waits = async (): Promise<void> => {
+      const { rows } = await owner.query(
+        `select count(*)::integer as n from pg_locks where locktype = 'advisory' and not granted
+            and database = (select oid from pg_database where datname = current_database())`,
+      );
+      expect(rows[0]?.n).toBe(1);
+    };
+    await owner.query(
+      `begin; select pg_advisory_xact_lock(hashtextextended('hallpass.grants ${holder.id}', 0))`,
+    );
+    const exchange = Promise.resolve(scene.exchange(helper, token));
+    try {
+      await eventually(waits);
+      await revokeSecret(holder);
+    } finally {
+      await owner.query('rollback');
+    }
+    expect((await exchange).body.error).toBe('invalid_request');
     const { rows } = await owner.query('select id from grants where agent_id = $1', [helper.id]);
     expect(rows).toEqual([]);
   });
