@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest';
+import { createBase } from '../../src/compose/services.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
+import { testConfig } from '../support/broker.ts';
 import { createTestDatabase } from '../support/test-database.ts';
 
 it.each([
@@ -15,4 +17,18 @@ it.each([
   );
   expect(modes.map(({ rows }) => rows[0].mode)).toEqual([mode, mode]);
   await close();
+});
+
+it('minting and introspection keep plans, unless statements are not prepared', async () => {
+  const { url: databaseUrl } = await createTestDatabase();
+  for (const [preparedStatements, mode] of [
+    [true, 'force_generic_plan'],
+    [false, 'auto'],
+  ] as const) {
+    const config = { ...testConfig(databaseUrl), preparedStatements };
+    const { hot, database } = createBase(config, {});
+    const { rows } = await hot.pool.query('show plan_cache_mode');
+    expect(rows).toEqual([{ plan_cache_mode: mode }]);
+    await Promise.all([hot.close(), database.close()]);
+  }
 });

@@ -16,6 +16,7 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 import { parallel, tally } from '../support/count.ts';
+import { createReadyHolder } from '../support/dpop.ts';
 import { eventually } from '../support/eventually.ts';
 
 let broker: TestBroker;
@@ -131,6 +132,10 @@ describe('more exchanges of an agent than are let in', () => {
     const form = exchangeOf(await tokenOf(holder, held));
     const basic = `${greedy.id}:${greedy.secret}`;
     const connections = new Agent({ keepAlive: true });
+    const holding = await createReadyHolder({ now: () => new Date() }, greedy);
+    const proof = await holding.prove('POST', '/oauth2/token');
+    const countUsed = async (): Promise<number> =>
+      (await broker.database.owner.query('select count(*)::integer as n from used_values')).rows[0].n;
     let sentAway = 0;
     let flood: Promise<Answer[]> | undefined;
     await whileHeld(queueOf(holder), async () => {
@@ -140,6 +145,9 @@ describe('more exchanges of an agent than are let in', () => {
         return answer;
       });
       await eventually(async () => expect(sentAway).toBe(36));
+      const before = await countUsed();
+      await oauthPost(broker, '/oauth2/token', form, greedy).set('DPoP', proof).expect(503);
+      expect(await countUsed()).toBe(before);
     });
     expect(tally((await flood) ?? [])).toEqual({ 200: 64, 503: 36 });
     connections.destroy();

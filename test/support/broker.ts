@@ -36,13 +36,12 @@ export interface TestBrokerOptions {
   overrides?: Partial<Overrides>;
 }
 
-/** A whole broker over a database of its own, listening on a loopback port; closed when the test file ends. */
-export async function startBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
-  const database = options.database ?? (await createTestDatabase());
+/** What a broker of a test is told, unless it says otherwise. */
+export function testConfig(databaseUrl: string): BrokerConfig {
   const issuer = parseIssuer(testIssuer);
   if (issuer === undefined) throw new Error('the test issuer is not one');
-  const config: BrokerConfig = {
-    databaseUrl: database.url,
+  return {
+    databaseUrl,
     masterKey: testMasterKey,
     oldMasterKeys: [],
     issuer,
@@ -53,8 +52,13 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     preparedStatements: true,
     rateLimitPerSecond: 'off',
     bootstrapAdminKey: bootstrapKey,
-    ...options.config,
   };
+}
+
+/** A whole broker over a database of its own, listening on a loopback port; closed when the test file ends. */
+export async function startBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
+  const database = options.database ?? (await createTestDatabase());
+  const config: BrokerConfig = { ...testConfig(database.url), ...options.config };
   const broker = await compose(config, {
     clock: options.clock ?? new FakeClock(),
     log: options.log ?? testLog,
