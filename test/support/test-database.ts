@@ -23,11 +23,26 @@ async function withAdmin(adminUrl: string, statement: string): Promise<void> {
   }
 }
 
+const objectInUse = '55006';
+const copyAttempts = 4;
+
+/** A server that somebody named vacuums the template when it likes; each attempt waits 5 s for that, and asks it to stop. */
+async function copyTemplate(adminUrl: string, statement: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await withAdmin(adminUrl, statement);
+    } catch (error) {
+      const isInUse = error instanceof pg.DatabaseError && error.code === objectInUse;
+      if (!isInUse || attempt === copyAttempts) throw error;
+    }
+  }
+}
+
 /** A database of this test file's own, cloned from the migrated template; dropped when the file ends. */
 export async function createTestDatabase(): Promise<TestDatabase> {
   const server = inject('server');
   const name = `hallpass_test_${randomBytes(6).toString('hex')}`;
-  await withAdmin(
+  await copyTemplate(
     server.adminUrl,
     `create database ${name} template ${server.template} owner ${server.ownerRole}`,
   );
