@@ -1,4 +1,4 @@
-FROM node:20-slim AS build
+FROM node:24-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=optional --ignore-scripts
@@ -6,13 +6,13 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 RUN npm run build
 
-FROM node:20-slim
+FROM node:24-slim
 ENV NODE_ENV=production
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # No compilers, no tests, and no embedded PostgreSQL: in a container there is a database of its own.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
-COPY openapi.yaml LICENSE ./
+COPY LICENSE ./
 COPY migrations ./migrations
 COPY --from=build /app/dist ./dist
 

@@ -1,9 +1,9 @@
 export type Role = 'admin' | 'approver' | 'auditor';
 
-/** Where a request came from: what goes into the record beside who did it. */
+/** The origin of a request, as the audit log records it. */
 export interface Origin {
   requestId: string;
-  /** Normalised IP address; behind trusted proxies, the one they vouch for. */
+  /** The normalised IP address. With trusted proxies, the client address that they forward. */
   address: string;
 }
 
@@ -12,23 +12,23 @@ export interface Person {
   kind: 'person';
   id: string;
   keyId: string;
-  /** Who issued the key; null for the bootstrap key. */
+  /** The issuer of the key; null for the bootstrap key. */
   keyIssuedBy: string | null;
   roles: readonly Role[];
   groups: readonly string[];
 }
 
-/** An agent, through a broker token. */
+/** An agent that authenticates with a broker token. */
 export interface WorkloadAgent {
   kind: 'agent';
   id: string;
-  /** How it proved itself to get the token. */
+  /** The method with which the agent authenticated to get the token. */
   authMethod: string;
 }
 
 export type Caller = Person | WorkloadAgent;
 
-/** Who does something, and from where. Every use case that changes something takes one. */
+/** The caller and origin of an action. Every use case that changes something takes one. */
 export interface Act<C extends Caller = Caller> {
   caller: C;
   origin: Origin;

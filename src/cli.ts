@@ -1,22 +1,23 @@
 #!/usr/bin/env node
 import { recoverAdmin } from './admins/bootstrap.ts';
-import { type EndAllDeps, type Extent, endAll } from './agents/end-all.ts';
-import { continueAuditOrder, createAudit } from './audit/store.ts';
+import { createAudit } from './audit/audit.ts';
+import { continueAuditOrder } from './audit/store.ts';
+import { type EndAllDeps, type Extent, endAll } from './compose/end-all.ts';
 import { ConfigError, readConfig } from './config.ts';
 import { type Database, openDatabase } from './db/database.ts';
-import { startEmbeddedServer } from './db/embedded/embedded-server.ts';
 import { migrate } from './db/migrate.ts';
 import { ensurePartitions } from './db/partitions.ts';
+import { startEmbeddedServer } from './embedded/embedded-server.ts';
 import { BrokerError } from './errors.ts';
 import { addSeconds, systemClock as clock } from './platform/clock.ts';
 import { createIds, type Ids } from './platform/ids.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createSystemRandom, type Random } from './platform/random.ts';
 
-const usage = `usage: hallpass migrate                  bring the database of DATABASE_OWNER_URL to this version
-       hallpass admin recover <e-mail>  give a person the role admin and a new key, good for a day
-       hallpass end-all                 end every grant, request and token; agents ask again
-       hallpass end-all --credentials   and revoke whatever clients and people prove themselves by`;
+const usage = `usage: hallpass migrate                  migrate the database of DATABASE_OWNER_URL to this version
+       hallpass admin recover <e-mail>  give a person the role admin and a new key, valid for one day
+       hallpass end-all                 end every grant, request and token; agents must request again
+       hallpass end-all --credentials   and revoke the credentials of all clients and people`;
 
 function open(url: string, log: Log): Database {
   return openDatabase({
@@ -28,7 +29,7 @@ function open(url: string, log: Log): Database {
   });
 }
 
-/** As the owner; the application role is the one that DATABASE_URL logs in as. */
+/** Migrates as the owner. The application role is the user of DATABASE_URL. */
 async function runMigrate(log: Log): Promise<string> {
   const { databaseOwnerUrl, databaseUrl } = readConfig();
   if (databaseOwnerUrl === undefined) throw new ConfigError('DATABASE_OWNER_URL', 'is missing');
@@ -48,8 +49,11 @@ interface Opened extends EndAllDeps {
   ids: Ids;
 }
 
-/** Works as the application role, with the record ready. A broker on an embedded server must be stopped. */
-async function withBrokersDatabase(log: Log, work: (opened: Opened) => Promise<string>): Promise<string> {
+/**
+ * Runs `work` as the application role, after the audit log was prepared. If the broker uses an embedded server, it
+ * must be stopped first.
+ */
+async function withBrokerDatabase(log: Log, work: (opened: Opened) => Promise<string>): Promise<string> {
   const { databaseUrl, dataDirectory } = readConfig();
   const random = createSystemRandom();
   const embedded =
@@ -68,22 +72,22 @@ async function withBrokersDatabase(log: Log, work: (opened: Opened) => Promise<s
   }
 }
 
-/** Needs the database and no key: for whoever has lost the last one. */
+/** Requires access to the database but no admin key, because the last one may be lost. */
 function runRecover(email: string, log: Log): Promise<string> {
-  return withBrokersDatabase(log, async (opened) => {
+  return withBrokerDatabase(log, async (opened) => {
     const issued = await recoverAdmin(opened, email);
-    return `${issued.key}\ngood until ${issued.expiresAt.toISOString()}, shown this once`;
+    return `${issued.key}\nvalid until ${issued.expiresAt.toISOString()}, shown only once`;
   });
 }
 
 function runEndAll(extent: Extent, log: Log): Promise<string> {
-  return withBrokersDatabase(log, async (opened) => {
+  return withBrokerDatabase(log, async (opened) => {
     const { agents, clientSecrets, adminKeys, subjectIssuers } = await endAll(opened, extent);
     const ended = `ended every grant, request and token of ${agents} agents`;
     if (extent === 'grants') return ended;
     const credentials = `${clientSecrets} credentials of clients and ${adminKeys} admin keys`;
-    const trust = `${subjectIssuers} issuers are no longer believed of people`;
-    return `${ended}, ${credentials}; ${trust}; go on with: hallpass admin recover <e-mail>`;
+    const trust = `trust in ${subjectIssuers} subject token issuers was withdrawn`;
+    return `${ended}, ${credentials}; ${trust}; next: hallpass admin recover <e-mail>`;
   });
 }
 

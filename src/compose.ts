@@ -4,15 +4,9 @@ import { createKeyAuthentication } from './admins/authenticate.ts';
 import { bootstrapAdmin } from './admins/bootstrap.ts';
 import { continueAuditOrder } from './audit/store.ts';
 import { StrangerCounts } from './audit/strangers.ts';
+import { type Base, type BrokerConfig, createBase, type Overrides } from './compose/base.ts';
 import { createListener } from './compose/listener.ts';
-import {
-  type Base,
-  type BrokerConfig,
-  createBase,
-  createServices,
-  type Overrides,
-  type Services,
-} from './compose/services.ts';
+import { createServices, type Services } from './compose/services.ts';
 import { excessPowers } from './db/application-role.ts';
 import type { Database } from './db/database.ts';
 import { missingMigrations } from './db/migrate.ts';
@@ -25,25 +19,25 @@ import { repeat } from './platform/repeat.ts';
 import { createJobs } from './worker/jobs.ts';
 import { createScheduler, type Scheduler } from './worker/scheduler.ts';
 
-export type { BrokerConfig, Overrides } from './compose/services.ts';
+export type { BrokerConfig, Overrides } from './compose/base.ts';
 
 export interface Broker {
   /** The whole HTTP surface. */
   app: RequestListener;
-  /** Prometheus metrics, for a port of their own. */
+  /** Prometheus metrics, for a separate port. */
   metrics: RequestListener;
   worker: Scheduler;
   /** Whether this start made the first admin. */
   bootstrapped: boolean;
-  /** From now on not ready; long polls end. */
+  /** Makes readiness fail from now on, and ends long polls. */
   beginShutdown(): Promise<void>;
-  /** Writes out what is pending and closes the pools. */
+  /** Writes pending counts and closes the pools. */
   close(): Promise<void>;
 }
 
 const minuteMs = 60_000;
 
-/** What must be true before the first request; each is safe to do by several replicas at once. */
+/** Prepares the database, also with several replicas at once. Returns whether it made the first admin. */
 async function prepare(base: Base, services: Services): Promise<boolean> {
   const { config, clock, db, log } = base;
   const refuseStart = (detail: string): never => {
@@ -57,8 +51,9 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
   await checkMasterKey({ db, envelope: services.envelope });
   await ensurePartitionsAhead(db, clock.now());
   if (await continueAuditOrder(db)) {
-    log.warn('the database was restored into another cluster; the record goes on behind its end');
+    log.warn('the database was restored into another cluster; new audit events follow the last restored one');
   }
+  await services.feeds.register();
   await services.keys.start();
   await services.policies.ensureDefaultPolicy();
   await services.policies.refresh();
@@ -67,10 +62,11 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
     : bootstrapAdmin(services.common, config.bootstrapAdminKey);
 }
 
-/** Every open grant is read to count them, so a scrape is told what was true up to this long ago. */
+/** How long the counts of open grants are kept for scrapes: counting reads every open grant. */
 const keepCountMs = 30_000;
 
-function createMetricsOf({ database, hot, clock }: Base, { sweep, keys, keySets }: Services): Metrics {
+function createMetricsOf({ database, hot, clock }: Base, services: Services): Metrics {
+  const { sweep, grantEndings, keys, keySets, feeds } = services;
   const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
     ({ pool }: Database) =>
@@ -87,7 +83,9 @@ function createMetricsOf({ database, hot, clock }: Base, { sweep, keys, keySets 
         throw error;
       }),
     readSweepLag: () => sweep.lagSeconds(),
+    readEndingLag: () => grantEndings.lagSeconds(),
     readKeys: () => keys.list(),
+    readFeeds: () => feeds.figures(),
     keySetReadings: () => keySets.readings(),
   });
 }
@@ -97,7 +95,7 @@ function createWorker(
   services: Services,
   { metrics, holder = `${hostname()}/${process.pid}` }: { metrics: Metrics; holder: string | undefined },
 ): Scheduler {
-  const jobs = createJobs({ db, grants: services.sweep, keys: services.keys });
+  const jobs = createJobs({ db, grants: services.sweep, feeds: services.feeds, keys: services.keys });
   return createScheduler({
     jobs,
     db,
@@ -112,7 +110,7 @@ async function closeConnections({ database, hot, outbound }: Base): Promise<void
   await Promise.all([database.close(), hot.close(), outbound.close()]);
 }
 
-/** Wires a broker: the same for production, tests and benches. The database must have been migrated. */
+/** Wires a broker, in the same way for production, tests and benchmarks. The database must have been migrated. */
 export async function compose(config: BrokerConfig, overrides: Overrides = {}): Promise<Broker> {
   const base = createBase(config, overrides);
   const { clock, log, db } = base;
@@ -131,11 +129,11 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     keyAuthentication,
     isStopping: () => stopping,
     overrides,
-    countStranger: (address) => strangers.count(address),
+    countStranger: (address, token) => strangers.count(address, token),
     observe: (operation, outcome) => metrics.token(operation, outcome),
   });
   const onError = (error: unknown): void =>
-    log.warn('who was refused or used a key this minute could not be written', { err: error });
+    log.warn('the refusals and the uses of admin keys of this minute could not be written', { err: error });
   const flush = async (): Promise<void> => {
     await services.auditService.recordStrangers(strangers.take()).catch(onError);
     await keyAuthentication.flush().catch(onError);
@@ -153,6 +151,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     async close() {
       await flushing.stop();
       await flush();
+      await services.grantEndings.stop();
       await closeConnections(base);
     },
   };

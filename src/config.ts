@@ -4,9 +4,9 @@ import ipaddr from 'ipaddr.js';
 import { z } from 'zod';
 import { isBootstrapKey } from './admins/admin.ts';
 import { type MasterKey, parseMasterKey } from './crypto/master-key.ts';
-import { type Issuer, parseIssuer } from './oauth/issuer.ts';
+import { type Issuer, parseIssuer } from './platform/issuer.ts';
 
-/** A wrong, weak or missing setting. The message is one line that names the variable and never holds its value. */
+/** A wrong, weak or missing setting. The message is one line that names the variable and never contains its value. */
 export class ConfigError extends Error {
   constructor(variable: string, problem: string) {
     super(`${variable} ${problem}`);
@@ -14,7 +14,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** The variables that hold secrets: each may be given as a file's path in its `_FILE` twin instead. */
+/** The variables with secrets. For each, its `_FILE` twin may give the path of a file instead. */
 const secretVariables = [
   'DATABASE_URL',
   'DATABASE_OWNER_URL',
@@ -23,7 +23,7 @@ const secretVariables = [
   'HALLPASS_BOOTSTRAP_ADMIN_KEY',
 ] as const;
 
-/** Digits alone: what else `Number` takes for a number ('', ' 1', '0x10', '1e3') is more likely a mistake. */
+/** Accepts only digits. Other texts that `Number` accepts ('', ' 1', '0x10', '1e3') are probably mistakes. */
 const wholeNumber = (min: number, max: number) =>
   z
     .string()
@@ -44,8 +44,8 @@ const rate = z.union([z.literal('off'), wholeNumber(1, longestRate)], {
   error: `must be off or a whole number from 1 to ${longestRate} (requests a second)`,
 });
 /**
- * Less than what one replica does, so that no single address or agent starves the others; and far more than a fleet behind
- * one NAT address needs, where each agent asks for a token every few minutes. Each replica counts for itself.
+ * Less than the capacity of one replica, so that no address or agent can starve others; and far more than a fleet
+ * behind one NAT address needs, where each agent requests a token every few minutes. Each replica counts separately.
  */
 const defaultRate = 1000;
 const list = z.string().transform((text) =>
@@ -81,6 +81,7 @@ const schema = z.object({
   HALLPASS_RATE_LIMIT: rate.default(defaultRate),
   HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
   HALLPASS_SHUTDOWN_DELAY_SECONDS: wholeNumber(0, 120).default(0),
+  HALLPASS_SHUTDOWN_GRACE_SECONDS: wholeNumber(0, 60).default(2),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
   HALLPASS_TRUSTED_PROXIES: cidrs,
 });
@@ -104,9 +105,9 @@ function issuer(text: string, context: z.RefinementCtx): Issuer {
   return z.NEVER;
 }
 
-/** Everything that can be set, checked. */
+/** The validated configuration. */
 export interface Config {
-  /** Absent: the broker starts a PostgreSQL of its own under `dataDirectory`. */
+  /** If undefined, the broker starts its own PostgreSQL under `dataDirectory`. */
   databaseUrl: string | undefined;
   databaseOwnerUrl: string | undefined;
   dataDirectory: string;
@@ -121,21 +122,24 @@ export interface Config {
   metricsPort: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   preparedStatements: boolean;
-  /** Requests a second, of each address before authentication and of each agent or person after it. */
+  /**
+   * Requests per second, of each address before authentication and of each agent, person or resource server after it.
+   */
   rateLimitPerSecond: number | 'off';
-  /** How long it goes on serving after SIGTERM while it says that it is not ready. */
+  /** How long the broker serves requests after SIGTERM while it reports that it is not ready. */
   shutdownDelaySeconds: number;
+  shutdownGraceSeconds: number;
   shutdownSeconds: number;
   trustedProxies: string[];
-  /** Whether a DPoP proof needs a nonce of ours. */
+  /** Whether a DPoP proof needs a nonce of the broker. */
   dpopNonce: 'required' | 'optional';
-  /** Blocks of private addresses at which the broker may call others, beside every public one. */
+  /** The blocks of private addresses to which the broker may send requests, in addition to all public addresses. */
   outboundAllow: string[];
 }
 
 type Environment = Record<string, string | undefined>;
 
-/** A secret from the file that `variable` names; one trailing line break of it does not count. */
+/** Reads a secret from the file that `variable` names, without one trailing line break. */
 function readSecretFile(variable: string, path: string): string {
   let text: string;
   try {
@@ -143,12 +147,12 @@ function readSecretFile(variable: string, path: string): string {
   } catch {
     throw new ConfigError(variable, 'names a file that cannot be read');
   }
-  // Taken for absent it would start the broker on another database, or without the key that was meant.
+  // Treated as absent, it would start the broker with another database, or without the intended key.
   if (text === '') throw new ConfigError(variable, 'names an empty file');
   return text;
 }
 
-/** What of the environment is set (an empty variable is not), with the `_FILE` twins read in. */
+/** Returns the variables that are set and not empty, including the secrets of `_FILE` twins. */
 function readSettings(environment: Environment): Record<string, string> {
   const entries = Object.entries(environment).filter(
     (entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== '',
@@ -170,13 +174,14 @@ const known: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Reads the configuration. Throws ConfigError for the first wrong, weak or missing setting.
- * An empty variable counts as absent; one that begins with HALLPASS_ and is not known is refused.
+ * Reads the configuration. Throws ConfigError for the first wrong, weak or missing setting. An empty variable counts
+ * as absent. An unknown variable that begins with HALLPASS_ is refused.
  */
 export function readConfig(environment: Environment = process.env): Config {
   const settings = readSettings(environment);
   for (const name of Object.keys(settings)) {
-    if (name.startsWith('HALLPASS_') && !known.has(name)) throw new ConfigError(name, 'is not a setting');
+    if (name.startsWith('HALLPASS_') && !known.has(name))
+      throw new ConfigError(name, 'is not a known setting');
   }
   const result = schema.safeParse(settings);
   if (!result.success) {
@@ -207,6 +212,7 @@ export function readConfig(environment: Environment = process.env): Config {
     preparedStatements: values.HALLPASS_PREPARED_STATEMENTS,
     rateLimitPerSecond: values.HALLPASS_RATE_LIMIT,
     shutdownDelaySeconds: values.HALLPASS_SHUTDOWN_DELAY_SECONDS,
+    shutdownGraceSeconds: values.HALLPASS_SHUTDOWN_GRACE_SECONDS,
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
     outboundAllow: values.HALLPASS_OUTBOUND_ALLOW,

@@ -3,13 +3,15 @@ interface ErrorEntry {
   title: string;
   /** The `error` value on /oauth2 (RFC 6749 section 5.2, RFC 8707 section 2). */
   oauth?: string;
+  /** Whether the error is an intended refusal. It has a 5xx status but is not a fault of the server. */
+  isRefusal?: true;
 }
 
-/** The codes we know ourselves by. Stable: clients branch on them. */
+/** The error codes. Invariant: codes are stable, because clients branch on them. */
 export const errorTable = {
   // 400
   'invalid-request': { status: 400, title: 'The request is not valid', oauth: 'invalid_request' },
-  'invalid-cursor': { status: 400, title: 'The cursor is not one of ours for this list' },
+  'invalid-cursor': { status: 400, title: 'The cursor is not valid for this list' },
   'invalid-policy': { status: 400, title: 'The policy does not pass strict validation' },
   'invalid-scope': {
     status: 400,
@@ -18,17 +20,17 @@ export const errorTable = {
   },
   'invalid-authorization-details': {
     status: 400,
-    title: 'The authorization details are not such, or not granted',
+    title: 'The authorization details are not valid or not granted',
     oauth: 'invalid_authorization_details',
   },
   'invalid-target': {
     status: 400,
-    title: 'The resource is not one this client can get a token for',
+    title: 'The client cannot get a token for this resource',
     oauth: 'invalid_target',
   },
   'invalid-subject-token': {
     status: 400,
-    title: 'The token to be exchanged is not good for this',
+    title: 'The subject token cannot be exchanged',
     oauth: 'invalid_request',
   },
   'delegation-denied': {
@@ -39,20 +41,20 @@ export const errorTable = {
   'invalid-grant': { status: 400, title: 'The grant is not usable', oauth: 'invalid_grant' },
   'not-supported': {
     status: 400,
-    title: 'This restriction cannot be honoured yet',
+    title: 'This restriction is not supported yet',
     oauth: 'invalid_request',
   },
   'invalid-dpop-proof': {
     status: 400,
-    title: 'The DPoP proof is missing or not good',
+    title: 'The DPoP proof is missing or not valid',
     oauth: 'invalid_dpop_proof',
   },
   'use-dpop-nonce': {
     status: 400,
-    title: 'The DPoP proof needs a nonce of this server',
+    title: 'The DPoP proof needs a nonce from this server',
     oauth: 'use_dpop_nonce',
   },
-  // RFC 8628 section 3.5 has the words: somebody else has to decide, or has.
+  // The errors of RFC 8628 section 3.5: a person still has to decide, or has denied.
   'authorization-pending': {
     status: 400,
     title: 'The grant waits for approval',
@@ -65,7 +67,7 @@ export const errorTable = {
   },
   'unsupported-response-type': {
     status: 400,
-    title: 'There is no grant type with an authorization request here',
+    title: 'Authorization requests are not supported',
     oauth: 'unsupported_response_type',
   },
   'unsupported-grant-type': {
@@ -84,9 +86,9 @@ export const errorTable = {
   // 403
   forbidden: { status: 403, title: 'Your role does not allow this' },
   'policy-denied': { status: 403, title: 'Policy does not permit this request' },
-  'policy-error': { status: 403, title: 'Policy could not be evaluated, so it denies' },
-  'no-eligible-approver': { status: 403, title: 'Policy asks for an approval that nobody may give' },
-  'self-approval': { status: 403, title: 'Nobody decides for an agent they control' },
+  'policy-error': { status: 403, title: 'Policy could not be evaluated, so the request is denied' },
+  'no-eligible-approver': { status: 403, title: 'Policy requires an approval that no person may give' },
+  'self-approval': { status: 403, title: 'Approvers may not decide for agents that they control' },
   // 404, 405, 406
   'not-found': {
     status: 404,
@@ -95,16 +97,16 @@ export const errorTable = {
   },
   'method-not-allowed': {
     status: 405,
-    title: 'This path does not have this method',
+    title: 'The method is not allowed for this path',
     oauth: 'invalid_request',
   },
   // 409
-  conflict: { status: 409, title: 'The change conflicts with what is there' },
+  conflict: { status: 409, title: 'The change conflicts with the current state' },
   'email-taken': { status: 409, title: 'A person with this e-mail address exists' },
   'identifier-taken': { status: 409, title: 'A resource with this identifier exists or existed' },
   'name-taken': { status: 409, title: 'This name is in use' },
   'last-admin': { status: 409, title: 'The last usable admin cannot be removed' },
-  'too-many-secrets': { status: 409, title: 'Two secrets are alive already' },
+  'too-many-secrets': { status: 409, title: 'The client already has two valid secrets' },
   'too-many-grants': {
     status: 409,
     title: 'The agent has too many open grants',
@@ -125,39 +127,56 @@ export const errorTable = {
     oauth: 'invalid_request',
   },
   'digest-required': { status: 428, title: 'An approval must name the request_digest it approves' },
-  // RFC 6749 has no word for it; authorization servers that others run answer 429 with this one.
+  // RFC 6749 has no error for this. Other authorization servers send this one with a 429.
   'rate-limited': { status: 429, title: 'Too many requests', oauth: 'temporarily_unavailable' },
   // 5xx
   internal: { status: 500, title: 'Something went wrong on our side', oauth: 'server_error' },
   unavailable: { status: 503, title: 'Temporarily unavailable', oauth: 'temporarily_unavailable' },
-  overloaded: { status: 503, title: 'Too much is waiting already', oauth: 'temporarily_unavailable' },
+  overloaded: {
+    status: 503,
+    title: 'The server is overloaded',
+    oauth: 'temporarily_unavailable',
+    isRefusal: true,
+  },
   'no-published-key': {
     status: 503,
     title: 'No signing key has been published long enough',
     oauth: 'temporarily_unavailable',
+    isRefusal: true,
   },
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof errorTable;
 
 export interface ErrorOptions {
-  /** Told to the caller. Never holds a secret or another party's data. */
+  /** Sent to the caller. Must never contain a secret or another party's data. */
   detail?: string;
-  /** Told to the log only. */
+  /** Written to the log only. */
   internal?: string;
   cause?: unknown;
   /** Further members of the problem document (RFC 9457 section 3.2). */
   extensions?: Record<string, unknown>;
   retryAfterSeconds?: number;
-  /** Whether the refusal is on the record already, by an event of its own. */
+  /** Whether an audit event of the refusal was already written. */
   recorded?: boolean;
-  /** Of `unauthenticated`: the error that its challenge names (RFC 9449 section 7.1). */
+  /** For `unauthenticated`: the error in the challenge (RFC 9449 section 7.1). */
   challenge?: 'invalid_dpop_proof' | 'use_dpop_nonce';
-  /** Beside a challenge: the agent whose token was shown without proof that its key is held. */
+  /** With a challenge: the agent whose bound token was sent without proof of possession of its key. */
   holder?: string;
+  /** The token of a trusted issuer that was refused, for the audit log. */
+  refusedToken?: RefusedWorkloadToken;
 }
 
-/** The one error class. What a caller may know is in `code`, `detail` and `extensions`; the rest is for the log. */
+/** A token of a workload that did not authenticate an agent. Its members come from anybody. */
+export interface RefusedWorkloadToken {
+  issuer: string;
+  subject: string;
+  reason: string;
+  /** What differs from what is registered. */
+  detail?: string;
+}
+
+/** The only error class. The caller sees `code`, `detail` and `extensions`; all else is for the log. */
 export class BrokerError extends Error {
   readonly code: ErrorCode;
   readonly detail: string | undefined;
@@ -167,6 +186,7 @@ export class BrokerError extends Error {
   readonly recorded: boolean;
   readonly challenge: ErrorOptions['challenge'];
   readonly holder: string | undefined;
+  readonly refusedToken: RefusedWorkloadToken | undefined;
 
   constructor(code: ErrorCode, options: ErrorOptions = {}) {
     super(`${code}${options.detail === undefined ? '' : `: ${options.detail}`}`, { cause: options.cause });
@@ -179,6 +199,7 @@ export class BrokerError extends Error {
     this.recorded = options.recorded ?? false;
     this.challenge = options.challenge;
     this.holder = options.holder;
+    this.refusedToken = options.refusedToken;
   }
 
   get entry(): ErrorEntry {
@@ -186,7 +207,12 @@ export class BrokerError extends Error {
   }
 }
 
-/** A refusal as a value: `withTransaction` commits what came before it, then throws its error. */
+/** Whether the error is a fault of the server, which belongs in the log as an error. */
+export function isFault({ entry }: BrokerError): boolean {
+  return entry.status >= 500 && entry.isRefusal !== true;
+}
+
+/** A refusal as a return value: `withTransaction` commits, and then throws its error. */
 export class Refusal {
   readonly error: BrokerError;
 

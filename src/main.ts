@@ -10,7 +10,10 @@ import { onlyProbes } from './start/probes.ts';
 import { releaseInOrder } from './start/release.ts';
 
 interface Running {
-  /** Not ready, no new work, what is in flight ends, everything is released. True if nothing was cut off. */
+  /**
+   * Becomes not ready, starts no new work, completes requests and jobs in progress, and releases everything. Returns
+   * true if nothing was cut off.
+   */
   stop(): Promise<boolean>;
 }
 
@@ -19,22 +22,22 @@ interface Start {
   clock: Clock;
   log: Log;
   signal: AbortSignal;
-  /** The embedded server is no longer ours: stop. */
+  /** Called when the lock of the embedded server is lost: the broker must stop. */
   onLost: () => void;
 }
 
-type Settled = BrokerConfig & { release(): Promise<void> };
+type CompleteConfig = BrokerConfig & { release(): Promise<void> };
 
-/** What a start has made so far. */
+/** The resources that a start has acquired so far. */
 interface Held {
   api?: HttpServer;
   metrics?: HttpServer;
-  settled?: Settled;
+  completed?: CompleteConfig;
   broker?: Broker;
 }
 
-/** The parts of the configuration that the embedded mode makes by itself. */
-async function settle(start: Start, port: number): Promise<Settled> {
+/** Completes the configuration, in embedded mode with the values that the broker creates itself. */
+async function completeConfig(start: Start, port: number): Promise<CompleteConfig> {
   const { config } = start;
   const issuer = config.issuer ?? listeningIssuer(config.host, port);
   if (config.databaseUrl !== undefined && config.masterKey !== undefined) {
@@ -45,7 +48,7 @@ async function settle(start: Start, port: number): Promise<Settled> {
   return { ...config, ...embedded, issuer, release: () => embedded.stop() };
 }
 
-/** To standard output and not through the logger: it is shown once, to whoever started the broker. */
+/** Writes to standard output instead of the log, because the key must be shown only once, to the operator. */
 function announce(config: Config, broker: { issuer: string; bootstrapped: string | undefined }): void {
   const lines = [`Hallpass listens on ${broker.issuer}`];
   if (config.databaseUrl === undefined && broker.bootstrapped !== undefined) {
@@ -58,27 +61,34 @@ function announce(config: Config, broker: { issuer: string; bootstrapped: string
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-/** Ends all work and releases everything, the servers before what they need. True if nothing failed or was cut off. */
-function release({ api, metrics, settled, broker }: Held, { config, clock, log }: Start): Promise<boolean> {
+/**
+ * Ends all work and releases everything; servers are released before what they depend on. Returns true if nothing
+ * failed or was cut off.
+ */
+function release({ api, metrics, completed, broker }: Held, { config, clock, log }: Start): Promise<boolean> {
   const deadlineMs = config.shutdownSeconds * 1000;
+  const graceMs = config.shutdownGraceSeconds * 1000;
   const endJobs = async (): Promise<boolean> => {
     const ended = broker?.worker.stop().then(() => true);
     return ended === undefined || Promise.race([ended, delay(clock, deadlineMs).then(() => false)]);
   };
   const endWork = async (): Promise<boolean> => {
-    const [drained, ended] = await Promise.all([api?.drain(deadlineMs), endJobs()]);
+    const [drained, ended] = await Promise.all([api?.drain({ graceMs, deadlineMs }), endJobs()]);
     return drained !== false && ended;
   };
+  // In this order: otherwise a client that closes its connection on request could open another, which is then reset.
+  if (config.shutdownDelaySeconds === 0) api?.stopListening();
+  api?.closeAfterResponses();
   return releaseInOrder(
     [
       async () => broker?.beginShutdown().then(() => true),
       async () => broker && delay(clock, config.shutdownDelaySeconds * 1000).then(() => true),
       endWork,
-      async () => metrics?.drain(1_000).then(() => true),
+      async () => metrics?.drain({ graceMs: 0, deadlineMs: 1_000 }).then(() => true),
       async () => broker?.close().then(() => true),
-      async () => settled?.release().then(() => true),
+      async () => completed?.release().then(() => true),
     ],
-    (error) => log.error('something was not released', { err: error }),
+    (error) => log.error('a resource was not released', { err: error }),
   );
 }
 
@@ -90,15 +100,15 @@ async function run(start: Start): Promise<Running> {
     held.api = api;
     const metrics = await startHttpServer({ host: config.metricsHost, port: config.metricsPort, clock });
     held.metrics = metrics;
-    const settled = await settle(start, api.port);
-    held.settled = settled;
-    const broker = await compose(settled, { clock, log });
+    const completed = await completeConfig(start, api.port);
+    held.completed = completed;
+    const broker = await compose(completed, { clock, log });
     held.broker = broker;
     api.serve(config.role === 'worker' ? onlyProbes(broker.app) : broker.app);
     metrics.serve(broker.metrics);
     if (config.role !== 'api') await broker.worker.start();
-    const key = broker.bootstrapped ? settled.bootstrapAdminKey : undefined;
-    announce(config, { issuer: settled.issuer, bootstrapped: key });
+    const key = broker.bootstrapped ? completed.bootstrapAdminKey : undefined;
+    announce(config, { issuer: completed.issuer, bootstrapped: key });
   } catch (error) {
     await release(held, start);
     throw error;
@@ -106,7 +116,7 @@ async function run(start: Start): Promise<Running> {
   return { stop: () => release(held, start) };
 }
 
-/** One line that says what to do; anything unknown with its stack, to the log. */
+/** Exits with one line that tells the operator what to do. An unknown error is also logged, with its stack. */
 function fail(error: unknown, log: Log): never {
   const known = error instanceof ConfigError || error instanceof BrokerError;
   const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
@@ -123,17 +133,17 @@ function describe(error: unknown): string {
 
 async function main(): Promise<void> {
   const earlyLog = createLog('info');
-  const giveUp = new AbortController();
+  const startAborter = new AbortController();
   let running: Promise<Running> | undefined;
   let stopping = false;
   let log = earlyLog;
   const stop = async (reason: string): Promise<void> => {
-    // A second signal changes nothing: the first one's work goes on.
+    // A second signal has no effect: the shutdown continues.
     if (stopping) return;
     stopping = true;
     log.info('stopping', { reason });
-    giveUp.abort(new Error('stopped while starting'));
-    // A start that is given up releases what it held by itself.
+    startAborter.abort(new Error('stopped while starting'));
+    // An aborted start releases what it has acquired.
     const broker = await running?.catch(() => undefined);
     const drained = await broker?.stop();
     log.info('stopped', { outcome: drained === false ? 'cut off' : 'drained' });
@@ -146,10 +156,16 @@ async function main(): Promise<void> {
   try {
     const config = readConfig();
     log = createLog(config.logLevel);
-    running = run({ config, clock: systemClock, log, signal: giveUp.signal, onLost: stopOrFail('lost') });
+    running = run({
+      config,
+      clock: systemClock,
+      log,
+      signal: startAborter.signal,
+      onLost: stopOrFail('lost'),
+    });
     await running;
   } catch (error) {
-    if (!giveUp.signal.aborted) fail(error, log);
+    if (!startAborter.signal.aborted) fail(error, log);
   }
 }
 

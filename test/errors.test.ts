@@ -11,7 +11,7 @@ describe('errors', () => {
     }
   });
 
-  it('keep the internal text out of what a caller may read', () => {
+  it('do not reveal the internal text to the caller', () => {
     const error = new BrokerError('conflict', { detail: 'told', internal: 'canary' });
     expect(
       `${error.message} ${JSON.stringify(error.entry)} ${JSON.stringify(error.extensions)}`,
@@ -19,7 +19,7 @@ describe('errors', () => {
     expect(error.internal).toBe('canary');
   });
 
-  it('can be a value, so that what came before a refusal commits', () => {
+  it('can be a value, so that the work before a refusal is committed', () => {
     expect(refuse('self-approval').error).toMatchObject({ code: 'self-approval', entry: { status: 403 } });
   });
 });

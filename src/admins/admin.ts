@@ -6,7 +6,7 @@ export const roles: readonly Role[] = ['admin', 'approver', 'auditor'];
 export interface Admin {
   id: string;
   name: string;
-  /** Lower-cased. */
+  /** In lower case. */
   email: string;
   roles: Role[];
   groups: string[];
@@ -27,18 +27,31 @@ export interface AdminKey {
 const defaultKeySeconds = 90 * 24 * 3600;
 const maxKeySeconds = 366 * 24 * 3600;
 
-/** When a key made at `now` ends: as asked, or after 90 days. Undefined if what is asked is past or over 366 days away. */
+/**
+ * Returns when a key that is created at `now` expires: at the requested time, or after 90 days. Returns undefined if
+ * the requested time is in the past or more than 366 days away.
+ */
 export function keyExpiry(now: Date, asked: Date | undefined): Date | undefined {
   if (asked === undefined) return addSeconds(now, defaultKeySeconds);
   return asked > now && asked <= addSeconds(now, maxKeySeconds) ? asked : undefined;
 }
 
-/** The address as it is compared: people do not tell apart the case of e-mail addresses. */
+/** Returns the address in lower case, the form in which addresses are compared. */
 export function normaliseEmail(email: string): string {
   return email.toLowerCase();
 }
 
-/** A bootstrap key must look like the keys we make: `hpa_` and at least 32 characters of `[A-Za-z0-9_]`. */
+/**
+ * Whether a bootstrap key has the form of a generated key, `hpa_` and at least 32 characters of `[A-Za-z0-9_]`, and
+ * at least 10 distinct characters.
+ */
 export function isBootstrapKey(key: string): boolean {
   return /^hpa_[A-Za-z0-9_]{32,}$/.test(key) && new Set(key.slice(4)).size >= 10;
+}
+
+export interface Approver {
+  id: string;
+  groups: string[];
+  /** Whether the person has a valid key, and so could approve now. */
+  hasKey: boolean;
 }

@@ -5,13 +5,16 @@ import type { Clock } from '../platform/clock.ts';
 import { findKeyHolder, recordKeyUse } from './keys/store.ts';
 
 export interface KeyAuthentication {
-  /** The person who holds `key`, or undefined if it is not good now. */
+  /** Returns the person who holds `key`; undefined if the key is not valid now. */
   authenticate(key: string): Promise<Person | undefined>;
-  /** Writes what is known of the keys' last use; what cannot be written waits for the next time. */
+  /** Stores when each key was last used. If that fails, it throws, and the next call stores these times as well. */
   flush(): Promise<void>;
 }
 
-/** Looks a key's holder up with every request. When keys were last used is written by `flush`, which no request waits for. */
+/**
+ * Creates the authentication of people by their API keys. The holder of a key is read from the database for every request.
+ * The time of the last use of a key is kept in memory until `flush`, so that no request waits for that write.
+ */
 export function createKeyAuthentication({ db, clock }: { db: Db; clock: Clock }): KeyAuthentication {
   let uses = new Map<string, Date>();
   return {
@@ -24,13 +27,13 @@ export function createKeyAuthentication({ db, clock }: { db: Db; clock: Clock })
       return { kind: 'person', id, keyId, keyIssuedBy, roles, groups };
     },
     async flush() {
-      const taken = uses;
+      const pending = uses;
       uses = new Map();
-      if (taken.size === 0) return;
+      if (pending.size === 0) return;
       try {
-        await recordKeyUse(db, taken);
+        await recordKeyUse(db, pending);
       } catch (error) {
-        uses = new Map([...taken, ...uses]);
+        uses = new Map([...pending, ...uses]);
         throw error;
       }
     },

@@ -9,8 +9,9 @@ const bootstrapEmail = 'bootstrap@localhost';
 const recoverySeconds = 24 * 3600;
 
 /**
- * Makes the person `bootstrap`, with all three roles and the key `key`, unless that was ever done. Under a lock:
- * replicas that start together make one. Answers whether this call did it.
+ * Creates the person `bootstrap`, with all three roles and the key `key`, unless the bootstrap admin was ever created. Takes
+ * a lock, so that only one of several replicas that start together creates the person. Returns whether this call did.
+ * Throws `invalid-request` if the key is too weak.
  */
 export async function bootstrapAdmin(deps: AdminsDeps, key: string): Promise<boolean> {
   if (!isBootstrapKey(key))
@@ -38,14 +39,15 @@ export async function bootstrapAdmin(deps: AdminsDeps, key: string): Promise<boo
 }
 
 /**
- * Gives the person with this e-mail address the role `admin` again and a new key that is good for a day: for
- * whoever can reach the database, when the last key is lost. Recorded like everything else.
+ * Gives the person with this e-mail address the role `admin`, and a new key that is valid for one day. An operator calls
+ * this (`hallpass admin recover`) when no admin has a key any more. Appends audit events. Throws `not-found`.
  */
 export async function recoverAdmin(deps: AdminsDeps, email: string): Promise<IssuedKey> {
   const { db, audit, clock } = deps;
   return withTransaction(db, async (tx) => {
     const admin = await store.findAdminByEmail(tx, email.toLowerCase());
-    if (admin === undefined) throw new BrokerError('not-found', { detail: 'nobody has this e-mail address' });
+    if (admin === undefined)
+      throw new BrokerError('not-found', { detail: 'no person has this e-mail address' });
     const now = clock.now();
     await store.updateAdmin(tx, {
       id: admin.id,

@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import { type Actor, byAct, systemActor } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
 import { hashSecret } from '../crypto/hash.ts';
 import type { Db, Tx } from '../db/database.ts';
@@ -31,20 +31,23 @@ export interface NewAdmin {
 
 export interface IssuedKey {
   id: string;
-  /** Shown once. */
+  /** The key itself, which is returned only once: the database has only its digest. */
   key: string;
   expiresAt: Date;
 }
 
 export type AdminsService = ReturnType<typeof createAdminsService>;
 
-/** People and their keys. What a key's holder may do is looked up with every request, never remembered. */
+/**
+ * Creates the service for people and their keys. Roles are read from the database for every request and are never
+ * cached.
+ */
 export function createAdminsService(deps: AdminsDeps) {
   return {
     create: (act: Act<Person>, admin: NewAdmin) => create(deps, act, admin),
     list: (page: { limit: number; after?: string | undefined }) => list(deps, page),
     get: (id: string) => get(deps, id),
-    /** Everyone who has the role `approver` now. */
+    /** Returns all people who have the role `approver` now. */
     listApprovers: (db: Db) => store.listApprovers(db, deps.clock.now()),
     update: (act: Act<Person>, id: string, change: store.AdminChange) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
@@ -107,7 +110,10 @@ async function update(
   );
 }
 
-/** What changed, without the address: the record outlives a person's wish to be forgotten. */
+/**
+ * Returns the change for the audit log, without the e-mail address: the audit log is kept after a person's data is
+ * erased.
+ */
 function describe({ email, ...rest }: store.AdminChange): Record<string, unknown> {
   return email === undefined ? rest : { ...rest, email: 'changed' };
 }
@@ -116,8 +122,7 @@ async function remove({ db, audit, clock }: AdminsDeps, act: Act<Person>, id: st
   await withTransaction(db, async (tx) => {
     await store.lockAdminRole(tx);
     if ((await store.lockAdmin(tx, id)) === undefined) return refuse('not-found');
-    if (await store.ownsLiveAgents(tx, id))
-      return refuse('conflict', { detail: 'the person owns agents that exist' });
+    if (await store.ownsLiveAgents(tx, id)) return refuse('conflict', { detail: 'the person owns agents' });
     await store.deleteAdmin(tx, { id, at: clock.now() });
     await audit.append(tx, { ...byAct(act), type: 'admin.deleted', objectId: id });
     await keepOneAdmin(tx, clock);
@@ -153,14 +158,14 @@ interface KeyToMake {
   origin?: Act['origin'] | undefined;
 }
 
-/** Makes a key in `tx` and records it. */
+/** Generates a key, stores its digest and appends its audit event. */
 export async function makeKey(deps: Omit<AdminsDeps, 'db'>, tx: Tx, request: KeyToMake): Promise<IssuedKey> {
   const key = generateSecret(deps.random, 'hpa');
   const id = await keepKey(deps, tx, { ...request, key });
   return { id, key, expiresAt: request.expiresAt };
 }
 
-/** Stores the digest of `key` and records that it was issued; answers its id. */
+/** Stores the digest of `key` and appends the audit event of its creation. Returns the id of the key. */
 export async function keepKey(
   { audit, clock, ids }: Omit<AdminsDeps, 'db'>,
   tx: Tx,
@@ -192,7 +197,7 @@ async function revokeKey(
   });
 }
 
-/** Rolls the change back (an exception, not a refusal) if it left nobody who could undo it. */
+/** Throws `last-admin`, which rolls the change back, if no person has both the role `admin` and a valid key any more. */
 async function keepOneAdmin(tx: Tx, clock: Clock): Promise<void> {
   if ((await store.countUsableAdmins(tx, clock.now())) === 0) throw new BrokerError('last-admin');
 }
@@ -206,5 +211,5 @@ async function withUniqueEmail<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The record's name for what the broker does when it starts. */
+/** The actor of the audit events that no caller causes: of the bootstrap admin, and of the recovery of an admin. */
 export const startActor = systemActor('start');

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Role } from '../caller.ts';
 import type { Db, Tx } from '../db/database.ts';
-import type { Admin } from './admin.ts';
+import type { Admin, Approver } from './admin.ts';
 
 const adminColumns = ['id', 'name', 'email', 'roles', 'groups', 'created_at', 'updated_at'] as const;
 
@@ -63,7 +63,7 @@ export async function findAdminByEmail(db: Db, email: string): Promise<Admin | u
   return row === undefined ? undefined : toAdmin(row);
 }
 
-/** The person, locked until the transaction ends. */
+/** Returns the person, with the row locked until the transaction ends; undefined if unknown or deleted. */
 export async function lockAdmin(tx: Tx, id: string): Promise<Admin | undefined> {
   const row = await tx
     .selectFrom('admins')
@@ -104,7 +104,7 @@ export async function updateAdmin(
   return toAdmin(row);
 }
 
-/** Deletes softly and ends every key: the id stays taken for ever. */
+/** Marks the person as deleted and revokes all their keys. The id is never used again. */
 export async function deleteAdmin(tx: Tx, admin: { id: string; at: Date }): Promise<void> {
   await tx
     .updateTable('admins')
@@ -119,7 +119,7 @@ export async function deleteAdmin(tx: Tx, admin: { id: string; at: Date }): Prom
     .execute();
 }
 
-/** Locks every person with the role `admin`, so that two removals at once see each other. */
+/** Locks every person with the role `admin`, so that concurrent removals are serialised. */
 export async function lockAdminRole(tx: Tx): Promise<void> {
   await tx
     .selectFrom('admins')
@@ -131,7 +131,7 @@ export async function lockAdminRole(tx: Tx): Promise<void> {
     .execute();
 }
 
-/** How many people have the role `admin` and a key that is good at `now`. */
+/** Counts the people with the role `admin` and a key that is valid at `now`. */
 export async function countUsableAdmins(tx: Tx, now: Date): Promise<number> {
   const row = await tx
     .selectFrom('admins')
@@ -156,14 +156,7 @@ export async function ownsLiveAgents(tx: Tx, adminId: string): Promise<boolean> 
   return row !== undefined;
 }
 
-export interface Approver {
-  id: string;
-  groups: string[];
-  /** Whether they could approve now: one of their keys is good. */
-  hasKey: boolean;
-}
-
-/** Everyone who has the role `approver`. */
+/** Returns all people with the role `approver`, and whether each has a key that is valid at `now`. */
 export async function listApprovers(db: Db, now: Date): Promise<Approver[]> {
   return db
     .selectFrom('admins')
@@ -187,12 +180,12 @@ export async function listApprovers(db: Db, now: Date): Promise<Approver[]> {
     .execute();
 }
 
-/** Remembers that the bootstrap key was used; false if it was before. */
+/** Stores that the bootstrap admin was created. */
 export async function claimBootstrap(tx: Tx, claim: { adminId: string; at: Date }): Promise<void> {
   await tx.insertInto('bootstrap').values({ admin_id: claim.adminId, at: claim.at }).execute();
 }
 
-/** Whether the bootstrap admin was made, ever. Callers that come at the same time wait for each other. */
+/** Returns whether the bootstrap admin was ever created. Concurrent callers wait for each other. */
 export async function lockBootstrap(tx: Tx): Promise<boolean> {
   await sql`select pg_advisory_xact_lock(hashtext('hallpass.bootstrap'))`.execute(tx);
   return (await tx.selectFrom('bootstrap').select('admin_id').executeTakeFirst()) !== undefined;

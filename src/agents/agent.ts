@@ -3,7 +3,7 @@ import { addSeconds } from '../platform/clock.ts';
 
 export type Environment = 'production' | 'staging' | 'development';
 
-/** How it proves itself at the token endpoint (RFC 7591 section 2). */
+/** How an agent authenticates at the token endpoint (`token_endpoint_auth_method`, RFC 7591 section 2). */
 export type ClientAuthMethod =
   | 'client_secret_basic'
   | 'client_secret_post'
@@ -11,29 +11,29 @@ export type ClientAuthMethod =
   | 'federated_jwt';
 
 export interface Agent {
-  /** Also its `client_id`. */
+  /** Also the `client_id`. */
   id: string;
   name: string;
-  /** The person who answers for it. */
+  /** The id of the person who answers for the agent. */
   owner: string;
   environment: Environment;
   authMethod: ClientAuthMethod;
-  /** Whether its assertions may name the token endpoint as audience, or several (RFC 7523 as it was first read). */
+  /** Whether its client assertions may have the token endpoint as audience, or several audiences, as RFC 7523 section 3 allows. */
   legacyAudience: boolean;
-  /** Whether its tokens are bound to a key of its own (RFC 9449). */
+  /** Whether its tokens must be bound to a key of the agent (RFC 9449). */
   requireBoundTokens: boolean;
-  /** Whether a token request that no grant covers asks for one. */
+  /** Whether a token request that no grant covers requests a grant (a grant on demand). */
   grantsOnDemand: boolean;
-  /** A set. */
+  /** Without repetition. */
   labels: string[];
-  /** What was issued under an older one is dead for ever. */
+  /** Grants and tokens of an older epoch are inactive permanently. */
   epoch: number;
   /** Rises with every change. */
   version: number;
   createdAt: Date;
   createdBy: string;
   updatedAt: Date;
-  /** Null: never. */
+  /** Null if the agent never expires. */
   expiresAt: Date | null;
   disabledAt: Date | null;
 }
@@ -47,25 +47,26 @@ export function agentStatus(agent: AgentLife, now: Date): AgentStatus {
   return endsLater(agent.expiresAt, now) ? 'enabled' : 'expired';
 }
 
-/** Whether it may get and use anything at `now`. */
+/** Whether the agent may get and use anything at `now`. */
 export function isUsable(agent: AgentLife, now: Date): boolean {
   return agentStatus(agent, now) === 'enabled';
 }
 
 /**
- * Whether giving the agent another `expiresAt` (undefined: as it is) would bring it back after it expired. What ended
- * with it must stay ended, so that takes a new epoch.
+ * Whether the new `expiresAt` (undefined if it does not change) gives more time to an agent that has expired. Everything that
+ * was issued to the agent must stay ended, so this change needs a new epoch.
  */
 export function comesBack(agent: AgentLife, expiresAt: Date | null | undefined, now: Date): boolean {
   return expiresAt !== undefined && !endsLater(agent.expiresAt, now) && endsLater(expiresAt, now);
 }
 
-/** Longer than a broker token lives and a request may take to arrive, with room for clocks that differ. */
+/** Longer than the lifetime of a broker token and the time in which a request arrives, with room for clocks that differ. */
 const controlSeconds = 3600;
 
 /**
- * Whose secrets make them controllers of what the agent does at `at`: of those alive then, and of those that ended a
- * while before, because a token outlives the secret it was got with, and a request its first byte.
+ * Returns the time from which owning the agent, or having issued a credential that was still valid, makes a person a
+ * controller of what the agent does at `at`. It is an hour before `at`, because a token may outlive the credential that it
+ * was obtained with, and a request takes time to arrive.
  */
 export function controlSince(at: Date): Date {
   return addSeconds(at, -controlSeconds);

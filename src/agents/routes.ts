@@ -1,9 +1,12 @@
 import { presentIssued, presentSecret } from '../client-secrets/present.ts';
+import { BrokerError } from '../errors.ts';
 import type { components } from '../http/api.gen.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
-import type { Identity, ProofTerms } from './proofs/proof.ts';
-import type { AgentNow, AgentsService } from './service.ts';
+import { toCanonicalConditions } from '../trusted-issuers/conditions.ts';
+import type { CredentialTerms, Identity } from './credentials/credential.ts';
+import type { AgentNow } from './present.ts';
+import type { AgentsService } from './service.ts';
 
 function present(agent: AgentNow) {
   return {
@@ -15,7 +18,8 @@ function present(agent: AgentNow) {
     token_endpoint_auth_method: agent.authMethod,
     jwks: agent.jwks,
     jwks_uri: agent.jwksUri,
-    identity: agent.identity === null ? null : presentIdentity(agent.identity),
+    identity: presentOnly(agent.identities),
+    identities: agent.identities.map(presentIdentity),
     legacy_audience: agent.legacyAudience,
     require_bound_tokens: agent.requireBoundTokens,
     grants_on_demand: agent.grantsOnDemand,
@@ -31,18 +35,35 @@ function present(agent: AgentNow) {
   };
 }
 
-function presentIdentity({ trustedIssuerId, ...identity }: Identity) {
-  return { trusted_issuer_id: trustedIssuerId, ...identity };
+function presentIdentity({ trustedIssuerId, subject, claims }: Identity) {
+  return { trusted_issuer_id: trustedIssuerId, ...(subject === null ? {} : { subject }), claims };
+}
+
+/** The identity of an agent that has only one. */
+function presentOnly(identities: readonly Identity[]) {
+  const [first, second] = identities;
+  return first === undefined || second !== undefined ? null : presentIdentity(first);
 }
 
 type Body = components['schemas']['AgentUpdate'];
-type Proofs = Pick<Body, 'jwks' | 'jwks_uri' | 'identity'>;
+type CredentialMembers = Pick<Body, 'jwks' | 'jwks_uri' | 'identity' | 'identities'>;
 
-/** What an agent is to prove itself by, of a body. */
-function readProof({ jwks, jwks_uri: jwksUri, identity }: Proofs): ProofTerms {
-  if (identity === undefined) return { jwks, jwksUri };
-  const { trusted_issuer_id: trustedIssuerId, subject, claims = {} } = identity;
-  return { jwks, jwksUri, identity: { trustedIssuerId, subject, claims } };
+/** Reads from a body how the agent authenticates. Throws `invalid-request` for both forms of an identity. */
+function readCredential({
+  jwks,
+  jwks_uri: jwksUri,
+  identity,
+  identities,
+}: CredentialMembers): CredentialTerms {
+  if (identity !== undefined && identities !== undefined)
+    throw new BrokerError('invalid-request', { detail: 'identity and identities exclude each other' });
+  const given = identity === undefined ? identities : [identity];
+  return { jwks, jwksUri, identities: given?.map(readIdentity) };
+}
+
+function readIdentity(identity: components['schemas']['AgentIdentity']): Identity {
+  const { trusted_issuer_id: trustedIssuerId, subject = null, claims = {} } = identity;
+  return { trustedIssuerId, subject, claims: toCanonicalConditions(claims) };
 }
 
 /** What the contract names in snake_case; undefined: it is not said. */
@@ -51,7 +72,7 @@ function toTerms(body: Body) {
   const { require_bound_tokens: requireBoundTokens, grants_on_demand: grantsOnDemand } = rest;
   const switches = { legacyAudience, requireBoundTokens, grantsOnDemand };
   const expiresAt = rest.expires_at === undefined ? undefined : toTime(rest.expires_at);
-  return { ...readProof(rest), authMethod, ...switches, expiresAt };
+  return { ...readCredential(rest), authMethod, ...switches, expiresAt };
 }
 
 /** A time of the contract; null stays null. */
@@ -83,9 +104,9 @@ function recordRoutes({ agents, cursors }: AgentRoutesDeps) {
   return {
     async createAgent({ body, ...act }) {
       const { name, owner, environment, labels = [], token_endpoint_auth_method: authMethod } = body;
-      const { legacyAudience, requireBoundTokens, grantsOnDemand, expiresAt, ...proof } = toTerms(body);
+      const { legacyAudience, requireBoundTokens, grantsOnDemand, expiresAt, ...credential } = toTerms(body);
       const agent = await agents.create(act, {
-        ...proof,
+        ...credential,
         name,
         owner,
         environment,

@@ -1,9 +1,9 @@
 import { type Selectable, sql } from 'kysely';
-import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/store.ts';
+import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/live-digests.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Agents } from '../db/schema.gen.ts';
 import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
-import { liveKeys, type StoredKeys } from './proofs/store.ts';
+import { liveKeys, type StoredKeys } from './credentials/store.ts';
 
 const columns = [
   'id',
@@ -107,8 +107,8 @@ export async function lockAgentShared(tx: Tx, id: string): Promise<Agent | undef
 }
 
 /**
- * Whether a person exists who can be an owner. Until the transaction ends they cannot be deleted, and whoever waits
- * to delete them sees the agent.
+ * Whether a person exists who can be an owner. Until the transaction ends they cannot be deleted, and a transaction
+ * that waits to delete them sees the agent.
  */
 export async function lockOwner(tx: Tx, adminId: string): Promise<boolean> {
   const row = await tx
@@ -163,7 +163,7 @@ interface Moment {
   at: Date;
 }
 
-/** Disables an enabled or expired agent, for ever ending what was issued to it; undefined if it is not one. */
+/** Disables an enabled or expired agent, which ends permanently what was issued to it; undefined if it is not one. */
 export async function disableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | undefined> {
   const row = await tx
     .updateTable('agents')
@@ -189,7 +189,7 @@ export async function enableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | u
   return row === undefined ? undefined : toAgent(row);
 }
 
-/** Deletes softly, for ever ending what was issued to it: the id stays taken. False if there is no such agent. */
+/** Deletes softly, which ends permanently what was issued to it: the id stays taken. False if there is no such agent. */
 export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> {
   const result = await tx
     .updateTable('agents')
@@ -200,7 +200,7 @@ export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> 
   return result.numUpdatedRows === 1n;
 }
 
-/** Ends for ever what was issued to any agent, in the order of ids; answers how many agents there are. */
+/** Ends permanently what was issued to any agent, in the order of ids; answers how many agents there are. */
 export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   const result = await sql`
     with living as (select id from agents where deleted_at is null order by id for update)
@@ -210,7 +210,7 @@ export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   return Number(result.numAffectedRows ?? 0n);
 }
 
-/** What it proved itself by at `since` or later. */
+/** The credentials that were valid at `since` or later. */
 function provedAlive(db: Db, agentId: string, since: Date) {
   return db
     .selectFrom('agent_secrets as s')
@@ -219,8 +219,16 @@ function provedAlive(db: Db, agentId: string, since: Date) {
     .where((eb) => eb.or([eb('s.expires_at', 'is', null), eb('s.expires_at', '>', since)]));
 }
 
+function ownersSince(db: Db, agentId: string, since: Date) {
+  return db
+    .selectFrom('agent_owners')
+    .select('owner_id as id')
+    .where('agent_id', '=', agentId)
+    .where((eb) => eb.or([eb('until', 'is', null), eb('until', '>=', since)]));
+}
+
 /**
- * Its owner, who created it, who issued those of its secrets and other proofs that were alive at `since` or later (see
+ * Its owner and those who owned it at `since` or later, who created it, who issued those of its secrets and other credentials that were alive at `since` or later (see
  * `controlSince`), and who could have signed for it as its trusted issuer.
  */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
@@ -229,6 +237,7 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
     .select('owner_id as id')
     .where('id', '=', agentId)
     .union(db.selectFrom('agents').select('created_by as id').where('id', '=', agentId))
+    .union(ownersSince(db, agentId, since))
     .union(provedAlive(db, agentId, since).select('s.issued_by as id'))
     .union(
       provedAlive(db, agentId, since)
@@ -242,7 +251,7 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
 /** An agent as the token endpoint needs it: with what shows that it is the agent. */
 export interface AgentClient extends Agent {
   secrets: LiveDigest[];
-  keys: StoredKeys | undefined;
+  keys: StoredKeys[] | undefined;
 }
 
 /** Reads an agent with its live secrets, or keys, in one query. */

@@ -1,6 +1,6 @@
 import type { Act, Origin } from '../caller.ts';
 
-/** Everything that is ever recorded. A type that is not listed does not compile. */
+/** All types of audit events. A type that is not listed does not compile. */
 export const auditEventTypes = [
   'admin.created',
   'admin.updated',
@@ -14,9 +14,9 @@ export const auditEventTypes = [
   'agent.deleted',
   'agent.disabled',
   'agent.enabled',
-  'agent_proof.set',
-  'agent_proof.renewed',
-  'agent_proof.revoked',
+  'agent_credential.set',
+  'agent_credential.renewed',
+  'agent_credential.revoked',
   'client_secret.created',
   'client_secret.revoked',
   'trusted_issuer.created',
@@ -50,6 +50,7 @@ export const auditEventTypes = [
   'all.ended',
   'access.denied',
   'strangers.refused',
+  'workload_token.refused',
 ] as const;
 
 export type AuditEventType = (typeof auditEventTypes)[number];
@@ -61,25 +62,25 @@ export interface Actor {
   keyId?: string | null;
 }
 
-/** Something to record: who did what to what, from where, and with what outcome. */
+/** An audit event to append: who did what to what, from where, and with what outcome. */
 export interface NewAuditEvent {
   type: AuditEventType;
   outcome?: 'success' | 'denied';
   actor: Actor;
-  /** Absent for what the broker does by itself. */
+  /** Absent if the broker acts by itself. */
   origin?: Origin | undefined;
   agentId?: string | null;
   grantId?: string | null;
-  /** The id of what it was done to. */
+  /** The id of the object of the action. */
   objectId?: string | null;
-  /** Never a secret, never a body. */
+  /** Must never contain a secret or a request body. */
   details?: Record<string, unknown>;
 }
 
 export interface AuditEvent extends Omit<NewAuditEvent, 'actor' | 'origin'> {
   id: string;
   at: Date;
-  /** Where the transaction that recorded it stands among all: readers page by it. */
+  /** The position of its transaction in the order of the log, by which readers page. */
   tx: number;
   outcome: 'success' | 'denied';
   actor: Required<Actor>;
@@ -90,12 +91,12 @@ export interface AuditEvent extends Omit<NewAuditEvent, 'actor' | 'origin'> {
   details: Record<string, unknown>;
 }
 
-/** The broker itself, as an actor: a job of the worker, or the start. */
+/** Returns the broker itself as an actor; `name` is a job of the worker, or the start. */
 export function systemActor(name: string): Actor {
   return { kind: 'system', id: name };
 }
 
-/** The part of an event that says who and from where, for something that `act.caller` does. */
+/** Returns actor and origin of an event about an action of `act.caller`. */
 export function byAct(act: Act): { actor: Actor; origin: Origin } {
   const { caller, origin } = act;
   const keyId = caller.kind === 'person' ? caller.keyId : null;

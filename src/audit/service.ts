@@ -2,25 +2,27 @@ import type { Caller, Origin } from '../caller.ts';
 import type { Db } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
-import { type AuditEvent, byAct, systemActor } from './audit-event.ts';
-import { type Audit, type AuditFilter, type AuditPage, listEvents } from './store.ts';
+import type { Audit } from './audit.ts';
+import { type AuditEvent, byAct, type NewAuditEvent, systemActor } from './audit-event.ts';
+import { type AuditFilter, type AuditPage, listEvents } from './store.ts';
+import type { StrangerReport } from './strangers.ts';
 
 export interface Denial {
   caller: Caller;
   origin: Origin;
-  /** The contract's name for what was tried. */
+  /** The operation id of the refused request. */
   operation: string;
   code: string;
-  /** What it was tried on, as far as its path says. */
+  /** The objects of the request, as far as its path names them. */
   subject: Pick<AuditEvent, 'agentId' | 'grantId' | 'objectId'>;
 }
 
 export interface AuditService {
   list(filter: AuditFilter, page: AuditPage): Promise<Page<AuditEvent>>;
-  /** Records that an authenticated caller was refused something. */
+  /** Records the refusal of an authenticated caller's request. */
   recordDenial(denial: Denial): Promise<void>;
-  /** Records how often each address was refused without having authenticated, since the last call. */
-  recordStrangers(counts: ReadonlyMap<string, number>): Promise<void>;
+  /** Records the number of refused unauthenticated requests of each address since the last call. */
+  recordStrangers(report: StrangerReport): Promise<void>;
 }
 
 export function createAuditService({ db, audit }: { db: Db; audit: Audit }): AuditService {
@@ -29,7 +31,7 @@ export function createAuditService({ db, audit }: { db: Db; audit: Audit }): Aud
       return takePage(await listEvents(db, filter, { ...page, limit: page.limit + 1 }), page.limit);
     },
     recordDenial({ caller, origin, operation, code, subject }) {
-      // An event is about one agent: the one that something was to be done to, else the one that tried.
+      // The agent of the event: the object of the request if that is an agent, otherwise the calling agent.
       const agentId = subject.agentId ?? (caller.kind === 'agent' ? caller.id : null);
       return withTransaction(db, (tx) =>
         audit.append(tx, {
@@ -42,13 +44,20 @@ export function createAuditService({ db, audit }: { db: Db; audit: Audit }): Aud
         }),
       );
     },
-    recordStrangers(counts) {
-      const events = [...counts].map(([address, count]) => ({
-        type: 'strangers.refused' as const,
-        outcome: 'denied' as const,
-        actor: systemActor('edge'),
-        details: { address, count },
-      }));
+    recordStrangers({ addresses, tokens }) {
+      const denied = { outcome: 'denied' as const, actor: systemActor('edge') };
+      const events: NewAuditEvent[] = [
+        ...[...addresses].map(([address, count]) => ({
+          ...denied,
+          type: 'strangers.refused' as const,
+          details: { address, count },
+        })),
+        ...tokens.map((details) => ({
+          ...denied,
+          type: 'workload_token.refused' as const,
+          details: { ...details },
+        })),
+      ];
       return withTransaction(db, (tx) => audit.append(tx, ...events));
     },
   };

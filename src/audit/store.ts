@@ -1,70 +1,33 @@
 import { sql } from 'kysely';
 import type { Db } from '../db/database.ts';
-import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
-import type { Clock } from '../platform/clock.ts';
-import type { Ids } from '../platform/ids.ts';
 import type { ActorKind, AuditEvent, AuditEventType, NewAuditEvent } from './audit-event.ts';
 
-/** Writes the record. Give it the `tx` of the change: no audit, no change. */
-export interface Audit {
-  append(tx: Db, ...events: NewAuditEvent[]): Promise<void>;
-  /** However many there are. */
-  appendAll(tx: Db, events: readonly NewAuditEvent[]): Promise<void>;
+/** Appends events with the time `at`. The caller supplies their ids. */
+export async function insertEvents(
+  tx: Db,
+  events: readonly (NewAuditEvent & { id: string })[],
+  at: Date,
+): Promise<void> {
+  const rows = events.map((event) => ({
+    id: event.id,
+    at,
+    type: event.type,
+    outcome: event.outcome ?? 'success',
+    actor_kind: event.actor.kind,
+    actor_id: event.actor.id,
+    actor_key_id: event.actor.keyId ?? null,
+    agent_id: event.agentId ?? null,
+    grant_id: event.grantId ?? null,
+    object_id: event.objectId ?? null,
+    request_id: event.origin?.requestId ?? null,
+    source_ip: event.origin?.address ?? null,
+    details: JSON.stringify(event.details ?? {}),
+  }));
+  await tx.insertInto('audit_events').values(rows).execute();
 }
 
-/** Far below the 65,535 parameters that one statement can have. */
-const eventsPerStatement = 1_000;
-
-export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
-  const audit: Audit = {
-    async append(tx, ...events) {
-      if (events.length === 0) return;
-      const at = clock.now();
-      const rows = events.map((event) => ({
-        id: ids.next('event'),
-        at,
-        type: event.type,
-        outcome: event.outcome ?? 'success',
-        actor_kind: event.actor.kind,
-        actor_id: event.actor.id,
-        actor_key_id: event.actor.keyId ?? null,
-        agent_id: event.agentId ?? null,
-        grant_id: event.grantId ?? null,
-        object_id: event.objectId ?? null,
-        request_id: event.origin?.requestId ?? null,
-        source_ip: event.origin?.address ?? null,
-        details: JSON.stringify(event.details ?? {}),
-      }));
-      try {
-        await tx.insertInto('audit_events').values(rows).execute();
-      } catch (error) {
-        throw asUnrecorded(error);
-      }
-    },
-    async appendAll(tx, events) {
-      for (let from = 0; from < events.length; from += eventsPerStatement) {
-        await audit.append(tx, ...events.slice(from, from + eventsPerStatement));
-      }
-    },
-  };
-  return audit;
-}
-
-/**
- * What to throw when an event could not be written: no audit, no change, and the caller may try again later. An outage
- * stays what it is, so that `withTransaction` retries what is worth it.
- */
-export function asUnrecorded(error: unknown): unknown {
-  if (isOutage(error)) return error;
-  return new BrokerError('unavailable', {
-    cause: error,
-    internal: 'the audit event could not be written',
-    retryAfterSeconds: 1,
-  });
-}
-
-/** Where a page ends: events are read in the order of (transaction, id). */
+/** The end of a page, in the order of (transaction, id). */
 export interface AuditPosition {
   tx: number;
   id: string;
@@ -84,8 +47,8 @@ export interface AuditPage {
 }
 
 /**
- * Makes what is recorded from now on stand behind what is recorded, where it would not: the database was restored into
- * another cluster, whose transactions are counted from a lower number. Answers whether it had to; safe at any time.
+ * Makes new events follow the existing ones in the order of the log if they would not: after a restore into
+ * another cluster, whose transaction ids are lower. Returns whether that was necessary. Safe at any time.
  */
 export async function continueAuditOrder(db: Db): Promise<boolean> {
   const result = await sql<{ had: boolean }>`select public.continue_audit_order() as had`.execute(db);
@@ -93,19 +56,19 @@ export async function continueAuditOrder(db: Db): Promise<boolean> {
 }
 
 /**
- * Up to `limit` events after `after`, only of transactions older than every running one, so that none is ever recorded
- * before the end of a page that was read.
+ * Lists up to `limit` events after `after`, only of transactions older than
+ * every running one, so that no event can later appear before the end of a page.
  *
- * With `since` or `until`, only the part of the record is walked where events of that time are to be expected, and
- * those whose time does not fit their place, because a clock was wrong, are looked for beside it: no month is read for
- * an hour, and nothing that the filter names is missing, whatever the clocks did.
+ * With `since` or `until`, reads only the part of the log where events of that time are expected, and
+ * separately looks for events whose time does not match their position, because a clock was wrong. So a
+ * filter of one hour does not read a month, and no event is missed, however wrong the clocks were.
  */
 export async function listEvents(db: Db, filter: AuditFilter, page: AuditPage): Promise<AuditEvent[]> {
   const { horizon, first, last } = await readBounds(db, filter);
-  // Everything before the horizon had ended when it was read: the statements below agree on what there is.
+  // Every transaction before the horizon had ended when it was read, so the statements below see the same events.
   const where = { horizon, after: page.after };
   const base = matching(db, filter, where);
-  // Beside it only by time and place, which one small index finds, whatever else is asked for.
+  // Outside of that part only by time and position, for which there is a small index; other filters follow.
   const beside = matching(db, { since: filter.since, until: filter.until }, where);
   let expected = base;
   if (first !== null) expected = expected.where('tx', '>=', first);
@@ -119,10 +82,36 @@ export async function listEvents(db: Db, filter: AuditFilter, page: AuditPage): 
   return rows.sort(inOrder).slice(0, page.limit).map(toEvent);
 }
 
+/** Finds the position of the last event that `listEvents` returns now; undefined if it returns no event. */
+export async function findLastStablePosition(db: Db): Promise<AuditPosition | undefined> {
+  const { horizon } = await readBounds(db, {});
+  return db
+    .selectFrom('audit_events')
+    .select(['tx', 'id'])
+    .where('tx', '<', horizon)
+    .orderBy('tx', 'desc')
+    .orderBy('id', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
+/** Finds the time of the first committed event after `position`, stable or not; undefined if `position` is the last one. */
+export async function findNextEventTime(db: Db, position: AuditPosition): Promise<Date | undefined> {
+  const next = await db
+    .selectFrom('audit_events')
+    .select('at')
+    .where(sql<boolean>`(tx, id) > (${position.tx}, ${position.id})`)
+    .orderBy('tx')
+    .orderBy('id')
+    .limit(1)
+    .executeTakeFirst();
+  return next?.at;
+}
+
 interface Bounds {
-  /** Every transaction before it has ended. */
+  /** All transactions before this one have ended. */
   horizon: number;
-  /** About where events since `since` begin, and where those until `until` end: where to look first, no promise. */
+  /** Estimates of the first position since `since` and the last until `until`: where to look first. */
   first: number | null;
   last: number | null;
 }
@@ -172,7 +161,7 @@ function matching(
   return query;
 }
 
-/** Materialized, so that the plan is made for finding few events, not for walking the record until the page is full. */
+/** Finds events outside of the expected part. Materialized, so that the plan does not walk the log. */
 function misplaced(
   db: Db,
   query: Matching,
@@ -194,7 +183,7 @@ function misplaced(
   return found.execute();
 }
 
-/** As the database sorts: ids bytewise. */
+/** Compares positions in the order of the database, which compares ids bytewise. */
 function inOrder(a: AuditPosition, b: AuditPosition): number {
   if (a.tx !== b.tx) return a.tx - b.tx;
   return a.id < b.id ? -1 : Number(a.id > b.id);

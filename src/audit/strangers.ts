@@ -1,20 +1,50 @@
-/** How many addresses are told apart; the rest is counted together, so that nobody can flood memory or the record. */
+import type { RefusedWorkloadToken } from '../errors.ts';
+
+/** How many addresses are counted separately. The others share one count, which bounds memory and the audit log. */
 const maxAddresses = 1000;
+/** How many kinds of refused tokens are counted separately, in all and of an address. The others are counted by address alone. */
+const maxTokens = 100;
+const maxTokensOfAddress = 10;
 const others = 'other';
 
-/** Refusals of callers who did not authenticate, per address, until somebody takes the counts. */
-export class StrangerCounts {
-  #counts = new Map<string, number>();
+/** A workload token that was refused, with the latest detail, by its address, and how often. */
+export interface RefusedTokenCount extends RefusedWorkloadToken {
+  address: string;
+  count: number;
+}
 
-  count(address: string): void {
-    const key = this.#counts.has(address) || this.#counts.size < maxAddresses ? address : others;
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+export interface StrangerReport {
+  /** Refused unauthenticated requests, by address. */
+  addresses: ReadonlyMap<string, number>;
+  tokens: readonly RefusedTokenCount[];
+}
+
+/** Counts refused unauthenticated requests, and the workload tokens among them, until `take` is called. */
+export class StrangerCounts {
+  #addresses = new Map<string, number>();
+  #tokens = new Map<string, RefusedTokenCount>();
+
+  count(address: string, token?: RefusedWorkloadToken): void {
+    const key = this.#addresses.has(address) || this.#addresses.size < maxAddresses ? address : others;
+    this.#addresses.set(key, (this.#addresses.get(key) ?? 0) + 1);
+    if (token !== undefined) this.#countToken(address, token);
   }
 
-  /** The counts so far; counting begins anew. */
-  take(): ReadonlyMap<string, number> {
-    const taken = this.#counts;
-    this.#counts = new Map();
+  #countToken(address: string, token: RefusedWorkloadToken): void {
+    const key = JSON.stringify([address, token.issuer, token.subject, token.reason]);
+    const known = this.#tokens.get(key);
+    const isFull =
+      this.#tokens.size >= maxTokens ||
+      [...this.#tokens.values()].filter((each) => each.address === address).length >= maxTokensOfAddress;
+    if (known === undefined && isFull) return;
+    this.#tokens.set(key, { ...token, address, count: (known?.count ?? 0) + 1 });
+  }
+
+  /** Returns the counts and resets them. */
+  take(): StrangerReport {
+    const taken = { addresses: this.#addresses, tokens: [...this.#tokens.values()] };
+    this.#addresses = new Map();
+    this.#tokens = new Map();
     return taken;
   }
 }

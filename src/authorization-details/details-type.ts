@@ -2,29 +2,30 @@ import { createBoundedCache } from '../platform/bounded-cache.ts';
 import { canonicalJson } from '../platform/canonical-json.ts';
 import { llm } from './llm.ts';
 import { type Check, checkSchema, compileSchema, type JsonSchema } from './schema.ts';
+import { sizeProblem } from './size.ts';
 
-/** One authorization detail (RFC 9396 section 2): what its `type` says it may have, and nothing else. */
+/** An authorization detail (RFC 9396 section 2). It has the members that its `type` allows, and no others. */
 export interface Detail {
   type: string;
   [member: string]: unknown;
 }
 
 /**
- * What makes a member of a detail narrower: `subset`, an array of fewer elements; `maximum`, a lower number, where none is
- * no limit. Any other member stays as it is.
+ * How a member of a detail may be narrowed. `subset`: an array in which no element occurs more often, in any order.
+ * `maximum`: a lower number; an absent member is no limit. All other members must be equal.
  */
 export type Narrowing = 'subset' | 'maximum';
 
-/** A type of authorization detail that a resource takes. */
+/** A type of authorization details that a resource supports. */
 export interface DetailsType {
   type: string;
-  /** What a detail of it is, beside what a built-in type says. */
+  /** The schema of the details of this type. For a built-in type it applies in addition. */
   schema?: JsonSchema;
-  /** By the names of members; of a built-in type it is known. */
+  /** The narrowing of each member by its name. Built-in types have their own. */
   narrowing?: Record<string, Narrowing>;
 }
 
-/** What is known of a type wherever it is used. */
+/** A type that is the same for every resource. */
 interface BuiltIn {
   check: Check;
   narrowing: Record<string, Narrowing>;
@@ -34,34 +35,32 @@ const builtIns: ReadonlyMap<string, BuiltIn> = new Map([
   ['llm', { check: compileSchema(llm.schema), narrowing: llm.narrowing }],
 ]);
 
-/** Every token carries them, and whoever reads tokens takes only so much. */
-const longestDetails = 4_096;
-
-/** The types that need no schema of the resource's own. */
+/** The types for which a resource needs no schema. */
 export const builtInTypes: readonly string[] = [...builtIns.keys()];
 
-/** What is wrong with the types of a resource; undefined if nothing is. */
+/** Returns the problem of a resource's types; undefined if they are valid. */
 export function typesProblem(types: readonly DetailsType[]): string | undefined {
   const names = types.map(({ type }) => type);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) return `authorization details type ${twice} is there twice`;
+  if (twice !== undefined) return `authorization details type ${twice} is given twice`;
   for (const { type, schema, narrowing } of types) {
     const isBuiltIn = builtIns.has(type);
     if (schema === undefined && !isBuiltIn) return `authorization details type ${type} needs a schema`;
-    if (narrowing !== undefined && isBuiltIn) return `what narrows ${type} is known: leave narrowing out`;
+    if (narrowing !== undefined && isBuiltIn)
+      return `the narrowing of the built-in type ${type} cannot be changed: omit it`;
     const problem = schema === undefined ? undefined : checkSchema(schema);
     if (problem !== undefined) return `the schema of ${type}: ${problem}`;
   }
   return undefined;
 }
 
-/** Whether details are what types say. */
+/** Checks authorization details against types. */
 export interface DetailsRules {
-  /** What is wrong with the details that are asked for of a resource with these types; undefined if nothing is. */
+  /** Returns the problem of requested details for a resource with these types; undefined if they are valid. */
   problem(types: readonly DetailsType[], details: readonly Detail[]): string | undefined;
 }
 
-/** Schemas are compiled once: that takes far longer than to check by them. */
+/** Creates rules that compile each schema once, because compiling takes far longer than checking. */
 export function createDetailsRules(): DetailsRules {
   const compiled = createBoundedCache<Check>({ maxEntries: 500 });
   const compile = (schema: JsonSchema): Check => {
@@ -78,9 +77,8 @@ function findProblem(
   details: readonly Detail[],
   compile: (schema: JsonSchema) => Check,
 ): string | undefined {
-  if (Buffer.byteLength(canonicalJson(details)) > longestDetails) {
-    return `authorization_details are longer than ${longestDetails} bytes`;
-  }
+  const tooLarge = sizeProblem(details);
+  if (tooLarge !== undefined) return tooLarge;
   for (const [i, detail] of details.entries()) {
     const known = types.find(({ type }) => type === detail.type);
     if (known === undefined) return `the resource has no authorization details type ${detail.type}`;
@@ -92,8 +90,8 @@ function findProblem(
 }
 
 /**
- * Whether `narrow` gives nothing that `wide` does not: each detail is within one of `wide` of the same type, no two within
- * the same one (else a limit would count twice).
+ * Whether `narrow` grants nothing beyond `wide`: each of its details is within a detail of `wide` of the same type,
+ * and no two are within the same one, because its limits would then count twice.
  */
 export function areWithin(
   types: readonly DetailsType[],
@@ -101,7 +99,7 @@ export function areWithin(
   wide: readonly Detail[],
 ): boolean {
   const taken = new Map<number, number>();
-  /** Finds a place for detail n, moving others if need be (Kuhn's algorithm). */
+  /** Assigns detail n to a detail of `wide`, and reassigns others if necessary (Kuhn's algorithm). */
   const place = (n: number, tried: Set<number>): boolean =>
     wide.some((outer, i) => {
       const inner = narrow[n];
@@ -139,8 +137,8 @@ const isNarrower: Record<Narrowing | 'equal', (inner: unknown, outer: unknown) =
   equal: isSame,
   subset(inner, outer) {
     if (!Array.isArray(inner) || !Array.isArray(outer)) return isSame(inner, outer);
-    const has = new Set(outer.map(canonicalJson));
-    return inner.every((element) => has.has(canonicalJson(element)));
+    const available = countElements(outer);
+    return [...countElements(inner)].every(([element, count]) => count <= (available.get(element) ?? 0));
   },
   maximum(inner, outer) {
     if (outer === undefined) return inner === undefined || typeof inner === 'number';
@@ -149,7 +147,14 @@ const isNarrower: Record<Narrowing | 'equal', (inner: unknown, outer: unknown) =
   },
 };
 
-/** The types that mean something else after a change, or are gone: what was decided about them is worth no more. */
+/** Counts how often each element occurs, by its canonical JSON. */
+function countElements(array: readonly unknown[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const element of array.map(canonicalJson)) counts.set(element, (counts.get(element) ?? 0) + 1);
+  return counts;
+}
+
+/** Returns the types that are removed or changed, whose grants therefore end. */
 export function endedTypes(before: readonly DetailsType[], after: readonly DetailsType[]): string[] {
   const texts = new Map(after.map((one) => [one.type, canonicalJson(one)]));
   return before.filter((one) => texts.get(one.type) !== canonicalJson(one)).map(({ type }) => type);

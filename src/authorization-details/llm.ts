@@ -1,6 +1,6 @@
 /**
- * The built-in type `llm`: use of an inference API. A limit that is not there is none; the resource server keeps to the
- * limits, which count for each token.
+ * The built-in type `llm`: use of an inference API. A limit that is absent does not apply. The resource server
+ * enforces the limits, separately for each token.
  */
 export const llm = {
   schema: {

@@ -1,20 +1,23 @@
 import { BrokerError } from '../errors.ts';
 import { assertCleanJson } from '../http/well-formed.ts';
 import type { Detail } from './details-type.ts';
+import { assertDetailsSize, maxDetails } from './size.ts';
 
-const mostDetails = 20;
+/** As in the contract (`DetailType`). */
+const detailType = /^[!-~]{1,128}$/;
 
 /**
- * Reads the parameter `authorization_details` of a form (RFC 9396 section 3): a JSON array of objects that have a type.
- * Throws `invalid-authorization-details`, `invalid-request` for what is not clean.
+ * Reads the form parameter `authorization_details` (RFC 9396 section 3): a JSON array of objects with a type. Throws
+ * `invalid-authorization-details`, or `invalid-request` for text that `assertCleanJson` refuses.
  */
 export function readAuthorizationDetails(text: string): Detail[] {
   const details = parse(text);
   assertCleanJson(details);
-  if (!Array.isArray(details) || details.length === 0 || details.length > mostDetails) {
-    throw malformed(`they are an array of 1 to ${mostDetails} objects`);
+  if (!Array.isArray(details) || details.length === 0 || details.length > maxDetails) {
+    throw malformed(`must be an array of 1 to ${maxDetails} objects`);
   }
-  if (!details.every(isDetail)) throw malformed('each is an object with a type');
+  assertDetailsSize(details);
+  if (!details.every(isDetail)) throw malformed('each must be an object with a type');
   return details;
 }
 
@@ -22,12 +25,14 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw malformed('they are not JSON');
+    throw malformed('must be JSON');
   }
 }
 
 function isDetail(value: unknown): value is Detail {
-  return typeof value === 'object' && value !== null && typeof (value as Partial<Detail>).type === 'string';
+  if (typeof value !== 'object' || value === null) return false;
+  const { type } = value as Partial<Detail>;
+  return typeof type === 'string' && detailType.test(type);
 }
 
 function malformed(detail: string): BrokerError {

@@ -1,7 +1,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { canonicalJson } from '../platform/canonical-json.ts';
 
-/** A JSON Schema (2020-12) of the keywords below. */
+/** A JSON Schema (2020-12) with only the keywords below. */
 export type JsonSchema = { [keyword: string]: unknown };
 
 const longestSchema = 16_384;
@@ -17,8 +17,8 @@ const isScalar = (value: unknown): boolean => ['string', 'number', 'boolean'].in
 const types = ['object', 'array', 'string', 'number', 'integer', 'boolean'];
 
 /**
- * The keywords that a schema may have, and what of. Of others a request could take more time than its size tells (`pattern`),
- * or they read elsewhere (`$ref`).
+ * The keywords that a schema may have, with a check of their values. Other keywords are refused because they could
+ * take much time for a small request (`pattern`) or read other documents (`$ref`).
  */
 const keywords: Record<string, (value: unknown) => boolean> = {
   title: isText,
@@ -36,7 +36,7 @@ const keywords: Record<string, (value: unknown) => boolean> = {
   uniqueItems: isFlag,
 };
 
-/** What is wrong with a schema; undefined if nothing is. It describes an object. */
+/** Returns the problem of a schema; undefined if it is valid. It must describe an object. */
 export function checkSchema(schema: JsonSchema): string | undefined {
   if (canonicalJson(schema).length > longestSchema) return `is longer than ${longestSchema} characters`;
   if (schema.type !== 'object') return 'type must be object';
@@ -46,7 +46,7 @@ export function checkSchema(schema: JsonSchema): string | undefined {
     compileSchema(schema);
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : 'is no JSON Schema';
+    return error instanceof Error ? error.message : 'is not a JSON Schema';
   }
 }
 
@@ -71,19 +71,19 @@ function keywordProblem(keyword: string, value: unknown, depth: number): string 
       .find((problem) => problem !== undefined);
   }
   const isGood = Object.hasOwn(keywords, keyword) ? keywords[keyword] : undefined;
-  if (isGood === undefined) return `the keyword ${keyword} is not one that a schema may have here`;
-  return isGood(value) ? undefined : `${keyword} has a value that it cannot have`;
+  if (isGood === undefined) return `the keyword ${keyword} is not supported`;
+  return isGood(value) ? undefined : `${keyword} has an invalid value`;
 }
 
-/** Where and why a value is not what the schema says, as a path and a reason; undefined if it is. */
+/** Returns where and why a value does not match a schema, as a path and a reason; undefined if it matches. */
 export type Check = (value: unknown) => string | undefined;
 
-/** An Ajv of its own for each: one that is shared would remember every schema for ever. */
+/** Compiles a schema with an Ajv instance of its own: a shared instance would keep every schema in memory. */
 export function compileSchema(schema: JsonSchema): Check {
   const validate = new Ajv2020({ strict: false, ownProperties: true }).compile(schema);
   return (value) => {
     if (validate(value)) return undefined;
     const [first] = validate.errors ?? [];
-    return `${first?.instancePath ?? ''} ${first?.message ?? 'is not what the schema says'}`;
+    return `${first?.instancePath ?? ''} ${first?.message ?? 'does not match the schema'}`;
   };
 }

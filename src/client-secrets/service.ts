@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import { byAct } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
 import { hashSecret } from '../crypto/hash.ts';
 import type { Tx } from '../db/database.ts';
@@ -9,6 +9,8 @@ import type { Ids } from '../platform/ids.ts';
 import { generateSecret, type Random } from '../platform/random.ts';
 import { type Client, endsLater, maxLiveSecrets, secretPrefixes } from './client-secret.ts';
 import * as store from './store.ts';
+
+export { listSecrets, revokeAllSecrets } from './store.ts';
 
 export interface ClientSecretsDeps {
   audit: Audit;
@@ -49,21 +51,28 @@ export async function issueSecret(
   return { id, clientSecret, expiresAt };
 }
 
+export interface SecretRevocation {
+  act: Act<Person>;
+  client: Client;
+  secretId: string;
+  at: Date;
+}
+
 /**
- * Revokes a client secret and records it; one that is revoked already stays as it is. The caller holds the client's
- * row FOR UPDATE in `tx`. Refusal: `not-found` (it is not one of this client's).
+ * Revokes a client secret and records it; returns `already` for one that was revoked before, which stays as it is. The caller
+ * holds the client's row FOR UPDATE in `tx`. Refusal: `not-found` (it is not one of this client's).
  */
 export async function revokeSecret(
-  { audit, clock }: Pick<ClientSecretsDeps, 'audit' | 'clock'>,
+  { audit }: Pick<ClientSecretsDeps, 'audit'>,
   tx: Tx,
-  { act, client, secretId }: { act: Act<Person>; client: Client; secretId: string },
-): Promise<undefined | Refusal> {
-  const outcome = await store.revokeSecret(tx, client, { id: secretId, at: clock.now() });
+  { act, client, secretId, at }: SecretRevocation,
+): Promise<'revoked' | 'already' | Refusal> {
+  const outcome = await store.revokeSecret(tx, client, { id: secretId, at });
   if (outcome === 'unknown') return refuse('not-found');
-  if (outcome === 'already') return undefined;
+  if (outcome === 'already') return outcome;
   const details = { client_id: client.id };
   await audit.append(tx, { ...subject(act, client, secretId), type: 'client_secret.revoked', details });
-  return undefined;
+  return 'revoked';
 }
 
 function subject(act: Act<Person>, client: Client, secretId: string) {

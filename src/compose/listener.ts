@@ -4,9 +4,12 @@ import { adminRoutes } from '../admins/routes.ts';
 import { agentRoutes } from '../agents/routes.ts';
 import { auditRoutes } from '../audit/routes.ts';
 import type { StrangerCounts } from '../audit/strangers.ts';
-import { grantRoutes, simulateRoute } from '../grants/routes.ts';
+import { checkTokenRoute } from '../client-auth/check-token-route.ts';
+import { signingAlgs } from '../client-auth/signed-jwt.ts';
+import type { RefusedWorkloadToken } from '../errors.ts';
 import { createApp } from '../http/app.ts';
-import { type Contract, isRouted, readContract } from '../http/contract.ts';
+import { compileContract } from '../http/compiled-contract.ts';
+import type { Contract } from '../http/contract.ts';
 import { createCursors } from '../http/cursor.ts';
 import type { ExchangeListener } from '../http/edge.ts';
 import { createLimits, type Limits } from '../http/limits.ts';
@@ -14,7 +17,6 @@ import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { keyRoutes } from '../keys/routes.ts';
 import type { KeysService } from '../keys/service.ts';
-import { signingAlgs } from '../oauth/clients/signed-jwt.ts';
 import { ownMetadataUrl } from '../oauth/metadata/protected-resource.ts';
 import { metadataRoutes } from '../oauth/metadata/routes.ts';
 import { oauthListeners } from '../oauth/routes.ts';
@@ -23,15 +25,17 @@ import { checkReadiness } from '../operation/readiness.ts';
 import { operationRoutes } from '../operation/routes.ts';
 import { keepAnswer } from '../platform/keep-answer.ts';
 import { policyRoutes } from '../policies/routes.ts';
+import { grantRoutes, simulateRoute } from '../requests/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
 import { trustedIssuerRoutes } from '../trusted-issuers/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
-import { type Base, macFor, type Overrides, type Services } from './services.ts';
+import type { Base, Overrides } from './base.ts';
+import { macFor, type Services } from './services.ts';
 
-/** What strangers may ask for as often as they like, though the database has to answer it, is asked of it this seldom. */
+/** How long answers to unauthenticated requests are kept, which are not rate limited but need the database. */
 const keepPublicMs = 1_000;
 
-/** The JWK Set is kept: a compromised key is out of it at once on the replica that was told, within 1 s on the others. */
+/** Caches the JWK Set: a compromised key leaves it at once on the replica that was called, elsewhere within 1 s. */
 function sparingKeys({ clock }: Base, { keys }: Services): KeysService {
   const published = keepAnswer({ clock, keepMs: keepPublicMs, work: keys.jwks });
   return {
@@ -41,7 +45,7 @@ function sparingKeys({ clock }: Base, { keys }: Services): KeysService {
   };
 }
 
-/** Readiness is kept, but that the process ends is told at once. */
+/** Caches readiness, but reports a shutdown at once. */
 function sparingReadiness({ db, clock }: Base, { keys }: Services, isStopping: () => boolean) {
   const check = () => checkReadiness({ db, clock, readKeys: keys.status, isStopping });
   const kept = keepAnswer({ clock, keepMs: keepPublicMs, work: check });
@@ -62,6 +66,7 @@ function createHandlers(
     ...adminRoutes({ admins, cursors }),
     ...agentRoutes({ agents, cursors }),
     ...trustedIssuerRoutes({ trustedIssuers, cursors }),
+    ...checkTokenRoute(services.checkToken),
     ...resourceRoutes({ resources, cursors }),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),
@@ -72,38 +77,40 @@ function createHandlers(
   };
 }
 
-/** Token endpoints by path, before Express. */
+/** Returns the listeners of the token endpoints by path; they run before Express. */
 function leanPaths(
   base: Base,
   services: Services,
   { edge, contract, limits }: { edge: Edge; contract: Contract; limits: Limits },
 ): ReadonlyMap<string, ExchangeListener> {
-  const { config, clock, log } = base;
-  const { oauth } = services;
-  const { issuer } = config;
-  const dpopNonce = services.dpopNonces.current;
-  const listeners = oauthListeners({ ...edge, clock, oauth, issuer, log, limits, dpopNonce });
-  const entries = contract.operations.filter((entry) => !isRouted(entry));
-  return new Map(entries.map(({ id, path }) => [path, listeners[id as keyof typeof listeners]]));
+  const { log } = base;
+  const endpoints = { ...services.endpoints, limits };
+  const listeners = oauthListeners({ ...edge, endpoints, log, dpopNonce: services.dpopNonces.current });
+  const paths = new Map<string, ExchangeListener>();
+  for (const { id, path } of contract.operations) {
+    const listener = listeners.get(id);
+    if (listener !== undefined) paths.set(path, listener);
+  }
+  return paths;
 }
 
-/** What the HTTP surface reports to, and how it knows callers. */
+/** The metrics, the counters and the key authentication of the HTTP surface. */
 export interface Edge {
   metrics: Metrics;
   strangers: StrangerCounts;
   keyAuthentication: KeyAuthentication;
   isStopping: () => boolean;
   overrides: Overrides;
-  countStranger: (address: string) => void;
+  countStranger: (address: string, token?: RefusedWorkloadToken) => void;
   observe: (operation: LeanOperationId, outcome: string) => void;
 }
 
-/** The HTTP surface over the services. */
+/** Creates the HTTP surface over the services. */
 export function createListener(base: Base, services: Services, edge: Edge): RequestListener {
   const { clock, ids, log, config } = base;
-  const { oauth, auditService } = services;
-  const contract = readContract();
+  const { tokens, auditService } = services;
   const { overrides, keyAuthentication } = edge;
+  const { contract = compileContract({ validateResponses: false }) } = overrides;
   const limits = createLimits({
     clock,
     perSecond: config.rateLimitPerSecond,
@@ -128,13 +135,12 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
     limits,
     authenticate: async (credential) => {
       const { scheme, token } = credential;
-      if (!token.startsWith('hpa_')) return oauth.authenticate(credential);
+      if (!token.startsWith('hpa_')) return tokens.authenticate(credential);
       return scheme === 'Bearer' ? keyAuthentication.authenticate(token) : undefined;
     },
     dpopNonce: services.dpopNonces.current,
     challenge: { algs: signingAlgs, resourceMetadata: ownMetadataUrl(config.issuer) },
     recordDenial: (denial) => auditService.recordDenial(denial),
     countStranger: edge.countStranger,
-    validateResponses: overrides.validateResponses ?? false,
   });
 }

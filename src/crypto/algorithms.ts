@@ -16,20 +16,20 @@ export interface KeyPair {
 
 interface Algorithm {
   generate(): Promise<KeyPair>;
-  /** Whether a key is of this algorithm's type, curve and size. */
+  /** Whether a key has this algorithm's type, curve and size. */
   accepts(key: KeyObject): boolean;
-  /** The public members of the JWK (RFC 7518 section 6, RFC 8037 section 2). Nothing else is ever exported. */
+  /** The public members of the JWK (RFC 7518 section 6, RFC 8037 section 2). No other members are ever exported. */
   publicMembers: readonly string[];
-  /** What node:crypto digests with; EdDSA does that itself. */
+  /** The digest for node:crypto; null for EdDSA, which includes its own. */
   digest: 'sha256' | null;
 }
 
-/** Fixed-width r || s, not DER, for ECDSA (RFC 7518 section 3.4). Of no effect on the others. */
+/** Fixed-width r || s instead of DER for ECDSA (RFC 7518 section 3.4). Has no effect on other algorithms. */
 const dsaEncoding = 'ieee-p1363' as const;
 
 const makePair = promisify(generateKeyPair);
 
-/** Every algorithm we sign with. Nothing else in the code base enumerates them. */
+/** Every algorithm that the broker signs with. Invariant: nothing else in the code base enumerates them. */
 const table = {
   /** ECDSA on P-256 with SHA-256 (RFC 7518 section 3.4). The default. */
   ES256: {
@@ -58,7 +58,7 @@ export type SigningAlg = keyof typeof table;
 
 const algorithms: Record<SigningAlg, Algorithm> = table;
 
-/** The names as they stand in a JOSE header, the default first. */
+/** The `alg` values of a JOSE header, with the default first. */
 export const signingAlgs = Object.keys(table) as [SigningAlg, ...SigningAlg[]];
 
 export const defaultSigningAlg: SigningAlg = 'ES256';
@@ -67,7 +67,7 @@ export function isSigningAlg(text: string): text is SigningAlg {
   return Object.hasOwn(table, text);
 }
 
-/** A public key as the JWKS shows it (RFC 7517 section 4). */
+/** A public key in the JWKS (RFC 7517 section 4). */
 export interface PublicJwk {
   kty: string;
   kid: string;
@@ -85,14 +85,14 @@ function assertFits(alg: SigningAlg, key: KeyObject): KeyObject {
   return key;
 }
 
-/** A new key pair from the operating system's generator. RSA takes up to a second, off the event loop. */
+/** Generates a key pair. RSA takes up to a second, off the event loop. */
 export function generateSigningKeyPair(alg: SigningAlg): Promise<KeyPair> {
   return algorithms[alg].generate();
 }
 
 /**
- * The JWK of a key's public half, built from an allow-list of members: even from a private key nothing private
- * comes out. Throws if the key is not one for `alg`.
+ * Exports the public JWK of a key from an allow-list of members, so that even a private key is exported without
+ * private members. Throws if the key is not for `alg`.
  */
 export function exportPublicJwk(options: { alg: SigningAlg; kid: string; key: KeyObject }): PublicJwk {
   const { alg, kid, key } = options;
@@ -101,7 +101,7 @@ export function exportPublicJwk(options: { alg: SigningAlg; kid: string; key: Ke
   return { kty: String(members.kty), ...Object.fromEntries(kept), kid, alg, use: 'sig' };
 }
 
-/** The public key in a JWK of ours. Throws if it is not one for `jwk.alg`. */
+/** Imports the public key of a JWK that `exportPublicJwk` made. Throws if it is not for `jwk.alg`. */
 export function importPublicJwk(jwk: PublicJwk): KeyObject {
   const members: JsonWebKey = {};
   for (const name of algorithms[jwk.alg].publicMembers)
@@ -109,24 +109,24 @@ export function importPublicJwk(jwk: PublicJwk): KeyObject {
   return assertFits(jwk.alg, createPublicKey({ key: members, format: 'jwk' }));
 }
 
-/** A private key as PKCS #8 DER (RFC 5208), to be sealed. The caller wipes it after use. */
+/** Exports a private key as PKCS #8 DER (RFC 5208). The caller encrypts it, and wipes it after use. */
 export function exportPrivateKey(key: KeyObject): Buffer {
   return key.export({ type: 'pkcs8', format: 'der' });
 }
 
-/** The private key in PKCS #8 DER. Throws if it is not one for `alg`. */
+/** Imports a private key from PKCS #8 DER. Throws if it is not for `alg`. */
 export function importPrivateKey(alg: SigningAlg, der: Buffer): KeyObject {
   return assertFits(alg, createPrivateKey({ key: der, type: 'pkcs8', format: 'der' }));
 }
 
-/** Makes JOSE signatures with one key, synchronously: a thread-pool round trip costs more than the signature. */
+/** Creates a function that signs synchronously: a round trip to the thread pool costs more than the signature. */
 export function createSign(alg: SigningAlg, privateKey: KeyObject): (input: Buffer) => Buffer {
   const { digest } = algorithms[alg];
   const key = { key: assertFits(alg, privateKey), dsaEncoding };
   return (input) => sign(digest, input, key);
 }
 
-/** Whether `signature` is one of `input` under the key; synchronous. A key for another algorithm: false. */
+/** Whether `signature` is a valid signature of `input`, checked synchronously. False if the key is not for `alg`. */
 export function verifySignature(options: {
   alg: SigningAlg;
   publicKey: KeyObject;

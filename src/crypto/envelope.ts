@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, type KeyObject } fro
 import type { Random } from '../platform/random.ts';
 import type { MasterKey } from './master-key.ts';
 
-/** Where a sealed value is stored. It opens nowhere else. */
+/** The place where a sealed value is stored. It cannot be decrypted as the value of another place. */
 export interface Place {
   table: string;
   column: string;
@@ -11,14 +11,17 @@ export interface Place {
 }
 
 export type EnvelopeErrorCode =
-  /** Not an envelope of a format we know: too short, or another format number. */
+  /** Not a known envelope format: too short, or another format number. */
   | 'malformed'
-  /** Sealed under a master key that is neither the current one nor among the old ones. */
+  /** Encrypted under a master key that is neither the current one nor an old one. */
   | 'unknown-key-version'
-  /** The tag does not fit: tampered with, moved from another row or column, or another key. */
+  /**
+   * The authentication tag is wrong: the value was changed, moved from another row or column, or encrypted with
+   * another key.
+   */
   | 'not-authentic';
 
-/** A sealed value that does not open. Always a fault of storage or configuration, never of a caller. */
+/** A sealed value that cannot be decrypted. The cause is always storage or configuration, never a caller. */
 export class EnvelopeError extends Error {
   readonly code: EnvelopeErrorCode;
 
@@ -29,15 +32,18 @@ export class EnvelopeError extends Error {
   }
 }
 
-/** Seals secrets at rest and binds each to its place. */
+/** Encrypts secrets at rest, and binds each to its place. */
 export interface Envelope {
-  /** Format number, key version, nonce, tag and ciphertext: 33 bytes longer than `plaintext`. */
+  /**
+   * Encrypts `plaintext`. The result has the format number, key version, nonce, tag and ciphertext: 33 bytes more
+   * than `plaintext`.
+   */
   seal(plaintext: Buffer, place: Place): Buffer;
-  /** The plaintext that was sealed for this very place. Throws EnvelopeError. */
+  /** Decrypts a value that was encrypted for this place. Throws EnvelopeError. */
   open(sealed: Buffer, place: Place): Buffer;
   /**
-   * Whether `sealed` says that the current master key sealed it: if not, seal it anew. What it says is proved only
-   * when it is opened.
+   * Whether `sealed` states that it was encrypted under the current master key. If not, it should be encrypted again.
+   * The statement is not authenticated until the value is decrypted.
    */
   isCurrent(sealed: Buffer): boolean;
 }
@@ -51,21 +57,22 @@ const nonceAt = versionAt + 4;
 const tagAt = nonceAt + nonceBytes;
 const ciphertextAt = tagAt + tagBytes;
 
-/** A JSON array of strings has one reading only: no choice of names makes two places look alike. */
+/** A JSON array of strings is unambiguous: no choice of names makes two places look the same. */
 function additionalData(place: Place, keyVersion: string): Buffer {
   return Buffer.from(JSON.stringify([format, place.table, place.column, place.row, keyVersion]));
 }
 
 /**
- * AES-256-GCM (NIST SP 800-38D) under the `seal` subkey, with a random 96-bit nonce for each value; table,
- * column, row and key version are authenticated with it. `current` seals; `old` master keys only open.
+ * Creates an envelope: AES-256-GCM (NIST SP 800-38D) under the `seal` subkey with a random 96-bit nonce for each
+ * value. Table, column, row and key version are authenticated. `current` encrypts and decrypts; the `old` master keys
+ * only decrypt.
  */
 export function createEnvelope(options: { current: MasterKey; old: MasterKey[]; random: Random }): Envelope {
   const { current, old, random } = options;
   const subkey = (master: MasterKey): KeyObject => createSecretKey(master.derive('seal'));
   const sealingKey = subkey(current);
   const versionOf = (sealed: Buffer): string => sealed.toString('hex', versionAt, nonceAt);
-  // The current key comes last: it wins over an old one that is the same.
+  // The current key is last, so that it replaces an identical old one.
   const openingKeys = new Map([...old, current].map((master) => [master.version, subkey(master)]));
 
   return {

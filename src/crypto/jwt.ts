@@ -3,7 +3,7 @@ import { toEpochSeconds } from '../platform/clock.ts';
 import { createSign, type SigningAlg, verifySignature } from './algorithms.ts';
 
 const longestTokenBytes = 8192;
-/** 9999-12-31T23:59:59Z: no later instant has an RFC 3339 form. */
+/** 9999-12-31T23:59:59Z, the last second that RFC 3339 can represent. */
 const latestEpochSeconds = 253_402_300_799;
 const headerMembers = ['alg', 'kid', 'typ'];
 
@@ -12,7 +12,7 @@ export interface VerificationKey {
   publicKey: KeyObject;
 }
 
-/** What every token of ours has; the rest is for the caller to read. */
+/** The claims that each of our tokens has. The caller checks all others. */
 export interface VerifiedClaims {
   iss: string;
   jti: string;
@@ -23,12 +23,12 @@ export interface VerifiedClaims {
 }
 
 export type JwtFailure =
-  /** Over 8 kB, not three parts, or a part that is not the one encoding we write. */
+  /** Longer than 8 kB, not three parts, or a part that is not in the only encoding that `createSigner` writes. */
   | 'malformed'
-  /** `typ` is another one, or a header member that we never write (`crit`, `jwk`, `jku`, `x5u`, `b64`, ...). */
+  /** Another `typ`, or a header member that `createSigner` never writes (`crit`, `jwk`, `jku`, `x5u`, `b64`, ...). */
   | 'wrong-header'
   | 'unknown-key'
-  /** `alg` is not the one the key was made for. */
+  /** `alg` is not the algorithm of the key. */
   | 'wrong-alg'
   | 'wrong-signature'
   /** A claim is missing, of the wrong type or out of range. */
@@ -41,11 +41,11 @@ export type JwtVerification =
   | { ok: false; reason: JwtFailure };
 
 export interface VerifyOptions {
-  /** The verification key of a `kid`: hostile text until found. */
+  /** Returns the verification key of a `kid`, which is untrusted text. */
   keys: (kid: string) => VerificationKey | undefined;
   typ: string;
   issuer: string;
-  /** Compared to `exp` if given. Left out by who must tell an expired token from a foreign one. */
+  /** If given, `exp` must be later. Omitted by a caller that must distinguish an expired token from an invalid one. */
   now?: Date;
 }
 
@@ -56,8 +56,8 @@ function encodeJson(value: object): string {
 }
 
 /**
- * Signs claims as a compact JWS (RFC 7515 section 7.1). The header is encoded and the key prepared once, because
- * this is the hot path. Claims must not hold `undefined` where its absence matters: JSON leaves it out.
+ * Creates a function that signs claims as a compact JWS (RFC 7515 section 7.1). On the hot path, so the header is
+ * encoded and the key prepared only once. A claim that is `undefined` is left out.
  */
 export function createSigner(options: {
   typ: string;
@@ -75,9 +75,9 @@ export function createSigner(options: {
 }
 
 /**
- * The object in one part, or undefined. A part must be exactly what we would write for what it says: that alone
- * refuses padding, a re-encoded last character, line breaks, broken UTF-8, white space, repeated members and
- * numbers beyond a double, and two readers cannot disagree about what is left.
+ * Decodes the JSON object of one part; undefined if it is not valid. The part must equal our own encoding of its
+ * content. This refuses padding, other encodings of the last character, line breaks, invalid UTF-8, white space,
+ * repeated members and numbers beyond a double, so that no two parsers can disagree.
  */
 function decodeJson(part: string): JsonObject | undefined {
   try {
@@ -114,17 +114,17 @@ function checkClaims(claims: JsonObject | undefined, options: VerifyOptions): Jw
   if (claims === undefined) return 'malformed';
   if (!isOurClaims(claims)) return 'wrong-claims';
   if (claims.iss !== options.issuer) return 'wrong-issuer';
-  // RFC 7519 section 4.1.4: not accepted on or after its expiry.
+  // RFC 7519 section 4.1.4: refused at or after its expiry.
   if (options.now !== undefined && toEpochSeconds(options.now) >= claims.exp) return 'expired';
   return claims;
 }
 
 /**
- * Verifies a token of our own making (RFC 7515 section 5.2, RFC 9068 section 4), synchronously. Stricter than a
- * verifier of other people's tokens may be: header and claims must be byte for byte what `createSigner` writes.
- * The algorithm is the key's, never the header's choice. Claims are read only after the signature is good.
- * A refusal is a value; nothing throws, whatever the text. The caller checks audience, and that the token has a
- * row: a JWS can have several encodings and signatures, so never take the text as its name, only `jti`.
+ * Verifies a token that this broker issued (RFC 7515 section 5.2, RFC 9068 section 4), synchronously. Stricter than a
+ * verifier of other issuers' tokens can be: header and claims must be exactly the bytes that `createSigner` writes.
+ * The algorithm is that of the key; the header cannot choose it. Claims are read only after the signature was
+ * verified. Returns a failure and never throws for any text. The caller checks the audience, and that the
+ * token has a row. It must identify the token by `jti` only, because a JWS can have several encodings and signatures.
  */
 export function verifyJwt(token: string, options: VerifyOptions): JwtVerification {
   const fail = (reason: JwtFailure): JwtVerification => ({ ok: false, reason });

@@ -1,15 +1,18 @@
 import { createHmac, createSecretKey } from 'node:crypto';
 import { equalDigests } from './hash.ts';
 
-/** Authenticates bytes that a client carries for us. */
+/** Authenticates bytes that the broker gives to a client and gets back. */
 export interface Mac {
-  /** The 32-byte tag of `payload`. */
+  /** Computes the 32-byte tag of `payload`. */
   sign(payload: Buffer): Buffer;
-  /** Whether `tag` is the whole tag of `payload`, under the key or an old one; in constant time, never throws. */
+  /**
+   * Whether `tag` is the complete tag of `payload` under the current or an old key. Takes constant time and never
+   * throws.
+   */
   verify(payload: Buffer, tag: Buffer): boolean;
 }
 
-/** HMAC-SHA256 (RFC 2104) under a key of one purpose; see `MasterKey.derive`. Old keys only verify. */
+/** Creates HMAC-SHA256 (RFC 2104) with a subkey; see `MasterKey.derive`. Old keys only verify. */
 export function createMac(key: Buffer, oldKeys: readonly Buffer[] = []): Mac {
   const signWith = (bytes: Buffer): Mac['sign'] => {
     const secret = createSecretKey(bytes);

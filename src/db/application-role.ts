@@ -2,13 +2,13 @@ import { sql } from 'kysely';
 import type { Db } from './database.ts';
 
 /**
- * What the login behind `db` may do that the broker's must not: change history, own what the broker stands on, put
- * functions in its place, or become somebody who may. Empty: it is right. Checked at start, because such a login would
- * make the record worthless without anyone noticing.
+ * Returns the privileges that the login of `db` has but the broker's login must not have: to change the audit log, to
+ * own objects of the broker, to replace functions, or to act as a role that may. An empty result is correct. This is
+ * checked at each start, because with such a login the audit log could be forged unnoticed.
  *
- * A login can do whatever a role can that it is a member of, directly or not: with NOINHERIT, too, it need only SET
- * ROLE. So every such role is looked at ('MEMBER'; 'USAGE' would leave those out), and what the login can do only as
- * another role is reported with that role's name.
+ * A login can do what any role can of which it is a direct or indirect member: even with NOINHERIT it can SET ROLE.
+ * So all these roles are checked ('MEMBER'; 'USAGE' would skip the NOINHERIT ones), and a privilege of another role
+ * is reported with that role's name.
  */
 export async function excessPowers(db: Db): Promise<string[]> {
   const result = await sql<{ power: string }>`

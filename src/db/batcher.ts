@@ -10,7 +10,7 @@ interface Entry<Row, Result> {
 
 export interface BatcherOptions<Row, Result> {
   turns: Pick<Turns, 'afterTurn'>;
-  /** Runs one statement for all rows; answers a result for each, in their order. */
+  /** Runs one statement for all rows. Returns a result for each row, in the same order. */
   run: (rows: Row[]) => Promise<Result[]>;
   maxRows?: number;
   maxInFlight?: number;
@@ -21,19 +21,23 @@ function rejectAll<Row, Result>(entries: Entry<Row, Result>[], error: unknown): 
   for (const { reject } of entries) reject(error);
 }
 
-/** So many do not wait for the end of the turn: the database can begin while the rest of the turn is worked off. */
+/**
+ * At this many rows the statement starts before the end of the turn of the event loop, so that the database can begin
+ * early.
+ */
 const eagerRows = 24;
 
 /**
- * Joins the work of requests that come at about the same time: at most `maxInFlight` statements of at most `maxRows`
- * rows at a time; what comes meanwhile waits for the next, up to `maxQueue`. A statement that fails is tried again row
- * by row, so that one poisoned row harms nobody beside it; but not in an outage, which would fail each of them.
+ * Combines the rows of concurrent requests into statements of at most `maxRows` rows. At most `maxInFlight`
+ * statements run at a time; further rows wait in a queue of at most `maxQueue`. If a statement fails, each of its
+ * rows is retried alone, so that one bad row does not affect the others; not in an outage, in which each of them
+ * would fail.
  */
 export class Batcher<Row, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
   readonly #turns: BatcherOptions<Row, Result>['turns'];
   readonly #limits: { maxRows: number; maxInFlight: number; maxQueue: number };
-  /** One for all: to be told of overload must not cost a stack trace. */
+  /** A shared error object: under overload, each refusal must not cost a stack trace. */
   readonly #overloaded = new BrokerError('overloaded', { retryAfterSeconds: 1 });
   #queue: Entry<Row, Result>[] = [];
   #inFlight = 0;
@@ -46,14 +50,14 @@ export class Batcher<Row, Result> {
   }
 
   /**
-   * Throws `overloaded` when as much waits as may wait: for who would rather know before any work is done, and for every
-   * row that comes even so.
+   * Throws `overloaded` if the queue is full. `submit` checks this too; a caller may check it before it does other
+   * work.
    */
   assertRoom(): void {
     if (this.#queue.length >= this.#limits.maxQueue) throw this.#overloaded;
   }
 
-  /** Resolves to the row's own result, after its statement has committed. Throws `overloaded`. */
+  /** Resolves to the result of the row after its statement has committed. Throws `overloaded`. */
   submit(row: Row): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.assertRoom();
@@ -63,7 +67,7 @@ export class Batcher<Row, Result> {
     });
   }
 
-  /** After the requests that this turn of the event loop brought, so that they share a statement. */
+  /** Starts the statement at the end of this turn of the event loop, so that the requests of the turn share it. */
   #schedule(): void {
     if (this.#scheduled || this.#inFlight >= this.#limits.maxInFlight) return;
     this.#scheduled = true;

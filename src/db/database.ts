@@ -3,31 +3,34 @@ import pg from 'pg';
 import type { Log } from '../platform/log.ts';
 import type { DB } from './schema.gen.ts';
 
-/** A handle on the broker's database: what a function takes that needs no atomicity. */
+/** A database handle, for functions that need no atomicity. */
 export type Db = Kysely<DB>;
-/** A handle inside a transaction: what a function takes that needs atomicity. */
+/** A handle in a transaction, for functions that need atomicity. */
 export type Tx = Transaction<DB>;
 
 export interface DatabaseOptions {
-  /** postgres:// URL. */
+  /** A postgres:// URL. */
   url: string;
   log: Log;
   maxConnections: number;
-  /** Shown in pg_stat_activity. */
+  /** As shown in pg_stat_activity. */
   applicationName: string;
   statementTimeoutMs?: number;
-  /** Whether prepared statements keep their first plan, which then costs nothing, instead of one for each set of values. */
+  /**
+   * Whether prepared statements always use a generic plan, which is planned only once, instead of a plan for each set
+   * of values.
+   */
   keepPlans?: boolean;
 }
 
 export interface Database {
   db: Db;
-  /** The pool under `db`, for the few statements that go straight through pg. */
+  /** The pool under `db`, for the few statements that use pg directly. */
   pool: pg.Pool;
   close(): Promise<void>;
 }
 
-// 64-bit counters (epochs, versions) come as numbers: they rise by one, far below 2^53.
+// Invariant: 64-bit counters (epochs, versions) are far below 2^53, so they fit into a number.
 const int8 = 20;
 const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
@@ -36,12 +39,12 @@ const types: pg.CustomTypesConfig = {
       : pg.types.getTypeParser(oid, format)) as pg.CustomTypesConfig['getTypeParser'],
 };
 
-/** As a statement, since a pooler between may refuse a start-up parameter that it does not know. */
+/** Sets the plan mode by a statement, because a connection pooler may refuse an unknown start-up parameter. */
 async function keepPlans(client: pg.ClientBase): Promise<void> {
   await client.query('set plan_cache_mode = force_generic_plan');
 }
 
-/** Opens a pool whose every connection has timeouts, so that no statement or lock waits for ever. */
+/** Opens a pool. Every connection has timeouts, so that no statement waits without limit. */
 export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -52,12 +55,11 @@ export function openDatabase(options: DatabaseOptions): Database {
     statement_timeout: options.statementTimeoutMs ?? 10_000,
     lock_timeout: 5_000,
     idle_in_transaction_session_timeout: 15_000,
-    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- the pool waits for it, whatever its types say
+    // eslint-disable-next-line @typescript-eslint/no-misused-promises -- pg-pool awaits the promise of onConnect, which its types declare as void
     ...(options.keepPlans === true ? { onConnect: keepPlans } : {}),
     types,
   });
-  // A client in use has no other listener, and without one a lost connection would end the process; whoever uses the
-  // client learns of the loss from its query.
+  // Without a listener, the loss of a connection in use would end the process. The query on it fails anyway.
   pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => options.log.warn('an idle database connection was lost', { err: error }));
   const db = new Kysely<DB>({ dialect: new PostgresDialect({ pool }) });

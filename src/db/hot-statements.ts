@@ -1,9 +1,9 @@
 import type pg from 'pg';
 
-/** Runs a statement straight through pg: kysely's dialect has no named statements. */
+/** The pool for statements that use pg directly, because Kysely's dialect has no named statements. */
 export interface HotStatements {
   pool: pg.Pool;
-  /** Whether statements may be kept prepared by name (not behind pgbouncer in transaction mode). */
+  /** Whether statements are prepared by name, which is not possible behind pgbouncer in transaction mode. */
   prepared: boolean;
 }
 

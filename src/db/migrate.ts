@@ -1,17 +1,22 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Migration, Migrator, sql } from 'kysely';
+import pg from 'pg';
 import type { Db } from './database.ts';
 import { sqlState, sqlStateOf } from './sqlstate.ts';
 
-/** Where the .sql files are, from src/db as from dist/db. */
+/** The directory of the .sql files, relative to src/db as well as dist/db. */
 export const migrationsDirectory = join(import.meta.dirname, '../../migrations');
 
-/** The names of all migrations, in order: file names without `.sql`. */
+/** Run after every migration, not only once. */
+const privilegesFile = join(migrationsDirectory, 'privileges.sql');
+const migrationFile = /^\d{4}_.*\.sql$/;
+
+/** Returns the names of all migrations in order: file names without `.sql`. */
 async function listMigrations(): Promise<string[]> {
   const files = await readdir(migrationsDirectory);
   return files
-    .filter((file) => file.endsWith('.sql'))
+    .filter((file) => migrationFile.test(file))
     .map((file) => file.slice(0, -'.sql'.length))
     .sort();
 }
@@ -26,9 +31,9 @@ async function readMigrations(): Promise<Record<string, Migration>> {
 }
 
 /**
- * Before PostgreSQL 15, and in a database that was upgraded from there, everybody may create in the schema public, and
- * so put functions and operators where other sessions look for theirs. Where the schema is not the owner's to close
- * (before 15 it is the superuser's), it stays open here; then the broker does not start (`excessPowers`).
+ * Revokes CREATE on the schema public from PUBLIC. Before PostgreSQL 15, and in databases upgraded from there, every
+ * role has it, and so could create functions and operators that other sessions would call. Before 15 a superuser owns
+ * the schema, so the revocation may fail here; then the broker refuses to start (see `excessPowers`).
  */
 async function closeSchema(owner: Db): Promise<void> {
   try {
@@ -44,9 +49,16 @@ async function closeSchema(owner: Db): Promise<void> {
   }
 }
 
+/** Grants the application role the privileges that the broker needs, in one transaction. */
+async function grantPrivileges(owner: Db, applicationRole: string): Promise<void> {
+  const text = await readFile(privilegesFile, 'utf8');
+  const statements = text.replaceAll(':role', pg.escapeIdentifier(applicationRole));
+  await owner.transaction().execute((tx) => sql.raw(statements).execute(tx));
+}
+
 /**
- * Brings the database to the newest version, as its owner, and gives `applicationRole` what the broker needs.
- * All or nothing, one caller at a time (kysely's Migrator locks its table). Answers the names that were applied.
+ * Migrates the database to the newest version, as its owner, and grants `applicationRole` its privileges. Atomic, and
+ * one caller at a time (Kysely's Migrator locks its table). Returns the names of the applied migrations.
  */
 export async function migrate(owner: Db, applicationRole: string): Promise<string[]> {
   await closeSchema(owner);
@@ -58,13 +70,14 @@ export async function migrate(owner: Db, applicationRole: string): Promise<strin
   });
   const { error, results } = await migrator.migrateToLatest();
   if (error !== undefined) throw error instanceof Error ? error : new Error(String(error));
-  await sql`select public.grant_application_role(${applicationRole}::name)`.execute(owner);
+  await grantPrivileges(owner, applicationRole);
   return (results ?? []).map((result) => result.migrationName);
 }
 
 /**
- * The migrations this build knows and the database lacks. Empty: ready. A database that is ahead is fine,
- * since every migration works with the broker before it (expand, then contract).
+ * Returns the migrations that this build has and the database lacks; empty if the database is ready. A database with
+ * newer migrations is ready too, because every migration also works with the previous version of the broker (expand,
+ * then contract).
  */
 export async function missingMigrations(db: Db): Promise<string[]> {
   const known = await listMigrations();

@@ -1,11 +1,11 @@
 /** A page of a list. */
 export interface Page<T> {
   items: T[];
-  /** Whether something follows the last item. */
+  /** Whether more items follow the last one. */
   more: boolean;
 }
 
-/** A page of at most `limit` items from `rows`, of which one more than that was asked for. */
+/** Returns a page of at most `limit` items. `rows` was queried with `limit + 1`, to see whether more follow. */
 export function takePage<T>(rows: T[], limit: number): Page<T> {
   return { items: rows.slice(0, limit), more: rows.length > limit };
 }

@@ -3,31 +3,37 @@ import { addSeconds, type Clock } from '../platform/clock.ts';
 import type { Db } from './database.ts';
 import { sqlState, sqlStateOf } from './sqlstate.ts';
 
-/** How far ahead partitions are made. */
+/** How far ahead partitions are created. */
 const aheadSeconds = 7 * 24 * 3600;
-/** A row that is written just after midnight may carry a time from just before it. */
+/** A row that is written just after midnight may have a time just before it. */
 const behindSeconds = 300;
 
-/** Makes the partitions that hold the instants from `from` to `until` (62 days at most) and are missing; answers how many. */
+/** Creates the missing partitions for the time from `from` to `until` (62 days at most). Returns how many. */
 export async function ensurePartitions(db: Db, from: Date, until: Date): Promise<number> {
   const result = await sql<{ made: number }>`select ensure_partitions(${from}, ${until}) as made`.execute(db);
   return result.rows[0]?.made ?? 0;
 }
 
-/** Makes what is missing from `now` until 7 days later: longer than any token lives. Answers how many it made. */
+/**
+ * Creates the missing partitions from `now` until 7 days later, which is longer than the lifetime of any token.
+ * Returns how many.
+ */
 export function ensurePartitionsAhead(db: Db, now: Date): Promise<number> {
   return ensurePartitions(db, addSeconds(now, -behindSeconds), addSeconds(now, aheadSeconds));
 }
 
-/** Drops the partitions of which every row is past its retention at `now`, and by the database's clock; answers how many. */
+/**
+ * Drops the partitions whose rows are all past their retention, both at `now` and by the database's clock. Returns
+ * how many.
+ */
 export async function dropPartitions(db: Db, now: Date): Promise<number> {
   const result = await sql<{ dropped: number }>`select drop_partitions(${now}) as dropped`.execute(db);
   return result.rows[0]?.dropped ?? 0;
 }
 
 /**
- * Runs `work`; if a row of it found no partition, makes the missing ones and runs it once more. `work` opens its
- * transaction itself, since the first one is lost.
+ * Runs `work`. If a partition was missing, creates it and runs `work` again. `work` must open its own
+ * transaction, because the first one was aborted.
  */
 export async function withPartitions<T>(db: Db, clock: Clock, work: () => Promise<T>): Promise<T> {
   try {
@@ -39,17 +45,17 @@ export async function withPartitions<T>(db: Db, clock: Clock, work: () => Promis
   }
 }
 
-/**
- * Makes the partitions of the days around the database's own present: for writes that carry no clock of ours, whose
- * times are within seconds of it.
- */
+/** Creates the partitions around the database's current time, for a write whose time is within seconds of it. */
 export async function ensurePartitionsNow(db: Db): Promise<void> {
   await sql`select ensure_partitions(
     clock_timestamp() - ${behindSeconds} * interval '1 second',
     clock_timestamp() + ${aheadSeconds} * interval '1 second')`.execute(db);
 }
 
-/** Whether a row found no partition: the SQLSTATE of a check violation without a constraint (ExecFindPartition). */
+/**
+ * Whether the error is a missing partition: a check violation without a constraint name (ExecFindPartition in
+ * PostgreSQL).
+ */
 export function isMissingPartition(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   if (sqlStateOf(error) !== sqlState.checkViolation) return isMissingPartition(error.cause);

@@ -55,6 +55,14 @@ export interface Admins {
   updated_at: Timestamp;
 }
 
+export interface AgentOwners {
+  agent_id: string;
+  id: Generated<number>;
+  owner_id: string;
+  since: Timestamp;
+  until: Timestamp | null;
+}
+
 export interface Agents {
   created_at: Timestamp;
   created_by: string;
@@ -72,6 +80,7 @@ export interface Agents {
   owner_id: string;
   require_bound_tokens: Generated<boolean>;
   token_endpoint_auth_method: string;
+  unbound_tokens_ended_at: Timestamp | null;
   updated_at: Timestamp;
   version: Generated<number>;
 }
@@ -82,6 +91,7 @@ export interface AgentSecrets {
   created_at: Timestamp;
   expires_at: Timestamp | null;
   id: string;
+  identifying_claim: string | null;
   issued_by: string;
   jwks: Json | null;
   jwks_uri: string | null;
@@ -135,6 +145,39 @@ export interface EndedEpochs {
   subject_id: string;
 }
 
+export interface Feeds {
+  attempts: Generated<number>;
+  event_id: string;
+  gap_from: Timestamp | null;
+  gap_reported_at: Timestamp | null;
+  gap_until: Timestamp | null;
+  gaps: Generated<number>;
+  last_error: string | null;
+  name: string;
+  next_attempt_at: Timestamp | null;
+  read_at: Timestamp | null;
+  started_at: Timestamp;
+  tx: number;
+}
+
+export interface GrantEndings {
+  actor_id: string;
+  actor_key_id: string | null;
+  actor_kind: string;
+  after_id: Generated<string>;
+  at: Timestamp;
+  attempts: Generated<number>;
+  id: string;
+  kind: string;
+  last_error: string | null;
+  next_attempt_at: Timestamp;
+  object_id: string | null;
+  reason: string;
+  request_id: string | null;
+  source_ip: string | null;
+  subject_id: string;
+}
+
 export interface Grants {
   agent_epoch: number;
   agent_id: string;
@@ -149,6 +192,7 @@ export interface Grants {
   end_reason: string | null;
   ended_at: Timestamp | null;
   ended_by: string | null;
+  ending_id: string | null;
   expires_at: Timestamp | null;
   id: string;
   lapses_at: Timestamp;
@@ -246,6 +290,7 @@ export interface Resources {
   scopes: Json;
   token_alg: string;
   token_ttl_seconds: number;
+  unbound_tokens_ended_at: Timestamp | null;
   updated_at: Timestamp;
   version: Generated<number>;
 }
@@ -301,12 +346,15 @@ export interface TrustedIssuers {
   created_by: string;
   deleted_at: Timestamp | null;
   epoch: Generated<number>;
+  epoch_ends: Generated<ArrayType<Timestamp>>;
   id: string;
   issuer: string;
   jwks: Json | null;
   jwks_uri: string | null;
+  key_source: string;
   name: string;
   subject_tokens: Generated<boolean>;
+  tenant_claims: Generated<string[]>;
   updated_at: Timestamp;
   updated_by: string;
 }
@@ -321,6 +369,7 @@ export interface UsedValues {
 export interface DB {
   admin_keys: AdminKeys;
   admins: Admins;
+  agent_owners: AgentOwners;
   agent_secrets: AgentSecrets;
   agents: Agents;
   approvals: Approvals;
@@ -328,6 +377,8 @@ export interface DB {
   audit_order: AuditOrder;
   bootstrap: Bootstrap;
   ended_epochs: EndedEpochs;
+  feeds: Feeds;
+  grant_endings: GrantEndings;
   grants: Grants;
   idempotency_keys: IdempotencyKeys;
   job_runs: JobRuns;

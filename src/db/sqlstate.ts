@@ -1,4 +1,4 @@
-/** SQLSTATEs that the broker tells apart (PostgreSQL manual, appendix A). */
+/** The SQLSTATEs that the broker handles (PostgreSQL manual, appendix A). */
 export const sqlState = {
   serializationFailure: '40001',
   deadlockDetected: '40P01',
@@ -11,7 +11,7 @@ export const sqlState = {
   readOnlyTransaction: '25006',
 } as const;
 
-/** The SQLSTATE of an error that PostgreSQL raised, else undefined. */
+/** Returns the SQLSTATE of an error from PostgreSQL; undefined for any other error. */
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error) || typeof error.code !== 'string') return undefined;
   return /^[0-9A-Z]{5}$/.test(error.code) ? error.code : undefined;
@@ -27,7 +27,7 @@ export function violates(error: unknown, constraint: string): boolean {
   );
 }
 
-/** Node's and PostgreSQL's ways to say that the database cannot be reached or will not work now. */
+/** Node's error codes for a database that cannot be reached. */
 const outageCodes: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -43,23 +43,24 @@ const outageStates: ReadonlySet<string> = new Set([
   sqlState.lockNotAvailable,
   sqlState.serializationFailure,
   sqlState.deadlockDetected,
-  // Nothing of ours writes in a read-only transaction: the server was demoted, and another one is the primary.
+  // The broker uses no read-only transactions, so this means that the server is no longer the primary.
   sqlState.readOnlyTransaction,
 ]);
 
 /**
- * Whether the database, and not the request, is the reason: connection lost, out of resources, shutting down,
- * cancelled by a timeout, no longer the primary, or a lock that did not come. The caller may try again later (503).
+ * Whether an error is caused by the database, not by the request: the connection was lost, the server is out of
+ * resources, shutting down or no longer the primary, or a timeout expired, also while waiting for a lock. The caller
+ * may retry later (503).
  */
 export function isOutage(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  // Whatever the reason, a fatal error ended the session or let none begin: it is not about the statement.
+  // A fatal error ends the session or prevents it, so it is not caused by the statement.
   if ('severity' in error && (error.severity === 'FATAL' || error.severity === 'PANIC')) return true;
   const state = sqlStateOf(error);
   if (state !== undefined && (outageStates.has(state) || outageClasses.includes(state.slice(0, 2))))
     return true;
   if ('code' in error && typeof error.code === 'string' && outageCodes.has(error.code)) return true;
-  // pg throws plain errors, without a code, when a connection ends under a query or the pool has none to give.
+  // pg throws errors without a code when a connection is lost during a query or the pool's timeout expires.
   return /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(
     error.message,
   );

@@ -7,14 +7,17 @@ import { sqlState, sqlStateOf } from './sqlstate.ts';
 const retried: ReadonlySet<string> = new Set([sqlState.serializationFailure, sqlState.deadlockDetected]);
 const maxAttempts = 5;
 
-/** Milliseconds before a victim's next attempt: whoever waited for its locks has to have them first, or they deadlock again. */
+/**
+ * Returns the pause before a retry in milliseconds. The transaction that waited for the locks must get them first, or
+ * the two deadlock again.
+ */
 const victimPause = (attempt: number): number => 10 * attempt;
 
 /**
- * Runs `work` in one READ COMMITTED transaction. Commits what it did, also when it answers a `Refusal`, whose
- * error is then thrown: so the audit event of a refusal is kept. An exception rolls everything back.
- * Serialization failures and deadlocks (40001, 40P01) are tried again, up to 5 times in all, and so is what found no
- * partition, after that was made; `work` must therefore have no effect outside `tx`.
+ * Runs `work` in one READ COMMITTED transaction. If `work` returns a `Refusal`, commits and then throws its error, so
+ * that the audit event of the refusal is kept. An exception rolls everything back. Serialization failures and
+ * deadlocks (40001, 40P01) are retried, up to 5 attempts in all, and so is a missing partition, after it was created.
+ * So `work` must have no effect outside `tx`.
  */
 export async function withTransaction<T>(db: Db, work: (tx: Tx) => Promise<T | Refusal>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {

@@ -1,56 +1,23 @@
 import type { Detail } from '../authorization-details/details-type.ts';
 import { addSeconds } from '../platform/clock.ts';
-import type { PolicyRef } from '../policies/facts.ts';
-import type { Delegation } from './delegation/delegation.ts';
+import type { Delegation } from './delegation.ts';
+import type { PolicyRef, Risk } from './facts.ts';
+import { effectiveStatus, type GrantLife } from './liveness.ts';
 
-export const grantStatuses = [
-  'pending',
-  'scheduled',
-  'active',
-  'denied',
-  'cancelled',
-  'lapsed',
-  'expired',
-  'revoked',
-  'returned',
-] as const;
-export type GrantStatus = (typeof grantStatuses)[number];
-
-/** Every way a grant may go. Nothing leads out of a state that has no entry here. */
-const transitions: Record<GrantStatus, readonly GrantStatus[]> = {
-  pending: ['active', 'scheduled', 'denied', 'cancelled', 'lapsed'],
-  scheduled: ['active', 'cancelled', 'revoked'],
-  active: ['expired', 'revoked', 'returned'],
-  denied: [],
-  cancelled: [],
-  lapsed: [],
-  expired: [],
-  revoked: [],
-  returned: [],
-};
-
-export function canMove(from: GrantStatus, to: GrantStatus): boolean {
-  return transitions[from].includes(to);
-}
-
-export function hasEnded(status: GrantStatus): boolean {
-  return transitions[status].length === 0;
-}
-
-/** How long a request waits for a decision. */
+/** How long a request may wait for a decision before it lapses. */
 const lapseSeconds = 24 * 60 * 60;
 
 export function lapseTime(requestedAt: Date): Date {
   return addSeconds(requestedAt, lapseSeconds);
 }
 
-/** So many open grants an agent may have for one resource, and in all: what is read per token stays small. */
+/** The most open grants of an agent for one resource and in total, so that few grants are read for each token. */
 export const maxOpenGrants = { forResource: 100, total: 1000 };
 
-/** Of those that were handed down to it, which are short and read one by one, it may have more. */
-export const maxHandedDown = { forResource: 1000, total: 1000 };
+/** The most open delegated grants of an agent. There may be more: they are short-lived and read one at a time. */
+export const maxDelegatedGrants = { forResource: 1000, total: 1000 };
 
-/** What people agreed to, in number and groups, fixed when the grant became active. */
+/** The number of approvals and the groups of the approvers, fixed when the grant became active. */
 export interface ApprovalFacts {
   approvals: number;
   approver_groups: string[];
@@ -65,25 +32,10 @@ export interface Approval {
   at: Date;
 }
 
-/** The times and versions that decide what a grant is worth at an instant. */
-export interface GrantLife {
-  status: GrantStatus;
-  lapsesAt: Date;
-  startsAt: Date | null;
-  expiresAt: Date | null;
-  /**
-   * When the first of what it hangs on ended: the epochs of agent and resource that it was issued under, and the grants that
-   * it was handed down from; null: all last.
-   */
-  outerEndedAt: Date | null;
-  /** When the first agent ends of its own and those above it. */
-  agentExpiresAt: Date | null;
-}
-
 export interface ScopeText {
   name: string;
   description: string;
-  risk: 'low' | 'medium' | 'high';
+  risk: Risk;
 }
 
 export interface Grant extends GrantLife {
@@ -96,8 +48,8 @@ export interface Grant extends GrantLife {
   resourceId: string;
   resource: string;
   resourceVersion: number;
-  /** Rises with every change of the grants above it and their agents; 0: there are none. */
-  lineVersion: number;
+  /** Rises with every change of its ancestors and their agents; 0 if it has no ancestors. */
+  ancestorsVersion: number;
   /** The resource's catalogue now. */
   catalogue: ScopeText[];
   requestedScopes: string[];
@@ -106,17 +58,17 @@ export interface Grant extends GrantLife {
   durationSeconds: number;
   reason: string;
   ticket: string | null;
-  /** What it is for within its scopes (RFC 9396); null: none. */
+  /** The authorization details that narrow its scopes (RFC 9396); null if it has none. */
   authorizationDetails: Detail[] | null;
   requestDigest: string;
   approvalsRequired: number;
   policies: PolicyRef[];
-  /** The epochs it was issued under. */
+  /** The epochs of agent and resource under which it was made. */
   agentEpoch: number;
   resourceEpoch: number;
-  /** The grants that it was handed down from, the first one first; empty: it is its agent's own. */
+  /** The grants from which it was delegated, the oldest first; empty if it is the agent's own grant. */
   ancestors: string[];
-  /** Of one that was handed down: whom its tokens are of, and who acts. */
+  /** The subject and the actors of its tokens; null if it was not delegated. */
   delegation: Delegation | null;
   ownerAtRequest: string;
   requestedAt: Date;
@@ -124,47 +76,11 @@ export interface Grant extends GrantLife {
   endedAt: Date | null;
   endedBy: string | null;
   endReason: string | null;
+  /** Whether a person ended it by a decision about this grant. */
+  endedByPerson: boolean;
 }
 
-/**
- * What a grant is at `now`, whatever its row still says: the worker writes endings down later, and nobody waits for it.
- * Of its own time and what it hangs on (whose end ends it for ever, a pending one as denied) the earlier has ended it,
- * whenever somebody asks: what has ended keeps its end. Its agent's own expiry comes last.
- */
-export function effectiveStatus(grant: GrantLife, now: Date): GrantStatus {
-  const { status, outerEndedAt } = grant;
-  if (hasEnded(status)) return status;
-  const pending = status === 'pending';
-  const end = pending ? grant.lapsesAt : grant.expiresAt;
-  if (outerEndedAt !== null && (end === null || outerEndedAt < end)) return pending ? 'denied' : 'revoked';
-  if (outerEndedAt !== null || (end !== null && end <= now)) return pending ? 'lapsed' : 'expired';
-  if (grant.agentExpiresAt !== null && grant.agentExpiresAt <= now) return pending ? 'lapsed' : 'expired';
-  if (pending) return 'pending';
-  // An active one has begun, whatever a clock says that is behind that of the replica that activated it.
-  const waits = status === 'scheduled' && grant.startsAt !== null && grant.startsAt > now;
-  return waits ? 'scheduled' : 'active';
-}
-
-/** The stored states that a grant of this effective state may have. */
-export function storedStatuses(effective: GrantStatus): GrantStatus[] {
-  const undecided: Partial<Record<GrantStatus, GrantStatus[]>> = {
-    active: ['scheduled'],
-    denied: ['pending'],
-    lapsed: ['pending'],
-    expired: ['active', 'scheduled'],
-    revoked: ['active', 'scheduled'],
-  };
-  return [effective, ...(undecided[effective] ?? [])];
-}
-
-/** The next instant at which time alone changes what the grant is; undefined if none does. */
-export function nextBoundary(grant: GrantLife, now: Date): Date | undefined {
-  const times = grant.status === 'pending' ? [grant.lapsesAt] : [grant.startsAt, grant.expiresAt];
-  const due = [...times, grant.agentExpiresAt].filter((time): time is Date => time !== null && time > now);
-  return hasEnded(grant.status) ? undefined : due.sort((a, b) => a.getTime() - b.getTime())[0];
-}
-
-/** When a grant decided at `decidedAt` runs: never beyond the agent's own expiry. */
+/** Returns the period of a grant decided at `decidedAt`. It never ends after the agent's expiry. */
 export function grantPeriod(options: {
   decidedAt: Date;
   durationSeconds: number;
@@ -176,13 +92,13 @@ export function grantPeriod(options: {
   return { startsAt: decidedAt, expiresAt };
 }
 
-/** What an approver asked to narrow a grant to; undefined: as it is. */
+/** The terms to which an approver narrows a grant; an undefined member stays as it is. */
 export interface Narrowing {
   scopes?: string[] | undefined;
   durationSeconds?: number | undefined;
 }
 
-/** The terms after narrowing, in the order of the request; undefined if it asks for more than there is. */
+/** Returns the narrowed terms, scopes in their given order; undefined if they are empty or wider than `terms`. */
 export function narrow(
   terms: { scopes: string[]; durationSeconds: number },
   { scopes = terms.scopes, durationSeconds = terms.durationSeconds }: Narrowing,
@@ -192,23 +108,23 @@ export function narrow(
   return { scopes: terms.scopes.filter((scope) => scopes.includes(scope)), durationSeconds };
 }
 
-/** The version of everything a grant shows, as an entity tag (RFC 9110 section 8.8.3). */
+/** Returns the entity tag of a grant (RFC 9110 section 8.8.3). It changes with all that the API shows of it. */
 export function entityTag(grant: Grant, now: Date): string {
   return `"${changeStamp(grant)}-${effectiveStatus(grant, now)}"`;
 }
 
 /**
- * Whether an `If-None-Match` field names `tag`: a list, compared weakly (RFC 9110 section 13.1.2), because a proxy that
- * compresses makes tags weak; `*` names every version.
+ * Whether the list in an `If-None-Match` field contains `tag`. The comparison is weak (RFC
+ * 9110 section 13.1.2), because a compressing proxy makes tags weak; `*` matches every tag.
  */
 export function matchesTag(field: string, tag: string): boolean {
   const tags = field.split(',').map((one) => one.trim().replace(/^W\//, ''));
   return tags.includes(tag) || tags.includes('*');
 }
 
-/** The versions of the rows that a grant is made of. */
+/** Returns the joined versions of the rows from which a grant is read. */
 export function changeStamp(
-  grant: Pick<Grant, 'version' | 'agentVersion' | 'resourceVersion' | 'lineVersion'>,
+  grant: Pick<Grant, 'version' | 'agentVersion' | 'resourceVersion' | 'ancestorsVersion'>,
 ): string {
-  return `${grant.version}.${grant.agentVersion}.${grant.resourceVersion}.${grant.lineVersion}`;
+  return `${grant.version}.${grant.agentVersion}.${grant.resourceVersion}.${grant.ancestorsVersion}`;
 }

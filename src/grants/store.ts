@@ -1,33 +1,15 @@
 import { type SqlBool, sql } from 'kysely';
 import type { Detail } from '../authorization-details/details-type.ts';
 import type { Db, Tx } from '../db/database.ts';
-import { lineEndedAt } from '../db/line-ended-at.ts';
-import type { DecisionRequest, PolicyRef } from '../policies/facts.ts';
-import type { Delegation } from './delegation/delegation.ts';
-import {
-  type ApprovalFacts,
-  type changeStamp,
-  type Grant,
-  type GrantStatus,
-  type ScopeText,
-  storedStatuses,
-} from './grant.ts';
+import type { Delegation } from './delegation.ts';
+import type { DecisionRequest, PolicyRef } from './facts.ts';
+import type { ApprovalFacts, changeStamp, Grant, ScopeText } from './grant.ts';
+import { storedStatuses } from './liveness.ts';
+import * as liveness from './liveness-sql.ts';
+import { bindInstants } from './liveness-sql.ts';
+import type { GrantStatus } from './states.ts';
 
-/** When the first epoch ended that grant g or one above it was issued under, or such a one; null: all last. */
-export const outerEndedAt = sql`least(a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer],
-  ${lineEndedAt})`;
-
-/** The versions of the grants above grant g, and of their agents, and one more once anything above has ended; 0: there are none. */
-const lineVersion = sql<number>`case when g.ancestors <> '{}'
-  then line_version(g.ancestors) + (${lineEndedAt} is not null)::integer else 0 end`;
-
-/** When the first agent ends of those of grant g and the grants above it; null: none does. */
-const agentExpiresAt = sql`least(a.expires_at, case when g.ancestors <> '{}' then line_expires_at(g.ancestors) end)`;
-
-/** When the time of an open grant g is over. */
-export const ownEnd = sql`case g.status when 'pending' then g.lapses_at else g.expires_at end`;
-
-/** A grant as it is read: its row, and what agent and resource are now. */
+/** Selects grants, each with the current values of its agent and resource. */
 function selectGrants(db: Db) {
   return db
     .selectFrom('grants as g')
@@ -67,11 +49,12 @@ function selectGrants(db: Db) {
       'r.identifier',
       'r.scopes as catalogue',
     ])
+    .select(sql<boolean>`${sql.raw(liveness.isEndedByPerson)}`.as('ended_by_person'))
     .select(['a.version as agent_version', 'g.ancestors', 'g.delegation'])
-    .select(sql<Date | null>`${agentExpiresAt}`.as('agent_expires_at'))
+    .select(bindInstants<Date | null>(liveness.agentExpiresAt).as('agent_expires_at'))
     .select(['r.version as resource_version', 'g.request_facts'])
-    .select(sql<Date | null>`${outerEndedAt}`.as('outer_ended_at'))
-    .select(lineVersion.as('line_version'));
+    .select(bindInstants<Date | null>(liveness.epochsEndedAt).as('foundation_ended_at'))
+    .select(bindInstants<number>(liveness.ancestorsVersion).as('ancestors_version'));
 }
 
 type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
@@ -89,7 +72,7 @@ function toGrant(row: GrantRow): StoredGrant {
     resourceId: row.resource_id,
     resource: row.identifier,
     resourceVersion: row.resource_version,
-    lineVersion: Number(row.line_version),
+    ancestorsVersion: Number(row.ancestors_version),
     catalogue: row.catalogue as unknown as ScopeText[],
     requestedScopes: row.requested_scopes,
     requestedDurationSeconds: row.requested_duration_seconds,
@@ -104,7 +87,7 @@ function toGrant(row: GrantRow): StoredGrant {
     ownerAtRequest: row.owner_at_request,
     agentEpoch: row.agent_epoch,
     resourceEpoch: row.resource_epoch,
-    outerEndedAt: row.outer_ended_at,
+    epochsEndedAt: row.foundation_ended_at,
     ancestors: row.ancestors,
     delegation: row.delegation as unknown as Delegation | null,
     agentExpiresAt: row.agent_expires_at,
@@ -116,6 +99,7 @@ function toGrant(row: GrantRow): StoredGrant {
     endedAt: row.ended_at,
     endedBy: row.ended_by,
     endReason: row.end_reason,
+    endedByPerson: row.ended_by_person,
     facts: row.request_facts as unknown as DecisionRequest,
   };
 }
@@ -125,7 +109,7 @@ export async function findGrant(db: Db, id: string): Promise<StoredGrant | undef
   return row === undefined ? undefined : toGrant(row);
 }
 
-/** The newest grant that the agent has asked for with these terms, scopes as a set. */
+/** Finds the newest grant that the agent itself requested with these terms, in any order of scopes. */
 export async function findLatest(
   db: Db,
   terms: Pick<Grant, 'agentId' | 'resourceId' | 'scopes' | 'authorizationDetails'>,
@@ -145,11 +129,11 @@ export async function findLatest(
 }
 
 /**
- * The grant, its row locked until the transaction ends, and its agent's and resource's against a new epoch: whoever is
- * disabling the agent, or deleting the resource, comes before this or after it, and not in between.
+ * Finds a grant and locks its row until the transaction ends, and the rows of its agent and resource against a
+ * new epoch: the agent is disabled, or the resource deleted, before or after this transaction and not during it.
  */
 export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
-  // The resource first, as whoever changes a catalogue does: then the two cannot wait for each other.
+  // Locks the resource before the grant, as a change of its catalogue does, so that the two cannot deadlock.
   await tx
     .selectFrom('resources')
     .select('id')
@@ -161,26 +145,14 @@ export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undef
 }
 
 export interface GrantFilter {
-  /** As the grant is at `now`, not as its row says. */
+  /** The effective status at `now`, not the stored one. */
   status?: GrantStatus | undefined;
   agentId?: string | undefined;
   ownerId?: string | undefined;
   resource?: string | undefined;
 }
 
-/** `effectiveStatus` in SQL, over grants g, agents a and resources r. */
-export function effectiveStatusSql(now: Date) {
-  return sql<string>`case
-    when g.status not in ('pending', 'scheduled', 'active') then g.status
-    when ${outerEndedAt} < ${ownEnd} then case g.status when 'pending' then 'denied' else 'revoked' end
-    when ${outerEndedAt} is not null or ${ownEnd} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
-    when ${agentExpiresAt} <= ${now} then case g.status when 'pending' then 'lapsed' else 'expired' end
-    when g.status = 'pending' then 'pending'
-    when g.status = 'scheduled' and g.starts_at > ${now} then 'scheduled'
-    else 'active' end`;
-}
-
-/** Up to `limit` grants, newest first, before `before`. */
+/** Lists up to `limit` grants with ids below `before`, newest first. */
 export async function listGrants(
   db: Db,
   filter: GrantFilter,
@@ -194,12 +166,12 @@ export async function listGrants(
   if (filter.status !== undefined) {
     query = query
       .where('g.status', 'in', storedStatuses(filter.status))
-      .where(sql<SqlBool>`${effectiveStatusSql(page.now)} = ${filter.status}`);
+      .where(sql<SqlBool>`${bindInstants(liveness.effectiveStatus, { now: page.now })} = ${filter.status}`);
   }
   return (await query.execute()).map(toGrant);
 }
 
-/** What a waiting client compares: the versions of a grant, its agent and its resource, and of what it was handed down from. */
+/** Reads the versions of grants, their agents, resources and ancestors, for long polls to compare. */
 export async function readVersions(
   db: Db,
   ids: string[],
@@ -209,10 +181,10 @@ export async function readVersions(
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')
     .select(['g.id', 'g.version', 'a.version as agentVersion', 'r.version as resourceVersion'])
-    .select(lineVersion.as('lineVersion'))
+    .select(bindInstants<number>(liveness.ancestorsVersion).as('ancestorsVersion'))
     .where(sql<SqlBool>`g.id = any(${ids}::text[])`)
     .execute();
-  return rows.map((row) => ({ ...row, lineVersion: Number(row.lineVersion) }));
+  return rows.map((row) => ({ ...row, ancestorsVersion: Number(row.ancestorsVersion) }));
 }
 
 export type NewGrant = Pick<
@@ -222,24 +194,25 @@ export type NewGrant = Pick<
   Pick<Grant, 'approvalsRequired' | 'policies' | 'ownerAtRequest' | 'agentEpoch' | 'resourceEpoch'> &
   Pick<Grant, 'requestedAt' | 'lapsesAt' | 'authorizationDetails'> & {
     facts: DecisionRequest;
-    /** Given if policy permitted it at once. */
+    /** Present if policy permitted the request at once: the grant is made active. */
     period: { startsAt: Date; expiresAt: Date } | undefined;
-    /** Given if it is handed down from another, of the token that it was got with. */
-    handedDown?: HandedDown;
+    /** Present if the grant is delegated from another grant. */
+    derivation?: Derivation;
   };
 
-export interface HandedDown {
+/** The ancestors, the subject tokens and the approvals of a delegated grant (RFC 8693). */
+export interface Derivation {
   ancestors: string[];
   delegation: Delegation;
-  /** The tokens that it was got with: the one that was shown, and those that this was got with. */
+  /** The ids of the subject token and of the tokens for which it was exchanged: the grant ends with any of them. */
   subjects: string[];
-  /** The approvals of those above it that count for it. */
+  /** The approvals of its ancestors that count for it. */
   approvals: ApprovalFacts;
 }
 
 export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
-  const { period, handedDown } = grant;
-  const approvals = handedDown?.approvals ?? { approvals: 0, approver_groups: [] };
+  const { period, derivation } = grant;
+  const approvals = derivation?.approvals ?? { approvals: 0, approver_groups: [] };
   await tx
     .insertInto('grants')
     .values({
@@ -259,9 +232,9 @@ export async function insertGrant(tx: Tx, grant: NewGrant): Promise<void> {
       request_facts: JSON.stringify(grant.facts),
       approvals_required: grant.approvalsRequired,
       approval_facts: period === undefined ? null : JSON.stringify(approvals),
-      ancestors: handedDown?.ancestors ?? [],
-      delegation: handedDown === undefined ? null : JSON.stringify(handedDown.delegation),
-      subjects: handedDown?.subjects ?? [],
+      ancestors: derivation?.ancestors ?? [],
+      delegation: derivation === undefined ? null : JSON.stringify(derivation.delegation),
+      subjects: derivation?.subjects ?? [],
       decision_policies: JSON.stringify(grant.policies),
       owner_at_request: grant.ownerAtRequest,
       agent_epoch: grant.agentEpoch,

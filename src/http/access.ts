@@ -1,12 +1,15 @@
 import type { Role } from '../caller.ts';
 import type { RoutedOperationId } from './operation-id.ts';
 
-/** `anyone` needs no credential; `agent` is an agent; `person` is any person; a role is a person who has it. */
+/**
+ * `anyone` needs no credential; `agent` allows every agent, `person` every person, and a role every person who has
+ * it.
+ */
 export type Access = 'anyone' | 'agent' | 'person' | Role;
 
 /**
- * Who may call what. The check and its test are both made from this table, and an operation of the contract
- * that is missing here does not compile.
+ * The roles that may call each operation. The check and its test both use this table, and an operation of the
+ * contract that is missing here does not compile.
  */
 export const access = {
   getHealth: ['anyone'],
@@ -33,6 +36,7 @@ export const access = {
   getTrustedIssuer: ['admin'],
   updateTrustedIssuer: ['admin'],
   deleteTrustedIssuer: ['admin'],
+  checkTrustedIssuerToken: ['admin'],
   createResource: ['admin'],
   listResources: ['admin'],
   getResource: ['admin'],

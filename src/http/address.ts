@@ -6,14 +6,15 @@ import { headerValues } from './header-values.ts';
 
 type Range = [ipaddr.IPv4 | ipaddr.IPv6, number];
 
-/** Some proxies write the port too: `192.0.2.1:443`, `[2001:db8::1]:443`. */
+/** Removes the port that some proxies add: `192.0.2.1:443`, `[2001:db8::1]:443`. */
 function withoutPort(claim: string): string {
   return claim.replace(/^\[(.*)\](:\d+)?$/, '$1').replace(/^([^:]*):\d+$/, '$1');
 }
 
 /**
- * Reads a request's client address. Without trusted proxies it is the socket's; with them, the right-most
- * address of `X-Forwarded-For` that is not one of them. Whatever an untrusted peer claims is ignored.
+ * Creates a function that reads a request's client address. Without trusted proxies this is the address of the
+ * socket; with them, the right-most address of `X-Forwarded-For` that is not a trusted proxy. The header is ignored
+ * if the peer is not a trusted proxy.
  */
 export function createAddressReader(trustedProxies: readonly string[]): (request: IncomingMessage) => string {
   const ranges: Range[] = trustedProxies.map((cidr) => ipaddr.parseCIDR(cidr));
@@ -21,7 +22,7 @@ export function createAddressReader(trustedProxies: readonly string[]): (request
     const parsed = ipaddr.process(address);
     return ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range));
   };
-  // A connection keeps its peer.
+  // The peer of a connection never changes.
   const peers = new WeakMap<Socket, string>();
   const peerOf = (socket: Socket): string => {
     const known = peers.get(socket);

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NextFunction } from 'express';
 import type { Caller, Origin } from '../caller.ts';
-import type { BrokerError } from '../errors.ts';
+import { type BrokerError, isFault } from '../errors.ts';
 import type { Log } from '../platform/log.ts';
 import { type ChallengeTerms, type Credential, challengeOf } from './authenticate.ts';
 import type { Exchange } from './edge.ts';
@@ -13,7 +13,7 @@ import { type Subject, subjectOf } from './subject.ts';
 
 export interface AnswerErrorOptions {
   log: Log;
-  /** Records that an authenticated caller was refused something. */
+  /** Writes the audit event of a request that was refused after authentication. */
   recordDenial: (denial: {
     caller: Caller;
     origin: Origin;
@@ -21,13 +21,13 @@ export interface AnswerErrorOptions {
     code: string;
     subject: Subject;
   }) => Promise<void>;
-  /** Counts a refusal of somebody who did not authenticate. */
+  /** Counts a request that failed authentication. */
   countStranger: (address: string) => void;
-  /** What every challenge says of how to authenticate. */
+  /** The parameters of every `WWW-Authenticate` challenge. */
   challenge: ChallengeTerms;
 }
 
-/** Who was let in, and what they want to do it to. */
+/** An authenticated request: its caller, its credential and the objects in its path. */
 export interface Admission {
   caller: Caller;
   credential: Credential;
@@ -39,7 +39,7 @@ interface ErrorContext {
   admissions: WeakMap<IncomingMessage, Admission>;
 }
 
-/** The one place that turns errors into answers, the record and log lines; its shape is an error handler of Express. */
+/** Creates the Express error handler. Only this handler turns errors into responses, audit events and log lines. */
 export function answerError(options: AnswerErrorOptions, { exchangeOf, admissions }: ErrorContext) {
   return async (
     thrown: unknown,
@@ -49,7 +49,7 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
   ): Promise<void> => {
     const exchange = exchangeOf(request);
     let error = toBrokerError(thrown);
-    const admission = admissions.get(request) ?? ofHolder(error);
+    const admission = admissions.get(request) ?? admissionOfHolder(error);
     const status = error.entry.status;
     if (status === 401 && error.challenge !== 'use_dpop_nonce') options.countStranger(exchange.address);
     if (admission !== undefined && !error.recorded && isDenial(error)) {
@@ -62,7 +62,7 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
       }
     }
     exchange.code = error.code;
-    if (error.entry.status >= 500 && error.code !== 'overloaded') {
+    if (isFault(error)) {
       options.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
     }
     if (response.headersSent) {
@@ -75,17 +75,20 @@ export function answerError(options: AnswerErrorOptions, { exchangeOf, admission
   };
 }
 
-/** Who is let in and refused something, or whose bound token somebody shows who cannot prove to hold its key. */
+/**
+ * Whether the refusal is audited: that of an authenticated caller, or of a token that was sent without a valid proof
+ * of possession of its key.
+ */
 function isDenial({ entry, holder }: BrokerError): boolean {
   return entry.status === 403 || entry.status === 404 || holder !== undefined;
 }
 
-function ofHolder({ holder: id }: BrokerError): Pick<Admission, 'caller' | 'subject'> | undefined {
+function admissionOfHolder({ holder: id }: BrokerError): Pick<Admission, 'caller' | 'subject'> | undefined {
   const caller = { kind: 'agent', id: id ?? '', authMethod: '' } as const;
   return id === undefined ? undefined : { caller, subject: subjectOf({}) };
 }
 
-/** /oauth2 has the errors of RFC 6749, whatever of it is asked for. */
+/** Writes RFC 6749 errors for every path under /oauth2, and problem documents for all others. */
 function write(
   error: BrokerError,
   on: { request: IncomingMessage; response: ServerResponse; exchange: Exchange; terms: ChallengeTerms },

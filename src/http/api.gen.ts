@@ -11,7 +11,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether the process runs */
+        /**
+         * Check that the process runs
+         * @description Succeeds as long as the process handles requests (liveness). It does not use the database.
+         */
         get: operations["getHealth"];
         put?: never;
         post?: never;
@@ -29,8 +32,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether this replica should get traffic
-         * @description Ready when the database is reachable and migrated and its clock agrees with ours to 2 seconds.
+         * Check that this replica can serve
+         * @description Succeeds if this replica should get traffic (readiness): the database is reachable and migrated, the clocks of both differ by less than 2 seconds, and a signing key is usable.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -48,7 +51,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document */
+        /**
+         * Read this document
+         * @description Returns the OpenAPI document of this API as JSON.
+         */
         get: operations["getContract"];
         put?: never;
         post?: never;
@@ -65,10 +71,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List people */
+        /**
+         * List people
+         * @description Returns the people in pages, oldest first.
+         */
         get: operations["listAdmins"];
         put?: never;
-        /** Add a person */
+        /**
+         * Add a person
+         * @description Adds a person with their roles and groups. They can sign in once they have an API key.
+         */
         post: operations["createAdmin"];
         delete?: never;
         options?: never;
@@ -81,24 +93,28 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
-        /** Read a person with their keys */
+        /**
+         * Read a person with their API keys
+         * @description Returns a person with their API keys, without the secrets.
+         */
         get: operations["getAdmin"];
         put?: never;
         post?: never;
         /**
          * Remove a person
-         * @description Their keys end at once. Somebody who owns agents that still exist cannot be removed (409).
+         * @description Removes a person and revokes their API keys. The owner of agents that still exist cannot be removed (409).
          */
         delete: operations["deleteAdmin"];
         options?: never;
         head?: never;
         /**
-         * Change a person's name, address, roles or groups
-         * @description A role taken away is gone with the next request. The last usable admin keeps the role (409).
+         * Update a person
+         * @description Changes name, e-mail address, roles or groups. The next request of the person has the new roles. The role `admin` of the last usable admin cannot be removed (409).
          */
         patch: operations["updateAdmin"];
         trace?: never;
@@ -108,7 +124,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
@@ -116,7 +133,7 @@ export interface paths {
         put?: never;
         /**
          * Issue an API key to a person
-         * @description The key is in this answer and nowhere else. It records who issued it.
+         * @description Issues an API key. The secret is in this response only.
          */
         post: operations["createAdminKey"];
         delete?: never;
@@ -130,8 +147,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
-                key_id: components["parameters"]["AdminKeyId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
+                /** @description The id of the API key */
+                key_id: components["parameters"]["AdminKeyIdInPath"];
             };
             cookie?: never;
         };
@@ -140,7 +159,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke an API key
-         * @description Revoking twice is fine. The last key of the last usable admin stays (409).
+         * @description Revokes an API key. Revoking a revoked key also succeeds. The last API key of the last usable admin cannot be revoked (409).
          */
         delete: operations["revokeAdminKey"];
         options?: never;
@@ -155,13 +174,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List agents */
+        /**
+         * List agents
+         * @description Returns the agents in pages, oldest first.
+         */
         get: operations["listAgents"];
         put?: never;
         /**
          * Register an agent
-         * @description `client_id` is the agent's id. Its client secret is in this answer and nowhere else; an agent that is registered
-         *     with its public keys (`private_key_jwt`) or who it is to a trusted issuer (`federated_jwt`) has none, and never will.
+         * @description Registers an agent. Its `client_id` is its id. The client secret is in this response only. An agent that is registered
+         *     with its public keys (`private_key_jwt`) or with an identity at a trusted issuer (`federated_jwt`) never has a secret.
          */
         post: operations["createAgent"];
         delete?: never;
@@ -175,29 +197,34 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
-        /** Read an agent with its secrets */
+        /**
+         * Read an agent
+         * @description Returns an agent with the metadata of its client secrets.
+         */
         get: operations["getAgent"];
         put?: never;
         post?: never;
         /**
          * Remove an agent
-         * @description Its grants, tokens and secrets end at once and for ever. Its id is never used again.
+         * @description Removes an agent and ends its grants, tokens and secrets at once. Its id is never used again.
          */
         delete: operations["deleteAgent"];
         options?: never;
         head?: never;
         /**
-         * Change an agent
-         * @description What policy saw of the agent when a grant was requested stays on that grant. Moving `expires_at` forward in
-         *     time shortens the tokens that are still to be minted; it never lengthens a grant.
+         * Update an agent
+         * @description Changes an agent. A grant keeps the attributes of the agent as they were when the grant was requested. An earlier
+         *     `expires_at` shortens the tokens that are issued from now on; a later one never lengthens a grant.
          *
-         *     `jwks`, `jwks_uri` or `identity` take the place of what the agent proved itself by before: its secrets or earlier keys
-         *     are revoked, and the tokens that were got with them end; name the `token_endpoint_auth_method` with them where it
-         *     changes. An agent without a secret never goes back to one (409).
+         *     `jwks`, `jwks_uri`, `identity` or `identities` replace the credentials of the agent: its client secrets, and the keys and
+         *     identities that are not in the new list, are revoked, and the tokens that were obtained with them end. Keys and identities
+         *     that are in the new list keep their tokens; their order does not matter. If the method of client authentication changes, set
+         *     `token_endpoint_auth_method` too. An agent with keys or identities never gets a client secret again (409).
          */
         patch: operations["updateAgent"];
         trace?: never;
@@ -207,7 +234,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
@@ -215,7 +243,7 @@ export interface paths {
         put?: never;
         /**
          * Disable an agent
-         * @description Ends everything that was issued to it, at once and for ever: enabling it again revives nothing. 409 if it is
+         * @description Ends everything that was issued to the agent at once; enabling the agent again restores nothing. 409 if the agent is already
          *     disabled.
          */
         post: operations["disableAgent"];
@@ -230,7 +258,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
@@ -238,7 +267,7 @@ export interface paths {
         put?: never;
         /**
          * Enable a disabled agent
-         * @description It may ask for grants again; nothing that ended comes back. 409 if it is not disabled.
+         * @description Permits the agent to request grants again. What ended stays ended. 409 if the agent is not disabled.
          */
         post: operations["enableAgent"];
         delete?: never;
@@ -252,7 +281,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
@@ -260,8 +290,8 @@ export interface paths {
         put?: never;
         /**
          * Issue a client secret
-         * @description Two may be alive at a time (409), so that an agent can change to a new one before the old one is revoked.
-         *     The secret is in this answer and nowhere else.
+         * @description Issues a client secret, which is in this response only. An agent has at most two valid secrets at a time (409), so that it
+         *     can switch to a new one before the old one is revoked.
          */
         post: operations["createAgentSecret"];
         delete?: never;
@@ -275,8 +305,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
-                secret_id: components["parameters"]["SecretId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
+                /** @description The id of the client secret */
+                secret_id: components["parameters"]["SecretIdInPath"];
             };
             cookie?: never;
         };
@@ -285,8 +317,9 @@ export interface paths {
         post?: never;
         /**
          * Revoke a client secret
-         * @description Revoking twice is fine. Tokens that were got with it are inactive at once; who verifies offline sees that when they
-         *     expire. Grants live on: disable the agent to end them too.
+         * @description Revokes a client secret. Revoking a revoked secret also succeeds. Tokens that were obtained with it become inactive at
+         *     once; a resource server that does not introspect accepts them until they expire. Grants stay active: disable the agent to end
+         *     them too.
          */
         delete: operations["revokeAgentSecret"];
         options?: never;
@@ -301,14 +334,18 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the trusted issuers */
+        /**
+         * List trusted issuers
+         * @description Returns the trusted issuers in pages, oldest first.
+         */
         get: operations["listTrustedIssuers"];
         put?: never;
         /**
          * Trust an issuer
-         * @description Its tokens may then show who an agent is (workload identity federation): as `client_assertion`, or as the `assertion`
-         *     of the JWT bearer grant (RFC 7523). Which agent a subject of it is, the agent says (`identity`). Without `jwks` and
-         *     `jwks_uri`, its keys are found by OpenID Connect Discovery. 409 if it is trusted already.
+         * @description Registers an issuer whose tokens authenticate agents (workload identity federation), as `client_assertion` or as the
+         *     `assertion` of the JWT bearer grant (RFC 7523). The `identities` of an agent say which tokens authenticate it. Without
+         *     `jwks` and `jwks_uri`, the keys are found by OpenID Connect Discovery. Two trusted issuers with the same `issuer` must have
+         *     another `audience` or another source of keys (409 otherwise), and a token that both accept is refused.
          */
         post: operations["createTrustedIssuer"];
         delete?: never;
@@ -322,27 +359,58 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
             };
             cookie?: never;
         };
-        /** Read a trusted issuer */
+        /**
+         * Read a trusted issuer
+         * @description Returns a trusted issuer with its keys and conditions.
+         */
         get: operations["getTrustedIssuer"];
         put?: never;
         post?: never;
         /**
-         * Trust an issuer no longer
-         * @description Tokens that its agents got through it end at once, and the agents get none until they are given another proof.
+         * Remove a trusted issuer
+         * @description Withdraws trust in an issuer. The tokens that agents obtained with tokens of the issuer end at once. These agents get no more tokens until they have another credential.
          */
         delete: operations["deleteTrustedIssuer"];
         options?: never;
         head?: never;
         /**
-         * Change a trusted issuer
-         * @description `issuer` never changes. `jwks` and `jwks_uri` take each other's place; null finds the keys by discovery. A change of
-         *     keys, `audience` or `claims` ends, at once, what its agents got before; with the tokens of their platform they get new ones. Whoever changes it controls its agents from then on, and cannot approve for them.
+         * Update a trusted issuer
+         * @description Changes a trusted issuer, except for its `issuer`. `jwks` and `jwks_uri` replace each other; if both are null, the keys are
+         *     found by discovery. Removing a key, or changing `audience`, `claims` or the source of the keys, ends the tokens that agents
+         *     obtained with tokens of the issuer at once; adding keys ends nothing. The agents can get new tokens with tokens of the issuer
+         *     that meet the new terms. The person who makes the change controls the agents of the issuer and cannot approve for them.
          */
         patch: operations["updateTrustedIssuer"];
+        trace?: never;
+    };
+    "/v1/trusted-issuers/{trusted_issuer_id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Explain a token
+         * @description Checks a token of the issuer as the token endpoint would, and says which checks fail, what differs, and which agent
+         *     it authenticates. Nothing is issued, and the token is neither stored nor logged. Every check is made, even after
+         *     another check has failed. If the signature is wrong, anyone may have written the claims that the other checks read.
+         */
+        post: operations["checkTrustedIssuerToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/resources": {
@@ -352,13 +420,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List resources */
+        /**
+         * List resources
+         * @description Returns the resources in pages, oldest first.
+         */
         get: operations["listResources"];
         put?: never;
         /**
          * Register a resource with its scopes
-         * @description `identifier` is an absolute URI without fragment (RFC 8707), never equal to or under the issuer, unique for
-         *     ever and immutable. `kind` is `api`: it yields JWT access tokens.
+         * @description Registers a resource. `identifier` is an absolute URI without fragment (RFC 8707), which cannot be changed or used for
+         *     another resource later, and is neither the issuer nor below it. `kind` is `api`: its tokens are JWTs.
          */
         post: operations["createResource"];
         delete?: never;
@@ -372,25 +443,29 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
-        /** Read a resource with its secrets */
+        /**
+         * Read a resource with its client secrets
+         * @description Returns a resource with the metadata of the client secrets of its resource server.
+         */
         get: operations["getResource"];
         put?: never;
         post?: never;
         /**
          * Remove a resource
-         * @description Every grant and token for it ends at once and for ever. Its identifier is never used again.
+         * @description Removes a resource and ends every grant and token for it at once. Its identifier is never used again.
          */
         delete: operations["deleteResource"];
         options?: never;
         head?: never;
         /**
-         * Change a resource
-         * @description `scopes` replaces the whole catalogue. A scope that is taken out, or whose risk is raised, ends the grants and
-         *     requests that use it.
+         * Update a resource
+         * @description Changes a resource. `scopes` replaces all scopes. Removing a scope or raising its risk ends the grants and requests with
+         *     that scope.
          */
         patch: operations["updateResource"];
         trace?: never;
@@ -400,15 +475,17 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
         /**
          * Read a resource's metadata document
-         * @description RFC 9728, for whoever serves it at the resource's own origin: `/.well-known/oauth-protected-resource` goes between
-         *     the host and the path of the identifier (`https://llm.example/v1` has its document at
-         *     `https://llm.example/.well-known/oauth-protected-resource/v1`). It changes with the resource.
+         * @description Returns the protected resource metadata (RFC 9728) of a resource, which its resource server serves at its own origin. In
+         *     the URL, `/.well-known/oauth-protected-resource` goes between the host and the path of the identifier:
+         *     `https://llm.example/v1` has its document at `https://llm.example/.well-known/oauth-protected-resource/v1`. The document
+         *     changes with the resource.
          */
         get: operations["getResourceMetadata"];
         put?: never;
@@ -424,7 +501,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
@@ -432,8 +510,8 @@ export interface paths {
         put?: never;
         /**
          * Issue a secret to a resource server
-         * @description With it the resource server (`client_id` = `res_...`) may introspect tokens meant for it, nothing else. Two may
-         *     be alive at a time (409).
+         * @description Issues a client secret to a resource server, whose `client_id` is the id of the resource (`res_...`). With it the resource
+         *     server can introspect the tokens for its resource, and do nothing else. It has at most two valid secrets at a time (409).
          */
         post: operations["createResourceSecret"];
         delete?: never;
@@ -447,8 +525,10 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
-                secret_id: components["parameters"]["SecretId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+                /** @description The id of the client secret */
+                secret_id: components["parameters"]["SecretIdInPath"];
             };
             cookie?: never;
         };
@@ -456,8 +536,8 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Revoke a resource server's secret
-         * @description Revoking twice is fine.
+         * Revoke the secret of a resource server
+         * @description Revokes a client secret of a resource server. Revoking a revoked secret also succeeds.
          */
         delete: operations["revokeResourceSecret"];
         options?: never;
@@ -472,12 +552,15 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the policies in force */
+        /**
+         * List policies
+         * @description Returns the policies in force in pages, oldest first.
+         */
         get: operations["listPolicies"];
         put?: never;
         /**
          * Add a policy
-         * @description Cedar text, strictly validated; an error (400 `invalid-policy`) names line and column in `errors`.
+         * @description Adds a policy, which is in force at once. Its Cedar text is validated strictly: if it has errors (400 `invalid-policy`), the `errors` of the problem have the line and column of each.
          */
         post: operations["createPolicy"];
         delete?: never;
@@ -496,9 +579,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * What would become of a request
-         * @description Decides a request as `POST /v1/grants` would, with the policies in force, or with `cedar` instead of them, and
-         *     changes nothing. Circumstances that are not given are those of this call.
+         * Simulate a request for a grant
+         * @description Returns the decision that `POST /v1/grants` would make, by the policies in force or by the text in `cedar` instead of them,
+         *     and changes nothing. `at` and `source_ip` are by default the time and the address of this request.
          */
         post: operations["simulatePolicies"];
         delete?: never;
@@ -512,22 +595,26 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                policy_id: components["parameters"]["PolicyId"];
+                /** @description The id of the policy */
+                policy_id: components["parameters"]["PolicyIdInPath"];
             };
             cookie?: never;
         };
-        /** Read a policy */
+        /**
+         * Read a policy
+         * @description Returns a policy, in the version that is in force.
+         */
         get: operations["getPolicy"];
         /**
          * Replace a policy
-         * @description Makes the next version, in force at once. With `version`, only if that is the one in force (409 otherwise), so
-         *     that two editors do not overwrite each other.
+         * @description Replaces a policy with its next version, which is in force at once. With `version`, the response is 409 if another version
+         *     is in force, so that two editors do not overwrite each other's changes.
          */
         put: operations["updatePolicy"];
         post?: never;
         /**
          * Remove a policy
-         * @description It decides nothing from now on. Without any policy everything is denied.
+         * @description Removes a policy. From now on it decides nothing. Without any policy every request is denied.
          */
         delete: operations["deletePolicy"];
         options?: never;
@@ -544,15 +631,16 @@ export interface paths {
         };
         /**
          * List grants
-         * @description An agent sees its own, whoever has a role sees all, an owner without a role those of their agents.
+         * @description Returns grants in pages, newest first. An agent sees its own grants, a person with a role sees all grants, and an owner without a role sees the grants of their agents.
          */
         get: operations["listGrants"];
         put?: never;
         /**
-         * Ask for access
-         * @description Policy decides: 201 the grant is active, 202 it waits for approvals, 403 it is denied, with `hints` that name the
-         *     nearest parts of the request that would be permitted. An unknown resource and one that policy never permits
-         *     answer alike. `starts_at` and `max_uses` are refused (`not-supported`) until they can be honoured exactly.
+         * Request a grant
+         * @description Requests access to scopes of a resource, and policy decides: 201 if the grant is active, 202 if it waits for approvals,
+         *     403 if it is denied. A denial has `hints` with the largest parts of the request that policy would permit. The response
+         *     for an unknown resource is the same as for one that policy never permits. `starts_at` and `max_uses` are refused
+         *     (`not-supported`) because the broker cannot enforce them yet.
          */
         post: operations["createGrant"];
         delete?: never;
@@ -566,14 +654,16 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         /**
-         * Read a grant, or wait until it changes
-         * @description With `wait`, the answer comes when the grant is no longer pending, or after that many seconds. With
-         *     `If-None-Match`, it comes when the grant differs from that version; 304 if it did not.
+         * Read a grant or wait until it changes
+         * @description Returns a grant. With `wait`, the response comes when the grant is no longer pending, or after that many seconds. With
+         *     `If-None-Match` as well, the response comes when the grant differs from that version. If the grant does not differ from
+         *     the version in `If-None-Match`, the response is 304.
          */
         get: operations["getGrant"];
         put?: never;
@@ -589,7 +679,8 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
@@ -597,10 +688,10 @@ export interface paths {
         put?: never;
         /**
          * Approve a pending grant
-         * @description The approval binds `request_digest`, which covers what the grant allows, for how long and why: without it 428,
-         *     after a change 412. `scopes` and `duration_seconds` can only narrow; narrowing keeps earlier approvals. Nobody
-         *     counts twice (409 `already-approved`), nobody who controls the agent counts (403 `self-approval`). The grant
-         *     becomes active when policy is satisfied; until then it stays pending.
+         * @description Approves the terms of a grant as they are in `request_digest`: what it permits, for how long and why. The response is 428
+         *     without the digest and 412 if the terms have changed. `scopes` and `duration_seconds` can only narrow the grant, and
+         *     narrowing keeps earlier approvals. A person can approve a grant once (409 `already-approved`), and cannot approve
+         *     for an agent that they control (403 `self-approval`). The grant becomes active when policy is satisfied; until then it stays pending.
          */
         post: operations["approveGrant"];
         delete?: never;
@@ -614,13 +705,17 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         get?: never;
         put?: never;
-        /** Deny a pending grant */
+        /**
+         * Deny a pending grant
+         * @description Denies a pending grant, even if it has some of its approvals. The decision is final.
+         */
         post: operations["denyGrant"];
         delete?: never;
         options?: never;
@@ -633,15 +728,16 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         get?: never;
         put?: never;
         /**
-         * Take a request back
-         * @description By the agent, while the grant is pending.
+         * Cancel a pending grant
+         * @description Withdraws the request of the calling agent while the grant waits for approvals.
          */
         post: operations["cancelGrant"];
         delete?: never;
@@ -655,15 +751,16 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         get?: never;
         put?: never;
         /**
-         * Give an active grant back early
-         * @description Everything under it ends with it.
+         * Return an active grant
+         * @description Ends an active grant of the calling agent before it expires, with its tokens and delegated grants.
          */
         post: operations["returnGrant"];
         delete?: never;
@@ -677,15 +774,16 @@ export interface paths {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         get?: never;
         put?: never;
         /**
-         * Revoke a grant with everything under it
-         * @description A pending grant becomes denied, an active one revoked.
+         * Revoke a grant
+         * @description Ends a grant with its tokens and delegated grants. A pending grant becomes `denied`, an active one `revoked`.
          */
         post: operations["revokeGrant"];
         delete?: never;
@@ -703,7 +801,7 @@ export interface paths {
         };
         /**
          * List signing keys
-         * @description Every key that there ever was, newest first. Private halves are never shown.
+         * @description Returns every signing key, also the retired ones, newest first. Private keys are never returned.
          */
         get: operations["listKeys"];
         put?: never;
@@ -724,10 +822,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Rotate a signing key now
-         * @description The prepared key of the algorithm (`ES256` unless given) takes over. `compromised` unpublishes the key at once
-         *     and ends its tokens. 503 `no-published-key` with `Retry-After` where no other key has been published long enough
-         *     for every verifier to know it.
+         * Rotate a signing key
+         * @description Makes the prepared key of the algorithm the active one. `compromised` removes the replaced key from the published keys at
+         *     once and ends the tokens that it signed. The response is 503 (`no-published-key`) with `Retry-After` if no other key has
+         *     been published long enough for every verifier to know it.
          */
         post: operations["rotateKeys"];
         delete?: never;
@@ -743,7 +841,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What the worker does, and when it last did */
+        /**
+         * List background jobs
+         * @description Returns every background job with its schedule and its last run, on any replica.
+         */
         get: operations["listJobs"];
         put?: never;
         post?: never;
@@ -764,17 +865,18 @@ export interface paths {
         put?: never;
         /**
          * Get a token
-         * @description RFC 6749 section 4.4 with RFC 8707. Without `resource` and `scope`: a broker token for `/v1`. With them: an
-         *     access token (RFC 9068) under one active grant that covers all scopes; `grant_id` pins one. Client
-         *     authentication is client_secret_basic, client_secret_post, private_key_jwt or the token of a trusted issuer, which may
-         *     also be the `assertion` of the JWT bearer grant (RFC 7523 section 2.1). With a `DPoP` header (RFC 9449) the token is bound
-         *     to the key of that proof; `use_dpop_nonce` asks for another with the nonce in `DPoP-Nonce`.
+         * @description Issues a token by the client credentials grant (RFC 6749 section 4.4), the JWT bearer grant (RFC 7523 section 2.1) or
+         *     token exchange (RFC 8693). The request is a form. Without `resource` and `scope`, the token is a broker token for `/v1`.
+         *     With them (RFC 8707), it is an access token (RFC 9068) under one active grant that covers all scopes; `grant_id` selects
+         *     the grant. The client authenticates with client_secret_basic, client_secret_post, private_key_jwt or a JWT of a trusted
+         *     issuer. With a `DPoP` header (RFC 9449) the token is bound to the key of the proof; after `use_dpop_nonce` the client
+         *     sends another proof with the nonce in `DPoP-Nonce`.
          *
-         *     `authorization_details` (RFC 9396 section 6) narrow the token to some of the grant's. In exchange for another token (RFC
-         *     8693) it is never wider than that and lives no longer - a token of another agent makes a grant of the client that is handed
-         *     down from the other's; one of a trusted issuer with `subject_tokens` is of the person whom the client acts for; a
-         *     workload's own, with no other proof, is exchanged for a token of its own. For an agent with `grants_on_demand`, a request
-         *     that no grant covers asks for one; `authorization_pending` says that somebody has to approve it.
+         *     `authorization_details` (RFC 9396 section 6) narrow the token to a part of those of the grant. A token from an exchange
+         *     never permits more than the exchanged token and never expires after it. Exchanging a token of another agent creates a
+         *     delegated grant for the client. A token of a trusted issuer with `subject_tokens` stands for the person for whom the
+         *     client acts. For an agent with `grants_on_demand`, a token request that no grant covers requests a grant;
+         *     `authorization_pending` means that the grant waits for approval.
          */
         post: operations["issueToken"];
         delete?: never;
@@ -791,10 +893,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Says that nobody signs in here
-         * @description There is no grant type with an authorization request: no client is registered for one, so every one is answered
-         *     `unsupported_response_type`, and nobody is sent anywhere (RFC 6749 section 4.1.2.1). It is here because client libraries refuse
-         *     server metadata without `authorization_endpoint`.
+         * Refuse an authorization request
+         * @description Refuses every request with `unsupported_response_type` and redirects nobody (RFC 6749 section 4.1.2.1), because no grant
+         *     type of this server has an authorization request. The endpoint exists because some client libraries refuse server
+         *     metadata without `authorization_endpoint`.
          */
         get: operations["refuseAuthorization"];
         put?: never;
@@ -815,9 +917,9 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ask whether a token is active
-         * @description RFC 7662. An agent asks about its own tokens, a resource server about tokens for it; about any other, the
-         *     answer is `{"active": false}`.
+         * Introspect a token
+         * @description Tells whether a token is active, and its claims if it is (RFC 7662). An agent may introspect its own tokens, a resource
+         *     server the tokens for its resource; for any other token the response is `{"active": false}`.
          */
         post: operations["introspectToken"];
         delete?: never;
@@ -837,7 +939,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke a token
-         * @description RFC 7009. By the agent it was issued to; any other token answers 200 and nothing happens.
+         * @description Revokes a token of the calling agent (RFC 7009), not its grant. For a token that is unknown or of another client the response is also 200, and nothing happens.
          */
         post: operations["revokeToken"];
         delete?: never;
@@ -854,8 +956,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The public keys that tokens are verified with
-         * @description RFC 7517. May be kept for as long as `Cache-Control` says.
+         * Read the public signing keys
+         * @description Returns the public keys with which tokens are verified (RFC 7517). They may be cached for as long as `Cache-Control` says.
          */
         get: operations["getJwks"];
         put?: never;
@@ -874,8 +976,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What this authorization server can do
-         * @description RFC 8414.
+         * Read the authorization server metadata
+         * @description Returns the endpoints and capabilities of this authorization server (RFC 8414).
          */
         get: operations["getAuthorizationServerMetadata"];
         put?: never;
@@ -894,8 +996,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The same metadata, where some clients look for it
-         * @description Hallpass is not an OpenID provider and issues no ID tokens.
+         * Read the OpenID Connect metadata
+         * @description Returns the same metadata in the form of OpenID Connect Discovery 1.0, for clouds and clients that find the keys of an issuer through this document. Hallpass issues no ID tokens: the algorithms are those of its access tokens.
          */
         get: operations["getOpenidConfiguration"];
         put?: never;
@@ -914,8 +1016,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What is needed to call `/v1`
-         * @description RFC 9728. Every 401 of `/v1` points here with `resource_metadata` in its `WWW-Authenticate`.
+         * Read the metadata of `/v1`
+         * @description Returns how to get a token for `/v1` (RFC 9728). Every 401 of `/v1` refers to this document with `resource_metadata` in its `WWW-Authenticate` header.
          */
         get: operations["getProtectedResourceMetadata"];
         put?: never;
@@ -934,9 +1036,9 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Read the record
-         * @description Oldest first, in commit order: only events older than every running transaction are served, so a cursor
-         *     that is followed never skips one that commits late.
+         * List audit events
+         * @description Returns the events of the audit log in pages, oldest first, in the order of their commits. It returns only events that are
+         *     older than every running transaction, so that a reader who follows the cursor misses no event that commits late.
          */
         get: operations["listAuditEvents"];
         put?: never;
@@ -951,54 +1053,73 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        AdminId: string;
-        AgentId: string;
-        GrantId: string;
-        Name: string;
-        /** Format: date-time */
-        Time: string;
-        /** Format: date-time */
-        NullableTime: string | null;
-        Labels: string[];
-        /** @description Null on the last page */
-        NextCursor: string | null;
-        /** @description RFC 9457 problem document */
+        /**
+         * @description A stable identifier of the kind of problem, for programs to act on. Later versions may add codes: act on the HTTP status if the code is unknown
+         * @enum {string}
+         */
+        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "no-published-key";
+        PolicyTextError: {
+            /** @description What is wrong */
+            message: string;
+            /** @description The line of the policy text, counted from 1 */
+            line: number;
+            /** @description The column in UTF-16 code units, counted from 1 */
+            column?: number;
+        };
+        /** @description A problem document (RFC 9457) */
         Problem: {
+            /** @description A URI for the kind of problem, `urn:hallpass:error:` followed by the `code` */
             type: string;
+            /** @description The kind of problem in a sentence; the same for every problem with this `code` */
             title: string;
+            /** @description The HTTP status code of the response */
             status: number;
-            /** @description Stable; branch on this */
-            code: string;
+            code: components["schemas"]["ErrorCode"];
+            /** @description What is wrong with this request */
             detail?: string;
+            /** @description With `invalid-policy` - where the policy text is wrong */
+            errors?: components["schemas"]["PolicyTextError"][];
+            /** @description The id of the request in the log and the audit log; also in the header `X-Request-Id` */
             request_id: string;
         };
         Health: {
-            /** @constant */
+            /**
+             * @description Always `ok`
+             * @enum {string}
+             */
             status: "ok";
         };
         Readiness: {
-            /** @enum {string} */
+            /**
+             * @description Whether this replica should get traffic
+             * @enum {string}
+             */
             status: "ready" | "not ready";
+            /** @description The result of each check, by its name; `ok` or what is wrong */
             checks: {
                 [key: string]: string;
             };
         };
-        /** @enum {string} */
-        Role: "admin" | "approver" | "auditor";
-        Roles: components["schemas"]["Role"][];
+        /** @description The id of a person */
+        AdminId: string;
+        /** @description A name for people, 1 to 200 characters */
+        Name: string;
+        /** @description An e-mail address; case does not matter */
         Email: string;
-        AdminCreate: {
-            name: components["schemas"]["Name"];
-            email: components["schemas"]["Email"];
-            roles: components["schemas"]["Roles"];
-            groups?: components["schemas"]["Labels"];
-        };
-        AdminUpdate: {
-            name?: components["schemas"]["Name"];
-            email?: components["schemas"]["Email"];
-            roles?: components["schemas"]["Roles"];
-            groups?: components["schemas"]["Labels"];
-        };
+        /**
+         * @description What a person may do
+         * @enum {string}
+         */
+        Role: "admin" | "approver" | "auditor";
+        /** @description A set of roles, in any order: `admin` administers everything, `approver` decides about grants, `auditor` reads the audit log */
+        Roles: components["schemas"]["Role"][];
+        /** @description A set of labels, in any order. Policies can refer to them */
+        Labels: string[];
+        /**
+         * Format: date-time
+         * @description An instant (RFC 3339) in UTC
+         */
+        Time: string;
         Admin: {
             id: components["schemas"]["AdminId"];
             name: components["schemas"]["Name"];
@@ -1008,134 +1129,74 @@ export interface components {
             created_at: components["schemas"]["Time"];
             updated_at: components["schemas"]["Time"];
         };
-        AdminDetail: components["schemas"]["Admin"] & {
-            keys: components["schemas"]["AdminKey"][];
-        };
+        /** @description The `cursor` of the next page; null on the last page */
+        NextCursor: string | null;
         AdminPage: {
+            /** @description The people on this page */
             items: components["schemas"]["Admin"][];
             next_cursor: components["schemas"]["NextCursor"];
         };
+        AdminCreate: {
+            name: components["schemas"]["Name"];
+            email: components["schemas"]["Email"];
+            roles: components["schemas"]["Roles"];
+            groups?: components["schemas"]["Labels"];
+        };
+        /**
+         * Format: date-time
+         * @description An instant (RFC 3339) in UTC; null if it has not happened or is not set
+         */
+        NullableTime: string | null;
         AdminKey: {
+            /** @description The id of the API key */
             id: string;
             name: components["schemas"]["Name"];
-            /** @description Who issued it; null for the bootstrap key */
+            /** @description The id of the person who issued it; null for the bootstrap key */
             issued_by: string | null;
             created_at: components["schemas"]["Time"];
             expires_at: components["schemas"]["Time"];
             revoked_at: components["schemas"]["NullableTime"];
             last_used_at: components["schemas"]["NullableTime"];
         };
+        AdminDetail: components["schemas"]["Admin"] & {
+            /** @description The API keys of the person, without their secrets */
+            keys: components["schemas"]["AdminKey"][];
+        };
+        AdminUpdate: {
+            name?: components["schemas"]["Name"];
+            email?: components["schemas"]["Email"];
+            roles?: components["schemas"]["Roles"];
+            groups?: components["schemas"]["Labels"];
+        };
         AdminKeyCreate: {
             name: components["schemas"]["Name"];
-            /** @description 90 days from now unless given; at most a year */
+            /** @description When the key expires; by default in 90 days, at most in 366 days */
             expires_at?: components["schemas"]["Time"];
         };
         AdminKeyCreated: {
+            /** @description The id of the API key */
             id: string;
-            /** @description The secret, shown this once */
+            /** @description The API key itself, a secret. It is in this response only */
             key: string;
             expires_at: components["schemas"]["Time"];
         };
-        AuditEvent: {
-            id: string;
-            at: components["schemas"]["Time"];
-            type: string;
-            /** @enum {string} */
-            outcome: "success" | "denied";
-            actor: {
-                /** @enum {string} */
-                kind: "person" | "agent" | "resource" | "system";
-                id: string;
-                /** @description The API key that a person used */
-                key_id: string | null;
-            };
-            agent_id: string | null;
-            grant_id: string | null;
-            /** @description What it was done to */
-            object_id: string | null;
-            request_id: string | null;
-            source_ip: string | null;
-            details: {
-                [key: string]: unknown;
-            };
-        };
-        AuditEventPage: {
-            items: components["schemas"]["AuditEvent"][];
-            next_cursor: components["schemas"]["NextCursor"];
-        };
-        TrustedIssuerId: string;
-        ResourceId: string;
-        PolicyId: string;
-        Version: number;
-        Reason: string;
-        Action: {
-            reason?: components["schemas"]["Reason"];
-        };
-        ReasonedAction: {
-            reason: components["schemas"]["Reason"];
-        };
-        /** @enum {string} */
+        /** @description The id of an agent */
+        AgentId: string;
+        /**
+         * @description The environment in which the agent runs, for policies
+         * @enum {string}
+         */
         Environment: "production" | "staging" | "development";
         /**
-         * @description How the agent proves itself (RFC 7591 section 2). An agent with a secret may use both of the first two; one with keys uses `private_key_jwt` (RFC 7523) alone; `federated_jwt` is by the token of a trusted issuer
+         * @description How the agent authenticates (RFC 7591 section 2). An agent with a client secret may use both `client_secret_basic` and `client_secret_post`; an agent with keys uses `private_key_jwt` (RFC 7523) only; `federated_jwt` is authentication with a JWT of a trusted issuer
          * @enum {string}
          */
         ClientAuthMethod: "client_secret_basic" | "client_secret_post" | "private_key_jwt" | "federated_jwt";
-        /** @description What claims must be: equal to the value, or to one of a list, and of its type. By name or, with a leading `/`, by JSON Pointer (RFC 6901) into nested claims. No patterns, no parts, no members of lists */
-        Conditions: {
-            [key: string]: components["schemas"]["ConditionValue"] | components["schemas"]["ConditionValue"][];
-        };
-        /** @description A whole number beyond 2^53 cannot be compared exactly, and is refused */
-        ConditionValue: string | number | boolean;
-        /** @description Who the agent is to a trusted issuer. No two agents are the same subject */
-        AgentIdentity: {
-            trusted_issuer_id: components["schemas"]["TrustedIssuerId"];
-            /** @description The `sub` of its tokens, exactly */
-            subject: string;
-            claims?: components["schemas"]["Conditions"];
-        };
-        TrustedIssuerCreate: {
-            name: components["schemas"]["Name"];
-            /** @description The `iss` of its tokens, exactly: an https URL; or `spiffe://TRUST-DOMAIN` where JWT-SVIDs have no `iss` */
-            issuer: string;
-            /** @description The sole `aud` of its tokens. The issuer of this server if it is not given */
-            audience?: string;
-            jwks?: components["schemas"]["JwkSet"];
-            jwks_uri?: components["schemas"]["JwksUri"];
-            claims?: components["schemas"]["Conditions"];
-            subject_tokens?: components["schemas"]["SubjectTokens"];
-        };
-        TrustedIssuerUpdate: {
-            name?: components["schemas"]["Name"];
-            audience?: string;
-            jwks?: components["schemas"]["JwkSet"] | null;
-            jwks_uri?: components["schemas"]["JwksUri"] | null;
-            claims?: components["schemas"]["Conditions"];
-            subject_tokens?: components["schemas"]["SubjectTokens"];
-        };
-        TrustedIssuer: {
-            id: components["schemas"]["TrustedIssuerId"];
-            name: components["schemas"]["Name"];
-            issuer: string;
-            audience: string;
-            jwks: components["schemas"]["JwkSet"] | null;
-            jwks_uri: components["schemas"]["JwksUri"] | null;
-            claims: components["schemas"]["Conditions"];
-            subject_tokens: components["schemas"]["SubjectTokens"];
-            created_at: components["schemas"]["Time"];
-            created_by: string;
-            updated_at: components["schemas"]["Time"];
-            updated_by: string;
-        };
-        /** @description Whether agents may act for whom this issuer speaks of: exchange its tokens at the token endpoint (RFC 8693). False unless given */
-        SubjectTokens: boolean;
-        TrustedIssuerPage: {
-            items: components["schemas"]["TrustedIssuer"][];
-            next_cursor: components["schemas"]["NextCursor"];
-        };
         /** @description Public signature keys (RFC 7517): RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519. A set with a private or symmetric key is refused */
         JwkSet: {
+            /** @description The public keys as JWKs */
             keys: ({
+                /** @description The key type */
                 kty: string;
             } & {
                 [key: string]: unknown;
@@ -1143,13 +1204,75 @@ export interface components {
         };
         /**
          * Format: uri
-         * @description Where the agent publishes its keys: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. Read when an assertion names a key that is not known, once in 30 s at most, and again after 5 minutes of use
+         * @description The URL at which the keys are published: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. The broker reads it when a JWT names a key that the broker does not know, and again when its copy is 4 to 5 minutes old; at most once in 30 s
          */
         JwksUri: string;
-        /** @description Whether tokens must be bound to a key of the agent's (DPoP, RFC 9449): then a token request without a proof is refused, and a stolen token is of no use */
-        RequireBoundTokens: boolean;
-        /** @description Whether its assertions may name the token endpoint's URL as `aud`, or several audiences. Otherwise the issuer must be the sole value, so that an assertion meant for another server is of no use here */
+        /** @description The id of a trusted issuer */
+        TrustedIssuerId: string;
+        /** @description A text, a number or a boolean. An integer above 2^53 is refused because it cannot be compared exactly */
+        ConditionValue: string | number | boolean;
+        /** @description The value that a claim must have, or a list of accepted values */
+        Condition: components["schemas"]["ConditionValue"] | components["schemas"]["ConditionValue"][];
+        /** @description The claims that a token must have, each with the required value or a list of accepted values. The key is the name of the claim or, for a nested claim, a JSON Pointer (RFC 6901), which begins with `/`. Type and value must be equal: no patterns, no parts of a value, no elements of an array */
+        Conditions: {
+            [key: string]: components["schemas"]["Condition"];
+        };
+        /** @description The claims that a token of a trusted issuer must have to authenticate the agent. Without `subject`, one of `claims` must name the tenant of the platform (such as `repository_id`, `project_id` or `organization_slug`), with one value. No two agents have the same identity, and a token that matches the identities of two agents is refused */
+        AgentIdentity: {
+            trusted_issuer_id: components["schemas"]["TrustedIssuerId"];
+            /** @description The `sub` of its tokens, exactly; any `sub` if it is not given */
+            subject?: string;
+            claims?: components["schemas"]["Conditions"];
+        };
+        /** @description Whether the assertions of the agent may have the URL of the token endpoint as `aud`, or several audiences. By default the issuer must be the only audience, so that an assertion for another server cannot be used here */
         LegacyAudience: boolean;
+        /** @description Whether tokens must be bound to a key of the agent (DPoP, RFC 9449). If true, a token request without a DPoP proof is refused, and a stolen token is useless without the key. False by default */
+        RequireBoundTokens: boolean;
+        /** @description Whether a token request with `resource` and `scope` that no grant covers requests a grant of 15 minutes. If policy permits the grant, the response is the token; if the grant needs approval, the error is `authorization_pending`. False by default */
+        GrantsOnDemand: boolean;
+        /**
+         * @description Whether the agent can get and use anything now: only if it is `enabled`. `expired` is after its `expires_at`
+         * @enum {string}
+         */
+        AgentStatus: "enabled" | "disabled" | "expired";
+        Agent: {
+            id: components["schemas"]["AgentId"];
+            client_id: components["schemas"]["AgentId"];
+            name: components["schemas"]["Name"];
+            owner: components["schemas"]["AdminId"];
+            environment: components["schemas"]["Environment"];
+            token_endpoint_auth_method: components["schemas"]["ClientAuthMethod"];
+            /** @description The public keys of the agent if they are stored here; otherwise null */
+            jwks: components["schemas"]["JwkSet"] | null;
+            /** @description The URL of the public keys of the agent if it publishes them; otherwise null */
+            jwks_uri: components["schemas"]["JwksUri"] | null;
+            /** @description The identity of the agent at a trusted issuer if it has exactly one; otherwise null */
+            identity: components["schemas"]["AgentIdentity"] | null;
+            /** @description The identities of the agent at trusted issuers */
+            identities: components["schemas"]["AgentIdentity"][];
+            legacy_audience: components["schemas"]["LegacyAudience"];
+            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
+            grants_on_demand: components["schemas"]["GrantsOnDemand"];
+            /** @description When the oldest valid client secret of the agent was issued; null if the agent has no valid client secret */
+            oldest_secret_created_at: components["schemas"]["NullableTime"];
+            labels: components["schemas"]["Labels"];
+            status: components["schemas"]["AgentStatus"];
+            /** @description Rises whenever everything that was issued to the agent ends */
+            epoch: number;
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the person who registered the agent */
+            created_by: string;
+            updated_at: components["schemas"]["Time"];
+            expires_at: components["schemas"]["NullableTime"];
+            disabled_at: components["schemas"]["NullableTime"];
+        };
+        AgentPage: {
+            /** @description The agents on this page */
+            items: components["schemas"]["Agent"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        /** @description Several identities of one agent, such as an earlier and a later form of its subject. A token must match one of them. For an agent with one identity, `identity` is a shorter form */
+        AgentIdentities: components["schemas"]["AgentIdentity"][];
         AgentCreate: {
             name: components["schemas"]["Name"];
             owner: components["schemas"]["AdminId"];
@@ -1158,11 +1281,29 @@ export interface components {
             jwks?: components["schemas"]["JwkSet"];
             jwks_uri?: components["schemas"]["JwksUri"];
             identity?: components["schemas"]["AgentIdentity"];
+            identities?: components["schemas"]["AgentIdentities"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             grants_on_demand?: components["schemas"]["GrantsOnDemand"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["Time"];
+        };
+        AgentCreated: components["schemas"]["Agent"] & {
+            /** @description The client secret. It is in this response only; absent for an agent that authenticates without one */
+            client_secret?: string;
+        };
+        ClientSecret: {
+            /** @description The id of the client secret */
+            id: string;
+            /** @description The id of the person who issued it */
+            issued_by: string;
+            created_at: components["schemas"]["Time"];
+            expires_at: components["schemas"]["NullableTime"];
+            revoked_at: components["schemas"]["NullableTime"];
+        };
+        AgentDetail: components["schemas"]["Agent"] & {
+            /** @description The metadata of the client secrets */
+            secrets: components["schemas"]["ClientSecret"][];
         };
         AgentUpdate: {
             name?: components["schemas"]["Name"];
@@ -1172,185 +1313,250 @@ export interface components {
             jwks?: components["schemas"]["JwkSet"];
             jwks_uri?: components["schemas"]["JwksUri"];
             identity?: components["schemas"]["AgentIdentity"];
+            identities?: components["schemas"]["AgentIdentities"];
             legacy_audience?: components["schemas"]["LegacyAudience"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             grants_on_demand?: components["schemas"]["GrantsOnDemand"];
             labels?: components["schemas"]["Labels"];
             expires_at?: components["schemas"]["NullableTime"];
         };
-        Agent: {
-            id: components["schemas"]["AgentId"];
-            client_id: components["schemas"]["AgentId"];
-            name: components["schemas"]["Name"];
-            owner: components["schemas"]["AdminId"];
-            environment: components["schemas"]["Environment"];
-            token_endpoint_auth_method: components["schemas"]["ClientAuthMethod"];
-            /** @description Its keys, if they are kept here */
-            jwks: components["schemas"]["JwkSet"] | null;
-            /** @description Where its keys are read, if it publishes them */
-            jwks_uri: components["schemas"]["JwksUri"] | null;
-            /** @description Who it is to a trusted issuer, if it proves itself by that */
-            identity: components["schemas"]["AgentIdentity"] | null;
-            legacy_audience: components["schemas"]["LegacyAudience"];
-            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
-            grants_on_demand: components["schemas"]["GrantsOnDemand"];
-            /** @description When the oldest of its live secrets was issued; null for an agent that has none */
-            oldest_secret_created_at: components["schemas"]["Time"] | null;
-            labels: components["schemas"]["Labels"];
-            /** @enum {string} */
-            status: "enabled" | "disabled" | "expired";
-            /** @description What was issued under an older epoch is dead */
-            epoch: number;
-            created_at: components["schemas"]["Time"];
-            created_by: string;
-            updated_at: components["schemas"]["Time"];
-            expires_at: components["schemas"]["NullableTime"];
-            disabled_at: components["schemas"]["NullableTime"];
-        };
-        AgentCreated: components["schemas"]["Agent"] & {
-            /** @description The secret, shown this once; absent for an agent that proves itself without one */
-            client_secret?: string;
-        };
-        AgentDetail: components["schemas"]["Agent"] & {
-            secrets: components["schemas"]["ClientSecret"][];
-        };
-        /** @description Whether a token request with resource and scope that no grant covers asks for a grant of 15 minutes on the way - what policy permits at once yields the token; what needs approval answers `authorization_pending`. False unless given */
-        GrantsOnDemand: boolean;
-        AgentPage: {
-            items: components["schemas"]["Agent"][];
-            next_cursor: components["schemas"]["NextCursor"];
-        };
-        ClientSecret: {
-            id: string;
-            /** @description Who issued it */
-            issued_by: string;
-            created_at: components["schemas"]["Time"];
-            expires_at: components["schemas"]["NullableTime"];
-            revoked_at: components["schemas"]["NullableTime"];
+        /** @description Why, for people and the audit log, 1 to 2,000 characters */
+        Reason: string;
+        Action: {
+            reason?: components["schemas"]["Reason"];
         };
         ClientSecretCreate: {
             expires_at?: components["schemas"]["Time"];
         };
         ClientSecretCreated: {
+            /** @description The id of the client secret */
             id: string;
-            /** @description The secret, shown this once */
+            /** @description The client secret. It is in this response only */
             client_secret: string;
             expires_at: components["schemas"]["NullableTime"];
         };
-        /** @enum {string} */
-        Risk: "low" | "medium" | "high";
+        /** @description Claims that name the tenant: only tokens of one customer of the issuer have the same value. An identity with one of these claims needs no `subject`. The claims of GitHub Actions, GitLab CI/CD, Buildkite, Bitbucket Pipelines, CircleCI and HCP Terraform that name the tenant need not be listed */
+        TenantClaims: string[];
+        /** @description Whether agents may exchange tokens of this issuer at the token endpoint (RFC 8693), to act for the person who is the subject of the token. False by default */
+        SubjectTokens: boolean;
+        TrustedIssuer: {
+            id: components["schemas"]["TrustedIssuerId"];
+            name: components["schemas"]["Name"];
+            /** @description The exact `iss` of its tokens */
+            issuer: string;
+            /** @description The only `aud` of its tokens */
+            audience: string;
+            /** @description The public keys of the issuer if they are stored here; otherwise null */
+            jwks: components["schemas"]["JwkSet"] | null;
+            /** @description The URL of the public keys of the issuer if it is configured; otherwise null */
+            jwks_uri: components["schemas"]["JwksUri"] | null;
+            claims: components["schemas"]["Conditions"];
+            tenant_claims: components["schemas"]["TenantClaims"];
+            subject_tokens: components["schemas"]["SubjectTokens"];
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the person who registered the issuer */
+            created_by: string;
+            updated_at: components["schemas"]["Time"];
+            /** @description The id of the person who changed the issuer last */
+            updated_by: string;
+        };
+        TrustedIssuerPage: {
+            /** @description The trusted issuers on this page */
+            items: components["schemas"]["TrustedIssuer"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        TrustedIssuerCreate: {
+            name: components["schemas"]["Name"];
+            /** @description The exact `iss` of its tokens: an https URL, or `spiffe://TRUST-DOMAIN` for JWT-SVIDs without `iss` */
+            issuer: string;
+            /** @description The only `aud` of its tokens; by default the issuer of this server */
+            audience?: string;
+            jwks?: components["schemas"]["JwkSet"];
+            jwks_uri?: components["schemas"]["JwksUri"];
+            claims?: components["schemas"]["Conditions"];
+            tenant_claims?: components["schemas"]["TenantClaims"];
+            subject_tokens?: components["schemas"]["SubjectTokens"];
+        };
+        TrustedIssuerUpdate: {
+            name?: components["schemas"]["Name"];
+            /** @description The only `aud` of its tokens */
+            audience?: string;
+            /** @description The public keys of the issuer if they are stored here; otherwise null */
+            jwks?: components["schemas"]["JwkSet"] | null;
+            /** @description The URL of the public keys of the issuer if it is configured; otherwise null */
+            jwks_uri?: components["schemas"]["JwksUri"] | null;
+            claims?: components["schemas"]["Conditions"];
+            tenant_claims?: components["schemas"]["TenantClaims"];
+            subject_tokens?: components["schemas"]["SubjectTokens"];
+        };
+        TokenCheckRequest: {
+            /** @description A token of the issuer (a JWT) */
+            token: string;
+        };
+        TokenCheckResult: {
+            /**
+             * @description What was checked: a part of the token, the identity that it matches, or the agent of that identity
+             * @enum {string}
+             */
+            name: "signature" | "issuer" | "audience" | "lifetime" | "claims" | "identity" | "agent" | "restrictions";
+            /** @description Whether the check passed */
+            passed: boolean;
+            /** @description What differs, if the check failed */
+            detail: string | null;
+        };
+        ClaimDifference: {
+            /** @description The name of the claim, or a JSON Pointer to it */
+            claim: string;
+            /** @description The value that the identity requires, or the list of values that it accepts */
+            expected: unknown;
+            /** @description The value in the token; null if the claim is absent */
+            actual: unknown;
+        };
+        IdentityDifferences: {
+            agent_id: components["schemas"]["AgentId"];
+            /** @description The claims that differ */
+            differences: components["schemas"]["ClaimDifference"][];
+        };
+        TokenCheck: {
+            /** @description Whether the token would authenticate an agent that is enabled */
+            accepted: boolean;
+            /** @description The agent whose identity the token matches; null if no identity matches */
+            agent_id: components["schemas"]["AgentId"] | null;
+            /** @description All checks, in the order of the token endpoint */
+            checks: components["schemas"]["TokenCheckResult"][];
+            /** @description The identities of this issuer that differ least from the token, if none matches */
+            nearest_identities: components["schemas"]["IdentityDifferences"][];
+        };
+        /** @description The id of a resource */
+        ResourceId: string;
+        /** @description The identifier of a resource, an absolute URI without fragment (RFC 8707) */
+        ResourceIdentifier: string;
+        /**
+         * @description The kind of the resource; `api` gets JWT access tokens
+         * @enum {string}
+         */
+        ResourceKind: "api";
         /** @description A scope-token (RFC 6749 section 3.3) */
         ScopeName: string;
-        Scopes: components["schemas"]["ScopeName"][];
+        /**
+         * @description The risk of a scope, for policies
+         * @enum {string}
+         */
+        Risk: "low" | "medium" | "high";
+        /** @description A scope of a resource */
         Scope: {
             name: components["schemas"]["ScopeName"];
+            /** @description What the scope permits, for approvers, 1 to 500 characters */
             description: string;
             risk: components["schemas"]["Risk"];
         };
+        /** @description All scopes of a resource */
         Catalogue: components["schemas"]["Scope"][];
+        /** @description How long a grant lasts, in seconds; at most 30 days */
+        GrantSeconds: number;
+        /** @description The longest lifetime of an access token, in seconds */
+        TokenSeconds: number;
+        /**
+         * @description A signature algorithm of tokens (RFC 7518 section 3.1 and RFC 8037)
+         * @enum {string}
+         */
+        SigningAlg: "ES256" | "RS256" | "EdDSA";
+        /** @description A type of authorization details (RFC 9396) */
         DetailType: string;
-        /** @description The types of `authorization_details` that grants for the resource may have (RFC 9396). `llm` is built in and needs no schema; one that is given holds beside its own. Changing or taking out a type ends the grants and requests that use it */
+        /** @description The types of `authorization_details` that grants for the resource can have (RFC 9396). `llm` is built in and needs no schema; a schema for it applies in addition to its own. Changing or removing a type ends the grants and requests with it */
         AuthorizationDetailsTypes: {
             type: components["schemas"]["DetailType"];
-            /** @description A JSON Schema (2020-12) of an object, of the keywords title, description, type, const, enum, required, properties, additionalProperties, items, minimum, maximum, minLength, maxLength, minItems, maxItems and uniqueItems */
+            /** @description A JSON Schema (2020-12) of an object. Its keywords are title, description, type, const, enum, required, properties, additionalProperties, items, minimum, maximum, minLength, maxLength, minItems, maxItems and uniqueItems */
             schema?: {
                 [key: string]: unknown;
             };
-            /** @description By member, what makes it narrower: `subset`, an array of fewer elements; `maximum`, a lower number, where none is no limit. Any other member stays as it is */
+            /** @description How each member can be narrowed: `subset` permits an array in which no element occurs more often, in any order (a multiset of elements); `maximum` permits a lower number, and a missing number is no limit. Other members cannot change */
             narrowing?: {
                 [key: string]: "subset" | "maximum";
             };
         }[];
-        /** @description What the grant is for within its scopes (RFC 9396): details of types that the resource has, together at most 4,096 bytes */
-        AuthorizationDetails: components["schemas"]["AuthorizationDetail"][];
-        /** @description Who acts, and who acted before (RFC 8693 section 4.1). Without `iss` an agent */
-        Actor: {
-            iss?: string;
-            sub: string;
-            act?: {
-                [key: string]: unknown;
-            };
+        Resource: {
+            id: components["schemas"]["ResourceId"];
+            identifier: components["schemas"]["ResourceIdentifier"];
+            name: components["schemas"]["Name"];
+            kind: components["schemas"]["ResourceKind"];
+            labels: components["schemas"]["Labels"];
+            scopes: components["schemas"]["Catalogue"];
+            /** @description The longest duration of a grant, in seconds */
+            max_grant_seconds: components["schemas"]["GrantSeconds"];
+            token_ttl_seconds: components["schemas"]["TokenSeconds"];
+            token_alg: components["schemas"]["SigningAlg"];
+            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
+            authorization_details_types: components["schemas"]["AuthorizationDetailsTypes"];
+            /** @description Rises whenever every token for the resource ends */
+            epoch: number;
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the person who registered the resource */
+            created_by: string;
+            updated_at: components["schemas"]["Time"];
         };
-        /** @description Who the subject is to its own issuer (RFC 9493 section 3.2.5) */
-        SubjectId: {
-            /** @enum {string} */
-            format: "iss_sub";
-            iss: string;
-            sub: string;
+        ResourcePage: {
+            /** @description The resources on this page */
+            items: components["schemas"]["Resource"][];
+            next_cursor: components["schemas"]["NextCursor"];
         };
-        AuthorizationDetail: {
-            type: components["schemas"]["DetailType"];
-        } & {
-            [key: string]: unknown;
-        };
-        /** @description An absolute URI without fragment (RFC 8707) */
-        ResourceIdentifier: string;
-        GrantSeconds: number;
-        TokenSeconds: number;
-        /** @enum {string} */
-        SigningAlg: "ES256" | "RS256" | "EdDSA";
         ResourceCreate: {
             identifier: components["schemas"]["ResourceIdentifier"];
             name: components["schemas"]["Name"];
-            /** @enum {string} */
-            kind: "api";
+            kind: components["schemas"]["ResourceKind"];
             labels?: components["schemas"]["Labels"];
             scopes: components["schemas"]["Catalogue"];
+            /** @description The longest duration of a grant, in seconds */
             max_grant_seconds: components["schemas"]["GrantSeconds"];
-            /** @description How long an access token lives at most; 300 unless given */
+            /** @description The longest lifetime of an access token, in seconds; by default 300 */
             token_ttl_seconds?: components["schemas"]["TokenSeconds"];
-            /** @description What signs its tokens; ES256 unless given */
+            /** @description The algorithm with which its tokens are signed; by default `ES256` */
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
+        };
+        ResourceDetail: components["schemas"]["Resource"] & {
+            /** @description The metadata of the client secrets */
+            secrets: components["schemas"]["ClientSecret"][];
         };
         ResourceUpdate: {
             name?: components["schemas"]["Name"];
             labels?: components["schemas"]["Labels"];
             scopes?: components["schemas"]["Catalogue"];
+            /** @description The longest duration of a grant, in seconds */
             max_grant_seconds?: components["schemas"]["GrantSeconds"];
             token_ttl_seconds?: components["schemas"]["TokenSeconds"];
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
         };
-        Resource: {
-            id: components["schemas"]["ResourceId"];
-            identifier: components["schemas"]["ResourceIdentifier"];
-            name: components["schemas"]["Name"];
-            /** @enum {string} */
-            kind: "api";
-            labels: components["schemas"]["Labels"];
-            scopes: components["schemas"]["Catalogue"];
-            max_grant_seconds: components["schemas"]["GrantSeconds"];
-            token_ttl_seconds: components["schemas"]["TokenSeconds"];
-            token_alg: components["schemas"]["SigningAlg"];
-            require_bound_tokens: components["schemas"]["RequireBoundTokens"];
-            authorization_details_types: components["schemas"]["AuthorizationDetailsTypes"];
-            epoch: number;
-            created_at: components["schemas"]["Time"];
-            created_by: string;
-            updated_at: components["schemas"]["Time"];
+        /** @description Protected resource metadata (RFC 9728 section 2) */
+        ProtectedResourceMetadata: {
+            /** @description The identifier, exactly as it is registered */
+            resource: string;
+            /** @description The issuers of tokens for the resource */
+            authorization_servers: string[];
+            /** @description The scopes of the resource */
+            scopes_supported: string[];
+            /** @description How a bearer token is sent to the resource */
+            bearer_methods_supported: string[];
+            /** @description The name of the resource for people */
+            resource_name: string;
+            /** @description The URL of the documentation for developers */
+            resource_documentation?: string;
+            /** @description The types of authorization details of the resource (RFC 9396) */
+            authorization_details_types_supported?: string[];
+            /** @description Whether every token for the resource must be bound to a key (RFC 9449) */
+            dpop_bound_access_tokens_required: boolean;
+            /** @description The algorithms with which DPoP proofs may be signed; absent for a resource that accepts bearer tokens */
+            dpop_signing_alg_values_supported?: string[];
         };
-        ResourceDetail: components["schemas"]["Resource"] & {
-            secrets: components["schemas"]["ClientSecret"][];
-        };
-        ResourcePage: {
-            items: components["schemas"]["Resource"][];
-            next_cursor: components["schemas"]["NextCursor"];
-        };
+        /** @description The id of a policy */
+        PolicyId: string;
+        /** @description The version of a policy, counted from 1 */
+        Version: number;
         /** @description Cedar policy text, at most 64 kB */
         Cedar: string;
-        PolicyCreate: {
-            name: components["schemas"]["Name"];
-            cedar: components["schemas"]["Cedar"];
-        };
-        PolicyUpdate: {
-            name?: components["schemas"]["Name"];
-            cedar: components["schemas"]["Cedar"];
-            /** @description The version this replaces */
-            version?: components["schemas"]["Version"];
-        };
         Policy: {
             id: components["schemas"]["PolicyId"];
             name: components["schemas"]["Name"];
@@ -1358,135 +1564,230 @@ export interface components {
             cedar: components["schemas"]["Cedar"];
             created_at: components["schemas"]["Time"];
             updated_at: components["schemas"]["Time"];
-            /** @description Who made this version */
+            /** @description The id of the person who made this version; `start` for the policy of a new installation */
             updated_by: string;
         };
         PolicyPage: {
+            /** @description The policies on this page */
             items: components["schemas"]["Policy"][];
             next_cursor: components["schemas"]["NextCursor"];
         };
-        PolicyRef: {
-            id: string;
-            version: components["schemas"]["Version"];
+        PolicyCreate: {
+            name: components["schemas"]["Name"];
+            cedar: components["schemas"]["Cedar"];
         };
-        /** @description A part of the request that would be permitted, at once or with approvals */
-        Hint: {
-            scopes: components["schemas"]["Scopes"];
-            duration_seconds: number;
-            approvals_required: number;
+        /** @description A set of scopes of the resource, in any order */
+        Scopes: components["schemas"]["ScopeName"][];
+        /** @description A reference to a ticket or incident, 1 to 200 characters */
+        Ticket: string;
+        /** @description One authorization detail (RFC 9396 section 2). Its `type` defines the other members */
+        AuthorizationDetail: {
+            type: components["schemas"]["DetailType"];
+        } & {
+            [key: string]: unknown;
         };
+        /** @description What the grant permits within its scopes (RFC 9396), in the types that the resource defines: together at most 4,096 bytes of JSON without white space. Longer details are refused (400 `invalid-authorization-details`) before policy decides */
+        AuthorizationDetails: components["schemas"]["AuthorizationDetail"][];
         Simulation: {
             agent_id: components["schemas"]["AgentId"];
             resource: components["schemas"]["ResourceIdentifier"];
             scopes: components["schemas"]["Scopes"];
             duration_seconds: components["schemas"]["GrantSeconds"];
             ticket?: components["schemas"]["Ticket"];
+            /** @description When the request is made; by default now */
             at?: components["schemas"]["Time"];
+            /** @description The address of the agent; by default that of this request */
             source_ip?: string;
             auth_method?: components["schemas"]["ClientAuthMethod"];
             authorization_details?: components["schemas"]["AuthorizationDetails"];
             cedar?: components["schemas"]["Cedar"];
         };
-        SimulationResult: {
-            /** @enum {string} */
-            outcome: "permit" | "pending" | "denied";
+        /** @description A version of a policy */
+        PolicyRef: {
+            /** @description The id of the policy, or `simulated` for the text of a simulation */
+            id: string;
+            version: components["schemas"]["Version"];
+        };
+        /** @description A part of the request that policy would permit, at once or with approvals */
+        Hint: {
+            scopes: components["schemas"]["Scopes"];
+            /** @description How long the grant could last, in seconds */
+            duration_seconds: number;
+            /** @description How many approvals the grant would need */
             approvals_required: number;
+        };
+        SimulationResult: {
+            /**
+             * @description Whether the grant would be active at once (`permit`), wait for approvals, or be denied
+             * @enum {string}
+             */
+            outcome: "permit" | "pending" | "denied";
+            /** @description How many approvals the grant would need; 0 if it would not be pending */
+            approvals_required: number;
+            /** @description The policies that decided */
             policies: components["schemas"]["PolicyRef"][];
-            /** @description Why it is denied */
-            code: string | null;
-            /** @description What erred in the evaluation */
+            /** @description The `code` of the problem with which the request would be denied; otherwise null */
+            code: components["schemas"]["ErrorCode"] | null;
+            /** @description Errors in the request and in the evaluation of policies */
             errors: string[];
+            /** @description If policy denies the request: the largest parts of it that policy would permit */
             hints: components["schemas"]["Hint"][];
         };
-        /** @enum {string} */
+        PolicyUpdate: {
+            name?: components["schemas"]["Name"];
+            cedar: components["schemas"]["Cedar"];
+            /** @description The version that the update replaces */
+            version?: components["schemas"]["Version"];
+        };
+        /**
+         * @description A `pending` grant waits for approvals, an `active` grant can be used. The other states are final. Of a pending grant: `denied` by a person or because something that it depends on ended, `cancelled` by the agent, `lapsed` because nobody decided in time. Of an active grant: `expired` because its time is over, `returned` by the agent, `revoked` by a person or because something that it depends on ended. `scheduled` is reserved
+         * @enum {string}
+         */
         GrantStatus: "pending" | "scheduled" | "active" | "denied" | "cancelled" | "lapsed" | "expired" | "revoked" | "returned";
-        Ticket: string;
+        /** @description The id of a grant */
+        GrantId: string;
+        /** @description The subject as its own issuer identifies it (RFC 9493 section 3.2.5) */
+        SubjectId: {
+            /**
+             * @description The format of the identifier, by issuer and subject
+             * @enum {string}
+             */
+            format: "iss_sub";
+            /** @description The issuer of the subject */
+            iss: string;
+            /** @description The subject at that issuer */
+            sub: string;
+        };
+        /** @description The party that acts, with the parties that acted before it (RFC 8693 section 4.1). Without `iss` it is an agent */
+        Actor: {
+            /** @description The issuer of the subject; absent for an agent of this server */
+            iss?: string;
+            /** @description The subject that acts */
+            sub: string;
+            /** @description The previous actor, of the same form */
+            act?: {
+                [key: string]: unknown;
+            };
+        };
+        Delegation: {
+            /** @description The `sub` of tokens under the grant */
+            sub: string;
+            sub_id?: components["schemas"]["SubjectId"];
+            act: components["schemas"]["Actor"];
+        };
+        /** @description The SHA-256 digest of the terms of the grant in base64url */
+        Digest: string;
+        Approval: {
+            by: components["schemas"]["AdminId"];
+            /** @description The id of the API key that the approver used */
+            key_id: string;
+            /** @description The id of the person who issued that API key; null for the bootstrap key */
+            key_issued_by: string | null;
+            at: components["schemas"]["Time"];
+            /** @description The note of the approver */
+            note: string | null;
+            request_digest: components["schemas"]["Digest"];
+        };
+        /** @description The decision of policy and people */
+        Decision: {
+            /** @description The policies that decided */
+            policies: components["schemas"]["PolicyRef"][];
+            /** @description How many approvals policy requires */
+            approvals_required: number;
+            /** @description The approvals so far, oldest first */
+            approvals: components["schemas"]["Approval"][];
+        };
+        Grant: {
+            id: components["schemas"]["GrantId"];
+            status: components["schemas"]["GrantStatus"];
+            agent_id: components["schemas"]["AgentId"];
+            /** @description The agent as it was when it requested the grant */
+            agent: {
+                /** @description The name of the agent */
+                name: string;
+                /** @description The id of the owner of the agent */
+                owner: string;
+                environment: components["schemas"]["Environment"];
+            };
+            resource: components["schemas"]["ResourceIdentifier"];
+            scopes: components["schemas"]["Scopes"];
+            /** @description The scopes with their current description and risk */
+            scope_details: components["schemas"]["Scope"][];
+            /** @description The scopes as requested */
+            requested_scopes: components["schemas"]["Scopes"];
+            /** @description How long the grant lasts once it is active, in seconds */
+            duration_seconds: number;
+            /** @description How long the grant was requested for, in seconds */
+            requested_duration_seconds: number;
+            /** @description The reason that the agent gave; policies cannot refer to it */
+            reason: string;
+            /** @description The ticket that the agent gave; null if it gave none */
+            ticket: string | null;
+            /** @description What the grant permits within its scopes (RFC 9396); null if none were requested */
+            authorization_details: components["schemas"]["AuthorizationDetails"] | null;
+            /** @description The id of the grant from which this one was delegated (RFC 8693); otherwise null */
+            parent_id: string | null;
+            /** @description The subject and the actors of a delegated grant; null for a grant that the agent requested itself */
+            delegation: components["schemas"]["Delegation"] | null;
+            request_digest: components["schemas"]["Digest"];
+            decision: components["schemas"]["Decision"];
+            requested_at: components["schemas"]["Time"];
+            /** @description When a pending grant lapses if nobody decides about it */
+            lapses_at: components["schemas"]["Time"];
+            decided_at: components["schemas"]["NullableTime"];
+            starts_at: components["schemas"]["NullableTime"];
+            expires_at: components["schemas"]["NullableTime"];
+            ended_at: components["schemas"]["NullableTime"];
+            /** @description The id of the person or agent that ended the grant, or the name of the job that ended it; null if it has not ended */
+            ended_by: string | null;
+            /** @description Why it ended; null if it has not ended or no reason was given */
+            end_reason: string | null;
+        };
+        GrantPage: {
+            /** @description The grants on this page */
+            items: components["schemas"]["Grant"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
         GrantCreate: {
             resource: components["schemas"]["ResourceIdentifier"];
             scopes: components["schemas"]["Scopes"];
             duration_seconds: components["schemas"]["GrantSeconds"];
             reason: components["schemas"]["Reason"];
             ticket?: components["schemas"]["Ticket"];
-            /** @description Not supported yet */
+            /** @description Not supported yet; a request with it is refused */
             starts_at?: unknown;
-            /** @description Not supported yet */
+            /** @description Not supported yet; a request with it is refused */
             max_uses?: unknown;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
         };
-        /** @description SHA-256 of the canonical terms in base64url */
-        Digest: string;
+        /** @description A problem document about a denied request for a grant. A denial by policy has `hints`; the refusal of a caller that is no agent (`forbidden`) has no `hints` */
+        DeniedProblem: components["schemas"]["Problem"] & {
+            /** @description The largest parts of the request that policy would permit; empty if it would permit no part */
+            hints?: components["schemas"]["Hint"][];
+        };
         GrantApproval: {
+            /** @description The `request_digest` of the grant as the approver read it. Without it the response is 428 */
             request_digest?: string;
+            /** @description A note for people and the audit log, 1 to 2,000 characters */
             note?: string;
+            /** @description The scopes to approve, if not all */
             scopes?: components["schemas"]["Scopes"];
+            /** @description How long the grant may last, in seconds, if shorter than requested */
             duration_seconds?: components["schemas"]["GrantSeconds"];
         };
-        Approval: {
-            by: components["schemas"]["AdminId"];
-            /** @description The API key that was used */
-            key_id: string;
-            /** @description Who issued that key */
-            key_issued_by: string | null;
-            at: components["schemas"]["Time"];
-            note: string | null;
-            request_digest: components["schemas"]["Digest"];
+        ReasonedAction: {
+            reason: components["schemas"]["Reason"];
         };
-        Grant: {
-            id: components["schemas"]["GrantId"];
-            status: components["schemas"]["GrantStatus"];
-            agent_id: components["schemas"]["AgentId"];
-            /** @description The agent as policy saw it when the grant was requested */
-            agent: {
-                name: string;
-                owner: string;
-                environment: components["schemas"]["Environment"];
-            };
-            resource: components["schemas"]["ResourceIdentifier"];
-            scopes: components["schemas"]["Scopes"];
-            /** @description What the resource's catalogue says of the scopes now */
-            scope_details: components["schemas"]["Scope"][];
-            requested_scopes: components["schemas"]["Scopes"];
-            duration_seconds: number;
-            requested_duration_seconds: number;
-            /** @description What the agent says; policy does not see it */
-            reason: string;
-            ticket: string | null;
-            /** @description What it is for within its scopes (RFC 9396); null - it was asked for without */
-            authorization_details: components["schemas"]["AuthorizationDetail"][] | null;
-            /** @description The grant that it was handed down from (RFC 8693) */
-            parent_id: string | null;
-            /** @description Of one that was handed down - whom its tokens are of, and who acts */
-            delegation: {
-                sub: string;
-                sub_id?: components["schemas"]["SubjectId"];
-                act: components["schemas"]["Actor"];
-            } | null;
-            request_digest: components["schemas"]["Digest"];
-            decision: {
-                policies: components["schemas"]["PolicyRef"][];
-                approvals_required: number;
-                approvals: components["schemas"]["Approval"][];
-            };
-            requested_at: components["schemas"]["Time"];
-            /** @description When a pending request ends undecided */
-            lapses_at: components["schemas"]["Time"];
-            decided_at: components["schemas"]["NullableTime"];
-            starts_at: components["schemas"]["NullableTime"];
-            expires_at: components["schemas"]["NullableTime"];
-            ended_at: components["schemas"]["NullableTime"];
-            ended_by: string | null;
-            end_reason: string | null;
-        };
-        GrantPage: {
-            items: components["schemas"]["Grant"][];
-            next_cursor: components["schemas"]["NextCursor"];
-        };
+        /**
+         * @description A `prepared` key is published and does not sign yet, an `active` key signs, a `retiring` key is published until its last token has expired, a `retired` or `compromised` key is not published
+         * @enum {string}
+         */
+        KeyStatus: "prepared" | "active" | "retiring" | "retired" | "compromised";
         Key: {
-            /** @description The `kid` of its tokens */
+            /** @description The id of the key, the `kid` in the header of its tokens */
             id: string;
             alg: components["schemas"]["SigningAlg"];
-            /** @enum {string} */
-            status: "prepared" | "active" | "retiring" | "retired" | "compromised";
+            status: components["schemas"]["KeyStatus"];
             created_at: components["schemas"]["Time"];
             activated_at: components["schemas"]["NullableTime"];
             retiring_at: components["schemas"]["NullableTime"];
@@ -1494,160 +1795,283 @@ export interface components {
             compromised_at: components["schemas"]["NullableTime"];
         };
         KeyList: {
+            /** @description The signing keys */
             items: components["schemas"]["Key"][];
         };
         KeyRotation: {
+            /** @description The algorithm of the key to rotate; by default `ES256` */
             alg?: components["schemas"]["SigningAlg"];
+            /** @description The id of the key to rotate; by default the active key of the algorithm */
             key_id?: string;
-            /** @default false */
+            /**
+             * @description Whether the private key may be known to others
+             * @default false
+             */
             compromised: boolean;
             reason: components["schemas"]["Reason"];
         };
+        /**
+         * @description A background job
+         * @enum {string}
+         */
+        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
         Job: {
-            name: string;
-            /** @description Cron expression with seconds, UTC */
+            name: components["schemas"]["JobName"];
+            /** @description When the job runs: a cron expression with seconds, in UTC */
             schedule: string;
+            /** @description The scheduled time of the last run; null if it never ran */
             last_slot: components["schemas"]["NullableTime"];
             last_started_at: components["schemas"]["NullableTime"];
             last_finished_at: components["schemas"]["NullableTime"];
+            /** @description How long the last finished run took, in milliseconds */
             last_duration_ms: number | null;
-            /** @description How many rows the last run changed */
+            /** @description How many rows the last finished run changed */
             last_rows: number | null;
+            /** @description The error of the last run; null if it succeeded */
             last_error: string | null;
+            /** @description How many runs have failed since the last success */
             consecutive_failures: number;
-            /** @description Whether a replica holds its lease now */
+            /** @description Whether a replica runs the job now */
             running: boolean;
         };
         JobList: {
+            /** @description The background jobs */
             items: components["schemas"]["Job"][];
         };
+        /**
+         * @description The grant type (RFC 6749 section 4.5)
+         * @enum {string}
+         */
+        GrantType: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer" | "urn:ietf:params:oauth:grant-type:token-exchange";
+        /**
+         * @description With token exchange: the type of a token (RFC 8693 section 3)
+         * @enum {string}
+         */
+        TokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token";
+        /** @description With private_key_jwt: a JWT that the agent has signed (RFC 7523), with its id as `iss` and `sub`, the issuer as the only `aud`, `exp`, and a `jti` that is used once */
+        ClientAssertion: string;
+        /**
+         * @description With `client_assertion`: its type (RFC 7521 section 4.2)
+         * @enum {string}
+         */
+        ClientAssertionType: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        /** @description A token request, sent as a form (`application/x-www-form-urlencoded`) */
         TokenRequest: {
-            /** @enum {string} */
-            grant_type: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer" | "urn:ietf:params:oauth:grant-type:token-exchange";
-            /** @description Of the JWT bearer grant - what the agent proves itself by */
+            grant_type: components["schemas"]["GrantType"];
+            /** @description With the JWT bearer grant: the JWT that authenticates the agent */
             assertion?: string;
-            /** @description Identifier of a registered resource */
+            /** @description The identifier of the resource for which the token is (RFC 8707) */
             resource?: string;
-            /** @description Scopes separated by spaces */
+            /** @description The scopes of the token, separated by spaces */
             scope?: string;
-            /** @description Mint under this grant and no other */
+            /** @description The id of the grant under which the token is issued */
             grant_id?: string;
-            /** @description A JSON array (RFC 9396 section 6): the token is to have these and no others; each is within one of the grant's. All of the grant's unless given */
+            /** @description A JSON array (RFC 9396 section 6) of the details that the token is to have; each must be within one of the grant. Without this parameter the token has all details of the grant. At most 20, together at most 4,096 bytes without white space */
             authorization_details?: string;
-            /** @description The agent that may act for this one, by exchange of the token (RFC 8693 section 4.4) */
+            /** @description The id of the agent that may exchange the token to act for this agent (RFC 8693 section 4.4) */
             may_act?: string;
-            /** @description Of an exchange (RFC 8693) - the token that is exchanged */
+            /** @description With token exchange (RFC 8693): the token to exchange */
             subject_token?: string;
             subject_token_type?: components["schemas"]["TokenType"];
-            /** @description Of an exchange - a token of the client itself; it need not be given */
+            /** @description With token exchange: a token of the client itself; optional */
             actor_token?: string;
             actor_token_type?: components["schemas"]["TokenType"];
             requested_token_type?: components["schemas"]["TokenType"];
-            /** @description Of an exchange - the same as `resource` */
+            /** @description With token exchange: the same as `resource` */
             audience?: string;
+            /** @description With client_secret_post: the id of the client */
             client_id?: string;
+            /** @description With client_secret_post: the secret of the client */
             client_secret?: string;
             client_assertion?: components["schemas"]["ClientAssertion"];
             client_assertion_type?: components["schemas"]["ClientAssertionType"];
         };
-        /** @description A JWT that the agent has signed (RFC 7523): `iss` and `sub` its id, `aud` the issuer alone, `exp`, and a `jti` that is used once */
-        ClientAssertion: string;
-        /** @enum {string} */
-        TokenType: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:jwt" | "urn:ietf:params:oauth:token-type:id_token";
-        /** @enum {string} */
-        ClientAssertionType: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        /**
+         * @description A stable identifier of the kind of error, for programs to act on. Later versions may add some: treat an unknown one by the HTTP status
+         * @enum {string}
+         */
+        OauthErrorCode: "invalid_request" | "invalid_scope" | "invalid_authorization_details" | "invalid_target" | "invalid_grant" | "invalid_dpop_proof" | "use_dpop_nonce" | "authorization_pending" | "access_denied" | "unsupported_response_type" | "unsupported_grant_type" | "unauthorized_client" | "invalid_token" | "invalid_client" | "temporarily_unavailable" | "server_error";
+        /** @description An error response (RFC 6749 section 5.2) */
+        OauthError: {
+            error: components["schemas"]["OauthErrorCode"];
+            /** @description What is wrong with this request */
+            error_description?: string;
+            /** @description With `authorization_pending` and `access_denied`: the id of the grant that was requested */
+            grant_id?: string;
+            /** @description With `authorization_pending`: how long to wait before the next request, in seconds */
+            interval?: number;
+        };
+        /**
+         * @description How the token is used (RFC 6749 section 7.1); `DPoP` for a token that is bound to a key
+         * @enum {string}
+         */
+        AccessTokenType: "Bearer" | "DPoP";
         TokenResponse: {
-            /** @description A JWT, RFC 9068 */
+            /** @description The token, a JWT (RFC 9068) */
             access_token: string;
-            /** @enum {string} */
-            token_type: "Bearer" | "DPoP";
-            /** @description Seconds */
+            token_type: components["schemas"]["AccessTokenType"];
+            /** @description How long the token is valid, in seconds */
             expires_in: number;
+            /** @description The scopes of the token, separated by spaces */
             scope: string;
+            /** @description The id of the grant under which the token was issued; absent for a broker token */
             grant_id?: string;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
-            /** @description Of an exchange (RFC 8693 section 2.2.1) */
+            /** @description With token exchange: the type of `access_token` (RFC 8693 section 2.2.1) */
             issued_token_type?: string;
         };
         TokenReference: {
+            /** @description The token */
             token: string;
+            /** @description Ignored */
             token_type_hint?: string;
+            /** @description With client_secret_post: the id of the client */
             client_id?: string;
+            /** @description With client_secret_post: the secret of the client */
             client_secret?: string;
             client_assertion?: components["schemas"]["ClientAssertion"];
             client_assertion_type?: components["schemas"]["ClientAssertionType"];
         };
         Introspection: {
+            /** @description Whether the token can be used now. The other members are present only if it can */
             active: boolean;
+            /** @description The scopes of the token, separated by spaces */
             scope?: string;
+            /** @description The id of the agent to which the token was issued */
             client_id?: string;
-            token_type?: string;
+            token_type?: components["schemas"]["AccessTokenType"];
+            /** @description When the token expires, in seconds since 1970 (Unix time) */
             exp?: number;
+            /** @description When the token was issued, in seconds since 1970 (Unix time) */
             iat?: number;
+            /** @description The subject: the agent, or the party for whom it acts */
             sub?: string;
+            /** @description The identifier of the resource for which the token is */
             aud?: string;
+            /** @description The issuer of the token */
             iss?: string;
+            /** @description The id of the token */
             jti?: string;
+            /** @description The id of the grant under which the token was issued */
             grant_id?: string;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
             sub_id?: components["schemas"]["SubjectId"];
             act?: components["schemas"]["Actor"];
-            /** @description The agent that may act with it (RFC 8693 section 4.4) */
+            /** @description The agent that may exchange the token (RFC 8693 section 4.4) */
             may_act?: {
+                /** @description The id of that agent */
                 sub: string;
             };
             /** @description The key that the token is bound to (RFC 9449 section 6.2) */
             cnf?: {
-                /** @description Its SHA-256 thumbprint (RFC 7638) */
+                /** @description The SHA-256 thumbprint of the key (RFC 7638) */
                 jkt: string;
             };
         };
-        OauthError: {
-            error: string;
-            error_description?: string;
-            /** @description Of `authorization_pending` and `access_denied` - what was asked for */
-            grant_id?: string;
-            /** @description Of `authorization_pending` - seconds to wait before asking again */
-            interval?: number;
-        };
+        /** @description A JWK set (RFC 7517) */
         Jwks: {
+            /** @description The public keys as JWKs */
             keys: {
+                /** @description The key type */
                 kty: string;
+                /** @description The id of the key, the `kid` in the header of its tokens */
                 kid: string;
-                alg: string;
-                use: string;
+                alg: components["schemas"]["SigningAlg"];
+                /**
+                 * @description The use of the key
+                 * @enum {string}
+                 */
+                use: "sig";
+                /** @description The curve of an EC or OKP key */
                 crv?: string;
+                /** @description The x coordinate of an EC key or the public part of an OKP key in base64url */
                 x?: string;
+                /** @description The y coordinate of an EC key in base64url */
                 y?: string;
+                /** @description The modulus of an RSA key in base64url */
                 n?: string;
+                /** @description The exponent of an RSA key in base64url */
                 e?: string;
             }[];
         };
-        /** @description RFC 9728 section 2 */
-        ProtectedResourceMetadata: {
-            /** @description The identifier, exactly as it is registered */
-            resource: string;
-            /** @description The issuer */
-            authorization_servers: string[];
-            scopes_supported: string[];
-            bearer_methods_supported: string[];
-            resource_name: string;
-            resource_documentation?: string;
-            authorization_details_types_supported?: string[];
-            /** @description Whether every token for it is bound to a key (RFC 9449) */
-            dpop_bound_access_tokens_required: boolean;
-            /** @description What proofs may be signed with; of a resource, only where every token for it is bound */
-            dpop_signing_alg_values_supported?: string[];
-        };
+        /** @description Authorization server metadata (RFC 8414 section 2). It has further members, as the RFC defines them */
         ServerMetadata: {
+            /** @description The issuer, the `iss` of every token */
             issuer: string;
+            /** @description The URL of the token endpoint */
             token_endpoint: string;
+            /** @description The URL of the public signing keys */
             jwks_uri: string;
         } & {
             [key: string]: unknown;
         };
+        /**
+         * @description A stable identifier of what happened. Later versions may add types
+         * @enum {string}
+         */
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEvent: {
+            /** @description The id of the event */
+            id: string;
+            at: components["schemas"]["Time"];
+            type: components["schemas"]["AuditEventType"];
+            /**
+             * @description Whether the action was carried out
+             * @enum {string}
+             */
+            outcome: "success" | "denied";
+            /** @description The person, agent, resource server or part of the broker that acted */
+            actor: {
+                /**
+                 * @description The kind of actor; `resource` is a resource server and `system` the broker itself
+                 * @enum {string}
+                 */
+                kind: "person" | "agent" | "resource" | "system";
+                /** @description The id of the actor; for `system` the name of the job or part of the broker */
+                id: string;
+                /** @description The id of the API key that a person used; otherwise null */
+                key_id: string | null;
+            };
+            /** @description The id of the agent concerned; null if there is none */
+            agent_id: string | null;
+            /** @description The id of the grant concerned; null if there is none */
+            grant_id: string | null;
+            /** @description The id of the object of the action; null if there is none */
+            object_id: string | null;
+            /** @description The id of the HTTP request; null if the broker acted by itself */
+            request_id: string | null;
+            /** @description The address of the client; null if the broker acted by itself */
+            source_ip: string | null;
+            /** @description Further facts; their members depend on the type of the event */
+            details: {
+                [key: string]: unknown;
+            };
+        };
+        AuditEventPage: {
+            /** @description The events on this page */
+            items: components["schemas"]["AuditEvent"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
     };
     responses: {
+        /** @description Any other error, for example 405 (`method-not-allowed`) and 500 (`internal`). A client that does not know a `code` acts on the `status` */
+        OtherProblem: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:internal",
+                 *       "title": "Something went wrong on our side",
+                 *       "status": 500,
+                 *       "code": "internal",
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description The request is not valid */
         BadRequest: {
             headers: {
@@ -1667,10 +2091,11 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description No credential, or not one that is good now */
+        /** @description The credential is missing or not valid now */
         Unauthenticated: {
             headers: {
-                /** @description The schemes to use, with `resource_metadata` (RFC 9728 section 5.1) */
+                "DPoP-Nonce": components["headers"]["DpopNonce"];
+                /** @description The authentication schemes to use, with `resource_metadata` (RFC 9728 section 5.1) */
                 "WWW-Authenticate"?: string;
                 [name: string]: unknown;
             };
@@ -1687,7 +2112,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The caller's role does not allow this */
+        /** @description The role of the caller does not allow this request */
         Forbidden: {
             headers: {
                 [name: string]: unknown;
@@ -1705,79 +2130,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description There is no such thing, or it is not the caller's */
-        NotFound: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                /**
-                 * @example {
-                 *       "type": "urn:hallpass:error:not-found",
-                 *       "title": "There is no such thing, or it is not yours",
-                 *       "status": 404,
-                 *       "code": "not-found",
-                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
-                 *     }
-                 */
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description The change conflicts with what is there */
-        Conflict: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                /**
-                 * @example {
-                 *       "type": "urn:hallpass:error:email-taken",
-                 *       "title": "A person with this e-mail address exists",
-                 *       "status": 409,
-                 *       "code": "email-taken",
-                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
-                 *     }
-                 */
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description The body is over 256 kB */
-        ContentTooLarge: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                /**
-                 * @example {
-                 *       "type": "urn:hallpass:error:content-too-large",
-                 *       "title": "The body is too large",
-                 *       "status": 413,
-                 *       "code": "content-too-large",
-                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
-                 *     }
-                 */
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description The body is not application/json */
-        UnsupportedMediaType: {
-            headers: {
-                [name: string]: unknown;
-            };
-            content: {
-                /**
-                 * @example {
-                 *       "type": "urn:hallpass:error:unsupported-media-type",
-                 *       "title": "The content type is not supported",
-                 *       "status": 415,
-                 *       "code": "unsupported-media-type",
-                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
-                 *     }
-                 */
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description This address, agent or person asks more often than it may; nothing was changed */
+        /** @description This address, agent or person exceeds the rate limit; nothing was changed */
         TooManyRequests: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -1798,7 +2151,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The database cannot be reached, the record could not be written, or too much waits already; nothing was changed */
+        /** @description The database is unreachable, the audit event could not be written, or the broker is overloaded; nothing was changed */
         Unavailable: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -1817,9 +2170,81 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The request conflicts with the current state of the object or with another object */
+        Conflict: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:email-taken",
+                 *       "title": "A person with this e-mail address exists",
+                 *       "status": 409,
+                 *       "code": "email-taken",
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The body is longer than 256 kB */
+        ContentTooLarge: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:content-too-large",
+                 *       "title": "The body is too large",
+                 *       "status": 413,
+                 *       "code": "content-too-large",
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The content type of the body is not `application/json` */
+        UnsupportedMediaType: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:unsupported-media-type",
+                 *       "title": "The content type is not supported",
+                 *       "status": 415,
+                 *       "code": "unsupported-media-type",
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The object does not exist, or the caller may not see it */
+        NotFound: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:not-found",
+                 *       "title": "There is no such thing, or it is not yours",
+                 *       "status": 404,
+                 *       "code": "not-found",
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /**
-         * @description Policy does not permit it (`policy-denied`, with `hints`), could not be evaluated (`policy-error`), or asks for an
-         *     approval that nobody may give (`no-eligible-approver`); or the caller is no agent (`forbidden`)
+         * @description Policy does not permit the request (`policy-denied`), could not be evaluated (`policy-error`), or requires an approval that
+         *     nobody can give (`no-eligible-approver`), or the caller is no agent (`forbidden`)
          */
         Denied: {
             headers: {
@@ -1844,12 +2269,10 @@ export interface components {
                  *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
                  *     }
                  */
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    hints?: components["schemas"]["Hint"][];
-                };
+                "application/problem+json": components["schemas"]["DeniedProblem"];
             };
         };
-        /** @description The terms changed since the caller saw them */
+        /** @description The terms of the grant have changed since the caller read them */
         StaleDigest: {
             headers: {
                 [name: string]: unknown;
@@ -1867,7 +2290,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The approval does not say what it approves */
+        /** @description The approval has no `request_digest` */
         DigestRequired: {
             headers: {
                 [name: string]: unknown;
@@ -1885,18 +2308,25 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The agent has too many open grants (`too-many-grants`) for one more to be made */
-        OauthTooManyGrants: {
+        /** @description Any other error, for example 405 (`invalid_request`) and 500 (`server_error`) */
+        OtherOauthError: {
             headers: {
                 [name: string]: unknown;
             };
             content: {
+                /**
+                 * @example {
+                 *       "error": "server_error",
+                 *       "error_description": "Something went wrong on our side"
+                 *     }
+                 */
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description RFC 6749 section 5.2; `error` is `invalid_request`, `invalid_grant`, `invalid_scope`, `invalid_target`, `invalid_authorization_details`, `invalid_dpop_proof`, `use_dpop_nonce`, `authorization_pending`, `access_denied`, `unauthorized_client`, `unsupported_grant_type` or `unsupported_response_type` */
+        /** @description The request was refused (RFC 6749 section 5.2); `error` says why */
         OauthBadRequest: {
             headers: {
+                "DPoP-Nonce": components["headers"]["DpopNonce"];
                 [name: string]: unknown;
             };
             content: {
@@ -1912,7 +2342,7 @@ export interface components {
         /** @description Client authentication failed */
         OauthInvalidClient: {
             headers: {
-                /** @description The scheme to use */
+                /** @description The authentication scheme to use */
                 "WWW-Authenticate"?: string;
                 [name: string]: unknown;
             };
@@ -1926,7 +2356,16 @@ export interface components {
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description The form is over 16 kB */
+        /** @description The agent has too many open grants, so no further one was created */
+        OauthTooManyGrants: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["OauthError"];
+            };
+        };
+        /** @description The form is longer than 16 kB */
         OauthContentTooLarge: {
             headers: {
                 [name: string]: unknown;
@@ -1941,7 +2380,7 @@ export interface components {
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description The body is not application/x-www-form-urlencoded */
+        /** @description The content type of the body is not `application/x-www-form-urlencoded` */
         OauthUnsupportedMediaType: {
             headers: {
                 [name: string]: unknown;
@@ -1956,7 +2395,7 @@ export interface components {
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description This address, agent or resource server asks more often than it may; nothing was issued or changed */
+        /** @description This address, agent or resource server exceeds the rate limit; nothing was issued or changed */
         OauthTooManyRequests: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -1974,7 +2413,7 @@ export interface components {
                 "application/json": components["schemas"]["OauthError"];
             };
         };
-        /** @description The database cannot be reached, the broker is overloaded, or no key may sign; nothing was issued */
+        /** @description The database is unreachable, the broker is overloaded, or no signing key is usable; nothing was issued */
         OauthUnavailable: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -1992,38 +2431,48 @@ export interface components {
         };
     };
     parameters: {
-        /** @description How many items at most */
+        /** @description The largest number of items on the page */
         Limit: number;
-        /** @description The `next_cursor` of the page before */
+        /** @description The `next_cursor` of the previous page */
         Cursor: string;
-        AdminId: components["schemas"]["AdminId"];
-        AdminKeyId: string;
-        AgentId: components["schemas"]["AgentId"];
-        TrustedIssuerId: components["schemas"]["TrustedIssuerId"];
-        ResourceId: components["schemas"]["ResourceId"];
-        SecretId: string;
-        PolicyId: components["schemas"]["PolicyId"];
-        GrantId: components["schemas"]["GrantId"];
+        /** @description The id of the person */
+        AdminIdInPath: components["schemas"]["AdminId"];
+        /** @description The id of the API key */
+        AdminKeyIdInPath: string;
+        /** @description The id of the agent */
+        AgentIdInPath: components["schemas"]["AgentId"];
+        /** @description The id of the client secret */
+        SecretIdInPath: string;
+        /** @description The id of the trusted issuer */
+        TrustedIssuerIdInPath: components["schemas"]["TrustedIssuerId"];
+        /** @description The id of the resource */
+        ResourceIdInPath: components["schemas"]["ResourceId"];
+        /** @description The id of the policy */
+        PolicyIdInPath: components["schemas"]["PolicyId"];
+        /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+        DpopProof: string;
+        /** @description The id of the grant */
+        GrantIdInPath: components["schemas"]["GrantId"];
     };
     requestBodies: never;
     headers: {
-        /** @description The nonce for the next DPoP proof (RFC 9449 section 8), where the request had one */
+        /** @description The nonce for the next DPoP proof (RFC 9449 section 8); only in responses to requests with a proof */
         DpopNonce: string;
-        /** @description Path of the new thing */
-        Location: string;
         /** @description Seconds to wait before trying again */
         RetryAfter: string;
         /**
-         * @description The limits (draft-ietf-httpapi-ratelimit-headers): for each scope, `address` and `caller`, `q` requests in `w`
-         *     seconds
+         * @description The rate limits (draft-ietf-httpapi-ratelimit-headers): for each of the scopes `address` and `caller`, `q` requests
+         *     in `w` seconds
          * @example "address";q=1000;w=1, "caller";q=1000;w=1
          */
         RateLimitPolicy: string;
         /**
-         * @description What is left of the limits that were looked at; `r` requests, all of them again in `t` seconds
+         * @description What is left of each rate limit that was checked: `r` further requests now; the full limit is available again in `t` seconds
          * @example "address";r=0;t=1
          */
         RateLimit: string;
+        /** @description The path of the new object */
+        Location: string;
         /** @description The version of the grant */
         ETag: string;
     };
@@ -2040,7 +2489,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It runs */
+            /** @description The process runs */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2055,6 +2504,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getReadiness: {
@@ -2066,7 +2516,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Ready */
+            /** @description The replica can serve */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2087,7 +2537,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
-            /** @description Not ready; `checks` says why */
+            /** @description The replica cannot serve; `checks` says why */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2104,6 +2554,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
+            default: components["responses"]["OtherProblem"];
         };
     };
     getContract: {
@@ -2115,7 +2566,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The contract as JSON */
+            /** @description The OpenAPI document */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2132,14 +2583,15 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listAdmins: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
             };
             header?: never;
@@ -2182,6 +2634,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createAdmin: {
@@ -2242,6 +2695,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getAdmin: {
@@ -2249,13 +2703,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The person; of a key everything but the secret */
+            /** @description The person with their API keys */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2296,6 +2751,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     deleteAdmin: {
@@ -2303,7 +2759,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
@@ -2323,6 +2780,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     updateAdmin: {
@@ -2330,7 +2788,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
@@ -2348,7 +2807,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The person as they are now */
+            /** @description The updated person */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2381,6 +2840,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createAdminKey: {
@@ -2388,7 +2848,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
             };
             cookie?: never;
         };
@@ -2403,7 +2864,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The key */
+            /** @description The API key with its secret */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2427,6 +2888,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     revokeAdminKey: {
@@ -2434,8 +2896,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                admin_id: components["parameters"]["AdminId"];
-                key_id: components["parameters"]["AdminKeyId"];
+                /** @description The id of the person */
+                admin_id: components["parameters"]["AdminIdInPath"];
+                /** @description The id of the API key */
+                key_id: components["parameters"]["AdminKeyIdInPath"];
             };
             cookie?: never;
         };
@@ -2455,14 +2919,15 @@ export interface operations {
             409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listAgents: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
             };
             header?: never;
@@ -2490,6 +2955,7 @@ export interface operations {
                      *           "jwks": null,
                      *           "jwks_uri": null,
                      *           "identity": null,
+                     *           "identities": [],
                      *           "legacy_audience": false,
                      *           "require_bound_tokens": false,
                      *           "grants_on_demand": false,
@@ -2517,6 +2983,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createAgent: {
@@ -2543,7 +3010,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The agent, with its first client secret */
+            /** @description The agent, with its first client secret if it has client secrets */
             201: {
                 headers: {
                     Location: components["headers"]["Location"];
@@ -2562,6 +3029,7 @@ export interface operations {
                      *       "jwks": null,
                      *       "jwks_uri": null,
                      *       "identity": null,
+                     *       "identities": [],
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
                      *       "grants_on_demand": false,
@@ -2589,6 +3057,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getAgent: {
@@ -2596,13 +3065,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The agent; of a secret everything but the secret */
+            /** @description The agent with the metadata of its client secrets */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2619,6 +3089,7 @@ export interface operations {
                      *       "jwks": null,
                      *       "jwks_uri": null,
                      *       "identity": null,
+                     *       "identities": [],
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
                      *       "grants_on_demand": false,
@@ -2653,6 +3124,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     deleteAgent: {
@@ -2660,7 +3132,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
@@ -2679,6 +3152,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     updateAgent: {
@@ -2686,7 +3160,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
@@ -2703,7 +3178,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The agent as it is now */
+            /** @description The updated agent */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2720,6 +3195,7 @@ export interface operations {
                      *       "jwks": null,
                      *       "jwks_uri": null,
                      *       "identity": null,
+                     *       "identities": [],
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
                      *       "grants_on_demand": false,
@@ -2748,6 +3224,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     disableAgent: {
@@ -2755,11 +3232,12 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
@@ -2770,7 +3248,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The agent as it is now */
+            /** @description The updated agent */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2787,6 +3265,7 @@ export interface operations {
                      *       "jwks": null,
                      *       "jwks_uri": null,
                      *       "identity": null,
+                     *       "identities": [],
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
                      *       "grants_on_demand": false,
@@ -2815,6 +3294,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     enableAgent: {
@@ -2822,11 +3302,12 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
@@ -2837,7 +3318,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The agent as it is now */
+            /** @description The updated agent */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2854,6 +3335,7 @@ export interface operations {
                      *       "jwks": null,
                      *       "jwks_uri": null,
                      *       "identity": null,
+                     *       "identities": [],
                      *       "legacy_audience": false,
                      *       "require_bound_tokens": false,
                      *       "grants_on_demand": false,
@@ -2882,6 +3364,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createAgentSecret: {
@@ -2889,11 +3372,12 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
@@ -2904,7 +3388,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The secret */
+            /** @description The client secret */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2929,6 +3413,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     revokeAgentSecret: {
@@ -2936,8 +3421,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                agent_id: components["parameters"]["AgentId"];
-                secret_id: components["parameters"]["SecretId"];
+                /** @description The id of the agent */
+                agent_id: components["parameters"]["AgentIdInPath"];
+                /** @description The id of the client secret */
+                secret_id: components["parameters"]["SecretIdInPath"];
             };
             cookie?: never;
         };
@@ -2956,14 +3443,15 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listTrustedIssuers: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
             };
             header?: never;
@@ -2991,6 +3479,7 @@ export interface operations {
                      *           "claims": {
                      *             "repository_owner_id": "123456"
                      *           },
+                     *           "tenant_claims": [],
                      *           "subject_tokens": false,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3009,6 +3498,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createTrustedIssuer: {
@@ -3031,7 +3521,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The issuer, trusted */
+            /** @description The trusted issuer */
             201: {
                 headers: {
                     Location: components["headers"]["Location"];
@@ -3049,6 +3539,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "tenant_claims": [],
                      *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3067,6 +3558,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getTrustedIssuer: {
@@ -3074,13 +3566,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The issuer */
+            /** @description The trusted issuer */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3097,6 +3590,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "tenant_claims": [],
                      *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3113,6 +3607,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     deleteTrustedIssuer: {
@@ -3120,7 +3615,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
             };
             cookie?: never;
         };
@@ -3139,6 +3635,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     updateTrustedIssuer: {
@@ -3146,7 +3643,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                trusted_issuer_id: components["parameters"]["TrustedIssuerId"];
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
             };
             cookie?: never;
         };
@@ -3161,7 +3659,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The issuer as it is now */
+            /** @description The updated trusted issuer */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3178,6 +3676,7 @@ export interface operations {
                      *       "claims": {
                      *         "repository_owner_id": "123456"
                      *       },
+                     *       "tenant_claims": [],
                      *       "subject_tokens": false,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3192,18 +3691,111 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    checkTrustedIssuerToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the trusted issuer */
+                trusted_issuer_id: components["parameters"]["TrustedIssuerIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyZXBvOm9jdG8tb3JnL2EifQ.c2ln"
+                 *     }
+                 */
+                "application/json": components["schemas"]["TokenCheckRequest"];
+            };
+        };
+        responses: {
+            /** @description What the checks found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "accepted": false,
+                     *       "agent_id": null,
+                     *       "checks": [
+                     *         {
+                     *           "name": "signature",
+                     *           "passed": true,
+                     *           "detail": null
+                     *         },
+                     *         {
+                     *           "name": "issuer",
+                     *           "passed": true,
+                     *           "detail": null
+                     *         },
+                     *         {
+                     *           "name": "audience",
+                     *           "passed": true,
+                     *           "detail": null
+                     *         },
+                     *         {
+                     *           "name": "lifetime",
+                     *           "passed": true,
+                     *           "detail": null
+                     *         },
+                     *         {
+                     *           "name": "claims",
+                     *           "passed": true,
+                     *           "detail": null
+                     *         },
+                     *         {
+                     *           "name": "identity",
+                     *           "passed": false,
+                     *           "detail": "no identity of an agent matches"
+                     *         }
+                     *       ],
+                     *       "nearest_identities": [
+                     *         {
+                     *           "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "differences": [
+                     *             {
+                     *               "claim": "ref_protected",
+                     *               "expected": "true",
+                     *               "actual": "false"
+                     *             }
+                     *           ]
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TokenCheck"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listResources: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
             };
             header?: never;
@@ -3265,6 +3857,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createResource: {
@@ -3353,6 +3946,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getResource: {
@@ -3360,13 +3954,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The resource; of a secret everything but the secret */
+            /** @description The resource with the metadata of its client secrets */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3424,6 +4019,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     deleteResource: {
@@ -3431,7 +4027,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
@@ -3450,6 +4047,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     updateResource: {
@@ -3457,7 +4055,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
@@ -3472,7 +4071,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The resource as it is now */
+            /** @description The updated resource */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3524,6 +4123,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getResourceMetadata: {
@@ -3531,7 +4131,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
@@ -3569,6 +4170,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createResourceSecret: {
@@ -3576,11 +4178,12 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
@@ -3591,7 +4194,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The secret */
+            /** @description The client secret */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -3616,6 +4219,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     revokeResourceSecret: {
@@ -3623,8 +4227,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                resource_id: components["parameters"]["ResourceId"];
-                secret_id: components["parameters"]["SecretId"];
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+                /** @description The id of the client secret */
+                secret_id: components["parameters"]["SecretIdInPath"];
             };
             cookie?: never;
         };
@@ -3643,14 +4249,15 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listPolicies: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
             };
             header?: never;
@@ -3689,6 +4296,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createPolicy: {
@@ -3710,7 +4318,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The policy, in force */
+            /** @description The policy */
             201: {
                 headers: {
                     Location: components["headers"]["Location"];
@@ -3739,6 +4347,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     simulatePolicies: {
@@ -3796,6 +4405,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getPolicy: {
@@ -3803,13 +4413,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                policy_id: components["parameters"]["PolicyId"];
+                /** @description The id of the policy */
+                policy_id: components["parameters"]["PolicyIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Its version in force */
+            /** @description The policy */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3835,6 +4446,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     updatePolicy: {
@@ -3842,7 +4454,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                policy_id: components["parameters"]["PolicyId"];
+                /** @description The id of the policy */
+                policy_id: components["parameters"]["PolicyIdInPath"];
             };
             cookie?: never;
         };
@@ -3888,6 +4501,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     deletePolicy: {
@@ -3895,7 +4509,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                policy_id: components["parameters"]["PolicyId"];
+                /** @description The id of the policy */
+                policy_id: components["parameters"]["PolicyIdInPath"];
             };
             cookie?: never;
         };
@@ -3914,23 +4529,27 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listGrants: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
-                /** @description Only grants in this state */
+                /** @description Only grants with this status */
                 status?: components["schemas"]["GrantStatus"];
                 /** @description Only grants of this agent */
                 agent_id?: components["schemas"]["AgentId"];
                 /** @description Only grants for this resource */
                 resource?: components["schemas"]["ResourceIdentifier"];
             };
-            header?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -4017,15 +4636,18 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     createGrant: {
         parameters: {
             query?: never;
             header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
                 /**
-                 * @description Asking again with the same key and body within 24 hours answers the grant of the first call. With another
-                 *     body: 409.
+                 * @description Makes it safe to repeat the request. A request with the same key and body within 24 hours returns the grant of the
+                 *     first request; with another body it is refused (409).
                  */
                 "Idempotency-Key"?: string;
             };
@@ -4049,7 +4671,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Permitted; the grant is active */
+            /** @description The grant is active */
             201: {
                 headers: {
                     Location: components["headers"]["Location"];
@@ -4123,7 +4745,7 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
-            /** @description The grant waits for approvals; read it with `wait` to learn what becomes of it */
+            /** @description The grant waits for approvals; read it with `wait` to learn the decision */
             202: {
                 headers: {
                     Location: components["headers"]["Location"];
@@ -4206,26 +4828,30 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getGrant: {
         parameters: {
             query?: {
-                /** @description Seconds to wait at most */
+                /** @description How long to wait at most, in seconds */
                 wait?: number;
             };
             header?: {
-                /** @description The ETag that the caller has */
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+                /** @description The `ETag` of the version that the client has */
                 "If-None-Match"?: string;
             };
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4298,7 +4924,7 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
-            /** @description It is as it was */
+            /** @description The grant has not changed */
             304: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4311,6 +4937,7 @@ export interface operations {
             404: components["responses"]["NotFound"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     approveGrant: {
@@ -4318,7 +4945,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
@@ -4334,7 +4962,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4418,6 +5046,7 @@ export interface operations {
             428: components["responses"]["DigestRequired"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     denyGrant: {
@@ -4425,7 +5054,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
@@ -4440,7 +5070,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4522,29 +5152,34 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     cancelGrant: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
-                 *       "reason": "leaked its secret"
+                 *       "reason": "no longer needed"
                  *     }
                  */
                 "application/json": components["schemas"]["Action"];
             };
         };
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4626,29 +5261,34 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     returnGrant: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
-        requestBody: {
+        requestBody?: {
             content: {
                 /**
                  * @example {
-                 *       "reason": "leaked its secret"
+                 *       "reason": "no longer needed"
                  *     }
                  */
                 "application/json": components["schemas"]["Action"];
             };
         };
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4730,6 +5370,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     revokeGrant: {
@@ -4737,7 +5378,8 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                grant_id: components["parameters"]["GrantId"];
+                /** @description The id of the grant */
+                grant_id: components["parameters"]["GrantIdInPath"];
             };
             cookie?: never;
         };
@@ -4752,7 +5394,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The grant as it is now */
+            /** @description The grant */
             200: {
                 headers: {
                     ETag: components["headers"]["ETag"];
@@ -4834,6 +5476,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listKeys: {
@@ -4845,7 +5488,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The keys */
+            /** @description The signing keys */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4875,6 +5518,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     rotateKeys: {
@@ -4896,7 +5540,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The keys */
+            /** @description The signing keys */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4930,6 +5574,7 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listJobs: {
@@ -4941,7 +5586,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Every job */
+            /** @description The background jobs */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4973,12 +5618,16 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     issueToken: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -5021,18 +5670,27 @@ export interface operations {
             415: components["responses"]["OauthUnsupportedMediaType"];
             429: components["responses"]["OauthTooManyRequests"];
             503: components["responses"]["OauthUnavailable"];
+            default: components["responses"]["OtherOauthError"];
         };
     };
     refuseAuthorization: {
         parameters: {
             query?: {
+                /** @description Ignored (RFC 6749 section 4.1.1) */
                 response_type?: string;
+                /** @description Ignored (RFC 6749 section 4.1.1) */
                 client_id?: string;
+                /** @description Ignored (RFC 6749 section 4.1.1) */
                 redirect_uri?: string;
+                /** @description Ignored (RFC 6749 section 4.1.1) */
                 scope?: string;
+                /** @description Ignored (RFC 6749 section 4.1.1) */
                 state?: string;
+                /** @description Ignored (RFC 8707 section 2) */
                 resource?: string;
+                /** @description Ignored (RFC 7636 section 4.3) */
                 code_challenge?: string;
+                /** @description Ignored (RFC 7636 section 4.3) */
                 code_challenge_method?: string;
             };
             header?: never;
@@ -5042,6 +5700,7 @@ export interface operations {
         requestBody?: never;
         responses: {
             400: components["responses"]["OauthBadRequest"];
+            default: components["responses"]["OtherOauthError"];
         };
     };
     introspectToken: {
@@ -5062,7 +5721,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What is known of it */
+            /** @description The state and the claims of the token */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5082,6 +5741,7 @@ export interface operations {
             415: components["responses"]["OauthUnsupportedMediaType"];
             429: components["responses"]["OauthTooManyRequests"];
             503: components["responses"]["OauthUnavailable"];
+            default: components["responses"]["OtherOauthError"];
         };
     };
     revokeToken: {
@@ -5102,7 +5762,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The token, if it was one of this client, is revoked */
+            /** @description The token is revoked if it was issued to this client */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5115,6 +5775,7 @@ export interface operations {
             415: components["responses"]["OauthUnsupportedMediaType"];
             429: components["responses"]["OauthTooManyRequests"];
             503: components["responses"]["OauthUnavailable"];
+            default: components["responses"]["OtherOauthError"];
         };
     };
     getJwks: {
@@ -5126,7 +5787,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The keys */
+            /** @description The public keys */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5152,6 +5813,7 @@ export interface operations {
             };
             400: components["responses"]["OauthBadRequest"];
             503: components["responses"]["OauthUnavailable"];
+            default: components["responses"]["OtherOauthError"];
         };
     };
     getAuthorizationServerMetadata: {
@@ -5180,7 +5842,9 @@ export interface operations {
                      *         "client_credentials",
                      *         "urn:ietf:params:oauth:grant-type:jwt-bearer"
                      *       ],
-                     *       "response_types_supported": [],
+                     *       "response_types_supported": [
+                     *         "none"
+                     *       ],
                      *       "token_endpoint_auth_methods_supported": [
                      *         "client_secret_basic",
                      *         "client_secret_post",
@@ -5197,6 +5861,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getOpenidConfiguration: {
@@ -5217,21 +5882,16 @@ export interface operations {
                     /**
                      * @example {
                      *       "issuer": "https://hallpass.example",
+                     *       "authorization_endpoint": "https://hallpass.example/oauth2/authorize",
                      *       "token_endpoint": "https://hallpass.example/oauth2/token",
                      *       "jwks_uri": "https://hallpass.example/oauth2/jwks",
-                     *       "introspection_endpoint": "https://hallpass.example/oauth2/introspect",
-                     *       "revocation_endpoint": "https://hallpass.example/oauth2/revoke",
-                     *       "grant_types_supported": [
-                     *         "client_credentials",
-                     *         "urn:ietf:params:oauth:grant-type:jwt-bearer"
+                     *       "response_types_supported": [
+                     *         "none"
                      *       ],
-                     *       "response_types_supported": [],
-                     *       "token_endpoint_auth_methods_supported": [
-                     *         "client_secret_basic",
-                     *         "client_secret_post",
-                     *         "private_key_jwt"
+                     *       "subject_types_supported": [
+                     *         "public"
                      *       ],
-                     *       "token_endpoint_auth_signing_alg_values_supported": [
+                     *       "id_token_signing_alg_values_supported": [
                      *         "ES256",
                      *         "RS256",
                      *         "EdDSA"
@@ -5242,6 +5902,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     getProtectedResourceMetadata: {
@@ -5285,14 +5946,15 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            default: components["responses"]["OtherProblem"];
         };
     };
     listAuditEvents: {
         parameters: {
             query?: {
-                /** @description How many items at most */
+                /** @description The largest number of items on the page */
                 limit?: components["parameters"]["Limit"];
-                /** @description The `next_cursor` of the page before */
+                /** @description The `next_cursor` of the previous page */
                 cursor?: components["parameters"]["Cursor"];
                 /** @description Only events about this agent */
                 agent_id?: components["schemas"]["AgentId"];
@@ -5353,6 +6015,7 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
         };
     };
 }

@@ -1,12 +1,11 @@
 import type { IncomingMessage, RequestListener } from 'node:http';
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
-import * as openApiValidator from 'express-openapi-validator';
 import { BrokerError } from '../errors.ts';
 import { access, mayCall } from './access.ts';
 import { type Admission, type AnswerErrorOptions, answerError } from './answer-error.ts';
 import { type Authenticator, readCredential } from './authenticate.ts';
-import { type Contract, isRouted, type RoutedEntry, toExpressPath } from './contract.ts';
-import { isInstant } from './date-time.ts';
+import type { CompiledContract } from './compiled-contract.ts';
+import { isRouted, type RoutedEntry, toExpressPath } from './contract.ts';
 import { createEdge, type EdgeOptions, type Exchange, type ExchangeListener } from './edge.ts';
 import { setHeaders } from './headers.ts';
 import type { Limits } from './limits.ts';
@@ -16,41 +15,38 @@ import { subjectOf } from './subject.ts';
 import { assertCleanJson, assertCleanText, assertUtf8 } from './well-formed.ts';
 
 export interface AppOptions extends EdgeOptions, AnswerErrorOptions {
-  contract: Contract;
+  contract: CompiledContract;
   handlers: Handlers;
   authenticate: Authenticator;
-  /** The nonce that a DPoP proof is to have now. */
+  /** The current nonce for DPoP proofs. */
   dpopNonce: () => string;
   limits: Limits;
-  /** Paths that are answered before Express. */
+  /** The paths that bypass Express. */
   lean: ReadonlyMap<string, ExchangeListener>;
-  /** Throw on answers that break the contract (tests). */
-  validateResponses: boolean;
 }
 
 const bodyLimit = '256kb';
 
-/** The whole HTTP surface as one listener: edge, then the lean paths, then Express. */
+/** Creates the listener for all HTTP requests: the edge, then the lean paths, then Express. */
 export function createApp(options: AppOptions): RequestListener {
   const exchanges = new WeakMap<IncomingMessage, Exchange>();
   const app = createExpress(options, (request) => {
     const exchange = exchanges.get(request);
-    if (exchange === undefined)
-      throw new BrokerError('internal', { internal: 'a request without an exchange' });
+    if (exchange === undefined) throw new BrokerError('internal', { internal: 'request has no exchange' });
     return exchange;
   });
   return createEdge(options, (request, response, exchange) => {
     const { url = '' } = request;
-    // A path by itself, as nearly every request of the hot path has it, needs no second look.
+    // A target that equals a lean path, as on nearly every request of the hot path, needs no parsing.
     const target = options.lean.has(url) ? url : toOriginForm(url);
-    // Express would answer what it cannot parse by itself, past every handler of ours: it gets a path that is nowhere.
+    // Express would respond to a target that it cannot parse without our error handler: give it an unknown path instead.
     request.url = target ?? malformedTarget;
     const lean = options.lean.get(pathOf(request));
     if (lean !== undefined) {
       lean(request, response, exchange);
       return;
     }
-    // Node has noted by now that the answer has no body; all else of it is as for GET (RFC 9110 section 9.3.2).
+    // Node already knows that this response has no body; otherwise HEAD is handled as GET (RFC 9110 section 9.3.2).
     if (request.method === 'HEAD') request.method = 'GET';
     exchanges.set(request, exchange);
     setHeaders(response, exchange.headers);
@@ -59,7 +55,7 @@ export function createApp(options: AppOptions): RequestListener {
   });
 }
 
-/** No path of the contract, and no target that `toOriginForm` answers. */
+/** Matches no path of the contract, and is never a result of `toOriginForm`. */
 const malformedTarget = '/#';
 
 interface Context {
@@ -68,7 +64,7 @@ interface Context {
   admissions: WeakMap<IncomingMessage, Admission>;
 }
 
-/** Express, in the order a request passes through it. */
+/** Creates the Express app. The handlers are in the order in which a request passes through them. */
 function createExpress(options: AppOptions, exchangeOf: Context['exchangeOf']): Express {
   const admissions: Context['admissions'] = new WeakMap();
   const context = { options, exchangeOf, admissions };
@@ -90,16 +86,7 @@ function createExpress(options: AppOptions, exchangeOf: Context['exchangeOf']): 
     }),
   );
   app.use(refuseUncleanInput);
-  app.use(
-    openApiValidator.middleware({
-      apiSpec: structuredClone(options.contract.document) as never,
-      validateRequests: { allowUnknownQueryParameters: false },
-      validateResponses: options.validateResponses,
-      validateSecurity: false,
-      validateApiSpec: false,
-      formats: { 'date-time': { type: 'string', validate: isInstant } },
-    }),
-  );
+  app.use(options.contract.validator);
   app.use(refuseInfinity);
   for (const entry of options.contract.operations.filter(isRouted)) {
     app[entry.method](toExpressPath(entry.path), run(entry, context));
@@ -111,7 +98,7 @@ function createExpress(options: AppOptions, exchangeOf: Context['exchangeOf']): 
   return app;
 }
 
-/** Who is it, and may they call this, as often as they do: before the body is read. */
+/** Authenticates, rate-limits and authorizes a request before its body is read. */
 function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context) {
   const { limits } = options;
   return async (request: Request, _response: Response, next: NextFunction): Promise<void> => {
@@ -135,18 +122,32 @@ function admit(entry: RoutedEntry, { options, exchangeOf, admissions }: Context)
       limits.countCaller(exchange, caller.id);
       if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
     }
-    if (entry.hasBody && request.is('application/json') === false)
-      throw new BrokerError('unsupported-media-type');
+    assertBody(entry, request);
     next();
   };
 }
 
-/** Whether somebody shows a token whose key they cannot prove to hold. */
+/** Throws unless the body is JSON, or absent where the contract allows that. */
+function assertBody({ body }: RoutedEntry, request: Request): void {
+  if (body === 'none') return;
+  if (hasNoBody(request)) {
+    if (body === 'optional') return;
+    throw new BrokerError('invalid-request', { detail: 'the request must have a body' });
+  }
+  if (request.is('application/json') === false) throw new BrokerError('unsupported-media-type');
+}
+
+/** Whether a request has no content, by its headers (RFC 9112 section 6.3). */
+function hasNoBody({ headers }: Request): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) === 0;
+}
+
+/** Whether a DPoP-bound token was sent without a valid proof of possession of its key. */
 function isForged(error: unknown): boolean {
   return error instanceof BrokerError && error.challenge === 'invalid_dpop_proof';
 }
 
-/** What no route took is limited, too; only probes and discovery are not. */
+/** Rate-limits requests that no route matched. Only the operations that are open to anyone have no rate limit here. */
 function countUnmatched({ options, exchangeOf }: Context) {
   return (request: Request, _response: Response, next: NextFunction): void => {
     const exchange = exchangeOf(request);
@@ -174,7 +175,7 @@ function refuseUncleanInput(request: Request, _response: Response, next: NextFun
   next();
 }
 
-/** The validator makes Infinity of `1e400` in a query, and no bound of the contract holds that back. */
+/** The validator parses `1e400` in a query as Infinity, which passes the bounds of the contract. */
 function refuseInfinity(request: Request, _response: Response, next: NextFunction): void {
   for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) {
     if (typeof value === 'number' && !Number.isSafeInteger(value))
@@ -184,23 +185,23 @@ function refuseInfinity(request: Request, _response: Response, next: NextFunctio
 }
 
 /**
- * Who calls, once more, now that the body has arrived: a client can keep it back for long, and a role, key or token that
- * ended meanwhile is gone. Throws `unauthenticated` or `forbidden`.
+ * Authenticates and authorizes the caller again after the body has arrived: a client can delay it for long, and
+ * meanwhile a role, key or token may have been revoked or expired. Throws `unauthenticated` or `forbidden`.
  */
-async function readmit(
+async function authenticateAgain(
   entry: RoutedEntry,
   request: Request,
   { options, admissions }: Context,
 ): Promise<void> {
   const admission = admissions.get(request);
-  if (!entry.hasBody || admission === undefined) return;
+  if (entry.body === 'none' || admission === undefined) return;
   const caller = await options.authenticate(admission.credential);
   if (caller?.id !== admission.caller.id) throw new BrokerError('unauthenticated');
   admissions.set(request, { ...admission, caller });
   if (!mayCall(entry.id, caller)) throw new BrokerError('forbidden');
 }
 
-/** The handler itself, between what the contract lets in and what it lets out. */
+/** Runs the handler of an operation on the validated request, and writes its response. */
 function run(entry: RoutedEntry, context: Context) {
   const { options, exchangeOf, admissions } = context;
   const handler = options.handlers[entry.id] as (request: unknown) => Promise<{
@@ -209,7 +210,7 @@ function run(entry: RoutedEntry, context: Context) {
     headers?: Record<string, string>;
   }>;
   return async (request: Request, response: Response): Promise<void> => {
-    await readmit(entry, request, context);
+    await authenticateAgain(entry, request, context);
     const { requestId, address, limits, extra } = exchangeOf(request);
     const aborted = new AbortController();
     response.once('close', () => aborted.abort());
@@ -217,7 +218,7 @@ function run(entry: RoutedEntry, context: Context) {
       path: request.params,
       query: request.query,
       header: Object.fromEntries(entry.headers.map((name) => [name, request.get(name)])),
-      body: request.body,
+      body: entry.body === 'optional' ? (request.body ?? {}) : request.body,
       caller: admissions.get(request)?.caller,
       origin: { requestId, address },
       signal: aborted.signal,

@@ -5,15 +5,18 @@ import type { Exchange } from './edge.ts';
 import { headerValues } from './header-values.ts';
 import { pathOf } from './request-target.ts';
 
-/** What a request shows of who sends it. The same object is the same request, however often it is looked at. */
+/**
+ * The credential of a request. Invariant: authenticating the same object again means the same request again, not a
+ * replay.
+ */
 export interface Credential {
   scheme: 'Bearer' | 'DPoP';
   token: string;
-  /** What a proof of possession is about (RFC 9449 section 4.2), and every proof that came. */
+  /** The method and path that a DPoP proof must match (RFC 9449 section 4.2), and every proof that was sent. */
   dpop: { proofs: readonly string[]; method: string; path: string };
 }
 
-/** Turns a credential into its caller, or undefined if it is not good now. Injected by compose. */
+/** Returns the caller that a credential authenticates; undefined if it is not valid now. Injected by compose. */
 export type Authenticator = (credential: Credential) => Promise<Caller | undefined>;
 
 const maxTokenLength = 8192;
@@ -22,17 +25,17 @@ const schemes = { bearer: 'Bearer', dpop: 'DPoP' } as const;
 const schemeOf = (request: IncomingMessage): string | undefined =>
   /^(Bearer|DPoP)(?: |$)/i.exec(request.headers.authorization ?? '')?.[1]?.toLowerCase();
 
-/** What every challenge says of how to authenticate. */
+/** The parameters of every `WWW-Authenticate` challenge. */
 export interface ChallengeTerms {
-  /** What DPoP proofs may be signed with. */
+  /** The algorithms that DPoP proofs may be signed with. */
   algs: readonly string[];
-  /** Where the metadata of this protected resource is (RFC 9728 section 5.1): a URL. */
+  /** The URL of the metadata of this protected resource (RFC 9728 section 5.1). */
   resourceMetadata: string;
 }
 
 /**
- * `WWW-Authenticate` of a 401: only who presented a credential is told that it is no good (RFC 6750 section 3.1, RFC 9449
- * section 7.1).
+ * Returns the `WWW-Authenticate` header of a 401. It has an `error` only if the request had a credential (RFC 6750
+ * section 3.1, RFC 9449 section 7.1).
  */
 export function challengeOf(
   request: IncomingMessage,
@@ -49,8 +52,8 @@ export function challengeOf(
 }
 
 /**
- * The credential of a request (RFC 6750 section 2.1, RFC 9449 section 7.1). Throws `unauthenticated` if there is none and
- * `invalid-request` if there are several: Node would silently keep the first.
+ * Reads the credential of a request (RFC 6750 section 2.1, RFC 9449 section 7.1). Throws `unauthenticated` if there
+ * is no valid one, and `invalid-request` for several Authorization headers: Node would silently keep the first.
  */
 export function readCredential(request: IncomingMessage, { method }: Pick<Exchange, 'method'>): Credential {
   const headers = headerValues(request, 'authorization');

@@ -4,15 +4,20 @@ import { BrokerError } from '../errors.ts';
 
 const macBytes = 32;
 
-/** Makes and reads cursors: a position in one list, authenticated, so that a forged or foreign one is refused. */
+/**
+ * Creates and reads cursors. A cursor is an authenticated position in one list, so a forged one, or one of another
+ * list, is refused.
+ */
 export interface Cursors {
-  /** `next_cursor` of `page`: null if it is the last one. */
+  /** Returns the `next_cursor` of `page`; null on the last page. */
   next<T>(list: string, page: Page<T>, positionOf: (item: T) => string[]): string | null;
-  /** The position in a cursor of `list`. Throws `invalid-cursor`. */
+  /** Returns the position in a cursor of `list`. Throws `invalid-cursor`. */
   read(list: string, cursor: string | undefined): string[] | undefined;
 }
 
-/** `list` names the list together with its filters: a cursor of one is no cursor of another. */
+/**
+ * `list` names the list and its filters, so that a cursor is valid only for the list and the filters it was made for.
+ */
 export function createCursors(mac: Mac): Cursors {
   const tag = (list: string, payload: Buffer): Buffer =>
     mac.sign(Buffer.concat([Buffer.from(`${list}\n`), payload]));
@@ -27,7 +32,7 @@ export function createCursors(mac: Mac): Cursors {
       if (cursor === undefined) return undefined;
       const bytes = Buffer.from(cursor, 'base64url');
       const payload = bytes.subarray(macBytes);
-      // Buffer.from skips what is not base64url: only the form that we write comes back unchanged.
+      // Buffer.from ignores invalid characters: only the canonical encoding is unchanged after a round trip.
       const canonical = bytes.toString('base64url') === cursor;
       const authentic = mac.verify(
         Buffer.concat([Buffer.from(`${list}\n`), payload]),

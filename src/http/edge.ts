@@ -6,21 +6,21 @@ import type { Log } from '../platform/log.ts';
 import { createAddressReader } from './address.ts';
 import { securityHeaders } from './headers.ts';
 
-/** What the edge knows of a request, and what inner layers add for its log line and metrics. */
+/** The context of a request: what the edge knows about it, and what inner layers add for its log line and metrics. */
 export interface Exchange extends Origin {
-  /** As it was sent: inner layers answer HEAD as GET. */
+  /** The method that the client sent. Inner layers handle HEAD as GET. */
   method: string;
-  /** The contract's name for what was called; `unmatched` until a route takes the request. */
+  /** The `operationId` in the contract; `unmatched` until a route matches. */
   operation: string;
-  /** `adm_...`, `agt_...` or `res_...` once authenticated. */
+  /** `adm_...`, `agt_...` or `res_...` after authentication. */
   caller: string | undefined;
-  /** The code of the error that was answered. */
+  /** The code of the error in the response. */
   code: string | undefined;
-  /** Names and values, in turn, of the headers that every response carries besides its X-Request-Id. */
+  /** The headers of every response except X-Request-Id: names and values alternate. */
   headers: readonly string[];
-  /** As `headers`, what tells of the limits that were looked at; empty until one is. */
+  /** The rate limit headers, in the same form; empty until a limit is checked. */
   limits: readonly string[];
-  /** As `headers`, what else is to be said with this answer. */
+  /** Further headers of this response, in the same form. */
   extra: readonly string[];
 }
 
@@ -37,13 +37,13 @@ export interface EdgeOptions {
   trustedProxies: readonly string[];
   /** Called at the beginning of every request. */
   begin?: () => void;
-  /** Told of every answered request. */
+  /** Called after every response, and when a client disconnects before it (status 499). */
   observe: (exchange: Exchange, status: number, durationMs: number) => void;
 }
 
 /**
- * The outermost layer of every path, lean or Express: request id, common headers, one log line, metrics.
- * A caller's own X-Request-Id is not taken over, so ids in the record cannot be forged.
+ * Creates the outermost layer of every path, lean or Express: request id, common headers, one log line, metrics. A
+ * client's own X-Request-Id is ignored, so that ids in the audit log cannot be forged.
  */
 export function createEdge(options: EdgeOptions, inner: ExchangeListener): RequestListener {
   const { clock, ids, log, observe, begin = () => {} } = options;

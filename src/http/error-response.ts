@@ -5,7 +5,7 @@ import { RateLimited } from './limits.ts';
 
 const outageRetrySeconds = 1;
 
-/** Statuses that Express, its body parser and the contract validator throw, as our codes. */
+/** Maps the statuses that Express, its body parser and the contract validator throw to our error codes. */
 const codeOfStatus = new Map<number, BrokerError['code']>([
   [400, 'invalid-request'],
   [404, 'not-found'],
@@ -25,13 +25,16 @@ function hasStatus(error: unknown): error is ValidatorError {
   return typeof error === 'object' && error !== null && 'status' in error && typeof error.status === 'number';
 }
 
-/** What the contract validator found, as one line: `body/name must be string; query/x ...`. */
+/** Formats the findings of the contract validator as one line: `body/name must be string; query/x ...`. */
 function describeFindings(error: ValidatorError): string | undefined {
   const findings = error.errors?.map(({ path, message }) => `${path.replace(/^\//, '')} ${message}`);
   return findings === undefined ? undefined : [...new Set(findings)].slice(0, 5).join('; ').slice(0, 1000);
 }
 
-/** Any thrown thing as a BrokerError. What is not known becomes `internal`, and tells the caller nothing. */
+/**
+ * Converts any thrown value to a BrokerError. An unknown error becomes `internal`, which reveals nothing to the
+ * caller.
+ */
 export function toBrokerError(error: unknown): BrokerError {
   if (error instanceof BrokerError) return error;
   if (error instanceof RateLimited) {
@@ -46,14 +49,14 @@ export function toBrokerError(error: unknown): BrokerError {
   return new BrokerError(code, detail === undefined ? { cause: error } : { cause: error, detail });
 }
 
-/** The methods that a path has, where the contract validator refused another (RFC 9110 section 15.5.6). */
+/** Returns the allowed methods of the path if the contract validator refused the method (RFC 9110 section 15.5.6). */
 export function allowedMethods(error: unknown): string | undefined {
   const allow = hasStatus(error) && error.status === 405 ? error.headers?.Allow : undefined;
-  // The contract does not list HEAD: it is there wherever GET is.
+  // The contract does not list HEAD: every path with GET also allows it.
   return allow?.replace(/\bGET\b/, 'GET, HEAD');
 }
 
-/** Writes `error` as an RFC 9457 problem document; a 401 needs its challenge beside it. */
+/** Writes `error` as an RFC 9457 problem document. For a 401, the caller sets `WWW-Authenticate` before. */
 export function sendProblem(response: ServerResponse, error: BrokerError, requestId: string): void {
   const { status, title } = error.entry;
   const problem = {
@@ -70,7 +73,7 @@ export function sendProblem(response: ServerResponse, error: BrokerError, reques
   response.setHeader('Cache-Control', 'no-store');
   response.setHeader('Content-Type', 'application/problem+json');
   const body = JSON.stringify(problem);
-  // Said by us, so that an answer to HEAD says it, too.
+  // Set explicitly, so that a response to HEAD has it too.
   response.setHeader('Content-Length', Buffer.byteLength(body));
   response.statusCode = status;
   response.end(body);

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http';
 
 /**
- * Every value of a header, in order. Node keeps the first of several `Authorization` headers silently; its
- * `headersDistinct` tells, but sorts all headers for that, with every request.
+ * Returns every value of a header, in order. Node silently drops all but the first `Authorization` header; its
+ * `headersDistinct` keeps them, but converts all headers of every request.
  */
 export function headerValues(request: IncomingMessage, name: string): string[] {
   const { rawHeaders } = request;

@@ -1,14 +1,17 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import helmet from 'helmet';
 
-/** Puts names and values, in turn, into an answer that is not begun. */
+/** For public documents that scripts of any origin may read (Fetch Standard, CORS protocol). */
+export const anyOrigin = { 'Access-Control-Allow-Origin': '*' };
+
+/** Sets headers, given as alternating names and values, before the response is started. */
 export function setHeaders(response: ServerResponse, headers: readonly string[]): void {
   for (let i = 0; i + 1 < headers.length; i += 2) response.setHeader(headers[i] ?? '', headers[i + 1] ?? '');
 }
 
 /**
- * The headers that helmet sets for an API: nothing may be loaded, framed or sniffed. They never differ between
- * requests, so helmet is asked once and its answer is kept: paths that skip Express send the same ones.
+ * Returns the headers that helmet sets for an API: no loading, framing or sniffing. They are the same for every
+ * response, so helmet runs once and the paths that bypass Express send the same headers.
  */
 export function securityHeaders(): readonly (readonly [string, string])[] {
   const headers = new Map<string, string>();
@@ -23,7 +26,7 @@ export function securityHeaders(): readonly (readonly [string, string])[] {
     },
     referrerPolicy: { policy: 'no-referrer' },
   });
-  // helmet touches nothing of a response but its headers.
+  // helmet uses only the header methods of the response.
   apply({} as IncomingMessage, response as unknown as ServerResponse, () => {});
   return [...headers];
 }

@@ -3,55 +3,70 @@ import type { Clock } from '../platform/clock.ts';
 import type { Exchange } from './edge.ts';
 import { createRateLimiter, type RateDecision, type RateLimiter } from './rate-limit.ts';
 
-/** Whose requests are counted: those of an address (of a /64, with IPv6), or of an agent, person or resource server. */
+/**
+ * Whether requests are counted by network address (with IPv6, by /64) or by authenticated agent, person or resource
+ * server.
+ */
 export type LimitScope = 'address' | 'caller';
 
 /**
- * Somebody asks more often than they may. No BrokerError until it is answered: it goes past whatever puts refusals on
- * the record one by one, because it is counted instead.
+ * Error thrown when a rate limit is exceeded. It is not a BrokerError until the response is written: each refusal
+ * that is a BrokerError may write an audit event, whereas rate-limited requests are only counted.
  */
 export class RateLimited extends Error {
   readonly scope: LimitScope;
   readonly retryAfterSeconds: number;
 
   constructor(scope: LimitScope, retryAfterSeconds: number) {
-    super(`too many requests of this ${scope}`);
+    super(`too many requests from this ${scope}`);
     this.name = 'RateLimited';
     this.scope = scope;
     this.retryAfterSeconds = retryAfterSeconds;
   }
 }
 
-/** Each throws `RateLimited`, and puts what is left into the answer's headers. */
+/**
+ * Each method that counts a request throws `RateLimited` if the limit is exceeded, and sets the rate limit headers of
+ * the response.
+ */
 export interface Limits {
-  /** Counts a request of the exchange's address: before anything is done for it. */
+  /** Counts a request by its address. Called before any other work is done for the request. */
   countAddress(exchange: Exchange): void;
-  /** Counts a request of somebody who has proved who they are: right after that. */
+  /** Counts a request by its authenticated caller. Called directly after authentication. */
   countCaller(exchange: Exchange, callerId: string): void;
-  /** A credential was no good: counts as ten requests of its address. Never throws. */
+  /** Counts a failed authentication as ten requests from its address. Never throws. */
   countFailure(exchange: Exchange): void;
 }
 
 export interface LimitsDeps {
   clock: Clock;
-  /** `off`: nothing is counted, and no headers tell of it. */
+  /** `off`: requests are not counted, and responses have no rate limit headers. */
   perSecond: number | 'off';
-  /** Told of every refusal. */
+  /** Called for every request that exceeds a limit. */
   onLimited: (scope: LimitScope, address: string) => void;
 }
 
-/** With a look-up that no cache can spare us, a wrong credential is what a stranger can make us do that costs most. */
+/**
+ * A wrong credential is the most expensive request that an unauthenticated client can send: no cache avoids its
+ * look-up.
+ */
 const requestsOfFailure = 10;
 
 const noLimits: Limits = { countAddress() {}, countCaller() {}, countFailure() {} };
 
-/** An item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): `t` agrees with `Retry-After` where there is one. */
+/**
+ * Formats an item of `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10). `t` agrees with `Retry-After` if that is
+ * sent.
+ */
 function describe(scope: LimitScope, decision: RateDecision): string {
   const { allowed, remaining, resetSeconds, retryAfterSeconds } = decision;
   return `"${scope}";r=${remaining};t=${allowed ? resetSeconds : retryAfterSeconds}`;
 }
 
-/** The limits of one replica: each counts for itself, so N of them let through at most N times as much. */
+/**
+ * Creates the rate limits of one replica. Each replica counts separately, so N replicas allow at most N times the
+ * rate.
+ */
 export function createLimits({ clock, perSecond, onLimited }: LimitsDeps): Limits {
   if (perSecond === 'off') return noLimits;
   const limiters: Record<LimitScope, RateLimiter> = {
@@ -67,7 +82,7 @@ export function createLimits({ clock, perSecond, onLimited }: LimitsDeps): Limit
     const all = before === undefined ? item : `${before}, ${item}`;
     exchange.limits = ['RateLimit-Policy', policy, 'RateLimit', all];
     if (decision.allowed) return;
-    // At the token endpoint nobody has been named yet, and the log should say who it is.
+    // At the token endpoint the exchange has no caller yet: set it for the log.
     if (scope === 'caller') exchange.caller = key;
     onLimited(scope, exchange.address);
     throw new RateLimited(scope, decision.retryAfterSeconds);

@@ -4,7 +4,7 @@ import type { Exchange } from './edge.ts';
 
 const noStore = ['Cache-Control', 'no-store', 'Pragma', 'no-cache'];
 
-/** Writes a JSON answer of /oauth2 (RFC 6749 section 5.1) with one call; `undefined`: no body. */
+/** Writes a JSON response of /oauth2 (RFC 6749 section 5.1) with one call. `undefined` stands for no body. */
 export function sendJson(
   response: ServerResponse,
   exchange: Exchange,
@@ -22,21 +22,24 @@ export function sendJson(
   response.end(text);
 }
 
-/** What of an error's text may stand in `error_description` (RFC 6749 section 5.2: no quotes, no backslash). */
+/**
+ * Returns the text of an error with the characters replaced that `error_description` must not contain (RFC 6749
+ * section 5.2).
+ */
 function describe(error: BrokerError): string {
   const text = error.detail ?? error.entry.title;
   return text.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '?');
 }
 
-/** Writes `error` as RFC 6749 section 5.2 has it. */
+/** Writes `error` as an error response of RFC 6749 section 5.2. */
 export function sendOauthError(response: ServerResponse, exchange: Exchange, error: BrokerError): void {
   const { status, oauth = 'server_error' } = error.entry;
   const headers: string[] = [];
-  // RFC 6749 section 5.2: 401 names the scheme that the client may use.
+  // RFC 6749 section 5.2: a 401 names the authentication scheme.
   if (status === 401) headers.push('WWW-Authenticate', 'Basic realm="hallpass", charset="UTF-8"');
-  // Where Express routes, it is known by now which methods there are.
+  // Express sets `Allow` itself for the paths that it routes.
   if (status === 405 && !response.hasHeader('Allow')) headers.push('Allow', 'POST');
-  // The rest of a body that was refused unread must not be taken for the next request.
+  // The body was not read completely: its rest must not be parsed as the next request.
   if (status === 413) headers.push('Connection', 'close');
   if (error.retryAfterSeconds !== undefined) headers.push('Retry-After', String(error.retryAfterSeconds));
   sendJson(response, exchange, {

@@ -3,9 +3,9 @@ import type { operations } from './api.gen.ts';
 /** Every operation of openapi.yaml. */
 export type OperationId = keyof operations;
 
-/** Operations that are answered before Express, by a form reader of their own. */
+/** The operations that bypass Express and have their own form parser. */
 export const leanOperations = ['issueToken', 'introspectToken', 'revokeToken'] as const;
 export type LeanOperationId = (typeof leanOperations)[number];
 
-/** Operations that Express routes. */
+/** The operations that Express routes. */
 export type RoutedOperationId = Exclude<OperationId, LeanOperationId>;

@@ -6,13 +6,14 @@ import type { RoutedOperationId } from './operation-id.ts';
 type Content<R> = R extends { content: infer C } ? C[keyof C] : undefined;
 type Responses<K extends RoutedOperationId> = operations[K]['responses'];
 type SuccessStatus<K extends RoutedOperationId> = keyof Responses<K> & (200 | 201 | 202 | 204 | 304);
-/** A probe may answer 503 by itself: it is no error of the request. */
+/** The readiness probe may return 503 as a result: it is not an error of the request. */
 type OwnStatus<K extends RoutedOperationId> =
   | SuccessStatus<K>
   | (K extends 'getReadiness' ? keyof Responses<K> : never);
 
+/** The body that a handler gets: `{}` if an optional body is missing. */
 type Body<K extends RoutedOperationId> = operations[K] extends {
-  requestBody: { content: { 'application/json': infer B } };
+  requestBody?: { content: { 'application/json': infer B } };
 }
   ? B
   : undefined;
@@ -24,10 +25,10 @@ type Parameters<K extends RoutedOperationId, Where extends 'path' | 'query' | 'h
       : Record<never, never>;
 
 type CallerOfAccess<A> = A extends 'anyone' ? undefined : A extends 'agent' ? WorkloadAgent : Person;
-/** Who an operation's handler may meet, by the access table. */
+/** The callers that the access table allows for an operation. */
 export type CallerOf<K extends RoutedOperationId> = CallerOfAccess<AccessTable[K][number]>;
 
-/** What a handler gets: all of it validated against the contract. */
+/** The input of a handler, validated against the contract. */
 export interface OperationRequest<K extends RoutedOperationId> {
   path: Parameters<K, 'path'>;
   query: Parameters<K, 'query'>;
@@ -35,11 +36,11 @@ export interface OperationRequest<K extends RoutedOperationId> {
   body: Body<K>;
   caller: CallerOf<K>;
   origin: Origin;
-  /** Aborted when the client goes away. */
+  /** Aborted when the client disconnects. */
   signal: AbortSignal;
 }
 
-/** What a handler answers: one of the operation's declared successes. Refusals are thrown. */
+/** The result of a handler: one of the operation's declared successes. Refusals are thrown. */
 export type OperationResponse<K extends RoutedOperationId> = {
   [S in OwnStatus<K>]: Content<Responses<K>[S]> extends undefined
     ? { status: S; headers?: Record<string, string> }
@@ -50,5 +51,5 @@ export type Handler<K extends RoutedOperationId> = (
   request: OperationRequest<K>,
 ) => Promise<OperationResponse<K>>;
 
-/** One handler for every operation that Express routes: leaving one out, or adding one, does not compile. */
+/** One handler for every operation that Express routes. A missing or unknown one does not compile. */
 export type Handlers = { [K in RoutedOperationId]: Handler<K> };

@@ -1,37 +1,43 @@
 import type { Clock } from '../platform/clock.ts';
 
-/** What became of a request, and what its sender may still do. */
+/** Whether a request is allowed, and what the limit allows next. */
 export interface RateDecision {
   allowed: boolean;
-  /** How many more requests would pass now. */
+  /** The number of further requests that would be allowed now. */
   remaining: number;
-  /** Whole seconds until the whole burst is there again. */
+  /** Whole seconds until a full burst is allowed again. */
   resetSeconds: number;
-  /** Whole seconds after which a request passes again; 0 if one passes now. */
+  /** Whole seconds until the next request is allowed; 0 if it is allowed now. */
   retryAfterSeconds: number;
 }
 
 export interface RateLimiter {
-  /** Counts a request of `key`; one that is refused does not count. */
+  /** Counts a request of `key`. A refused request does not count. */
   take(key: string): RateDecision;
-  /** Counts `count` requests more of `key`, whether or not they would have passed. */
+  /** Adds `count` requests to `key`, whether or not the limit would allow them. */
   charge(key: string, count: number): void;
-  /** How many keys are remembered. */
+  /** The number of keys in memory. */
   readonly size: number;
 }
 
 const maxKeys = 100_000;
-/** Nobody is shut out for longer than this, whatever is charged: others may share an address with who guesses. */
+/**
+ * The longest time for which `charge` can block a key: clients with valid credentials may share the address of an
+ * attacker.
+ */
 const longestDebtMs = 2_000;
-/** What one request takes: with `perSecond` units to the millisecond, all is whole numbers and exact. */
+/**
+ * The cost of one request. `perSecond` units are earned per millisecond, so that all arithmetic is exact in whole
+ * numbers.
+ */
 const unitsOfRequest = 1000;
 
-/** When a key's allowance is whole again, in units of the limiter's own time. */
+/** The state of a key: when a full burst is allowed again, in units of the limiter's own time. */
 interface Allowance {
   wholeAt: number;
 }
 
-/** The limiter's own time, in units: a clock that is set back takes nothing away and gives nothing back. */
+/** Creates the limiter's own time, in units, which never runs backwards when the clock is set back. */
 function createTime(clock: Clock, perSecond: number): () => number {
   let readAt = clock.now().getTime();
   let units = 0;
@@ -43,7 +49,10 @@ function createTime(clock: Clock, perSecond: number): () => number {
   };
 }
 
-/** Allowances in two halves, so that what is old is forgotten as a whole and looking one up costs one operation. */
+/**
+ * Keeps the allowances in two generations, so that old keys are dropped all at once and a look-up costs one
+ * operation.
+ */
 function createAllowances(longestDebt: number) {
   let recent = new Map<string, Allowance>();
   let older = new Map<string, Allowance>();
@@ -51,7 +60,7 @@ function createAllowances(longestDebt: number) {
   return {
     size: () => recent.size + older.size,
     of(key: string, time: number): Allowance {
-      // What was in `older` has not been used for longer than any debt lasts: it is whole, as if it were new.
+      // The keys in `older` have been unused for longer than any debt lasts, so they may be forgotten.
       if (time - turnedAt >= longestDebt || recent.size >= maxKeys / 2) {
         older = recent;
         recent = new Map();
@@ -68,9 +77,10 @@ function createAllowances(longestDebt: number) {
 }
 
 /**
- * `perSecond` requests a second (1 to 10,000) for each key, and as many at once after a quiet second: the generic cell
- * rate algorithm (ITU-T I.371 annex A), one number a key. At most 100,000 keys are remembered; beyond that the ones that
- * were quiet longest are forgotten, which can only let their next requests pass.
+ * Creates a rate limiter that allows `perSecond` requests per second (1 to 10,000) for each key, and a burst of that
+ * size after an idle second. Implements the generic cell rate algorithm (ITU-T I.371 annex A) with one number per
+ * key. Remembers at most 100,000 keys; beyond that it forgets those that were idle longest, which can only allow more
+ * requests.
  */
 export function createRateLimiter({ clock, perSecond }: { clock: Clock; perSecond: number }): RateLimiter {
   const burst = perSecond * unitsOfRequest;

@@ -1,12 +1,15 @@
 import type { IncomingMessage } from 'node:http';
 
 const absoluteForm = /^https?:\/\/[^/?#]+/i;
-/** Visible ASCII without `#`: what an HTTP parser lets through besides is no URI (RFC 3986 appendix A). */
+/**
+ * Visible ASCII without `#`. An HTTP parser accepts more characters, but they are not valid in a URI (RFC 3986
+ * appendix A).
+ */
 const originForm = /^\/[!-"$-~]*$/;
 
 /**
- * A request's target in origin form; undefined if it is none that a server takes. The absolute form is one (RFC 9112
- * section 3.2.2), and which host it names is no matter; `*` is one by itself (section 3.2.4).
+ * Returns a request target in origin form, or undefined if it is not valid. Accepts the absolute form with any host
+ * (RFC 9112 section 3.2.2), and returns `*` unchanged (section 3.2.4).
  */
 export function toOriginForm(target: string): string | undefined {
   if (target === '*') return target;
@@ -19,7 +22,10 @@ export function toOriginForm(target: string): string | undefined {
   return originForm.test(local) ? local : undefined;
 }
 
-/** Whether percent-encoding in the path stands for UTF-8: what routes decode must not fail before they are reached. */
+/**
+ * Whether the percent-encoding of the path is valid UTF-8. Express decodes path parameters before any handler of ours
+ * runs.
+ */
 function isDecodable(target: string): boolean {
   try {
     decodeURIComponent(target.split('?', 1)[0] ?? '');
@@ -29,7 +35,7 @@ function isDecodable(target: string): boolean {
   }
 }
 
-/** The path of a request whose target is in origin form. */
+/** Returns the path of a request whose target is in origin form. */
 export function pathOf(request: IncomingMessage): string {
   const url = request.url ?? '';
   const end = url.indexOf('?');

@@ -1,14 +1,14 @@
-/** What a request is about, by the ids in its path. */
+/** The agent, grant or other object that a request is about, taken from the ids in its path. */
 export interface Subject {
   agentId: string | null;
   grantId: string | null;
-  /** The last thing that the path names, unless that is the grant. */
+  /** The last id in the path that is not a grant id. */
   objectId: string | null;
 }
 
 const typeId = /^([a-z]{3})_[0-7][0-9a-hjkmnp-tv-z]{25}$/;
 
-/** Takes only what looks like an id: the path of somebody who may not call it has not been validated. */
+/** Ignores a parameter that is not a well-formed id: the path of a request that is refused early is not validated. */
 export function subjectOf(params: Readonly<Record<string, unknown>>): Subject {
   const subject: Subject = { agentId: null, grantId: null, objectId: null };
   for (const id of Object.values(params)) {

@@ -4,20 +4,26 @@ import { isCleanText } from '../platform/text.ts';
 
 const maxDepth = 32;
 
-/** The fields whose text has lines: policies and what people write for people. */
+/** The fields that may contain line breaks: Cedar policies and texts that people write. */
 const multilineFields: ReadonlySet<string> = new Set(['cedar', 'reason', 'note']);
-/** Refuses (400) a string that is not clean; `where` names the part of the request it stood in. */
+/** Throws `invalid-request` unless `isCleanText` accepts the string. `where` names its part of the request. */
 export function assertCleanText(text: string, where: string): void {
   if (!isCleanText(text)) refuseText(where);
 }
 
-/** JSON is UTF-8 (RFC 8259 section 8.1): decoding would put a replacement character in the place of anything else. */
+/**
+ * Throws `invalid-request` unless the body is UTF-8 (RFC 8259 section 8.1): decoding would silently insert
+ * replacement characters.
+ */
 export function assertUtf8(body: Buffer, charset: string): void {
   if (charset !== 'utf-8' || !isUtf8(body))
     throw new BrokerError('invalid-request', { detail: 'the body is not UTF-8' });
 }
 
-/** Refuses (400) a JSON value nested deeper than 32 levels, with a number that is none, or a key or text that is not clean. */
+/**
+ * Throws `invalid-request` for a JSON value that is nested deeper than 32 levels, or contains an infinite number, or
+ * a key or string that `isCleanText` rejects.
+ */
 export function assertCleanJson(body: unknown): void {
   const pending: { value: unknown; depth: number; field: string }[] = [
     { value: body, depth: 0, field: 'body' },
@@ -25,7 +31,7 @@ export function assertCleanJson(body: unknown): void {
   for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
     const { value, depth, field } = next;
     if (typeof value === 'string' && !isCleanText(value, multilineFields.has(field))) refuseText(field);
-    // `1e400` is no number any more once it is read, and would be null where it is written.
+    // `1e400` is parsed as Infinity and would be serialized as null.
     if (typeof value === 'number' && !Number.isFinite(value)) {
       throw new BrokerError('invalid-request', { detail: `${field} has a number that is out of range` });
     }

@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import type { Actor, AuditEventType, NewAuditEvent } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Origin } from '../caller.ts';
 import { exportPublicJwk, generateSigningKeyPair, type KeyPair } from '../crypto/algorithms.ts';
 import type { Envelope } from '../crypto/envelope.ts';
@@ -17,11 +17,11 @@ export interface ApplyDeps {
 }
 
 export interface PlanToApply extends Pick<RotationPlan, 'actions'> {
-  /** The instant the plan was made for. */
+  /** The time for which the plan was made. */
   now: Date;
   actor: Actor;
   origin?: Origin | undefined;
-  /** Why, where a person asked for it. */
+  /** The admin's reason; undefined for an automatic rotation. */
   reason?: string | undefined;
 }
 
@@ -45,7 +45,10 @@ interface Applied {
   kid: string;
 }
 
-/** Carries out a plan that was made under the lock on the keys, in its order, and records each of its actions. */
+/**
+ * Applies a plan, in its order, and appends an audit event for each action. The plan was made under the lock on the
+ * keys, in this transaction.
+ */
 export async function applyPlan(deps: ApplyDeps, tx: Tx, plan: PlanToApply): Promise<void> {
   const { actions, now, actor, origin, reason } = plan;
   const pairs = await generatePairs(actions);
@@ -62,7 +65,7 @@ export async function applyPlan(deps: ApplyDeps, tx: Tx, plan: PlanToApply): Pro
   await deps.audit.append(tx, ...events);
 }
 
-/** All at once: an RSA key takes up to a second, and meanwhile other replicas wait for the lock. */
+/** Generates all key pairs at once: an RSA key takes up to a second, while other replicas wait for the lock. */
 async function generatePairs(actions: RotationAction[]): Promise<Map<RotationAction, KeyPair>> {
   const creations = actions.filter((action) => action.kind === 'create');
   const pairs = await Promise.all(
@@ -90,11 +93,14 @@ async function create(
   return { type: eventOfCreation[state], kid };
 }
 
-/** The lock makes a plan true until its transaction ends; whoever changed a key without it makes this throw. */
+/**
+ * Moves a key to its next state. The lock keeps the plan valid until the transaction ends; this throws if a key was
+ * changed without the lock.
+ */
 async function move(tx: Tx, { kind, kid }: MoveAction, at: Date): Promise<Applied> {
   const { to, event } = moves[kind];
   if (!(await store.moveKey(tx, { kid, to, at }))) {
-    throw new BrokerError('internal', { internal: `key ${kid} is in no state that leads to ${to}` });
+    throw new BrokerError('internal', { internal: `key ${kid} cannot move to ${to} from its state` });
   }
   return { type: event, kid };
 }

@@ -9,7 +9,7 @@ interface Owner {
 
 const placeOf = (kid: string): Place => ({ table: 'signing_keys', column: 'private_sealed', row: kid });
 
-/** The private half as it is stored: sealed for the row of its key and no other. */
+/** Encrypts a private key for storage, bound to the row of its `kid`. */
 export function sealPrivateKey(envelope: Envelope, kid: string, privateKey: KeyObject): Buffer {
   const der = exportPrivateKey(privateKey);
   try {
@@ -20,8 +20,8 @@ export function sealPrivateKey(envelope: Envelope, kid: string, privateKey: KeyO
 }
 
 /**
- * The private half of `key`. Throws EnvelopeError, which names the row, if it was not sealed for that row and under a
- * master key of ours; Error if it is not one for `alg`.
+ * Decrypts the private key of `key`. Throws EnvelopeError, which names the row, if it was encrypted for another row
+ * or under an unknown master key; Error if it is not a key for `alg`.
  */
 export function openPrivateKey(
   envelope: Envelope,
@@ -35,7 +35,10 @@ export function openPrivateKey(
   }
 }
 
-/** The same private half, sealed under the current master key. Throws EnvelopeError if `privateSealed` does not open. */
+/**
+ * Encrypts the same private key again under the current master key. Throws EnvelopeError if `privateSealed` cannot be
+ * decrypted.
+ */
 export function resealPrivateKey(
   envelope: Envelope,
   { kid, privateSealed }: { kid: string; privateSealed: Buffer },

@@ -10,48 +10,51 @@ import * as store from './store.ts';
 
 /** RFC 9068 section 2.1. */
 const accessTokenType = 'at+jwt';
-/** How often, at most, strangers' unknown keys make a replica read its own again. */
+/** The shortest time between two reads of the keys that are caused by an unknown `kid` in a token. */
 const unknownIntervalMs = 1_000;
 
 export interface Signer {
   kid: string;
-  /** The compact JWS of `claims`; synchronous. */
+  /** Returns the compact JWS of `claims`, synchronously. */
   sign(claims: object): string;
 }
 
-/** A published key that is not usable here: a private half that does not open or fit, or a public one that is none. */
+/**
+ * A published key that this replica cannot use: its private key cannot be decrypted or imported, or its public key is
+ * invalid.
+ */
 export interface BrokenKey {
   kid: string;
-  /** Names the key and what is wrong with it. */
+  /** The message names the key and the problem. */
   error: Error;
 }
 
-/** The keys in memory, as of the last `refresh`: the database has the last word on whether one may still sign. */
+/** The signing keys in memory, as of the last `refresh`. The database decides whether a key may still sign. */
 export interface KeyRing {
   /**
-   * Reads the keys again; callers at the same time share one read. A key that is not usable harms no other: it is told
-   * to `onBroken`, once until it is mended, and its algorithm has no signer if it is the active one.
+   * Reads the keys again; concurrent callers share one read. A key that cannot be used does not affect other keys: it
+   * is reported to `onBroken`, once until it is fixed, and if it is the active key, its algorithm has no signer.
    */
   refresh(): Promise<void>;
   /**
-   * The same because of a key name in a token of anybody: one read a second at most, which everyone in that second
-   * shares, as they share its failure. No good token is missed: a key is published for 360 s before it signs, so a
-   * read of the last second found every key that signs by now. Only one that had to sign at once, because it replaced
-   * a compromised key before it was published for so long, may be found a second late.
+   * Reads the keys again because a token has an unknown `kid`. Clients can cause this at will, so there is at most
+   * one read per second, whose result or failure all callers in that second share. No valid token is refused: a key
+   * is published for 360 s before it signs, so any read within the last second found every key that signs now. The
+   * exception is a key that replaced a compromised one early: it may be found a second late.
    */
   refreshForUnknown(): Promise<void>;
-  /** Signs with the active key of `alg`; undefined if there is none, or none that is usable. */
+  /** Returns the signer with the active key of `alg`; undefined if there is no usable one. */
   signer(alg: SigningAlg): Signer | undefined;
-  /** Whether there is a signer for any algorithm. */
+  /** Whether there is a signer for at least one algorithm. */
   canSign(): boolean;
-  /** The published key of this name. */
+  /** Returns the published key with this `kid`. */
   verificationKey(kid: string): VerificationKey | undefined;
-  /** The published keys that are not usable. */
+  /** Returns the published keys that cannot be used. */
   broken(): BrokenKey[];
 }
 
 interface Ring {
-  /** Of the active keys whose private half opened. */
+  /** The active keys whose private key was decrypted. */
   signers: ReadonlyMap<SigningAlg, Signer>;
   /** By `kid`. */
   verificationKeys: ReadonlyMap<string, VerificationKey>;
@@ -85,7 +88,10 @@ export function createKeyRing({ db, clock, envelope, onBroken }: KeyRingDeps): K
   };
 }
 
-/** What is in `before` is kept: each key is imported, and each sealed half opened, once. */
+/**
+ * Builds the ring. Keys in `before` are reused, so each public key is imported once and each private key decrypted
+ * once.
+ */
 function buildRing(
   keys: store.StoredKey[],
   { envelope, before }: { envelope: Envelope; before: Ring },

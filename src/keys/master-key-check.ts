@@ -6,10 +6,10 @@ const knownText = Buffer.from('hallpass master key check');
 const place: Place = { table: 'master_key_check', column: 'sealed', row: 'singleton' };
 
 /**
- * Whether this is the master key that the database was first started with: seals a known text then, and opens it at
- * every later start. What opens under an old master key only is sealed anew under the current one. Throws an Error of
- * one line that names HALLPASS_MASTER_KEY if it does not open, before anything is sealed under a key that the other
- * replicas do not have.
+ * Checks that the master key is the one that the database was first started with. The first start encrypts a known
+ * text, and every later start decrypts it. If only an old master key decrypts it, it is encrypted again under the
+ * current one. Throws a one-line Error that names HALLPASS_MASTER_KEY if the check fails, before anything is
+ * encrypted under a key that the other replicas do not have.
  */
 export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
   let sealed = await store.readMasterKeyCheck(db);
@@ -24,8 +24,8 @@ export async function checkMasterKey({ db, envelope }: { db: Db; envelope: Envel
 }
 
 /**
- * Seals the known text anew under the current master key where an old one sealed it: so that the old one can go, whichever
- * replica started last. Leaves what does not open as it is.
+ * Encrypts the known text again under the current master key if an old one encrypted it, so that the old key can be
+ * removed no matter which replica started last. Leaves a text that cannot be decrypted unchanged.
  */
 export async function resealMasterKeyCheck({ db, envelope }: { db: Db; envelope: Envelope }): Promise<void> {
   const sealed = await store.readMasterKeyCheck(db);

@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import { systemActor } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import { type Envelope, EnvelopeError } from '../crypto/envelope.ts';
 import type { Tx } from '../db/database.ts';
 import { resealPrivateKey } from './key-material.ts';
@@ -12,11 +12,11 @@ export interface ResealDeps {
 }
 
 /**
- * Seals the private halves of the published keys, and the text that a start checks its master key with, anew where
- * another master key than the current one sealed them; answers how many keys. Call it under the lock on the keys.
- * There are a few published keys only, so one call does all, and then nothing that is ever opened needs the old master
- * key. Retired and compromised keys stay as they are: none of them is ever opened again. A key that does not open is
- * left too; the ring reports it.
+ * Encrypts again, under the current master key, the private keys of the published keys and the text that checks the
+ * master key at each start, where an old master key encrypted them. Returns the number of signing keys. The caller
+ * holds the lock on the keys. After this one call, nothing that is still decrypted needs an old master key: retired
+ * and compromised keys are left, because they are never decrypted. A key that cannot be decrypted is also left; the
+ * key ring reports it.
  */
 export async function resealKeys({ audit, envelope }: ResealDeps, tx: Tx): Promise<number> {
   const resealed: string[] = [];
@@ -24,7 +24,7 @@ export async function resealKeys({ audit, envelope }: ResealDeps, tx: Tx): Promi
   for (const key of await store.listPublishedKeys(tx)) {
     const { kid, alg, privateSealed } = key;
     if (envelope.isCurrent(privateSealed)) continue;
-    const to = opened(() => resealPrivateKey(envelope, key));
+    const to = tryReseal(() => resealPrivateKey(envelope, key));
     if (to === undefined || !(await store.replacePrivateSealed(tx, { kid, from: privateSealed, to })))
       continue;
     await audit.append(tx, {
@@ -38,7 +38,7 @@ export async function resealKeys({ audit, envelope }: ResealDeps, tx: Tx): Promi
   return resealed.length;
 }
 
-function opened(reseal: () => Buffer): Buffer | undefined {
+function tryReseal(reseal: () => Buffer): Buffer | undefined {
   try {
     return reseal();
   } catch (error) {

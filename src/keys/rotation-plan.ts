@@ -12,20 +12,20 @@ import {
   shouldRetire,
 } from './signing-key.ts';
 
-/** One step. A plan's steps are applied in their order and in one transaction, all with the plan's `now`. */
+/** One step of a plan. The steps are applied in order, in one transaction, all with the plan's `now`. */
 export type RotationAction =
-  /** Make a new key pair; `active` only at the very first start. */
+  /** Generates a key pair; `active` only at the very first start. */
   | { kind: 'create'; alg: SigningAlg; state: 'prepared' | 'active' }
-  /** Prepared to active. `unpublished`: it signs before it was published long enough, which is audited. */
+  /** Prepared to active. `unpublished`: the key was not published long enough before; the audit event says so. */
   | { kind: 'activate'; alg: SigningAlg; kid: string; unpublished: boolean }
-  /** Active to retiring: it signs no more and stays published. */
+  /** Active to retiring: the key no longer signs, but stays published. */
   | { kind: 'start-retiring'; alg: SigningAlg; kid: string }
-  /** Retiring to retired: it leaves the JWKS. */
+  /** Retiring to retired: the key is removed from the JWKS. */
   | { kind: 'retire'; alg: SigningAlg; kid: string }
-  /** Any state to compromised: it leaves the JWKS at once and its tokens are dead. */
+  /** Any state to compromised: the key is removed from the JWKS at once, and its tokens become inactive. */
   | { kind: 'compromise'; alg: SigningAlg; kid: string };
 
-/** What an admin asks for. Neither `alg` nor `kid`: the default algorithm. */
+/** A rotation that an admin requests. If neither `alg` nor `kid` is given, it is for the default algorithm. */
 export interface RotationRequest {
   alg?: SigningAlg;
   kid?: string;
@@ -34,7 +34,7 @@ export interface RotationRequest {
 
 export interface RotationPlan {
   actions: RotationAction[];
-  /** What the caller is told instead of success. The actions are to be committed all the same. */
+  /** The error that the caller gets. The actions must be committed anyway. */
   refusal?: Refusal;
 }
 
@@ -68,7 +68,7 @@ const create = (alg: SigningAlg, state: 'prepared' | 'active'): RotationAction =
   state,
 });
 
-/** `key` takes over from whatever is active, and the next one is published at once. */
+/** Activates `key` in place of the active one, and creates the next prepared key. */
 function takeOver({ alg, active, now, times }: Situation, key: SigningKey): RotationAction[] {
   const unpublished = !isPublishedLongEnough(now, key, times);
   return [
@@ -84,7 +84,10 @@ function noPublishedKey({ now, prepared, times }: Situation, detail: string): Re
   return refuse('no-published-key', { detail, retryAfterSeconds: Math.max(1, retryAfterSeconds) });
 }
 
-/** What is due by itself: retire what has been kept long enough, rotate, and always have a key prepared. */
+/**
+ * Plans what is due: retires keys that were retained long enough, activates the prepared key, and ensures that a
+ * prepared key exists.
+ */
 function planDue(situation: Situation): RotationAction[] {
   const { alg, now, times, keys, active, prepared } = situation;
   const retire = keys
@@ -104,7 +107,7 @@ function planRotate(situation: Situation): RotationPlan {
   return { actions: takeOver(situation, prepared) };
 }
 
-/** Takes the active key out. See `planRotation` for the rule. */
+/** Plans the compromise of the active key. See `planRotation` for the rules. */
 function planActiveCompromise(situation: Situation, isNamed: boolean): RotationPlan {
   const { alg, now, times, keys, active, prepared } = situation;
   if (active === undefined) {
@@ -116,7 +119,7 @@ function planActiveCompromise(situation: Situation, isNamed: boolean): RotationP
     return { actions: [compromise, ...takeOver({ ...situation, active: undefined }, prepared)] };
   }
   if (isNamed || !justTookOver) {
-    const detail = 'The key is out. Nothing signs until the next one has been published long enough.';
+    const detail = 'The key is revoked. No key signs until the next one has been published long enough.';
     const successor = prepared === undefined ? [create(alg, 'prepared')] : [];
     return { actions: [compromise, ...successor], refusal: noPublishedKey(situation, detail) };
   }
@@ -151,31 +154,32 @@ function planRequest(
   const key = options.keys.find(({ kid }) => kid === request.kid);
   if (key === undefined) return { actions: [], refusal: refuse('not-found') };
   if (request.alg !== undefined && request.alg !== key.alg) {
-    const detail = `The key is one for ${key.alg}.`;
+    const detail = `The key is for ${key.alg}.`;
     return { actions: [], refusal: refuse('invalid-request', { detail }) };
   }
   return planNamed(key, situationOf(key.alg, options), request.compromised);
 }
 
 /**
- * What to do to the signing keys at `now`. `keys` is every key of every algorithm that there ever was, whatever
- * its state. Without a request: what is due. With one: what it takes, for one algorithm.
+ * Plans the changes to the signing keys at `now`. `keys` must contain all keys of all algorithms in any state.
+ * Without a request, plans what is due; with a request, plans that rotation, for one algorithm.
  *
- * The rule: a key is published (it is prepared) for at least JWKS max-age + clock skew before it signs, and stays
- * published (retiring) for at least the longest token life + skew after it signed for the last time. So a prepared
- * key waits at all times; as soon as it takes over, the next one is made.
+ * A key is published (prepared) for at least JWKS max-age + clock skew before it signs, and stays published
+ * (retiring) for at least the maximum token lifetime + clock skew after its last signature. So a prepared key always
+ * exists; when it becomes active, the next one is created.
  *
- * - No key at all is the very first start: an active and a prepared key for every algorithm, because nobody can
- *   hold an older JWKS. An algorithm added later has no active key until its first one was published long enough.
- * - A rotation by hand needs a prepared key that was published long enough, else `no-published-key` and nothing
- *   changes.
- * - Compromise of the active key: the prepared key takes over, published long enough or not (`unpublished`).
- *   Verifiers that fetch the JWKS for an unknown `kid` do so once in a while, so this works once and not twice:
- *   if the active key took over that way itself less than the publish lead ago and the prepared one has not been
- *   published long enough either, the answer is `no-published-key`. Unless the request names the key, nothing
- *   changes then: it is most often the same request sent again, and must not stop the broker. A key that is named
- *   is known to have leaked: it is compromised all the same, and nothing signs until the prepared key may.
- * - Compromise of any other key takes it out and touches nothing else; a prepared one is replaced.
+ * - If there are no keys at all, this is the very first start: an active and a prepared key are created for every
+ *   algorithm, because no verifier can have an older JWKS. An algorithm that is added later has no active key until
+ *   its first key has been published long enough.
+ * - A manual rotation needs a prepared key that was published long enough. Otherwise it is refused with
+ *   `no-published-key` and changes nothing.
+ * - If the active key is compromised, the prepared key becomes active even if it was not published long enough
+ *   (`unpublished`). Verifiers fetch the JWKS for an unknown `kid` only once in a while, so this must not happen
+ *   twice in a row: if the active key itself replaced another this way less than the publish lead ago, and the
+ *   prepared key has not been published long enough, the request is refused with `no-published-key`. Without a `kid`
+ *   it then changes nothing: it is most likely a retry of the same request, which must not stop the broker. With a
+ *   `kid`, that key is known to have leaked: it is compromised anyway, and no key signs until the prepared one may.
+ * - If any other key is compromised, only that key is removed from use; a prepared one is replaced.
  *
  * Refusals: `no-published-key` (with Retry-After), `key-not-rotatable`, `not-found`, `invalid-request`.
  */

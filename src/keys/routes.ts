@@ -1,3 +1,4 @@
+import { anyOrigin } from '../http/headers.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { KeyRecord, KeysService } from './service.ts';
 import { jwksMaxAgeSeconds } from './signing-key.ts';
@@ -27,7 +28,7 @@ export function keyRoutes({ keys }: { keys: KeysService }): Pick<Handlers, Opera
       return { status: 200, body: { items: concerned.map(present) } };
     },
     async getJwks() {
-      const headers = { 'Cache-Control': `public, max-age=${jwksMaxAgeSeconds}` };
+      const headers = { 'Cache-Control': `public, max-age=${jwksMaxAgeSeconds}`, ...anyOrigin };
       return { status: 200, body: await keys.jwks(), headers };
     },
   };

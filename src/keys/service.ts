@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import { byAct, systemActor } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
 import {
   defaultSigningAlg,
@@ -12,6 +12,7 @@ import type { Envelope } from '../crypto/envelope.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import type { Refusal } from '../errors.ts';
+import type { GrantEndings } from '../grants/endings/endings.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import { applyPlan } from './apply-plan.ts';
@@ -26,11 +27,12 @@ export interface KeysDeps {
   clock: Clock;
   ids: Ids;
   envelope: Envelope;
-  /** Told of a published key that is not usable on this replica, once until it is mended. */
+  /** Called for a published key that this replica cannot use, once until it is fixed. */
   onBroken: (kid: string, error: Error) => void;
+  grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
 }
 
-/** What an admin asks for. Neither `alg` nor `kid`: the default algorithm. */
+/** A rotation that an admin requests. If neither `alg` nor `kid` is given, it is for the default algorithm. */
 export interface KeyRotation {
   alg?: SigningAlg | undefined;
   kid?: string | undefined;
@@ -45,7 +47,7 @@ interface Context extends KeysDeps {
   ring: KeyRing;
 }
 
-/** The signing keys: made, rotated and published by themselves, on whichever replica comes first. */
+/** Creates the service for the signing keys, which are created, rotated and published automatically by any replica. */
 export function createKeysService(deps: KeysDeps) {
   const ring = createKeyRing(deps);
   const context = { ...deps, ring };
@@ -57,17 +59,17 @@ export function createKeysService(deps: KeysDeps) {
     rotate: (act: Act<Person>, request: KeyRotation) => rotate(context, act, request),
     list: (): Promise<store.KeyRecord[]> => store.listKeys(deps.db),
     jwks: () => jwks(deps),
-    /** Whether a key is active in the database: one for `alg`, or any if that is not given. */
+    /** Whether a key for `alg`, or any key if `alg` is undefined, is active in the database. */
     hasActiveKey: (alg?: SigningAlg): Promise<boolean> => store.hasActiveKey(deps.db, alg),
   };
 }
 
 /**
- * Does what is due and reads the keys: at the very first start an active and a prepared key for every algorithm, later
- * the next steps of rotation, and sealing anew what an old master key sealed. `fence` runs in the same transaction.
- * Answers the number of changes.
+ * Carries out the due changes and reads the keys: at the very first start, an active and a prepared key for every
+ * algorithm; later, the next steps of rotation, and encryption under a new master key. `fence` runs in the same
+ * transaction. Returns the number of changes.
  */
-async function doWhatIsDue(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
+async function applyDueChanges(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
   const { db, clock, ring } = context;
   const actor = systemActor('rotate-keys');
   const count = await withTransaction(db, async (tx) => {
@@ -82,35 +84,38 @@ async function doWhatIsDue(context: Context, fence: (tx: Tx) => Promise<void>): 
   return count;
 }
 
-/** What is due, before this replica serves. A key that is not usable stops its algorithm, and no start. */
+/**
+ * Carries out the due changes before this replica serves requests. A key that cannot be used stops only its
+ * algorithm, not the start.
+ */
 async function start(context: Context): Promise<void> {
-  await doWhatIsDue(context, async () => {});
+  await applyDueChanges(context, async () => {});
 }
 
 /**
- * What is due, as a job: `fence` throws if another replica has it by now. Answers the number of changes. Throws too,
- * after its commit and in every run, while a published key is not usable.
+ * Carries out the due changes as a job. `fence` throws if this process no longer holds the job's lease. Returns the
+ * number of changes. Also throws, after its commit and in every run, while a published key cannot be used.
  */
 async function rotateDue(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
-  const count = await doWhatIsDue(context, fence);
+  const count = await applyDueChanges(context, fence);
   const broken = context.ring.broken();
   if (broken.length === 0) return count;
   throw new Error(broken.map(({ error }) => error.message).join('; '), { cause: broken[0]?.error });
 }
 
-/** Read anew: whether this replica can sign at all, and the names of the published keys that it cannot use. */
+/** Reads the keys and returns whether this replica can sign, and the ids of the published keys that it cannot use. */
 async function status({ ring }: Context): Promise<{ canSign: boolean; broken: string[] }> {
   await ring.refresh();
   return { canSign: ring.canSign(), broken: ring.broken().map(({ kid }) => kid) };
 }
 
 /**
- * Rotates the key of one algorithm now; answers every key of it, newest first. Throws `no-published-key` (with
- * `retryAfterSeconds`), `key-not-rotatable`, `not-found`, `invalid-request`. A compromise is committed even where it
- * leaves no key to sign with.
+ * Rotates the key of one algorithm now. Returns all keys of that algorithm, newest first. Throws `no-published-key`
+ * (with `retryAfterSeconds`), `key-not-rotatable`, `not-found`, `invalid-request`. A compromised key is revoked even
+ * if no key is left to sign with.
  */
 async function rotate(context: Context, act: Act<Person>, rotation: KeyRotation): Promise<store.KeyRecord[]> {
-  const { db, clock, ring } = context;
+  const { db, clock, ring, grantEndings } = context;
   try {
     return await withTransaction(db, async (tx): Promise<store.KeyRecord[] | Refusal> => {
       await store.lockKeys(tx);
@@ -118,11 +123,18 @@ async function rotate(context: Context, act: Act<Person>, rotation: KeyRotation)
       const keys = await store.listKeys(tx);
       const { actions, refusal } = planRotation({ now, keys, request: requestOf(rotation) });
       await applyPlan(context, tx, { actions, now, ...byAct(act), reason: rotation.reason });
+      const reason = 'the key that signed its subject token was compromised';
+      for (const action of actions) {
+        if (action.kind !== 'compromise') continue;
+        const selection = { kind: 'tokens_signed_by' as const, kid: action.kid };
+        await grantEndings.end(tx, { ...byAct(act), selection, at: now, reason });
+      }
       return refusal ?? (await listConcerned(tx, rotation));
     });
   } finally {
-    // What is committed counts, whatever becomes of this copy: whoever needs the ring next refreshes it again.
+    // The rotation is committed even if this refresh fails: the next user of the ring refreshes it again.
     await ring.refresh().catch(() => undefined);
+    if (rotation.compromised) await grantEndings.settle();
   }
 }
 
@@ -137,15 +149,15 @@ async function listConcerned(tx: Tx, { alg, kid }: KeyRotation): Promise<store.K
 }
 
 /**
- * The JWK Set (RFC 7517 section 5), read each time, so that a compromised key is out of it at once. A key that is not
- * readable is left out; the ring reports it.
+ * Returns the JWK Set (RFC 7517 section 5). Reads it each time, so that a compromised key is removed at once. A key
+ * that cannot be read is left out; the key ring reports it.
  */
 async function jwks({ db }: KeysDeps): Promise<{ keys: PublicJwk[] }> {
   const stored = await store.listPublicJwks(db);
   return { keys: stored.flatMap((jwk) => publicPart(jwk) ?? []) };
 }
 
-/** Built anew from the public members: whatever else a row may hold does not get out. */
+/** Returns a copy with the public members only, in case a row contains others. */
 function publicPart(jwk: PublicJwk): PublicJwk | undefined {
   try {
     return exportPublicJwk({ ...jwk, key: importPublicJwk(jwk) });

@@ -3,7 +3,7 @@ import { addSeconds } from '../platform/clock.ts';
 
 export type KeyState = 'prepared' | 'active' | 'retiring' | 'retired' | 'compromised';
 
-/** Every way a key may go. Nothing leads back, and nothing leads out of `compromised`. */
+/** The allowed transitions. */
 const transitions: Record<KeyState, readonly KeyState[]> = {
   prepared: ['active', 'compromised'],
   active: ['retiring', 'compromised'],
@@ -18,17 +18,17 @@ export function canMove(from: KeyState, to: KeyState): boolean {
   return transitions[from].includes(to);
 }
 
-/** The states from which a key may go to `to`: what a compare-and-set on the state compares with. */
+/** Returns the states from which a key may move to `to`, for a compare-and-set on the state. */
 export function statesBefore(to: KeyState): KeyState[] {
   return keyStates.filter((from) => canMove(from, to));
 }
 
-/** What the rules need of a key; the key material stays out. A time is null until the key got there. */
+/** A key as the rotation rules need it, without key material. A time is null until the key reaches that state. */
 export interface SigningKey {
   kid: string;
   alg: SigningAlg;
   state: KeyState;
-  /** Also the instant since which it is published. */
+  /** A key is published from its creation on. */
   createdAt: Date;
   activatedAt: Date | null;
   retiringAt: Date | null;
@@ -37,17 +37,17 @@ export interface SigningKey {
 export interface KeyTimes {
   /** How long a key is published before it may sign. */
   publishLeadSeconds: number;
-  /** How long a key that signed for the last time stays published. */
+  /** How long a key stays published after its last signature. */
   retainSeconds: number;
-  /** How long a key signs before the next one takes over. */
+  /** How long a key signs before the next one replaces it. */
   rotationSeconds: number;
 }
 
-/** `max-age` of the JWKS: the oldest one that a verifier may still use. */
+/** `max-age` of the JWKS: how long a verifier may use a copy of it. */
 export const jwksMaxAgeSeconds = 300;
-/** The longest life of an access token. */
+/** The maximum lifetime of an access token. */
 export const longestTokenSeconds = 900;
-/** How far clocks may differ, and how long a change may take to reach every replica. */
+/** The maximum difference between clocks, and the longest time until a change reaches every replica. */
 const clockSkewSeconds = 60;
 
 export const keyTimes: KeyTimes = {
@@ -59,19 +59,22 @@ export const keyTimes: KeyTimes = {
 const published: ReadonlySet<KeyState> = new Set<KeyState>(['prepared', 'active', 'retiring']);
 
 /**
- * Whether the key is in the JWKS, and whether our own introspection verifies with it. A prepared key counts in
- * both: another replica may have made it active a moment ago, and a token without a row is inactive anyway.
+ * Whether the key is in the JWKS and is used by our own introspection. A prepared key is in both: another replica may
+ * have just activated it, and a token without a row is inactive anyway.
  */
 export function isPublished(key: Pick<SigningKey, 'state'>): boolean {
   return published.has(key.state);
 }
 
-/** Whole seconds, rounded up, until `instant`; 0 if it is past. */
+/** Returns the whole seconds until `instant`, rounded up; 0 if it has passed. */
 function secondsUntil(instant: Date, now: Date): number {
   return Math.max(0, Math.ceil((instant.getTime() - now.getTime()) / 1000));
 }
 
-/** Seconds until every JWKS that a verifier may still use holds the key; 0 if that is so. For `Retry-After`. */
+/**
+ * Returns the seconds until every JWKS that a verifier may still use contains the key, for `Retry-After`; 0 if all
+ * do.
+ */
 export function secondsUntilPublishedLongEnough(now: Date, key: SigningKey, times = keyTimes): number {
   return secondsUntil(addSeconds(key.createdAt, times.publishLeadSeconds), now);
 }
@@ -80,7 +83,10 @@ export function isPublishedLongEnough(now: Date, key: SigningKey, times = keyTim
   return secondsUntilPublishedLongEnough(now, key, times) === 0;
 }
 
-/** A prepared key takes over when the active one has signed its time, or is missing, but never too early. */
+/**
+ * Whether the prepared key should become active: there is no active key, or it has signed for the rotation period.
+ * Never before the prepared key has been published long enough.
+ */
 export function shouldActivate(options: {
   now: Date;
   prepared: SigningKey;
@@ -93,16 +99,16 @@ export function shouldActivate(options: {
   return since === null || secondsUntil(addSeconds(since, times.rotationSeconds), now) === 0;
 }
 
-/** Whether every token that the key signed has expired by every clock. */
+/** Whether every token that the key signed has expired, with allowance for clock skew. */
 export function shouldRetire(now: Date, key: SigningKey, times = keyTimes): boolean {
   if (key.state !== 'retiring' || key.retiringAt === null) return false;
   return secondsUntil(addSeconds(key.retiringAt, times.retainSeconds), now) === 0;
 }
 
 /**
- * Whether the active key began to sign before it was published long enough, and so recently that a verifier may
- * still hold a JWKS without it. `keys` is every key of the algorithm that there ever was: the first key that ever
- * signed is no such case, because nobody can hold a JWKS older than it.
+ * Whether the active key began to sign before it was published long enough, and so recently that a verifier may still
+ * use a JWKS without it. `keys` must contain every key of the algorithm in any state. False for the first key that
+ * ever signed, because no older JWKS exists.
  */
 export function isFreshUnpublishedActivation(options: {
   now: Date;

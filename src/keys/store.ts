@@ -4,13 +4,13 @@ import type { Db, Tx } from '../db/database.ts';
 import type { Json } from '../db/schema.gen.ts';
 import { isPublished, type KeyState, keyStates, type SigningKey, statesBefore } from './signing-key.ts';
 
-/** A key without its halves: what is shown and what plans are made from. */
+/** A key without its key material, as it is shown to admins and used for rotation plans. */
 export interface KeyRecord extends SigningKey {
   retiredAt: Date | null;
   compromisedAt: Date | null;
 }
 
-/** A published key as it is stored. */
+/** A published key with its key material. */
 export interface StoredKey {
   kid: string;
   alg: SigningAlg;
@@ -21,12 +21,12 @@ export interface StoredKey {
 
 const publishedStates = keyStates.filter((state) => isPublished({ state }));
 
-/** Makes rotations wait for each other, on every replica, until the transaction ends. */
+/** Locks the keys until the transaction ends, so that rotations on all replicas run one after another. */
 export async function lockKeys(tx: Tx): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('hallpass.keys'))`.execute(tx);
 }
 
-/** Every key that there ever was, newest first. */
+/** Returns all keys in any state, newest first. */
 export async function listKeys(db: Db): Promise<KeyRecord[]> {
   const rows = await db
     .selectFrom('signing_keys')
@@ -47,13 +47,13 @@ export async function listKeys(db: Db): Promise<KeyRecord[]> {
   }));
 }
 
-/** The columns have the last word on what the key is called and what it is for. */
+/** Converts a row. The columns override the `kid` and `alg` in the JWK. */
 function toPublicJwk(row: { kid: string; alg: string; public_jwk: Json }): PublicJwk {
   const members = row.public_jwk as unknown as PublicJwk;
   return { ...members, kid: row.kid, alg: row.alg as SigningAlg };
 }
 
-/** The public halves of the published keys, newest first. */
+/** Returns the public keys of the published keys, newest first. */
 export async function listPublicJwks(db: Db): Promise<PublicJwk[]> {
   const rows = await db
     .selectFrom('signing_keys')
@@ -80,7 +80,7 @@ export async function listPublishedKeys(db: Db): Promise<StoredKey[]> {
   }));
 }
 
-/** Whether a key is active: one for `alg`, or any if that is not given. */
+/** Whether a key for `alg`, or any key if `alg` is undefined, is active. */
 export async function hasActiveKey(db: Db, alg: SigningAlg | undefined): Promise<boolean> {
   let query = db.selectFrom('signing_keys').select('kid').where('state', '=', 'active').limit(1);
   if (alg !== undefined) query = query.where('alg', '=', alg);
@@ -102,7 +102,7 @@ export async function insertKey(tx: Tx, key: StoredKey & { createdAt: Date }): P
     .execute();
 }
 
-/** The column that says when a key got to a state. */
+/** The column with the time at which a key reached a state. */
 const reachedAt = {
   active: (at: Date) => ({ activated_at: at }),
   retiring: (at: Date) => ({ retiring_at: at }),
@@ -112,7 +112,7 @@ const reachedAt = {
 
 export type ReachableState = keyof typeof reachedAt;
 
-/** Moves a key to a state if it is in one that leads there; answers whether it was. */
+/** Moves a key to a state if the transition is allowed from its current state. Returns whether it was. */
 export async function moveKey(tx: Tx, move: { kid: string; to: ReachableState; at: Date }): Promise<boolean> {
   const result = await tx
     .updateTable('signing_keys')
@@ -123,7 +123,7 @@ export async function moveKey(tx: Tx, move: { kid: string; to: ReachableState; a
   return result.numUpdatedRows > 0n;
 }
 
-/** Puts `to` in the place of `from`; answers whether that was still there. */
+/** Replaces `from` by `to`. Returns whether `from` was still stored. */
 export async function replacePrivateSealed(
   tx: Tx,
   { kid, from, to }: { kid: string; from: Buffer; to: Buffer },
@@ -142,7 +142,7 @@ export async function readMasterKeyCheck(db: Db): Promise<Buffer | undefined> {
   return row?.sealed;
 }
 
-/** Keeps the first value only: of replicas that start together, one decides which master key it is. */
+/** Keeps the first value only, so that replicas that start together agree on the master key. */
 export async function insertMasterKeyCheck(db: Db, sealed: Buffer): Promise<void> {
   await db
     .insertInto('master_key_check')
@@ -151,7 +151,7 @@ export async function insertMasterKeyCheck(db: Db, sealed: Buffer): Promise<void
     .execute();
 }
 
-/** Puts `to` in the place of `from`, unless another replica was first. */
+/** Replaces `from` by `to`, unless another replica has already replaced it. */
 export async function replaceMasterKeyCheck(
   db: Db,
   { from, to }: { from: Buffer; to: Buffer },

@@ -1,43 +1,44 @@
 import type { Origin } from '../caller.ts';
+import type { AuthenticatedClient } from '../client-auth/authenticated-client.ts';
 import { BrokerError, type ErrorCode } from '../errors.ts';
-import type { GrantsService } from '../grants/service.ts';
-import type { AuthenticatedClient } from './clients/clients.ts';
-import type { AccessRequest } from './token-source.ts';
+import type { RequestsService } from '../requests/service.ts';
+import type { AccessRequest } from '../tokens/token-request.ts';
 
 export interface OnDemandDeps {
-  demand: GrantsService['demand'];
+  demand: RequestsService['demand'];
 }
 
-interface Wanting {
+interface Uncovered {
   client: AuthenticatedClient;
   origin: Origin;
   request: AccessRequest;
-  /** Why there is no token: no grant covers the request. */
+  /** The refusal of the token request: no grant covers it. */
   refusal: BrokerError;
-  /** A grant that ends before this instant is of no use. */
+  /** The earliest expiry that a usable grant may have. */
   usableUntil: Date;
 }
 
-/** That no grant covers a request (and not that it is wrong). */
+/** Codes of refusals because no grant covers a request. */
 const uncovered: readonly ErrorCode[] = ['invalid-target', 'invalid-scope', 'invalid-authorization-details'];
-/** What the request for a grant tells about itself; that policy denies it is told as if nobody had asked. */
-const told: readonly ErrorCode[] = ['invalid-scope', 'invalid-authorization-details', 'too-many-grants'];
+/** Errors of the grant request that the client sees. All others are answered as if no grant had been requested. */
+const shown: readonly ErrorCode[] = ['invalid-scope', 'invalid-authorization-details', 'too-many-grants'];
 
 const intervalSeconds = 5;
 
-/** Whether a grant may be asked for, if the agent has opted in: the request says what for, and none covers that. */
-export function isDemand(request: AccessRequest, error: unknown): error is BrokerError {
+/** Whether the refused request has everything that a grant request needs. */
+export function mayRequestGrant(request: AccessRequest, error: unknown): error is BrokerError {
   if (request.scopes === undefined || request.grantId !== undefined) return false;
   return error instanceof BrokerError && uncovered.includes(error.code);
 }
 
 /**
- * Asks for the grant that a token request lacks; done if it is active. Throws `authorization-pending` with the grant's id and
- * how many seconds to wait, `access-denied` if somebody denied it a short while ago, and `refusal` if policy does not permit it or an approver has narrowed it.
+ * Requests the grant that a token request lacks, and returns if it is active. Throws `authorization-pending` with the grant's
+ * id and the seconds to wait, `access-denied` if an approver denied it recently, and `refusal` if policy does not
+ * permit it or an approver has narrowed it.
  */
-export async function askForGrant(
+export async function requestOnDemand(
   { demand }: OnDemandDeps,
-  { client, origin, request, refusal, usableUntil }: Wanting,
+  { client, origin, request, refusal, usableUntil }: Uncovered,
 ): Promise<void> {
   const caller = { kind: 'agent' as const, id: client.id, authMethod: client.method };
   const { resource, scopes = [], authorizationDetails = null } = request;
@@ -45,7 +46,7 @@ export async function askForGrant(
     { caller, origin },
     { resource, scopes, authorizationDetails, usableUntil },
   ).catch((error: unknown) => {
-    throw asRefusal(error, refusal);
+    throw toClientError(error, refusal);
   });
   if (status === 'narrowed') throw refusal;
   if (status === 'denied') throw new BrokerError('access-denied', { extensions: { grant_id } });
@@ -55,8 +56,9 @@ export async function askForGrant(
   }
 }
 
-function asRefusal(error: unknown, refusal: BrokerError): unknown {
-  if (!(error instanceof BrokerError) || error.entry.status >= 500 || told.includes(error.code)) return error;
+function toClientError(error: unknown, refusal: BrokerError): unknown {
+  if (!(error instanceof BrokerError) || error.entry.status >= 500 || shown.includes(error.code))
+    return error;
   const { code, detail = refusal.entry.title } = refusal;
   return new BrokerError(code, { detail, recorded: error.recorded, internal: error.code });
 }

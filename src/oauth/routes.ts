@@ -1,206 +1,107 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { BrokerError, type ErrorCode } from '../errors.ts';
+import { readClientCredentials } from '../client-auth/client-credentials.ts';
+import { readDpopRequest } from '../client-auth/dpop/dpop-request.ts';
+import { BrokerError, isFault, type RefusedWorkloadToken } from '../errors.ts';
 import type { Exchange, ExchangeListener } from '../http/edge.ts';
 import { toBrokerError } from '../http/error-response.ts';
-import { headerValues } from '../http/header-values.ts';
-import type { Limits } from '../http/limits.ts';
+import { parseForm } from '../http/form-encoding.ts';
 import { sendJson, sendOauthError } from '../http/oauth-response.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
-import { pathOf } from '../http/request-target.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
-import type { Clock } from '../platform/clock.ts';
 import type { Log } from '../platform/log.ts';
 import { createPaced, type Paced } from '../platform/paced.ts';
-import {
-  type ClientCredentials,
-  exchangeGrant,
-  jwtBearerGrant,
-  readClientCredentials,
-} from './clients/client-credentials.ts';
-import {
-  type ExchangeRequest,
-  issuedTokenType,
-  readExchange,
-  readOwnExchange,
-} from './exchange/exchange-request.ts';
-import { type Form, parseForm, readFormBody } from './form.ts';
-import type { Issuer } from './issuer.ts';
-import type { TokenResponse } from './mint.ts';
-import type { OauthCall } from './oauth-call.ts';
-import type { OauthService } from './service.ts';
-import { readTokenRequest, type TokenRequest } from './token-request.ts';
+import type { ClientRequest } from './client-request.ts';
+import type { LimitedEndpoints } from './endpoints.ts';
+import { readFormBody } from './form-body.ts';
+import { grantTypeOf, grantTypes } from './grant-types.ts';
+import { introspectToken } from './introspection-endpoint.ts';
+import { revokeToken } from './revocation-endpoint.ts';
+import { issueToken, toGrantError } from './token-endpoint.ts';
 
 export interface OauthRoutesDeps {
-  clock: Clock;
-  oauth: OauthService;
-  issuer: Issuer;
+  endpoints: LimitedEndpoints;
   log: Log;
-  limits: Limits;
-  /** Told of every answer: what became of it, and why not. */
+  /** Counts every answer by its outcome. */
   observe: (operation: LeanOperationId, outcome: string) => void;
-  /** The nonce that a DPoP proof is to have now. */
+  /** Returns the nonce that a DPoP proof needs now. */
   dpopNonce: () => string;
-  /** Counts a refusal of somebody who did not authenticate. */
-  countStranger: (address: string) => void;
-}
-
-interface Call extends OauthCall {
-  form: Form;
-  /** Counts the request of a client that has authenticated, the first time that it is called. */
-  count: (clientId: string) => void;
+  /** Counts a refusal of an unauthenticated request, with the workload token that it was refused for. */
+  countStranger: (address: string, token?: RefusedWorkloadToken) => void;
 }
 
 type ListenDeps = OauthRoutesDeps & { later: Paced };
 
-interface Handler {
-  /** Throws if there is no room for the request now: asked before any more of it is read. */
-  admit?: () => void;
-  /** Answers the body of a 200; undefined: it has none. */
-  handle: (call: Call) => Promise<object | undefined>;
-  /** What is answered for an error of `handle`. */
-  asTold?: (error: unknown, call: Call) => unknown;
+interface Operation {
+  id: LeanOperationId;
+  /** Throws `overloaded` if the queue is full. Runs before the body is read. */
+  admit?: (endpoints: LimitedEndpoints) => void;
+  /** Returns the body of a 200 response, or undefined for an empty body. */
+  handle: (endpoints: LimitedEndpoints, request: ClientRequest) => Promise<object | undefined>;
+  /** Translates an error of `handle` into the one that the client sees. */
+  toClientError?: (error: unknown, request: ClientRequest) => unknown;
 }
+
+const operations: readonly Operation[] = [
+  {
+    id: 'issueToken',
+    admit: ({ tokens }) => tokens.assertRoom(),
+    handle: issueToken,
+    toClientError: toGrantError,
+  },
+  { id: 'introspectToken', handle: introspectToken },
+  { id: 'revokeToken', handle: revokeToken },
+];
 
 /**
- * Who is sent away because too much waits is told so a while later, at most 2,000 a second. To answer costs nearly what a
- * token costs, and who asks again at once would take all the time from those who were let in.
+ * Responses to overload are delayed, and sent at most 2,000 a second: one costs nearly as much
+ * as a token, and clients that retry at once would take all the time from the admitted requests.
  */
-const sendingAway = { delayMs: 250, tickMs: 25, perTick: 50, maxWaiting: 4_096 };
+const overloadAnswers = { delayMs: 250, tickMs: 25, perTick: 50, maxWaiting: 4_096 };
 
-/** The form-only operations, answered before Express: they are what the broker does all day. */
-export function oauthListeners(given: OauthRoutesDeps): Record<LeanOperationId, ExchangeListener> {
-  const deps = { ...given, later: createPaced({ ...sendingAway, clock: given.clock }) };
-  const { oauth, issuer } = deps;
-  return {
-    issueToken: listen(deps, 'issueToken', {
-      admit: () => oauth.assertRoom(),
-      async handle(call) {
-        const token = await oauth.issue(call, (clientId) => {
-          // What is asked for is looked at right after authentication, and before anything is written.
-          call.count(clientId);
-          return readRequest(call, issuer);
-        });
-        return asAnswer(token, call.form);
-      },
-      asTold,
-    }),
-    introspectToken: listen(deps, 'introspectToken', {
-      handle: (call) => oauth.introspect(call, readToken(call.form)),
-    }),
-    revokeToken: listen(deps, 'revokeToken', {
-      handle: async (call) => {
-        await oauth.revoke(call, readToken(call.form));
-        return undefined;
-      },
-    }),
-  };
+/** Creates the listeners of the three form operations. They run before Express, which costs more than they do. */
+export function oauthListeners(given: OauthRoutesDeps): ReadonlyMap<string, ExchangeListener> {
+  const later = createPaced({ ...overloadAnswers, clock: given.endpoints.clock });
+  return new Map(operations.map((operation) => [operation.id, listen({ ...given, later }, operation)]));
 }
 
-/** An exchange is of another token by a client that has authenticated, or of the token that proves the client. */
-function readRequest({ form, credentials }: Call, issuer: string): TokenRequest | ExchangeRequest {
-  if (issuedTokenType(form) === undefined) return readTokenRequest(form, issuer);
-  const isOwn = isProvedBy(credentials, form.get('subject_token'));
-  return isOwn ? readOwnExchange(form, issuer) : readExchange(form);
-}
-
-function isProvedBy(credentials: ClientCredentials, token: string | undefined): boolean {
-  return credentials.method === 'client_assertion' && credentials.assertion === token;
-}
-
-function asAnswer(token: TokenResponse, form: Form): TokenResponse {
-  const issued_token_type = issuedTokenType(form);
-  return issued_token_type === undefined ? token : { ...token, issued_token_type };
-}
-
-/** What proves a client and is a grant, or is exchanged, fails as that (RFC 7523 section 3.1, RFC 8693 section 2.2.2). */
-const provingFailures: ReadonlyMap<string | undefined, { parameter: string; code: ErrorCode }> = new Map([
-  [jwtBearerGrant, { parameter: 'assertion', code: 'invalid-grant' }],
-  [exchangeGrant, { parameter: 'subject_token', code: 'invalid-subject-token' }],
-]);
-
-function asTold(error: unknown, { form, credentials }: Call): unknown {
-  const failure = provingFailures.get(form.get('grant_type'));
-  const isProof =
-    failure !== undefined &&
-    !form.has('client_assertion') &&
-    isProvedBy(credentials, form.get(failure.parameter));
-  const code = isProof ? failure.code : undefined;
-  if (code === undefined || !(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
-  const { internal, cause } = error;
-  const detail = 'the assertion is not good';
-  return new BrokerError(code, { detail, cause, ...(internal === undefined ? {} : { internal }) });
-}
-
-function readToken(form: Form): string {
-  const token = form.get('token');
-  if (token === undefined) throw new BrokerError('invalid-request', { detail: 'token is missing' });
-  return token;
-}
-
-/** Reads the form of a request that is counted. */
-function readForm(
-  { limits, admit }: { limits: Limits; admit: () => void },
-  request: IncomingMessage,
-  exchange: Exchange,
-): Promise<string> {
-  limits.countAddress(exchange);
-  admit();
-  if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
-  return readFormBody(request);
-}
-
-const none: readonly string[] = [];
-
-function toCall(
-  limits: Limits,
-  form: Form,
-  { request, exchange }: { request: IncomingMessage; exchange: Exchange },
-): Call {
-  const credentials = readClientCredentials(request, form);
-  let counted = false;
-  const count = (clientId: string): void => {
-    if (counted) return;
-    counted = true;
-    limits.countCaller(exchange, clientId);
-  };
-  const identified = (clientId: string): void => {
-    exchange.caller = clientId;
-    count(clientId);
-  };
-  const proofs = request.headers.dpop === undefined ? none : headerValues(request, 'dpop');
-  const dpop = { proofs, method: 'POST', path: pathOf(request) };
-  return { credentials, form, dpop, origin: exchange, count, identified };
-}
-
-function listen(
-  deps: ListenDeps,
-  operation: LeanOperationId,
-  { admit = () => {}, handle, asTold: tell = (error) => error }: Handler,
-): ExchangeListener {
-  const { limits } = deps;
+function listen(deps: ListenDeps, operation: Operation): ExchangeListener {
+  const { endpoints } = deps;
   const answer = async (
     request: IncomingMessage,
     response: ServerResponse,
     exchange: Exchange,
   ): Promise<void> => {
-    let call: Call | undefined;
+    let client: ClientRequest | undefined;
     try {
-      const form = parseForm(await readForm({ limits, admit }, request, exchange));
-      call = toCall(limits, form, { request, exchange });
-      const body = await handle(call);
-      deps.observe(operation, 'success');
+      endpoints.limits.countAddress(exchange);
+      operation.admit?.(endpoints);
+      if (request.method !== 'POST') throw new BrokerError('method-not-allowed');
+      client = toClientRequest(await readFormBody(request), request, exchange);
+      const body = await operation.handle(endpoints, client);
+      deps.observe(operation.id, 'success');
       sendJson(response, exchange, { status: 200, body });
     } catch (thrown) {
-      const error = toBrokerError(call === undefined ? thrown : tell(thrown, call));
-      refuse(deps, error, { response, exchange, operation });
+      const { toClientError } = operation;
+      const shown =
+        client === undefined || toClientError === undefined ? thrown : toClientError(thrown, client);
+      refuse(deps, toBrokerError(shown), { response, exchange, operation: operation.id });
     }
   };
   return (request, response, exchange) => {
-    exchange.operation = operation;
-    // Who sends a proof is told what the next one needs (RFC 9449 section 8.2).
+    exchange.operation = operation.id;
+    // The answer to a proof has the nonce for the next one (RFC 9449 section 8.2).
     if (request.headers.dpop !== undefined) exchange.extra = ['DPoP-Nonce', deps.dpopNonce()];
     void answer(request, response, exchange);
   };
+}
+
+/** Parses the form and the client authentication of a request. Throws `invalid-request`, `invalid-target`, `invalid-client`. */
+function toClientRequest(body: string, request: IncomingMessage, exchange: Exchange): ClientRequest {
+  const form = parseForm(body);
+  const credentials = readClientCredentials(request, form, grantTypeOf(form)?.authentication);
+  // The same object for both uses, so that the proof is consumed once.
+  const dpop = credentials.method === 'client_assertion' ? credentials.dpop : readDpopRequest(request);
+  return { form, credentials, dpop, exchange, isCounted: false };
 }
 
 function refuse(
@@ -211,14 +112,14 @@ function refuse(
   const { response, exchange, operation } = on;
   exchange.code = error.code;
   deps.observe(operation, error.code);
-  if (isUnproved(error, exchange)) {
-    // Whose keys we could not read has done nothing wrong, nor have others at that address.
-    if (!(error.cause instanceof OutboundFailure)) deps.limits.countFailure(exchange);
-    tellWhy(deps.log, error, exchange);
+  if (isFailedAuthentication(error, exchange)) {
+    // Neither the client nor other clients at its address are to blame for keys that could not be read.
+    if (!(error.cause instanceof OutboundFailure)) deps.endpoints.limits.countFailure(exchange);
+    logReason(deps.log, error, exchange);
   }
-  if (isStrangers(error, exchange)) deps.countStranger(exchange.address);
-  // Overload must not cost a stack trace for each who is sent away; their log line and figure say why.
-  if (error.entry.status >= 500 && error.code !== 'overloaded') {
+  if (isUnauthenticated(error, exchange)) deps.countStranger(exchange.address, error.refusedToken);
+  // `overloaded` is no fault and logs no stack trace, which would cost too much; its log line and metric show the reason.
+  if (isFault(error)) {
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
   }
   if (response.headersSent) response.destroy();
@@ -226,21 +127,24 @@ function refuse(
   else sendOauthError(response, exchange, error);
 }
 
-/** What the caller is not told, whoever runs the broker has to find out. */
-function tellWhy(log: Log, { internal }: BrokerError, { requestId }: Exchange): void {
+/** Logs the reason of a failed authentication, which the client does not see. */
+function logReason(log: Log, { internal }: BrokerError, { requestId }: Exchange): void {
   if (internal !== undefined) {
-    log.info('a client was not authenticated', { request_id: requestId, reason: internal });
+    log.info('client authentication failed', { request_id: requestId, reason: internal });
   }
 }
 
-const provingCodes: readonly string[] = [...provingFailures.values()].map(({ code }) => code);
+/** The errors of grants that did not authenticate their client. */
+const grantFailures: readonly (string | undefined)[] = [...grantTypes.values()].map(
+  ({ authentication }) => authentication?.failure,
+);
 
-/** Whether somebody tried to prove who they are and could not. */
-function isUnproved({ code }: BrokerError, { caller }: Exchange): boolean {
-  return code === 'invalid-client' || (provingCodes.includes(code) && caller === undefined);
+/** Whether the client tried to authenticate and failed. */
+function isFailedAuthentication({ code }: BrokerError, { caller }: Exchange): boolean {
+  return code === 'invalid-client' || (grantFailures.includes(code) && caller === undefined);
 }
 
-/** Whether nobody has authenticated and no one else counts this refusal. */
-function isStrangers({ code, entry }: BrokerError, { caller }: Exchange): boolean {
+/** Whether the refused request is unauthenticated and not counted elsewhere. */
+function isUnauthenticated({ code, entry }: BrokerError, { caller }: Exchange): boolean {
   return caller === undefined && entry.status < 500 && code !== 'rate-limited';
 }

@@ -2,7 +2,7 @@ import type { RequestListener } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { shareRuns } from '../platform/share-runs.ts';
 
-/** Figures of the connections to the database, now. */
+/** The current number of connections to the database. */
 export interface PoolFigures {
   total: number;
   idle: number;
@@ -11,23 +11,27 @@ export interface PoolFigures {
 
 export interface MetricsDeps {
   pools: Record<string, () => PoolFigures>;
-  /** Read at a scrape: how many open grants there are, by what they are now. */
+  /** Read at each scrape: the number of open grants by their current status. */
   readGrants: () => Promise<Record<string, number>>;
-  /** Read at a scrape, and cheap: whether the database answers is told by it, too. */
+  /** Read at each scrape. Cheap, because it also shows whether the database is reachable. */
   readSweepLag: () => Promise<number>;
-  /** Read at a scrape: the signing keys. */
+  /** Read at each scrape: the age of the oldest queued ending. */
+  readEndingLag: () => Promise<number>;
+  /** Read at each scrape: the signing keys. */
   readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
-  /** Readings of the keys of others since the start, by outcome. */
+  /** Read at each scrape: the progress of the feeds through the audit log. */
+  readFeeds: () => Promise<{ name: string; lagSeconds: number; gaps: number }[]>;
+  /** The number of reads of other parties' key sets since the start, by outcome. */
   keySetReadings: () => ReadonlyMap<string, number>;
 }
 
 export interface Metrics {
   request(operation: string, status: number, durationMs: number): void;
   token(operation: string, outcome: string): void;
-  /** A request that was refused because its address, or its caller, asks too often. */
+  /** Counts a request that exceeded the rate limit of its address or caller. */
   rateLimited(scope: 'address' | 'caller'): void;
   job(name: string, run: { outcome: string; durationMs: number; rows: number }): void;
-  /** Answers every request with the figures in Prometheus' text format. */
+  /** Responds to every request with the metrics in Prometheus' text format. */
   listener: RequestListener;
 }
 
@@ -37,26 +41,26 @@ function createRequestInstruments(registers: Registry[]) {
   return {
     requests: new Counter({
       name: 'hallpass_http_requests_total',
-      help: 'Answered requests by operation and status (499: the client went away)',
+      help: 'Requests by operation and status (499: the client disconnected)',
       labelNames: ['operation', 'status'],
       registers,
     }),
     latency: new Histogram({
       name: 'hallpass_http_request_duration_seconds',
-      help: 'Time from the request to the end of its answer',
+      help: 'Time from the request to the end of its response',
       labelNames: ['operation'],
       buckets: secondsBuckets,
       registers,
     }),
     tokens: new Counter({
       name: 'hallpass_oauth_answers_total',
-      help: 'Answers of the token, introspection and revocation endpoints by outcome (success or the error code)',
+      help: 'Responses of the token, introspection and revocation endpoints by outcome (success or the error code)',
       labelNames: ['operation', 'outcome'],
       registers,
     }),
     rateLimited: new Counter({
       name: 'hallpass_rate_limited_total',
-      help: 'Requests that were refused because their address or caller asks too often',
+      help: 'Requests that exceeded the rate limit of their address or caller',
       labelNames: ['scope'],
       registers,
     }),
@@ -67,26 +71,26 @@ function createJobInstruments(registers: Registry[]) {
   return {
     jobRuns: new Counter({
       name: 'hallpass_job_runs_total',
-      help: 'Runs of the jobs by outcome',
+      help: 'Job runs by outcome',
       labelNames: ['job', 'outcome'],
       registers,
     }),
     jobRows: new Counter({
       name: 'hallpass_job_rows_total',
-      help: 'Rows that the jobs changed',
+      help: 'Rows changed by jobs',
       labelNames: ['job'],
       registers,
     }),
     jobSeconds: new Histogram({
       name: 'hallpass_job_duration_seconds',
-      help: 'How long runs of the jobs took',
+      help: 'Duration of job runs',
       labelNames: ['job'],
       buckets: secondsBuckets,
       registers,
     }),
     jobSuccess: new Gauge({
       name: 'hallpass_job_last_success_timestamp_seconds',
-      help: 'When this replica last ran the job without failure',
+      help: 'Time when this replica last ran the job successfully',
       labelNames: ['job'],
       registers,
     }),
@@ -96,7 +100,7 @@ function createJobInstruments(registers: Registry[]) {
 function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void {
   new Gauge({
     name: 'hallpass_db_connections',
-    help: 'Connections to the database by pool and state; waiting: requests that wait for one',
+    help: 'Database connections by pool and state (waiting: requests that wait for a connection)',
     labelNames: ['pool', 'state'],
     registers,
     collect() {
@@ -113,7 +117,7 @@ function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void
 function registerKeySets(readings: MetricsDeps['keySetReadings'], registers: Registry[]): void {
   new Counter({
     name: 'hallpass_key_set_readings_total',
-    help: 'Readings of the keys of agents and trusted issuers over the network, by outcome: read, or what went wrong',
+    help: 'Reads of the key sets of agents and trusted issuers by outcome (read, or the problem)',
     labelNames: ['outcome'],
     registers,
     collect() {
@@ -123,7 +127,7 @@ function registerKeySets(readings: MetricsDeps['keySetReadings'], registers: Reg
   });
 }
 
-/** A gauge that is read from the database at a scrape; `fill` sets its values. */
+/** A gauge that is read from the database at each scrape. `fill` sets its values. */
 interface Reading {
   name: string;
   help: string;
@@ -131,17 +135,44 @@ interface Reading {
   fill: (gauge: Gauge) => Promise<void>;
 }
 
-function readingsOf({ readGrants, readKeys, readSweepLag }: MetricsDeps): Reading[] {
+function readingsOfFeeds({ readFeeds }: MetricsDeps): Reading[] {
+  return [
+    {
+      name: 'hallpass_feed_lag_seconds',
+      help: 'Age of the oldest audit event that the feed has not read; 0 if it has read all',
+      labelNames: ['feed'],
+      async fill(gauge) {
+        for (const { name, lagSeconds } of await readFeeds()) gauge.set({ feed: name }, lagSeconds);
+      },
+    },
+    {
+      name: 'hallpass_feed_gaps',
+      help: 'Partitions of the audit log that were dropped before the feed had read them completely',
+      labelNames: ['feed'],
+      async fill(gauge) {
+        for (const { name, gaps } of await readFeeds()) gauge.set({ feed: name }, gaps);
+      },
+    },
+  ];
+}
+
+function readingsOf({ readGrants, readKeys, readSweepLag, readEndingLag }: MetricsDeps): Reading[] {
   return [
     {
       name: 'hallpass_sweep_lag_seconds',
-      help: 'How long the oldest grant that is over has waited for the worker to write that down',
+      help: 'Time since the oldest expired grant that is not yet written as expired has expired',
       labelNames: [],
       fill: async (gauge) => gauge.set(await readSweepLag()),
     },
     {
+      name: 'hallpass_ending_lag_seconds',
+      help: 'Age of the oldest queued ending whose grants are not all written as ended; 0 if the queue is empty',
+      labelNames: [],
+      fill: async (gauge) => gauge.set(await readEndingLag()),
+    },
+    {
       name: 'hallpass_grants',
-      help: 'Grants that have not been written down as ended, by what they are now',
+      help: 'Grants that are not written as ended, by current status',
       labelNames: ['status'],
       async fill(gauge) {
         for (const [status, count] of Object.entries(await readGrants())) gauge.set({ status }, count);
@@ -149,7 +180,7 @@ function readingsOf({ readGrants, readKeys, readSweepLag }: MetricsDeps): Readin
     },
     {
       name: 'hallpass_signing_key_activated_timestamp_seconds',
-      help: 'Since when the active signing key of an algorithm signs',
+      help: 'Time when the active signing key of an algorithm was activated',
       labelNames: ['alg'],
       async fill(gauge) {
         for (const { alg, state, activatedAt } of await readKeys()) {
@@ -161,16 +192,18 @@ function readingsOf({ readGrants, readKeys, readSweepLag }: MetricsDeps): Readin
 }
 
 /**
- * What cannot be read is left out and the rest is served: while the database is away, the other figures are what an
- * operator has.
+ * Registers the gauges that are read from the database. A gauge that cannot be read has no value, and the others are
+ * served: they are what an operator needs most while the database is down.
  */
 function registerReadings(deps: MetricsDeps, registers: Registry[]): void {
-  // A scrape collects several at the same time.
+  // Several gauges use these, and a scrape reads them concurrently.
   const readSweepLag = shareRuns(deps.readSweepLag);
-  for (const { fill, ...names } of readingsOf({ ...deps, readSweepLag })) {
+  const readFeeds = shareRuns(deps.readFeeds);
+  const shared = { ...deps, readSweepLag, readFeeds };
+  for (const { fill, ...names } of [...readingsOf(shared), ...readingsOfFeeds(shared)]) {
     const forget = (gauge: Gauge): void => {
       gauge.reset();
-      // Without labels, `reset` leaves a 0, which would be a figure.
+      // Without labels, `reset` leaves the value 0, which would be wrong.
       if (names.labelNames.length === 0) gauge.remove();
     };
     new Gauge({
@@ -196,7 +229,7 @@ function registerReadings(deps: MetricsDeps, registers: Registry[]): void {
   });
 }
 
-/** Every figure of one broker, in a registry of its own. */
+/** Creates the metrics of one broker, in a registry of its own. */
 export function createMetrics(deps: MetricsDeps): Metrics {
   const registry = new Registry();
   const registers = [registry];
@@ -214,7 +247,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
     rateLimited: (scope) => instruments.rateLimited.inc({ scope }),
     job(job, { outcome, durationMs, rows }) {
       instruments.jobRuns.inc({ job, outcome });
-      // An attempt that found the slot taken did nothing that could take time.
+      // The other outcomes ran nothing, so they have no duration.
       if (outcome !== 'done' && outcome !== 'failed') return;
       instruments.jobRows.inc({ job }, rows);
       instruments.jobSeconds.observe({ job }, durationMs / 1000);

@@ -7,23 +7,26 @@ const maxSkewMs = 2_000;
 
 export interface Readiness {
   ready: boolean;
-  /** Each check with `ok` or what is wrong. */
+  /** The result of each check: `ok`, or the problem. */
   checks: Record<string, string>;
 }
 
 export interface ReadinessDeps {
   db: Db;
   clock: Clock;
-  /** Whether an active signing key is at hand, and the names of those that are not usable here. */
+  /**
+   * Reads whether there is a usable active signing key, and the ids of the published keys that this replica cannot
+   * use.
+   */
   readKeys: () => Promise<{ canSign: boolean; broken: string[] }>;
-  /** Whether the process is ending. */
+  /** Whether the process is shutting down. */
   isStopping: () => boolean;
 }
 
 /**
- * Whether this replica should get traffic: database reachable and migrated, clocks agreeing, a key to sign with. A key
- * that is not usable beside one that is gets said and is no reason to send the traffic away: it is so on every replica
- * alike, and the other algorithms, introspection and revocation work.
+ * Checks whether this replica should receive traffic: the database is reachable and migrated, the clocks agree, and
+ * there is a key to sign with. An unusable key beside a usable one is reported, but the replica stays ready: all
+ * replicas have the same problem, and other algorithms, introspection and revocation work.
  */
 export async function checkReadiness({ db, clock, readKeys, isStopping }: ReadinessDeps): Promise<Readiness> {
   if (isStopping()) return { ready: false, checks: { process: 'stopping' } };

@@ -1,16 +1,16 @@
 import ipaddr from 'ipaddr.js';
 import { normaliseAddress } from '../platform/address.ts';
 
-/** Whether a connection may be made to this address; false for what is no address. */
+/** Whether the broker may connect to this address; false for a string that is not an address. */
 export type AddressRules = (address: string) => boolean;
 
-/** All of the IPv6 space that is given out to anybody (RFC 4291 section 2.4, IANA IPv6 address space). */
+/** The part of the IPv6 space that is allocated for global unicast (RFC 4291 section 2.4, IANA IPv6 address space). */
 const globalUnicast = ipaddr.parseCIDR('2000::/3');
 
 /**
- * Public unicast addresses, and those in `allowed` (CIDR blocks). What is private, link-local, loopback, shared,
- * documentation, multicast, reserved, or an IPv4 address in any IPv6 clothes (mapped, 6to4, Teredo, NAT64), is not.
- * Throws on what is no CIDR block.
+ * Creates rules that allow public unicast addresses and the CIDR blocks in `allowed`. Private, link-local, loopback,
+ * shared, documentation, multicast and reserved addresses are refused, and so is an IPv4 address within an IPv6
+ * address (mapped, 6to4, Teredo, NAT64). Throws if `allowed` has an invalid CIDR block.
  */
 export function createAddressRules(allowed: readonly string[]): AddressRules {
   const blocks = allowed.map((block) => ipaddr.parseCIDR(block));

@@ -5,40 +5,44 @@ import { discoveryUrl } from './key-source.ts';
 import type { OutboundClient } from './outbound-client.ts';
 import { OutboundFailure } from './outbound-failure.ts';
 
-/** Where keys are: at a URL, or where an issuer says (OpenID Connect Discovery section 4). */
+/** The location of a key set: a URL, or an issuer whose metadata has that URL (OpenID Connect Discovery section 4). */
 export type KeySetPlace = { uri: string } | { discovery: string };
 
 export interface KeySets {
   /**
-   * The keys at `place` that have this `kid`; without one, all of them. None: the set has no such key. Throws
-   * `OutboundFailure` when the set cannot be read and what was read before is too old.
+   * Returns the keys at `place` that have this `kid`, or all keys if `kid` is undefined. An empty result means that
+   * the set has no matching key. Throws `OutboundFailure` if the set cannot be read and the copy in memory is too
+   * old.
    */
   find(place: KeySetPlace, kid: string | undefined): Promise<PublicKey[]>;
-  /** How many readings there were since the start, by outcome: `read` or what went wrong. */
+  /** Returns the number of reads since the start by outcome: `read`, or the problem. */
   readings(): ReadonlyMap<string, number>;
 }
 
-/** What was read is good without a further look for this long; a minute before that, somebody who asks has it read again. */
+/**
+ * A copy is used without another read until `freshMs` after it was read. From `earlyMs` on, a use starts a new read
+ * in the background.
+ */
 const freshMs = 5 * 60_000;
 const earlyMs = 4 * 60_000;
-/** While it cannot be read again, what was read is good for this long; then nothing is. */
+/** How long a copy is used while reading it again fails. */
 const usableMs = 60 * 60_000;
-/** A set is read no oftener than this, whatever is asked of it and whether or not it could be read. */
+/** The shortest time between two reads of a set, whether or not the first succeeded. */
 const betweenReadsMs = 30_000;
-/** Those that were asked for last are kept: so many sets, and so many keys in all. */
+/** The size of the cache, in sets and in keys. The least recently used sets are dropped. */
 const kept = { maxEntries: 10_000, maxWeight: 50_000 };
 
 interface KeySet {
   keys: PublicKey[];
-  /** When the reading began that brought the keys; undefined: none ever did. */
+  /** When the read began that returned `keys`; undefined if no read has succeeded. */
   readAt: number | undefined;
-  /** When the last reading began. */
+  /** When the last read began. */
   triedAt: number;
   failure: OutboundFailure | undefined;
   reading: Promise<void> | undefined;
 }
 
-const without = (): KeySet => ({
+const emptyKeySet = (): KeySet => ({
   keys: [],
   readAt: undefined,
   triedAt: Number.NEGATIVE_INFINITY,
@@ -49,7 +53,7 @@ const without = (): KeySet => ({
 export interface KeySetsDeps {
   client: Pick<OutboundClient, 'getJson'>;
   clock: Clock;
-  /** Told of every reading that failed: at most one in 30 s of each set. */
+  /** Called after every failed read: at most once in 30 s for each set. */
   onFailure: (place: KeySetPlace, failure: OutboundFailure) => void;
 }
 
@@ -61,7 +65,7 @@ function createTally() {
   };
 }
 
-/** The key sets of others, in memory, each read by one request at a time. */
+/** Creates the cache of other parties' key sets. Requests share one read of a set at a time. */
 export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySets {
   const sets = createBoundedCache<KeySet>({ ...kept, weigh: ({ keys }) => keys.length });
   const now = (): number => clock.now().getTime();
@@ -85,7 +89,7 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
     }
   }
 
-  /** The reading that is under way, or a new one if it may begin. */
+  /** Returns the current read, or starts one; undefined if the last read began less than 30 s ago. */
   function read(set: KeySet, place: KeySetPlace): Promise<void> | undefined {
     if (set.reading !== undefined) return set.reading;
     if (isWithin(set.triedAt, betweenReadsMs, now())) return undefined;
@@ -97,16 +101,16 @@ export function createKeySets({ client, clock, onFailure }: KeySetsDeps): KeySet
     readings: () => readings.counted,
     async find(place, kid) {
       const name = nameOf(place);
-      const set = sets.get(name) ?? without();
+      const set = sets.get(name) ?? emptyKeySet();
       sets.set(name, set);
       const known = matching(set, kid);
       if (known.length > 0 && isWithin(set.readAt, freshMs, now())) {
-        // Nobody waits for what is likely the same: the next one has it.
+        // The caller does not wait: the keys are probably the same, and the next caller gets the new ones.
         if (!isWithin(set.readAt, earlyMs, now())) void read(set, place);
         return known;
       }
       await read(set, place);
-      sets.set(name, set); // It weighs what it has now.
+      sets.set(name, set); // Updates its weight in the cache.
       if (isWithin(set.readAt, usableMs, now())) return matching(set, kid);
       throw set.failure ?? new OutboundFailure('not-connected');
     },
@@ -119,7 +123,10 @@ const toFailure = (error: unknown): OutboundFailure =>
 const nameOf = (place: KeySetPlace): string =>
   'uri' in place ? `uri ${place.uri}` : `discovery ${place.discovery}`;
 
-/** Where an issuer's keys are, by a document that must be its own (OpenID Connect Discovery section 4.3). */
+/**
+ * Reads an issuer's `jwks_uri` from its metadata, which must name the same issuer (OpenID Connect Discovery section
+ * 4.3).
+ */
 async function discover(client: Pick<OutboundClient, 'getJson'>, issuer: string): Promise<string> {
   const document = await client.getJson(discoveryUrl(issuer));
   const { issuer: named, jwks_uri: uri } = (document ?? {}) as { issuer?: unknown; jwks_uri?: unknown };
@@ -130,7 +137,7 @@ async function discover(client: Pick<OutboundClient, 'getJson'>, issuer: string)
 const matching = ({ keys }: KeySet, kid: string | undefined): PublicKey[] =>
   kid === undefined ? keys : keys.filter((key) => key.kid === kid);
 
-/** Whether `then` is less than so long ago; a clock that was set back says nothing of that. */
+/** Whether `then` is less than `lengthMs` ago. False if the clock was set back to before `then`. */
 function isWithin(then: number | undefined, lengthMs: number, now: number): boolean {
   return then !== undefined && now >= then && now - then < lengthMs;
 }

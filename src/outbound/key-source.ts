@@ -1,8 +1,9 @@
-import { calculateJwkThumbprint, type JWK } from 'jose';
-import { parseKeySet } from './key-set.ts';
+import type { KeyObject } from 'node:crypto';
+import { calculateJwkThumbprint } from 'jose';
+import { type PublicKey, parseKeySet, readKeySet } from './key-set.ts';
 import { OutboundFailure } from './outbound-failure.ts';
 
-/** A key as it was given (RFC 7517 section 4). */
+/** A public JWK as an admin registers it (RFC 7517 section 4). */
 export type Jwk = { kty: string } & { [member: string]: unknown };
 
 /** A JWK Set (RFC 7517 section 5). */
@@ -10,38 +11,70 @@ export interface JwkSet {
   keys: Jwk[];
 }
 
-/** More are read where somebody publishes them. */
+/** The most keys in a registered set. A set at a URL may have more. */
 const maxInlineKeys = 20;
 
+const supported = 'RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519';
+
 /**
- * Says what is wrong with a set that somebody registers; undefined if nothing is. Every key must be of use: who registers
- * one that is not would find out only when what it signed is refused.
+ * Returns the problem of a set that is being registered; undefined if it is valid. Keys for other purposes are
+ * ignored, as in a published set (RFC 7517 section 5), but at least one key must be usable, and a `kid` must be
+ * unique per algorithm.
  */
 export function keySetProblem(jwks: JwkSet): string | undefined {
   try {
-    const usable = parseKeySet(jwks);
+    const { usable, unusable } = readKeySet(jwks);
     if (usable.length > maxInlineKeys) return `jwks holds more than ${maxInlineKeys} keys`;
-    if (new Set(usable.map(({ kid }) => kid)).size < usable.length)
-      return 'each of several keys in jwks needs a kid of its own';
-    if (usable.length > 0 && usable.length === jwks.keys.length) return undefined;
-    return 'every key in jwks must be a public signature key: RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519';
+    if (usable.length === 0) {
+      const reasons = unusable.slice(0, 3).map(({ index, reason }) => `keys[${index}] ${reason}`);
+      return `jwks has no usable key (${supported}): ${reasons.join('; ') || 'it is empty'}`;
+    }
+    const isAmbiguous = usable.some((key, i) =>
+      usable.slice(i + 1).some((other) => fitSameToken(key, other)),
+    );
+    return isAmbiguous
+      ? 'each of several keys in jwks for the same algorithm needs a kid of its own'
+      : undefined;
   } catch (error) {
     if (!(error instanceof OutboundFailure)) throw error;
-    return 'jwks must hold public keys alone';
+    return 'jwks must contain only public keys';
   }
 }
 
-/** Says what is wrong with where a set is to be read; undefined if nothing is. `isFetchable`: whether we would call it. */
+/** Whether the header of a JWT can match both keys: they have the same `kid` and an algorithm in common. */
+function fitSameToken(one: PublicKey, other: PublicKey): boolean {
+  if (one.kid !== other.kid) return false;
+  if (one.alg !== undefined && other.alg !== undefined && one.alg !== other.alg) return false;
+  return typeOf(one.key) === typeOf(other.key);
+}
+
+function typeOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string {
+  return `${asymmetricKeyType} ${asymmetricKeyDetails?.namedCurve ?? ''}`;
+}
+
+/**
+ * Returns the problem of a `jwks_uri`; undefined if it is valid. `isFetchable` tells whether the broker may request a
+ * URL.
+ */
 export function keyUrlProblem(url: string, isFetchable: (url: string) => boolean): string | undefined {
   return isFetchable(url) ? undefined : 'jwks_uri must be an https URL at an address that may be called';
 }
 
-/** The keys of a set as a record names them (RFC 7638). */
-export function thumbprintsOf({ keys }: JwkSet): Promise<string[]> {
-  return Promise.all(keys.map((key) => calculateJwkThumbprint(key as JWK)));
+/** Returns the RFC 7638 thumbprints of the usable keys of a set. Audit events identify keys by them. */
+export function thumbprintsOf(jwks: JwkSet): Promise<string[]> {
+  return Promise.all(parseKeySet(jwks).map(({ key }) => calculateJwkThumbprint(key)));
 }
 
-/** Where an issuer says what its keys are (OpenID Connect Discovery section 4.1). */
+/** Names the usable keys of a set by what decides which JWTs they verify: `kid`, `alg` and thumbprint. */
+export function nameKeys(jwks: JwkSet): Promise<string[]> {
+  return Promise.all(
+    parseKeySet(jwks).map(async ({ kid, alg, key }) =>
+      JSON.stringify([kid, alg, await calculateJwkThumbprint(key)]),
+    ),
+  );
+}
+
+/** Returns the URL of an issuer's metadata (OpenID Connect Discovery section 4.1). */
 export function discoveryUrl(issuer: string): string {
   return `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
 }

@@ -6,38 +6,38 @@ import { createResolve, type Resolve } from './resolve.ts';
 
 export interface OutboundOptions {
   isAllowed: AddressRules;
-  /** For everything: name, connection, headers and body. */
+  /** The timeout of a whole request: name resolution, connection, headers and body. */
   timeoutMs?: number;
   maxBytes?: number;
-  /** Certificates (PEM) to trust beside those that Node trusts. */
+  /** Certificates (PEM) that are trusted in addition to those of Node. */
   ca?: string;
   resolve?: Resolve;
 }
 
 export interface OutboundClient {
   /**
-   * Reads a JSON document. https only, no credentials in the URL, no redirects, no proxy; the connection is made to an
-   * address that was checked, and to no other. Throws `OutboundFailure`.
+   * Reads a JSON document. Allows https only, and no credentials in the URL, redirects or proxies; connects only to
+   * an address that was checked. Throws `OutboundFailure`.
    */
   getJson(url: string): Promise<unknown>;
-  /** Whether it would call this URL, as far as can be told without looking its name up. */
+  /** Whether `getJson` would request this URL, without a look-up of its host name. */
   isFetchable(url: string): boolean;
   close(): Promise<void>;
 }
 
 const defaults = { timeoutMs: 5_000, maxBytes: 1024 * 1024 };
 
-/** The one client through which the broker calls others: to read the keys of who signs for its agents. */
+/** Creates the only client for outbound requests. It reads the key sets of trusted issuers and of agents. */
 export function createOutboundClient(options: OutboundOptions): OutboundClient {
   const { isAllowed, timeoutMs, maxBytes, ca } = { ...defaults, ...options };
   const resolve = options.resolve ?? createResolve();
   const agent = new Agent({
     connect: {
-      lookup: checkedLookup(resolve, isAllowed),
+      lookup: createCheckedLookup(resolve, isAllowed),
       timeout: timeoutMs,
       ...(ca === undefined ? {} : { ca: [ca] }),
     },
-    // Checked at each connection: none lives on for much longer than it is used.
+    // Addresses are checked when a connection is made, so idle connections are closed soon.
     keepAliveTimeout: 1_000,
     keepAliveMaxTimeout: 1_000,
     maxHeaderSize: 16_384,
@@ -68,14 +68,14 @@ function parseUrl(text: string, isAllowed: AddressRules): URL {
   if (url?.protocol !== 'https:' || url.username !== '' || url.password !== '') {
     throw new OutboundFailure('url-not-allowed');
   }
-  // An address is not looked up when the connection is made. The URL parser has undone every other way to write it.
+  // A host that is an IP address is never looked up. The URL parser has already normalised it.
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (isIP(host) !== 0 && !isAllowed(host)) throw new OutboundFailure('address-not-allowed');
   return url;
 }
 
-/** Gives the socket addresses only if every address of the name is allowed: one that is not tells of a trick. */
-function checkedLookup(resolve: Resolve, isAllowed: AddressRules): LookupFunction {
+/** Creates a look-up that fails unless every address of the name is allowed: a mix suggests DNS rebinding. */
+function createCheckedLookup(resolve: Resolve, isAllowed: AddressRules): LookupFunction {
   const find = async (hostname: string): Promise<string[]> => {
     const addresses = await resolve(hostname).catch((cause: unknown) => {
       throw new OutboundFailure('name-not-found', { cause });
@@ -106,7 +106,7 @@ async function read(agent: Dispatcher, url: URL, { signal, maxBytes }: Limits): 
     origin: url.origin,
     path: `${url.pathname}${url.search}`,
     method: 'GET',
-    // What is not asked to be compressed cannot grow.
+    // A response that is not compressed cannot exceed `maxBytes` by decompression.
     headers: { accept: 'application/json', 'accept-encoding': 'identity', 'user-agent': 'hallpass' },
     signal,
   });

@@ -1,4 +1,4 @@
-/** Why a call of ours to somebody else came to nothing. */
+/** Why an outbound request failed. */
 export type OutboundProblem =
   | 'url-not-allowed'
   | 'address-not-allowed'
@@ -12,7 +12,10 @@ export type OutboundProblem =
   | 'not-its-metadata'
   | 'not-a-key-set';
 
-/** No BrokerError until it is known whose request it was for, and what that means for it. */
+/**
+ * Error thrown when an outbound request fails. It is not a BrokerError: the caller decides what the failure means for
+ * the request that it serves.
+ */
 export class OutboundFailure extends Error {
   readonly problem: OutboundProblem;
 

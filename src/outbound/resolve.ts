@@ -1,14 +1,20 @@
 import { lookup, Resolver } from 'node:dns/promises';
 
-/** Every address of a name. */
+/** Returns every address of a host name. */
 export type Resolve = (hostname: string) => Promise<readonly string[]>;
 
 const timeoutMs = 1_500;
-/** What a name server says of a name that may be found elsewhere: in the hosts file, or with a search domain behind it. */
-const elsewhere = new Set(['ENOTFOUND', 'ENODATA', 'ECONNREFUSED', 'EREFUSED']);
+/**
+ * The errors of a name server after which the system resolver may still find the name: in the hosts file, or in a
+ * search domain.
+ */
+const notFoundCodes = new Set(['ENOTFOUND', 'ENODATA', 'ECONNREFUSED', 'EREFUSED']);
 
-/** The system's own way blocks a thread of a pool of four that everything shares: it may have half of it. */
-const atATime = 2;
+/**
+ * The system resolver blocks a thread of libuv's pool, which has four by default and is shared: it may use half of
+ * them.
+ */
+const maxLookups = 2;
 
 function limitConcurrency(limit: number, work: Resolve): Resolve {
   let running = 0;
@@ -26,16 +32,16 @@ function limitConcurrency(limit: number, work: Resolve): Resolve {
   };
 }
 
-const isElsewhere = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && elsewhere.has(String(error.code));
+const isNotFound = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && notFoundCodes.has(String(error.code));
 
 /**
- * Asks the name servers, over which no slow name holds up another; and the system only for what they do not know. Rejects
- * if there is no answer.
+ * Creates a resolver that asks the name servers, so that a slow name does not delay others, and the system resolver
+ * only for names that they do not know. Rejects if no address is found.
  */
 export function createResolve(): Resolve {
   const resolver = new Resolver({ timeout: timeoutMs, tries: 2 });
-  const askSystem = limitConcurrency(atATime, async (hostname) =>
+  const askSystem = limitConcurrency(maxLookups, async (hostname) =>
     (await lookup(hostname, { all: true, verbatim: true })).map(({ address }) => address),
   );
   return async (hostname) => {
@@ -45,7 +51,7 @@ export function createResolve(): Resolve {
     const reasons = answers.flatMap((answer) =>
       answer.status === 'rejected' ? [answer.reason as unknown] : [],
     );
-    if (reasons.every(isElsewhere)) return askSystem(hostname);
+    if (reasons.every(isNotFound)) return askSystem(hostname);
     throw reasons[0];
   };
 }

@@ -1,8 +1,8 @@
 import ipaddr from 'ipaddr.js';
 
 /**
- * The one spelling of an IP address: zone ids removed, IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) as IPv4.
- * Undefined for what is no address; IPv4 only with four decimal parts.
+ * Returns the normal form of an IP address: without a zone id, and IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2) as
+ * IPv4. Returns undefined if `text` is not an address. IPv4 addresses must have four decimal parts.
  */
 export function normaliseAddress(text: string): string | undefined {
   const bare = text.replace(/%.*$/s, '');
@@ -13,8 +13,8 @@ export function normaliseAddress(text: string): string | undefined {
 const subnetParts = 4;
 
 /**
- * What one subscriber has of addresses, by one of them as `normaliseAddress` writes it: the address itself if it is
- * IPv4, the /64 of an IPv6 one (RFC 6177: no site gets less).
+ * Returns the network that one subscriber has, from an address as `normaliseAddress` writes it: an IPv4 address itself, or
+ * the /64 of an IPv6 address (RFC 6177: no site gets less).
  */
 export function networkOf(address: string): string {
   if (!address.includes(':')) return address;

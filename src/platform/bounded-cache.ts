@@ -1,3 +1,5 @@
+import { LRUCache } from 'lru-cache';
+
 export interface BoundedCache<Value> {
   readonly size: number;
   get(key: string): Value | undefined;
@@ -5,47 +7,35 @@ export interface BoundedCache<Value> {
 }
 
 export interface CacheLimits<Value> {
+  /** 10,000 if not given. */
   maxEntries?: number;
-  /** What one value weighs (bytes, or whatever `maxWeight` counts); 0 unless given. */
+  /** Returns the weight of a value: an integer, in bytes or any other unit. Each value weighs 1 at least. */
   weigh?: (value: Value) => number;
+  /** The greatest sum of the weights, in the same unit. A value that is heavier alone is not cached. */
   maxWeight?: number;
 }
 
 /**
- * Keeps the last used, up to `maxEntries` and `maxWeight` in sum. Nothing is ever invalidated: either the key holds every
- * version that the value depends on, or whoever uses the value has its versions checked where they are kept.
+ * Creates a cache that evicts the least recently used entries beyond its limits. Entries are never invalidated: either the
+ * key names every version that the value depends on, or the versions are checked where the value is used.
  */
-export function createBoundedCache<Value>(limits: CacheLimits<Value> = {}): BoundedCache<Value> {
-  const { maxEntries = 10_000, weigh = () => 0, maxWeight = Number.POSITIVE_INFINITY } = limits;
-  // A Map iterates in the order of insertion, so the first key is the one least recently used.
-  const entries = new Map<string, { value: Value; weight: number }>();
-  let total = 0;
-
-  function remove(key: string): void {
-    total -= entries.get(key)?.weight ?? 0;
-    entries.delete(key);
-  }
-
+export function createBoundedCache<Value extends NonNullable<unknown>>(
+  limits: CacheLimits<Value> = {},
+): BoundedCache<Value> {
+  const { maxEntries: max = 10_000, weigh, maxWeight: maxSize } = limits;
+  if (weigh === undefined || maxSize === undefined) return new LRUCache<string, Value>({ max });
+  // The library refuses a size of 0.
+  const sizeCalculation = (value: Value): number => Math.max(weigh(value), 1);
+  const cache = new LRUCache<string, Value>({ max, maxSize, sizeCalculation });
   return {
     get size() {
-      return entries.size;
+      return cache.size;
     },
-    get(key) {
-      const entry = entries.get(key);
-      if (entry === undefined) return undefined;
-      entries.delete(key);
-      entries.set(key, entry);
-      return entry.value;
-    },
+    get: (key) => cache.get(key),
     set(key, value) {
-      remove(key);
-      const weight = weigh(value);
-      entries.set(key, { value, weight });
-      total += weight;
-      for (const oldest of entries.keys()) {
-        if (entries.size <= maxEntries && total <= maxWeight) break;
-        remove(oldest);
-      }
+      // The library keeps the old size if it has the same object already, which may have grown since.
+      cache.delete(key);
+      cache.set(key, value);
     },
   };
 }

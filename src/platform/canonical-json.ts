@@ -1,9 +1,9 @@
-/** Compares by code unit: the same on every machine, unlike a locale's order. */
+/** Compares by UTF-16 code unit: unlike a locale's order, the same on every machine. */
 export const byCodeUnit = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
- * The one text of a JSON value: no whitespace, the members of objects in the order of their names by UTF-16 code units, as
- * RFC 8785 has it.
+ * Returns the canonical text of a JSON value: no whitespace, and object members sorted by the UTF-16 code units of
+ * their names, as in RFC 8785.
  */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;

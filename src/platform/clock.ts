@@ -1,19 +1,19 @@
-/** A scheduled call that can be taken back. */
+/** A scheduled call that can be cancelled. */
 export interface Timer {
   cancel(): void;
 }
 
-/** The only source of time. Tests hand in a fake one and advance it. */
+/** The only source of time. Tests use a fake clock that they advance. */
 export interface Clock {
-  /** The current instant, millisecond precision. */
+  /** Returns the current time with millisecond precision. */
   now(): Date;
-  /** Calls `run` once after `delayMs` (0 .. 2^31-1; more would fire at once in Node, so it is clamped). */
+  /** Calls `run` once after `delayMs`, clamped to 0 .. 2^31-1, because Node would fire a longer timer at once. */
   setTimer(delayMs: number, run: () => void): Timer;
 }
 
 const longestDelayMs = 2 ** 31 - 1;
 
-/** The machine's clock. Its timers do not keep the process alive. */
+/** The system clock. Its timers do not keep the process alive. */
 export const systemClock: Clock = {
   now: () => new Date(),
   setTimer(delayMs, run) {
@@ -23,19 +23,29 @@ export const systemClock: Clock = {
   },
 };
 
-/** NumericDate of RFC 7519 section 2: whole seconds, floored so that a claim never lies ahead of its instant. */
+/**
+ * Converts a time to a NumericDate (RFC 7519 section 2): whole seconds, rounded down so that a claim is never in the
+ * future.
+ */
 export function toEpochSeconds(instant: Date): number {
   return Math.floor(instant.getTime() / 1000);
 }
 
-/** The instant `seconds` after `instant` (negative: before it). */
+/** Returns the time `seconds` after `instant`; before it if negative. */
 export function addSeconds(instant: Date, seconds: number): Date {
   return new Date(instant.getTime() + seconds * 1000);
 }
 
-/** Resolves after `delayMs` of this clock's time. */
-export function delay(clock: Clock, delayMs: number): Promise<void> {
+/** Resolves after `delayMs` on this clock, or as soon as `signal` is aborted. */
+export function delay(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    clock.setTimer(delayMs, resolve);
+    const timer = clock.setTimer(delayMs, end);
+    function end(): void {
+      timer.cancel();
+      signal?.removeEventListener('abort', end);
+      resolve();
+    }
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted === true) end();
   });
 }

@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
-/** Every kind of id and its prefix. */
+/** The prefix of each kind of id. */
 export const idPrefixes = {
   admin: 'adm',
   adminKey: 'adk',
@@ -10,8 +10,9 @@ export const idPrefixes = {
   clientSecret: 'sec',
   event: 'evt',
   grant: 'grt',
+  grantEnding: 'end',
   policy: 'pol',
-  proof: 'prf',
+  credential: 'prf',
   request: 'req',
   resource: 'res',
   signingKey: 'key',
@@ -22,20 +23,23 @@ export const idPrefixes = {
 export type IdKind = keyof typeof idPrefixes;
 
 /**
- * Makes ids: TypeID 0.3 (`<prefix>_` + base-32 UUIDv7). They sort by the time they were made, and those of one maker
- * in the order they were made in, whatever their kind.
+ * Creates ids: TypeID 0.3 (`<prefix>_` + base-32 UUIDv7). They sort by creation time, and the ids of one generator
+ * sort in the order in which they were created, across all kinds.
  */
 export interface Ids {
   next(kind: IdKind): string;
 }
 
 const counterBits = 12;
-/** A clock that is set back by no more than this is waited for; one that is set back further is followed. */
+/**
+ * If the clock is set back by at most this, the sequence stays at its last time until the clock has caught up. If it
+ * is set back further, the sequence follows the clock.
+ */
 const bridgedMs = 10_000;
 
 /**
- * Counts the ids of a millisecond (RFC 9562 section 6.2, method 1): begins at a random number with the first bit 0, so
- * that there is room for 2048 at least, and borrows from the next millisecond if that is used up.
+ * Counts the ids within a millisecond (RFC 9562 section 6.2, method 1). The counter starts at a random number whose
+ * first bit is 0, so that at least 2048 ids fit; beyond that, it continues in the next millisecond.
  */
 function createSequence(clock: Clock, random: Random): () => { ms: number; count: number } {
   let ms = Number.NEGATIVE_INFINITY;
@@ -58,7 +62,7 @@ function createSequence(clock: Clock, random: Random): () => { ms: number; count
 const digits = Buffer.from('0123456789abcdefghjkmnpqrstvwxyz', 'latin1');
 const encodedLength = 26;
 
-/** The 128 bits of a UUID as 26 digits of Crockford's base 32, with two zero bits before them (TypeID 0.3). */
+/** Encodes the 128 bits of a UUID as 26 digits of Crockford's base 32, after two zero bits (TypeID 0.3). */
 function createEncoder(): (uuid: Uint8Array) => string {
   const text = Buffer.alloc(encodedLength);
   return (uuid) => {
@@ -79,7 +83,10 @@ function createEncoder(): (uuid: Uint8Array) => string {
   };
 }
 
-/** Ids from a clock (48-bit Unix milliseconds), a 12-bit counter and 62 random bits: UUIDv7, RFC 9562 section 5.7. */
+/**
+ * Creates UUIDv7 ids (RFC 9562 section 5.7) from a clock (48-bit Unix milliseconds), a 12-bit counter and 62 random
+ * bits.
+ */
 export function createIds(clock: Clock, random: Random): Ids {
   const sequence = createSequence(clock, random);
   const encode = createEncoder();

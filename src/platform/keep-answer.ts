@@ -2,13 +2,13 @@ import type { Clock } from './clock.ts';
 import { shareRuns } from './share-runs.ts';
 
 export interface KeptAnswer<T> {
-  /** An answer of `work`, or its failure, that is at most `keepMs` old: what was true before that is not told any more. */
+  /** Returns the result or failure of a run of `work` that began at most `keepMs` ago. */
   read(): Promise<T>;
-  /** The next caller gets an answer that is begun after this call. */
+  /** Drops the cached result: the next caller gets one of a run that begins after this call. */
   forget(): void;
 }
 
-/** Spares `work` whoever asks often: it runs one at a time, and begins at most once in `keepMs` while nothing is forgotten. */
+/** Caches the result of `work`. Runs do not overlap, and begin at most once in `keepMs` unless `forget` is called. */
 export function keepAnswer<T>(options: {
   clock: Clock;
   keepMs: number;
@@ -21,7 +21,7 @@ export function keepAnswer<T>(options: {
     read() {
       const now = clock.now().getTime();
       const age = kept === undefined ? keepMs : now - kept.askedAt;
-      // A clock that was set back says nothing of the age.
+      // A clock that was set back gives a negative age, which is unknown.
       if (kept === undefined || age < 0 || age >= keepMs) kept = { askedAt: now, answer: run() };
       return kept.answer;
     },

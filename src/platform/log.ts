@@ -1,8 +1,8 @@
 import { type DestinationStream, pino } from 'pino';
 
 /**
- * Every field a log line may have. A field that is not listed is dropped: bodies, authorization headers,
- * query strings and secrets have no name here, so they cannot be logged by mistake.
+ * The fields that a log line may have. Any other field is dropped: there is no field for bodies, authorization
+ * headers, query strings and secrets, so they cannot be logged by mistake.
  */
 const allowedFields = [
   'address',
@@ -14,6 +14,7 @@ const allowedFields = [
   'count',
   'duration_ms',
   'err',
+  'feed',
   'job',
   'key_id',
   'method',
@@ -36,7 +37,7 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  /** Writes out what is buffered. */
+  /** Writes buffered lines. */
   flush(): void;
 }
 
@@ -44,7 +45,10 @@ export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent';
 
 const allowed: ReadonlySet<string> = new Set(allowedFields);
 
-/** Only name, code, message and stack of an error: a database driver hangs rows and parameters on its errors. */
+/**
+ * Keeps only the name, code, message and stack of an error: a database driver attaches rows and parameters to its
+ * errors.
+ */
 function describeError(error: unknown): object {
   if (!(error instanceof Error)) return { message: String(error) };
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
@@ -62,13 +66,15 @@ function keepAllowed(fields: LogFields): Record<string, unknown> {
   return kept;
 }
 
-/** Nearly every line is, and needs no copy then. */
+/** Whether all fields are allowed. This is so for nearly every line, which then needs no copy. */
 function isAllowed(fields: LogFields): boolean {
   for (const name in fields) if (!allowed.has(name)) return false;
   return true;
 }
 
-/** JSON lines (one object a line, RFC 3339 time) with control characters escaped by the JSON encoding. */
+/**
+ * Creates a log that writes JSON lines (one object per line, RFC 3339 time), in which control characters are escaped.
+ */
 export function createLog(level: LogLevel, destination?: DestinationStream): Log {
   const options = { level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   const sink =

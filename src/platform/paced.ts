@@ -2,17 +2,17 @@ import type { Clock } from './clock.ts';
 
 export interface PacedOptions {
   clock: Pick<Clock, 'setTimer'>;
-  /** How long each is put off at least, in whole ticks. */
+  /** The minimum delay, rounded up to whole ticks. */
   delayMs: number;
   tickMs: number;
-  /** So many are run in a tick at most, in the order in which they came. */
+  /** The most that run in one tick, in the order in which they were added. */
   perTick: number;
-  /** More do not wait: they are run at once. */
+  /** The most that wait. Work beyond it runs at once. */
   maxWaiting: number;
 }
 
 export interface Paced {
-  /** Has `run`, which must not throw, called later, once: never before this returns, unless too many wait. */
+  /** Calls `run`, which must not throw, once: after this has returned, or at once if `maxWaiting` wait already. */
   put(run: () => void): void;
   readonly waiting: number;
 }
@@ -23,11 +23,11 @@ interface Entry {
 }
 
 /**
- * Runs what can wait a while later and at a bounded rate, so that it takes no time from what cannot. Time is counted in
- * ticks of its own: a clock that is set back must not put the order, or anybody's end, in question.
+ * Delays work that can wait, and limits its rate, so that it takes no time from work that cannot. Time is counted in ticks,
+ * so that a clock that is set back changes neither the order nor the delay.
  */
 export function createPaced({ clock, delayMs, tickMs, perTick, maxWaiting }: PacedOptions): Paced {
-  // What came just before a tick has waited no tick by then.
+  // One more tick, because the first tick may follow at once.
   const delayTicks = Math.ceil(delayMs / tickMs) + 1;
   let entries: Entry[] = [];
   let ticks = 0;

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 
 /** The only source of entropy. */
 export interface Random {
-  /** `length` unpredictable bytes. */
+  /** Returns `length` unpredictable bytes. */
   bytes(length: number): Buffer;
 }
 
 const poolBytes = 8192;
 
-/** The operating system's generator, read in blocks: one system call per token would show on the hot path. */
+/** Creates a source that reads the operating system's generator in blocks: one system call per token would be slow. */
 export function createSystemRandom(): Random {
   let pool = Buffer.alloc(0);
   let used = 0;
@@ -27,16 +27,16 @@ export function createSystemRandom(): Random {
   };
 }
 
-/** What a generated secret begins with, so that scanners and people recognise a leaked one. */
+/** The prefix of a generated secret, by which scanners and people recognise a leaked one. */
 export type SecretPrefix = 'hpa' | 'hps' | 'hpr';
 
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-/** 62^43 > 2^256: 43 digits carry 32 bytes. */
+/** 43 digits hold 32 bytes, because 62^43 > 2^256. */
 const secretDigits = 43;
 
 /**
- * A new secret: `<prefix>_` and 256 random bits as 43 base-62 digits, so only `[A-Za-z0-9_]`.
- * `hpa` is a person's API key, `hps` an agent's client secret, `hpr` a resource server's.
+ * Generates a secret: `<prefix>_` and 256 random bits as 43 base-62 digits, so only `[A-Za-z0-9_]`. `hpa` is a
+ * person's API key, `hps` an agent's client secret, and `hpr` a resource server's.
  */
 export function generateSecret(random: Random, prefix: SecretPrefix): string {
   let value = BigInt(`0x${random.bytes(32).toString('hex')}`);

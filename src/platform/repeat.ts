@@ -1,14 +1,14 @@
 import type { Clock, Timer } from './clock.ts';
 
-/** Something that is done again and again until it is stopped. */
+/** Work that is repeated until it is stopped. */
 export interface Repeat {
-  /** No further run begins; resolves when the one under way has ended. */
+  /** Starts no further run. Resolves when the current one has ended. */
   stop(): Promise<void>;
 }
 
 /**
- * Calls `run` every `intervalMs` after the end of the call before it, so that runs never overlap. What it throws
- * goes to `onError` and ends nothing.
+ * Calls `run` every `intervalMs` after the end of the previous call, so that calls never overlap. Passes errors to
+ * `onError` and continues.
  */
 export function repeat(options: {
   clock: Clock;

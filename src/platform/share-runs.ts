@@ -1,6 +1,6 @@
 /**
- * Runs `work` one at a time for all its callers. Callers share a run that has not begun; nobody shares one that began
- * before the call, because it may have missed what the caller knows of.
+ * Returns a function that runs `work` one at a time for all its callers. Callers share a run that has not begun. They never
+ * share a run that began before their call, because it may have missed a change that the caller knows of.
  */
 export function shareRuns<T>(work: () => Promise<T>): () => Promise<T> {
   let next: Promise<T> | undefined;

@@ -1,8 +1,8 @@
 const lineControls: readonly number[] = [0x09, 0x0a, 0x0d];
 
 /**
- * Whether `text` is well-formed Unicode without control characters (C0 and DEL); tab and line breaks pass where
- * `multiline`. Cedar throws on lone surrogates, PostgreSQL refuses NUL.
+ * Whether `text` is well-formed Unicode without control characters (C0 and DEL); tabs and line breaks are allowed if
+ * `multiline`. Cedar throws on lone surrogates, and PostgreSQL refuses NUL.
  */
 export function isCleanText(text: string, multiline = false): boolean {
   for (let i = 0; i < text.length; i += 1) {

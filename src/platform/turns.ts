@@ -1,16 +1,16 @@
 import type { Clock } from './clock.ts';
 
-/** Work that is put off to the end of the present turn of the event loop, so that what the turn brings shares it. */
+/** Defers work to the end of the current turn of the event loop, so that all requests of the turn share it. */
 export interface Turns {
   afterTurn(run: () => void): void;
   /**
-   * For who is called often within a turn: runs what has waited too long for its end. With more than 1,024 sockets ready,
-   * a turn goes on for as long as they keep coming, up to 48 rounds of as many (libuv, uv__io_poll): seconds.
+   * Runs the deferred work now if the turn takes too long. To be called often within a turn: with more than 1,024 sockets
+   * ready, a turn lasts as long as more become ready, up to 48 rounds of 1,024 (libuv, uv__io_poll), which takes seconds.
    */
   beat(): void;
 }
 
-/** A turn of ordinary length is over by then. */
+/** Longer than an ordinary turn. */
 const longestMs = 10;
 
 export function createTurns(clock: Pick<Clock, 'now'>): Turns {

@@ -2,8 +2,8 @@ import { createRequire } from 'node:module';
 import { setFlagsFromString } from 'node:v8';
 import type * as CedarModule from '@cedar-policy/cedar-wasm/nodejs';
 
-// V8 11 inlines calls from JavaScript into wasm and crashes the process when it deoptimises them under load.
-// Must come before the module is loaded, so Cedar is never imported statically.
+// V8 11 inlines calls from JavaScript into WebAssembly, and crashes the process when it deoptimises them under load.
+// The flag must be set before the module is loaded, so Cedar is never imported statically.
 setFlagsFromString('--no-turbo-inline-js-wasm-calls');
 
 export type Cedar = typeof CedarModule;
@@ -11,14 +11,14 @@ export type CedarError = CedarModule.DetailedError;
 export type CedarCall = CedarModule.StatefulAuthorizationCall;
 
 /**
- * A WebAssembly instance of Cedar of the caller's own (10 to 40 ms, about 1 MB; the compiled code is shared).
+ * Creates a separate WebAssembly instance of Cedar (10 to 40 ms, about 1 MB; the compiled code is shared).
  *
- * An exception thrown out of wasm skips its epilogues, so its stack pointer stays where it was: one stack
- * overflow, or some 1,500 small exceptions, leave an instance in which every later call fails. So whoever
- * catches one drops the instance, and what comes from outside is never parsed in the one that decides.
+ * An exception thrown from WebAssembly leaks stack space of the instance: after one stack overflow, or some 1,500
+ * small exceptions, every later call fails. So a caller that catches an exception must discard the instance, and
+ * untrusted text is never parsed in the instance that makes decisions.
  */
 export function instantiateCedar(): Cedar {
-  // A require of its own each time: a parent module keeps all its children alive.
+  // A new `require` each time, because a parent module keeps all its children in memory.
   const load = createRequire(import.meta.url);
   const entry = load.resolve('@cedar-policy/cedar-wasm/nodejs');
   delete load.cache[entry];

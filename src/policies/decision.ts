@@ -1,14 +1,14 @@
+import type { Decision, DecisionRequest, PolicyRef } from '../grants/facts.ts';
 import { factStrings, type PolicyEngine } from './engine.ts';
-import type { Decision, DecisionRequest, PolicyRef } from './facts.ts';
 
 /** The most approvals a policy can ask for. */
 export const maxApprovals = 5;
 
-/** The most distinct groups that are tried one by one; the union always holds them all. */
+/** The most groups that are tried one by one. The union always contains all groups. */
 export const maxProbedGroups = 16;
 
 export interface EligibleApprovers {
-  /** The groups of each person who may approve this request; one entry a person, even without groups. */
+  /** The groups of each person who may approve the request: one entry per person, possibly empty. */
   groups: readonly (readonly string[])[];
 }
 
@@ -25,7 +25,7 @@ export type ProbeResult =
   | { outcome: 'pending'; approvalsRequired: number; policies: PolicyRef[] }
   | DeniedResult;
 
-/** The same request as if `approvals` people of these groups had approved it. */
+/** Returns the request as if `approvals` people with these groups had approved it. */
 export function withApprovals(
   request: DecisionRequest,
   approvals: number,
@@ -34,20 +34,21 @@ export function withApprovals(
   return { ...request, context: { ...request.context, approvals, approver_groups: groups } };
 }
 
-/** Every group of everyone eligible, once, sorted. */
+/** Returns the distinct groups of all eligible approvers, sorted. */
 export function unionOfGroups(eligible: EligibleApprovers): string[] {
   return [...new Set(eligible.groups.flat())].sort();
 }
 
 /**
- * What to try as `approver_groups`: nothing, each group, all of them. Cedar can only compare a group with a
- * string that a policy or a fact holds, so groups that neither names are alike and one stands for all.
+ * Returns the values to try as `approver_groups`: the empty set, each group, and all groups. Cedar can only compare a
+ * group with a string in a policy or a fact, so the groups that appear in neither are equivalent, and only one of
+ * them is tried.
  */
 function groupSets(engine: PolicyEngine, request: DecisionRequest, union: readonly string[]): string[][] {
   const facts = new Set(factStrings(request));
-  const told = union.filter((group) => engine.literals.has(group) || facts.has(group));
-  const alike = union.filter((group) => !told.includes(group)).slice(0, 1);
-  const single = [...told.slice(0, maxProbedGroups), ...alike].map((group) => [group]);
+  const mentioned = union.filter((group) => engine.literals.has(group) || facts.has(group));
+  const equivalent = union.filter((group) => !mentioned.includes(group)).slice(0, 1);
+  const single = [...mentioned.slice(0, maxProbedGroups), ...equivalent].map((group) => [group]);
   return union.length > 1 ? [[], ...single, [...union]] : [[], ...single];
 }
 
@@ -59,10 +60,10 @@ const policyError = ({ policies, errors }: Decision): ProbeResult => ({
 });
 
 /**
- * What becomes of a new request: permitted if policy allows it with no approvals; pending with N if N is the
- * smallest of 1..5 with which it would, trying as `approver_groups` the empty set, each group of an eligible
- * approver, and their union; denied otherwise. An evaluation that errs on the way denies. `no-eligible-approver`
- * only where some N would do. At most 1 + 5 * (16 + 3) evaluations.
+ * Decides a new request. Permits it if policy permits it without approvals. Otherwise it is pending with the smallest
+ * N of 1 to 5 approvals with which policy permits it, where `approver_groups` is the empty set, each group of an
+ * eligible approver, or their union. Otherwise it is denied. An error in any evaluation denies the request. The code
+ * is `no-eligible-approver` only if some N would suffice. At most 1 + 5 * (16 + 3) evaluations.
  */
 export function probe(
   engine: PolicyEngine,

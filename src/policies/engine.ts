@@ -1,11 +1,11 @@
 import { BrokerError } from '../errors.ts';
+import type { Decision, DecisionRequest, PolicyRef } from '../grants/facts.ts';
 import { normaliseAddress } from '../platform/address.ts';
 import type { Random } from '../platform/random.ts';
 import { type Cedar, type CedarCall, instantiateCedar } from './cedar.ts';
-import type { Decision, DecisionRequest, PolicyRef } from './facts.ts';
 import { scanPolicy } from './policy-scan.ts';
 
-/** A stored policy: one document may hold several statements. */
+/** A stored policy. Its text may have several statements. */
 export interface PolicyDocument {
   id: string;
   version: number;
@@ -15,22 +15,25 @@ export interface PolicyDocument {
 export interface PolicyEngine {
   /** The epoch of the policies in force; undefined before the first `load`. */
   readonly epoch: bigint | undefined;
-  /** Every string that the policies in force mention. */
+  /** Every string literal in the policies in force. */
   readonly literals: ReadonlySet<string>;
   /**
-   * Puts these policies in force, at once and all together (synchronous). False, and nothing changes, when
-   * what is in force has a later epoch. A document that does not parse throws `internal`, and nothing changes.
+   * Replaces the policies in force atomically and synchronously. Returns false, and changes nothing, if the policies
+   * in force have a later epoch. Throws `internal`, and changes nothing, if a document cannot be parsed.
    */
   load(policies: readonly PolicyDocument[], epoch: bigint | number): boolean;
-  /** From now on as before the first `load`. */
+  /** Returns to the state before the first `load`. */
   reset(): void;
-  /** Default deny, forbid wins, any error denies. What throws is an `error`. No I/O. */
+  /**
+   * Decides without I/O: denies by default, `forbid` overrides `permit`, and any error denies. An exception becomes
+   * an `error`.
+   */
   decide(request: DecisionRequest): Decision;
 }
 
 interface Statement {
   policy: PolicyRef;
-  /** From 1, in its document. */
+  /** Starts at 1, within its document. */
   number: number;
   text: string;
 }
@@ -47,7 +50,7 @@ const unparsable = (document: PolicyDocument | undefined, internal: string): Bro
 function splitDocument(cedar: Cedar, document: PolicyDocument): Statement[] {
   const parts = cedar.policySetTextToParts(document.cedar);
   if (parts.type === 'failure') throw unparsable(document, parts.errors.map((e) => e.message).join('; '));
-  if (parts.policy_templates.length > 0) throw unparsable(document, 'it holds a template');
+  if (parts.policy_templates.length > 0) throw unparsable(document, 'it contains a template');
   const policy = { id: document.id, version: document.version };
   return parts.policies.map((text, index) => ({ policy, number: index + 1, text }));
 }
@@ -72,7 +75,7 @@ function prepare(cedar: Cedar, name: string, statements: PolicySet['statements']
 
 type Fact = string | number | boolean | readonly string[] | null | undefined;
 
-/** An unknown fact is left out, never null. */
+/** Returns Cedar's context. An unknown fact is left out, never null. */
 function contextOf({ context }: DecisionRequest): CedarCall['context'] {
   const { source_ip: address, ...facts } = context;
   const known: CedarCall['context'] = {};
@@ -106,7 +109,7 @@ function callOf(request: DecisionRequest, policySetName: string): CedarCall {
   };
 }
 
-/** Every string in the facts, however deep. */
+/** Returns every string in the facts, at any depth. */
 export function factStrings(value: unknown): string[] {
   if (typeof value === 'string') return [value];
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(factStrings) : [];
@@ -141,7 +144,10 @@ function readAnswer(answer: ReturnType<Cedar['statefulIsAuthorized']>, set: Poli
   return { decision, policies: distinctPolicies(reason, set.statements), errors: [] };
 }
 
-/** A Cedar instance that is made when first used; one that threw may be broken, so the next call makes another. */
+/**
+ * Creates the Cedar instance at its first use, and discards it after an exception, which may have damaged it: the
+ * next call creates a new one.
+ */
 function createRenewableInstance(prepareInto: (cedar: Cedar) => void) {
   let instance: Cedar | undefined;
   return <T>(use: (cedar: Cedar) => T): T => {
@@ -160,8 +166,9 @@ function createRenewableInstance(prepareInto: (cedar: Cedar) => void) {
 }
 
 /**
- * Decides by Cedar. Cedar's prepared sets are global to their wasm instance by name: each engine has an
- * instance and a random name of its own, which it overwrites, so that memory does not grow with changes.
+ * Creates an engine that decides with Cedar. Prepared policy sets are global within a WebAssembly instance and are
+ * identified by name. Each engine has its own instance and overwrites one random name, so that memory does not grow
+ * with changes.
  */
 export function createPolicyEngine({ random }: { random: Random }): PolicyEngine {
   const name = random.bytes(16).toString('hex');
@@ -172,7 +179,7 @@ export function createPolicyEngine({ random }: { random: Random }): PolicyEngine
 
   function evaluate(set: PolicySet, request: DecisionRequest): Decision {
     try {
-      // Cedar throws on a lone surrogate, and a throw costs the instance.
+      // Cedar throws on a lone surrogate, and an exception costs the instance.
       if (factStrings(request).some((text) => /\p{Surrogate}/u.test(text))) {
         return failed('a fact is not well-formed Unicode');
       }

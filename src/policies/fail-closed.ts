@@ -2,10 +2,10 @@ import { BrokerError } from '../errors.ts';
 import type { PolicyEngine } from './engine.ts';
 
 /**
- * The same engine, except that a `load` that fails throws `unavailable` and everything is denied (`error`) from then
- * on, until a `load` of that epoch or a later one succeeds. Policies that cannot be read may forbid what those before
- * them permit, so deciding by the ones before would open what somebody has closed. Meanwhile `epoch` is undefined:
- * nothing is in force.
+ * Wraps an engine so that after a failed `load`, which throws `unavailable`, it denies every request with `error`
+ * until a `load` of the same or a later epoch succeeds. The previous policies must not decide meanwhile: the policies
+ * that cannot be loaded may forbid what the previous ones permit. `epoch` is then undefined, because no policies are
+ * in force.
  */
 export function failClosed(engine: PolicyEngine): PolicyEngine {
   let failed: bigint | undefined;

@@ -1,15 +1,15 @@
+import { type DecisionRequest, maxRisk, type Risk } from '../grants/facts.ts';
 import { type EligibleApprovers, maxApprovals, unionOfGroups, withApprovals } from './decision.ts';
 import type { PolicyEngine } from './engine.ts';
-import { type DecisionRequest, maxRisk, type Risk } from './facts.ts';
 
-/** The most evaluations one denial may cost beyond its own. */
+/** The most additional evaluations for one denial. */
 export const maxHintEvaluations = 16;
 
-/** What is tried below the duration that was asked, longest first. */
+/** The durations that are tried if they are shorter than the requested one, longest first. */
 const standardDurations = [3600, 900, 300, 60];
 const maxParts = 4;
 
-/** A part of what was asked that policy would permit (`approvals_required` 0) or have approved. */
+/** A part of a request that policy would permit at once (`approvals_required` is 0) or with approvals. */
 export interface Hint {
   scopes: string[];
   duration_seconds: number;
@@ -18,7 +18,7 @@ export interface Hint {
 
 export interface HintOptions {
   eligible: EligibleApprovers;
-  /** The resource's catalogue: scope to risk. */
+  /** The risk of each scope in the resource's catalogue. */
   risks: ReadonlyMap<string, Risk>;
 }
 
@@ -29,7 +29,10 @@ interface Part {
 
 type Allowed = (part: Part) => boolean;
 
-/** Scopes one by one if they are few, else by risk, else in four runs; least risk first. */
+/**
+ * Splits scopes: one by one if there are at most four, otherwise by risk, or into four parts if all have the same
+ * risk. Lowest risk first.
+ */
 function split(scopes: readonly string[], risks: ReadonlyMap<string, Risk>): string[][] {
   const classes = (['low', 'medium', 'high'] as const)
     .map((risk) => scopes.filter((scope) => maxRisk([scope], risks) === risk))
@@ -43,8 +46,9 @@ function split(scopes: readonly string[], risks: ReadonlyMap<string, Risk>): str
 }
 
 /**
- * Finds which scopes would do at the shortest duration, then the longest duration they would do for. Assumes
- * that less is easier to permit; where policy disagrees it finds less, never something that was not evaluated.
+ * Finds the scopes that are allowed at the shortest duration, then the longest duration for which they are allowed.
+ * Assumes that policy permits less more readily; where it does not, the result may be smaller, but was always
+ * evaluated.
  */
 function nearestPart(asked: Part, parts: string[][], allowed: Allowed): Part | undefined {
   const shorter = standardDurations.filter((seconds) => seconds < asked.durationSeconds);
@@ -78,7 +82,7 @@ const within = (small: Hint, large: Hint): boolean =>
   small.duration_seconds <= large.duration_seconds &&
   small.scopes.every((scope) => large.scopes.includes(scope));
 
-/** Decides parts of a request until the budget is spent; from then on nothing is allowed. */
+/** Evaluates parts of a request within a budget. After the budget is spent, nothing is allowed. */
 function createTrial(engine: PolicyEngine, request: DecisionRequest, risks: HintOptions['risks']) {
   let left = maxHintEvaluations;
   return {
@@ -97,7 +101,7 @@ function createTrial(engine: PolicyEngine, request: DecisionRequest, risks: Hint
   };
 }
 
-/** The fewest approvals with which `allowed`; undefined if the budget ran out before that was known. */
+/** Returns the smallest number of approvals with which the part is allowed; undefined if the budget is exhausted first. */
 function fewestApprovals(
   trial: ReturnType<typeof createTrial>,
   part: Part,
@@ -111,9 +115,9 @@ function fewestApprovals(
 }
 
 /**
- * For a request that was denied: the nearest part of it that policy would permit at once, and the nearest it would
- * have approved if that is more. Names only subsets of what was asked. Deterministic; at most 16 evaluations;
- * empty if nothing was found within them.
+ * Returns hints for a denied request: the part nearest to it that policy would permit at once and, if that is larger,
+ * the nearest part that it would permit with approvals. Every hint is a subset of the request. Deterministic, with at
+ * most 16 evaluations; empty if they find nothing.
  */
 export function hints(
   engine: PolicyEngine,

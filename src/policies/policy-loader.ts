@@ -6,24 +6,27 @@ import { failClosed } from './fail-closed.ts';
 import * as store from './store.ts';
 
 export interface PolicyLoader {
-  /** Decides by the policies that `refresh` found last; denies everything before that. */
+  /** Decides by the policies of the last `refresh`. Denies everything before the first. */
   engine: PolicyEngine;
   /**
-   * Brings the engine up to date with the database and answers the epoch in force, which is no older than that of
-   * the database when this was called. That may be an older one than before: of a database that lost its last changes
-   * in a failover. Reads through `db`: a caller inside a transaction hands that in, so that it does not wait for a second
-   * connection. Throws `unavailable`, and everything is denied, if a policy does not load.
+   * Brings the engine up to date with the database. Returns the epoch in force, which is at least the epoch that the
+   * database had when this was called. It may be lower than before if the database lost its last changes in a
+   * failover. Reads through `db`: a caller in a transaction passes it, so that it needs no second connection. Throws
+   * `unavailable`, and everything is denied, if a policy cannot be loaded.
    */
   refresh(db?: Db): Promise<bigint>;
 }
 
-/** Keeps one replica's engine in step with the stored policies: no notification is needed, only the epoch is read. */
+/**
+ * Creates the loader that keeps this replica's engine up to date. Each `refresh` reads only the epoch, unless it has
+ * changed.
+ */
 export function createPolicyLoader({ db, random }: { db: Db; random: Random }): PolicyLoader {
   const engine = failClosed(createPolicyEngine({ random }));
-  /** What the database said last. */
+  /** The last epoch that was read from the database. */
   let latest: bigint | undefined;
   const isBehind = (epoch: bigint): boolean => engine.epoch === undefined || engine.epoch < epoch;
-  // One load per handle: callers in transactions must not wait for one that waits for their connections.
+  // One load per database handle: a caller in a transaction must not wait for a load that waits for a connection.
   const loads = new WeakMap<Db, Promise<void>>();
 
   async function load(through: Db): Promise<void> {
@@ -44,7 +47,7 @@ export function createPolicyLoader({ db, random }: { db: Db; random: Random }): 
     const before = latest;
     const epoch = BigInt(await store.readEpoch(through));
     latest = epoch;
-    // Epochs only rise, and this was read after that: the database was set back.
+    // Epochs only rise, and this one was read later: the database lost changes.
     if (before !== undefined && epoch < before) engine.reset();
     return epoch;
   }
@@ -53,7 +56,7 @@ export function createPolicyLoader({ db, random }: { db: Db; random: Random }): 
     engine,
     async refresh(through = db) {
       const epoch = await readEpoch(through);
-      // A load that was running already may have read the policies before this epoch.
+      // A load that was already running may have read the policies before this epoch.
       while (isBehind(epoch)) await shareLoad(through);
       return engine.epoch ?? epoch;
     },

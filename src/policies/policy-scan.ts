@@ -1,25 +1,27 @@
 /**
- * How deep a statement may go. Cedar recurses over its syntax tree and overflows its stack, for good, at
- * about 100 chained operators or 70 nested brackets; this is half of that (a bracket counts twice).
+ * The maximum depth of a statement. Cedar recurses over its syntax tree, and overflows its stack at about 100 chained
+ * operators or 70 nested brackets, after which the instance is unusable. This is half of that (a bracket counts
+ * twice).
  */
 export const maxDepth = 50;
 
 export interface PolicyScan {
-  /** Every string the text can compare a fact with, unescaped. */
+  /** Every string in the text that it may compare a fact with, unescaped. */
   literals: Set<string>;
-  /** Where the first statement that is deeper than `maxDepth` begins. */
+  /** The index of the first statement that is deeper than `maxDepth`. */
   tooDeepAt: number | undefined;
-  /** Where the first template slot (`?principal`) is. */
+  /** The index of the first template slot (`?principal`). */
   slotAt: number | undefined;
 }
 
-// Strings and comments end exactly where Cedar's own lexer ends them: else code could hide in them.
+// Invariant: strings and comments end exactly where Cedar's own lexer ends them. Otherwise code could be hidden in
+// them.
 const tokens = /"(?:[^"\\]|\\[^\n])*"|\/\/[^\n\r]*|\?[A-Za-z_]\w*|\w+|::|&&|\|\||[<>=!]=|[^\s\w]/g;
 const free = new Set(['then', 'else', 'true', 'false', ':', '::', '@']);
 const joins = new Set(['&&', '||', 'if', 'when', 'unless']);
 const wordOperators = new Set(['in', 'has', 'like', 'is']);
 
-/** A bracket that is open: an upper bound on the syntax tree's depth inside it so far. */
+/** An open bracket, with an upper bound on the depth of the syntax tree within it so far. */
 interface Frame {
   joins: number;
   operators: number;
@@ -44,7 +46,7 @@ function endElement(frame: Frame): number {
   return frame.deepest;
 }
 
-/** Bounds the depth of each statement from its tokens alone; the text need not be well-formed. */
+/** Computes an upper bound on the depth of each statement from its tokens. The text need not be well-formed. */
 function createDepthMeter() {
   let stack: Frame[] = [newFrame()];
   const top = (): Frame => stack.at(-1) ?? newFrame();
@@ -54,7 +56,7 @@ function createDepthMeter() {
   };
   return {
     atStatementEnd: (token: string): boolean => token === ';' && stack.length === 1,
-    /** The depth of the statement that ends here. */
+    /** Ends a statement and returns its depth. */
     finish(): number {
       while (stack.length > 1) close();
       const depth = endElement(top());
@@ -69,7 +71,7 @@ function createDepthMeter() {
       } else if (token === ',') endElement(frame);
       else if (')]}'.includes(token)) close();
       else if ('([{'.includes(token)) {
-        // Counts beside its content too: `a[1][2][3]` is a chain.
+        // The bracket itself counts as an operator too: `a[1][2][3]` is a chain.
         frame.operators += 1;
         stack.push(newFrame());
       } else if (wordOperators.has(token) || !(free.has(token) || /^[\w"]/.test(token))) frame.operators += 1;
@@ -90,7 +92,7 @@ function unescapeLiteral(body: string): string {
   );
 }
 
-/** Reads Cedar text as tokens: what must be known before Cedar's own parser may be trusted with it. */
+/** Scans the tokens of Cedar text for what must be checked before Cedar's own parser may safely read it. */
 export function scanPolicy(text: string): PolicyScan {
   const scan: PolicyScan = { literals: new Set(), tooDeepAt: undefined, slotAt: undefined };
   const meter = createDepthMeter();

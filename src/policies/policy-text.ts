@@ -9,9 +9,9 @@ const maxErrors = 20;
 
 export interface PolicyTextError {
   message: string;
-  /** From 1. */
+  /** Starts at 1. */
   line: number;
-  /** From 1, in UTF-16 code units. */
+  /** Starts at 1, in UTF-16 code units. */
   column?: number;
 }
 
@@ -30,14 +30,17 @@ const refused = (
   errors: [{ message, ...position }],
 });
 
-/** What is refused without asking Cedar: what it would choke on, what it would accept but we do not combine. */
+/**
+ * Finds the problems that must be caught before Cedar parses the text, because its parser would crash or would accept
+ * it.
+ */
 function precheck(text: string): PolicyTextResult | undefined {
   if (Buffer.byteLength(text) > maxPolicyBytes)
     return refused(`The text is longer than ${maxPolicyBytes} bytes`);
   const hidden = /[\p{Surrogate}\0\u202a-\u202e\u2066-\u2069]/u.exec(text);
   if (hidden !== null) {
     return refused(
-      'The text holds a lone surrogate, a NUL or a bidirectional control',
+      'The text contains a lone surrogate, a NUL or a bidirectional control',
       positionAt(text, hidden.index),
     );
   }
@@ -53,7 +56,7 @@ function precheck(text: string): PolicyTextResult | undefined {
   return undefined;
 }
 
-/** Without the names Cedar gives to statements, which mean nothing to a reader. */
+/** Removes the generated statement names from Cedar's messages. */
 const readable = (text: string): string =>
   text.replace(/failed to parse policies from string: |for policy `policy\d+`, /g, '');
 
@@ -62,7 +65,7 @@ function describe(error: CedarError): string {
   return readable(hints.length === 0 ? error.message : `${error.message} (${hints.join('; ')})`);
 }
 
-/** Cedar counts bytes of UTF-8; people count lines. */
+/** Converts the position of an error from Cedar's UTF-8 byte offset to a line and column. */
 function locate(text: string, error: CedarError): PolicyTextError {
   const start = error.sourceLocations?.[0]?.start;
   if (start === undefined) return { message: describe(error), line: 1 };
@@ -76,9 +79,9 @@ const withRelated = (error: CedarError): CedarError[] => [
 ];
 
 /**
- * Whether `text` may be stored as a policy: Cedar, strictly valid against the schema, at least one statement,
- * no templates, at most 64 kB, and shallow enough to evaluate anywhere. Names the line of each error (at most 20).
- * Runs in a Cedar instance that is thrown away, so no text can harm decisions (10 to 40 ms).
+ * Checks whether `text` is a valid policy: Cedar, strictly valid against the schema, at least one statement, no
+ * templates, at most 64 kB, and not too deep to evaluate. Returns the position of each error (at most 20). Uses a
+ * Cedar instance of its own, so that no text can affect decisions (10 to 40 ms).
  */
 export function validatePolicyText(text: string): PolicyTextResult {
   const early = precheck(text);
@@ -94,7 +97,7 @@ export function validatePolicyText(text: string): PolicyTextResult {
     }
     const parts = cedar.policySetTextToParts(text);
     const statements = parts.type === 'success' ? parts.policies.length : 0;
-    return statements > 0 ? { ok: true, statements } : refused('The text holds no policy statement');
+    return statements > 0 ? { ok: true, statements } : refused('The text contains no policy statement');
   } catch {
     return refused('The text is too complex to evaluate');
   }

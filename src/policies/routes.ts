@@ -6,7 +6,7 @@ import type { Policy } from './policy.ts';
 import type { PoliciesService } from './service.ts';
 
 /**
- * Decides a request as `POST /v1/grants` would, with the policies in force or with `cedar` instead, and changes
+ * Decides a request as `POST /v1/grants` would, with the current policies or with `cedar` in their place, and changes
  * nothing. Throws `not-found` and `invalid-policy`.
  */
 export type Simulate = (

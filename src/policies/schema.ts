@@ -1,9 +1,9 @@
 /**
- * What policies may speak about; every policy is validated against this, strictly.
+ * The Cedar schema. Every policy is validated strictly against it.
  *
- * `hour` is 0..23 and `weekday` 1 (Monday) to 7 (Sunday, ISO 8601), both UTC. Every fact is declared as present, so that a
- * policy need not write `context has source_ip`; a fact that is not known is left out, and a policy that
- * reads it then errs, which denies.
+ * `hour` is 0 to 23 and `weekday` 1 (Monday) to 7 (Sunday, ISO 8601), both in UTC. Every fact is declared as
+ * required, so that a policy need not write `context has source_ip`. An unknown fact is left out, and a policy that
+ * reads it then fails, which denies the request.
  */
 export const policySchema = `
 entity Owner;

@@ -1,5 +1,5 @@
+import type { Audit } from '../audit/audit.ts';
 import { byAct, systemActor } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
 import type { Db } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
@@ -30,7 +30,7 @@ export interface PolicyChange {
   /** Kept if absent. */
   name?: string | undefined;
   cedar: string;
-  /** The version that this replaces, where the caller knows it. */
+  /** The version that the change replaces; undefined if the caller does not know it. */
   version?: number | undefined;
 }
 
@@ -41,8 +41,9 @@ interface Context extends PoliciesDeps {
 }
 
 /**
- * The policy set. Every change is versioned and recorded; it is in force here when the call returns, and elsewhere
- * with the next `refresh`, so whoever decides refreshes first.
+ * Creates the service for the policies. Every change makes a new version and an audit event. When the call returns,
+ * this replica uses the changed policies; other replicas use them after their next `refresh`, which precedes every
+ * decision.
  */
 export function createPoliciesService(deps: PoliciesDeps) {
   const loader = createPolicyLoader(deps);
@@ -73,7 +74,7 @@ async function create(context: Context, act: Act<Person>, input: NewPolicy): Pro
       await audit.append(tx, { ...byAct(act), type: 'policy.created', objectId: policy.id, details });
     }),
   );
-  await putInForce(context);
+  await refreshEngine(context);
   return policy;
 }
 
@@ -108,14 +109,17 @@ async function update(
       return replaced;
     }),
   );
-  await putInForce(context);
+  await refreshEngine(context);
   return policy;
 }
 
-/** Thrown, not returned: a refused change must not leave a raised epoch, which costs every replica its decisions. */
+/**
+ * Thrown, not returned, so that the transaction is rolled back: a raised epoch makes every replica load the policies
+ * again.
+ */
 function notReplaced(policy: Policy | undefined): BrokerError {
   if (policy === undefined) return new BrokerError('not-found');
-  return new BrokerError('conflict', { detail: `the version in force is ${policy.version}` });
+  return new BrokerError('conflict', { detail: `the current version is ${policy.version}` });
 }
 
 async function remove(context: Context, act: Act<Person>, id: string): Promise<void> {
@@ -128,12 +132,12 @@ async function remove(context: Context, act: Act<Person>, id: string): Promise<v
     const details = policyDetails(policy);
     await audit.append(tx, { ...byAct(act), type: 'policy.deleted', objectId: id, details });
   });
-  await putInForce(context);
+  await refreshEngine(context);
 }
 
 /**
- * Gives a new installation the policy that everything needs one approval, and answers whether this call did it.
- * Never again once there was a policy, even a deleted one: who removes every policy wants everything denied.
+ * Creates the default policy, which requires one approval for everything, in a new installation. Returns whether it
+ * did. A deleted policy counts: an admin who deletes every policy wants every request denied.
  */
 async function ensureDefaultPolicy(context: Context): Promise<boolean> {
   const { db, audit, clock, ids } = context;
@@ -154,10 +158,10 @@ async function ensureDefaultPolicy(context: Context): Promise<boolean> {
 }
 
 /**
- * After a commit. Its failure is not the change's: whoever decides next refreshes again, and meets it there, while
- * the caller told of a failure would make the change twice.
+ * Loads the policies after a commit. Ignores a failure: the next decision refreshes again and reports it, while an
+ * error here would make the caller repeat a change that is committed.
  */
-async function putInForce({ loader }: Context): Promise<void> {
+async function refreshEngine({ loader }: Context): Promise<void> {
   await loader.refresh().catch(() => undefined);
 }
 

@@ -35,8 +35,8 @@ function toPolicy(row: PolicyRow): Policy {
   };
 }
 
-/** Every policy that was not deleted, with its text in force. */
-function livingPolicies(db: Db) {
+/** Selects every policy that is not deleted, with its current text. */
+function undeletedPolicies(db: Db) {
   return db
     .selectFrom('policies')
     .innerJoin('policy_versions', (join) =>
@@ -54,9 +54,9 @@ export async function readEpoch(db: Db): Promise<number> {
 }
 
 /**
- * Raises the epoch, to the time in milliseconds if that is more: no number is given twice, also not after the database was
- * set back to an earlier state. The first statement of every change: its row lock makes one change of the set wait for
- * another.
+ * Raises the epoch by one, or to the time in milliseconds if that is greater, so that no epoch is used twice, even
+ * after the database was restored from a backup. This is the first statement of every change: its row lock serialises
+ * changes of the policies.
  */
 export async function raiseEpoch(tx: Tx, at: Date): Promise<void> {
   await tx
@@ -65,13 +65,13 @@ export async function raiseEpoch(tx: Tx, at: Date): Promise<void> {
     .execute();
 }
 
-/** The epoch and every living policy of that epoch: one statement, so one snapshot. */
+/** Reads the epoch and every policy that is not deleted in one statement, so from one snapshot. */
 export async function readPolicySet(db: Db): Promise<{ epoch: bigint; policies: PolicyDocument[] }> {
   const rows = await db
     .selectFrom('policy_epoch')
-    .leftJoin(livingPolicies(db).as('living'), (join) => join.onTrue())
-    .select(['policy_epoch.epoch', 'living.id', 'living.version', 'living.cedar'])
-    .orderBy('living.id')
+    .leftJoin(undeletedPolicies(db).as('current'), (join) => join.onTrue())
+    .select(['policy_epoch.epoch', 'current.id', 'current.version', 'current.cedar'])
+    .orderBy('current.id')
     .execute();
   const policies = rows.flatMap(({ id, version, cedar }) =>
     id === null || version === null || cedar === null ? [] : [{ id, version, cedar }],
@@ -80,7 +80,7 @@ export async function readPolicySet(db: Db): Promise<{ epoch: bigint; policies: 
 }
 
 export async function findPolicy(db: Db, id: string): Promise<Policy | undefined> {
-  const row = await livingPolicies(db).where('policies.id', '=', id).executeTakeFirst();
+  const row = await undeletedPolicies(db).where('policies.id', '=', id).executeTakeFirst();
   return row === undefined ? undefined : toPolicy(row);
 }
 
@@ -88,7 +88,7 @@ export async function listPolicies(
   db: Db,
   page: { limit: number; after?: string | undefined },
 ): Promise<Policy[]> {
-  let query = livingPolicies(db).orderBy('policies.id').limit(page.limit);
+  let query = undeletedPolicies(db).orderBy('policies.id').limit(page.limit);
   if (page.after !== undefined) query = query.where('policies.id', '>', page.after);
   return (await query.execute()).map(toPolicy);
 }
@@ -125,13 +125,16 @@ export interface PolicyReplacement {
   /** Kept if absent. */
   name?: string | undefined;
   cedar: string;
-  /** Only if this is the version in force. */
+  /** If given, the change applies only if this is the current version. */
   replaces?: number | undefined;
   at: Date;
   by: string;
 }
 
-/** Makes the next version of a living policy; undefined if there is none such, or it is at another version. */
+/**
+ * Creates the next version of a policy. Returns undefined if the policy does not exist, is deleted, or has another
+ * version than `replaces`.
+ */
 export async function replacePolicy(tx: Tx, change: PolicyReplacement): Promise<Policy | undefined> {
   const { id, name, cedar, replaces, at, by } = change;
   let query = tx
@@ -152,7 +155,7 @@ export async function replacePolicy(tx: Tx, change: PolicyReplacement): Promise<
   return replaced;
 }
 
-/** Deletes softly; its versions stay for what was decided by them. */
+/** Marks the policy as deleted. Its versions are kept, because earlier decisions refer to them. */
 export async function deletePolicy(tx: Tx, policy: { id: string; at: Date }): Promise<void> {
   await tx
     .updateTable('policies')
@@ -162,7 +165,7 @@ export async function deletePolicy(tx: Tx, policy: { id: string; at: Date }): Pr
     .execute();
 }
 
-/** Whether there ever was a policy. Callers that come at the same time wait for each other. */
+/** Returns whether a policy was ever created. Concurrent callers wait for each other. */
 export async function lockDefaultPolicy(tx: Tx): Promise<boolean> {
   await sql`select pg_advisory_xact_lock(hashtext('hallpass.default-policy'))`.execute(tx);
   return (await tx.selectFrom('policies').select('id').limit(1).executeTakeFirst()) !== undefined;

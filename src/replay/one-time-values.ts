@@ -4,20 +4,20 @@ import type { Turns } from '../platform/turns.ts';
 import { type OneTimeValue, useValues } from './store.ts';
 
 export interface OneTimeValues {
-  /** Whether nobody, on any replica, has used the value before. If so it is used now. Throws `overloaded`. */
+  /** Whether no replica has used the value before. If so, it is now used. Throws `overloaded`. */
   use(value: OneTimeValue): Promise<boolean>;
 }
 
 export interface OneTimeValuesDeps {
   hot: HotStatements;
   turns: Pick<Turns, 'afterTurn'>;
-  /** Runs a write that may lack a partition, making it if so. */
+  /** Runs a write, and creates its partition if that is missing. */
   withPartitions: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /**
- * The memory of what may be used once, in the database: one for all replicas. A value is used up before anything is done
- * for who brought it, whatever becomes of that.
+ * Stores which one-time values were used, in the database, for all replicas. A value counts as used before any work
+ * is done for its request, even if the request then fails.
  */
 export function createOneTimeValues({ hot, turns, withPartitions }: OneTimeValuesDeps): OneTimeValues {
   const uses = new Batcher<OneTimeValue, boolean>({

@@ -1,18 +1,18 @@
 import { type HotStatements, runHot } from '../db/hot-statements.ts';
 
-/** What a value is used for: the same text for another purpose is another value. */
+/** The purpose of a value. The same text for another purpose is another value. */
 export type Purpose = 'client_assertion' | 'dpop_proof';
 
-/** A value that its issuer gives once (RFC 7519 section 4.1.7). */
+/** A value that its issuer must use only once (RFC 7519 section 4.1.7). */
 export interface OneTimeValue {
   purpose: Purpose;
   issuer: string;
   jti: string;
-  /** The signed end of what it came in, in seconds since the epoch; the same value comes with the same end. */
+  /** The signed expiry of the JWT, in seconds since the epoch. The same value always has the same expiry. */
   exp: number;
 }
 
-// In order, so that two statements that use the same values wait for each other instead of both (a deadlock).
+// Sorted, so that two statements with the same values wait for each other in one direction only, without a deadlock.
 const useText = `
 insert into used_values (purpose, issuer, jti, exp)
 select purpose, issuer, jti, to_timestamp(exp)
@@ -25,8 +25,8 @@ const nameOf = ({ purpose, issuer, jti, exp }: OneTimeValue): string =>
   JSON.stringify([purpose, issuer, jti, Number(exp)]);
 
 /**
- * Marks values as used, for ever, once this is committed. Answers for each whether it had not been used before: of the
- * same value among `values`, that is true once.
+ * Marks values as used, permanently once committed. Returns for each value whether it was unused before. If `values`
+ * contains a value twice, only the first one counts as unused.
  */
 export async function useValues(hot: HotStatements, values: OneTimeValue[]): Promise<boolean[]> {
   const statement = { name: 'use-values', text: useText, values: [JSON.stringify(values)] };

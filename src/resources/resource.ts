@@ -1,10 +1,9 @@
 import type { DetailsType } from '../authorization-details/details-type.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
+import type { Risk } from '../grants/facts.ts';
 
-/** What credential a resource yields: `api`, a JWT access token. */
+/** The kind of credential that a resource accepts. `api`: a JWT access token. */
 export type ResourceKind = 'api';
-
-export type Risk = 'low' | 'medium' | 'high';
 
 /** One privilege in a resource's catalogue. */
 export interface Scope {
@@ -16,30 +15,30 @@ export interface Scope {
 
 export interface Resource {
   id: string;
-  /** An absolute URI (RFC 8707 section 2), never changed. */
+  /** An absolute URI (RFC 8707 section 2). Never changes. */
   identifier: string;
   name: string;
   kind: ResourceKind;
-  /** A set. */
+  /** Contains no duplicates. */
   labels: string[];
   scopes: Scope[];
   maxGrantSeconds: number;
   tokenTtlSeconds: number;
   tokenAlg: SigningAlg;
-  /** Whether tokens for it are bound to a key of their agent (RFC 9449). */
+  /** Whether tokens for the resource must be bound to a key of the agent (RFC 9449). */
   requireBoundTokens: boolean;
-  /** The details that a grant for it may have (RFC 9396). */
+  /** The types of authorization details that a grant may have (RFC 9396). */
   authorizationDetailsTypes: DetailsType[];
-  /** What was issued under an older one is dead for ever. */
+  /** Credentials that were issued under an earlier epoch are permanently invalid. */
   epoch: number;
-  /** Rises with every change. */
+  /** Increases with every change. */
   version: number;
   createdAt: Date;
   createdBy: string;
   updatedAt: Date;
 }
 
-/** What a new resource has unless told otherwise. */
+/** The defaults of a new resource. */
 export const resourceDefaults = {
   labels: [],
   tokenTtlSeconds: 300,
@@ -48,15 +47,15 @@ export const resourceDefaults = {
   authorizationDetailsTypes: [],
 } as const;
 
-/** The characters of a URI without a fragment, percent-encoding complete (RFC 3986 section 2). */
+/** The characters of a URI without a fragment, with valid percent-encoding (RFC 3986 section 2). */
 const uriCharacters = /^(?:[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$/;
 
 /**
- * What is wrong with `text` as the identifier of a resource; undefined if nothing is. It must be an absolute URI
- * without a fragment (RFC 8707 section 2) or userinfo, in its normal form, so that comparing it as text is exact:
- * as WHATWG URL serialises it, except that an empty path needs no slash. It is not the issuer and not under it, as
- * whose resource server we would else accept our own tokens. At most one slash at the end, so that whoever leaves
- * one out or adds one means one resource.
+ * Returns the problem of `text` as the identifier of a resource; undefined if it is valid. It must be an absolute URI
+ * without a fragment (RFC 8707 section 2) or userinfo, in the normal form of WHATWG URL (an empty path needs no
+ * slash), so that a comparison as text is exact. It must not be the issuer or a URI under it, because the broker is
+ * itself the resource server of these. It may end with at most one slash, so that identifiers which differ by one
+ * trailing slash mean the same resource.
  */
 export function checkIdentifier(text: string, issuer: string): string | undefined {
   if (/\s/.test(text)) return 'identifier must not have whitespace';
@@ -73,18 +72,20 @@ export function checkIdentifier(text: string, issuer: string): string | undefine
   return undefined;
 }
 
-/** Every identifier that means the same resource: itself, and with one trailing slash more or less. */
+/** Returns every identifier of the same resource: itself, and with one trailing slash more or less. */
 export function sameIdentifiers(identifier: string): string[] {
   const same = [identifier, `${identifier}/`];
   return identifier.endsWith('/') ? [...same, identifier.slice(0, -1)] : same;
 }
 
-/** Whether `asked` means the resource that is registered as `registered`: exactly, or but for one trailing slash. */
+/**
+ * Whether `asked` identifies the resource that is registered as `registered`. One trailing slash makes no difference.
+ */
 export function sameIdentifier(asked: string, registered: string): boolean {
   return sameIdentifiers(asked).includes(registered);
 }
 
-/** The first name that two scopes share; undefined if every name is used once. */
+/** Returns the first name that two scopes share; undefined if all names are distinct. */
 export function findDuplicateScope(scopes: readonly Pick<Scope, 'name'>[]): string | undefined {
   const seen = new Set<string>();
   for (const { name } of scopes) {
@@ -97,8 +98,8 @@ export function findDuplicateScope(scopes: readonly Pick<Scope, 'name'>[]): stri
 const riskOrder: Record<Risk, number> = { low: 0, medium: 1, high: 2 };
 
 /**
- * The names of the scopes that are worth no more what was decided about them: taken out, or of a higher risk. A
- * lower risk or another description ends no grant.
+ * Returns the names of the scopes whose grants end: removed, or now with a higher risk. A lower risk or another
+ * description ends no grant.
  */
 export function endedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
   const risks = new Map(after.map((scope) => [scope.name, riskOrder[scope.risk]]));
@@ -106,7 +107,10 @@ export function endedScopes(before: readonly Scope[], after: readonly Scope[]): 
   return before.filter(isEnded).map((scope) => scope.name);
 }
 
-/** The names of the scopes of which an approver would read something else now: taken out, another text or risk. */
+/**
+ * Returns the names of the scopes that an approver would see differently now: removed, or with another description or
+ * risk.
+ */
 export function changedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
   const texts = new Map(after.map(({ name, description, risk }) => [name, `${risk} ${description}`]));
   return before

@@ -35,7 +35,7 @@ interface Terms {
   authorization_details_types?: Resource['authorizationDetailsTypes'];
 }
 
-/** What the contract names in snake_case; identifier and kind are not among what can change. */
+/** Converts a body of the contract to the terms that may change; identifier and kind may not. */
 function toChange({ name, labels, scopes, ...rest }: Terms) {
   return {
     name,

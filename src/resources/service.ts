@@ -1,4 +1,4 @@
-import { byAct, type NewAuditEvent } from '../audit/audit-event.ts';
+import { byAct } from '../audit/audit-event.ts';
 import { type DetailsType, endedTypes, typesProblem } from '../authorization-details/details-type.ts';
 import type { Act, Person } from '../caller.ts';
 import type { Client, ClientSecret } from '../client-secrets/client-secret.ts';
@@ -6,14 +6,16 @@ import {
   type ClientSecretsDeps,
   type IssuedSecret,
   issueSecret as issueClientSecret,
+  listSecrets,
+  revokeAllSecrets,
   revokeSecret as revokeClientSecret,
 } from '../client-secrets/service.ts';
-import { listSecrets, revokeAllSecrets } from '../client-secrets/store.ts';
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
+import type { GrantEndings } from '../grants/endings/endings.ts';
 import {
   changedScopes,
   checkIdentifier,
@@ -28,10 +30,11 @@ import * as store from './store.ts';
 
 export interface ResourcesDeps extends ClientSecretsDeps {
   db: Db;
-  /** Nothing under it can be a resource. */
+  /** No resource may have an identifier under it. */
   issuer: string;
-  /** Whether a key can sign with `alg` now: a resource chooses no algorithm without one. */
+  /** Whether a key can sign with `alg` now. A resource may only choose such an algorithm. */
   hasActiveKey: (alg: SigningAlg) => Promise<boolean>;
+  grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
 }
 
 export interface NewResource {
@@ -49,7 +52,7 @@ export interface NewResource {
 
 export type ResourcesService = ReturnType<typeof createResourcesService>;
 
-/** What agents may reach, its catalogue of scopes, and the client secrets of its servers. */
+/** Creates the service for the resources: their catalogues of scopes, and the client secrets of their servers. */
 export function createResourcesService(deps: ResourcesDeps) {
   return {
     create: (act: Act<Person>, resource: NewResource) => create(deps, act, resource),
@@ -60,14 +63,14 @@ export function createResourcesService(deps: ResourcesDeps) {
     issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
     revokeSecret: (act: Act<Person>, secret: { resourceId: string; secretId: string }) =>
       revokeSecret(deps, act, secret),
-    /** Undefined if it is unknown or deleted, as for the next three. */
+    /** Returns undefined if the resource is unknown or deleted; so do the next three. */
     find: (db: Db, id: string): Promise<Resource | undefined> => store.findResource(db, id),
-    /** By its identifier, or by one that differs by one trailing slash. */
+    /** Finds a resource by its identifier, with or without a trailing slash. */
     findByIdentifier: (db: Db, identifier: string): Promise<Resource | undefined> =>
       store.findResourceByIdentifier(db, identifier),
-    /** The resource, which nobody changes until the transaction ends. */
+    /** Returns the resource, locked against changes until the transaction ends. */
     lockShared: (tx: Tx, id: string): Promise<Resource | undefined> => store.lockResourceShared(tx, id),
-    /** With the digests of its live secrets. */
+    /** Returns the resource server with the digests of its unexpired secrets. */
     findServer: (db: Db, clientId: string, now: Date): Promise<store.ResourceServer | undefined> =>
       store.findResourceServer(db, clientId, now),
   };
@@ -101,8 +104,8 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
 }
 
 /**
- * Throws `invalid-request` for a scope that is there twice and for types of authorization details that cannot be, `conflict`
- * for an algorithm that nothing can sign with.
+ * Throws `invalid-request` for duplicate scopes or invalid types of authorization details, and `conflict` for an
+ * algorithm without an active key.
  */
 async function assertTerms(
   deps: ResourcesDeps,
@@ -110,7 +113,7 @@ async function assertTerms(
 ): Promise<void> {
   const duplicate = scopes === undefined ? undefined : findDuplicateScope(scopes);
   if (duplicate !== undefined) {
-    throw new BrokerError('invalid-request', { detail: `scope ${duplicate} is there twice` });
+    throw new BrokerError('invalid-request', { detail: `scope ${duplicate} is given twice` });
   }
   const problem = typesProblem(authorizationDetailsTypes ?? []);
   if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
@@ -133,70 +136,83 @@ async function get({ db }: ResourcesDeps, id: string): Promise<Resource & { secr
 }
 
 /**
- * Changes a resource, and ends the grants that use a scope which is taken out or whose risk is raised, or a type of
- * authorization detail which is taken out or changed.
+ * Changes a resource. Ends the grants that use a scope that is removed or has a higher risk, or a type of
+ * authorization details that is removed or changed.
  */
 async function update(
   deps: ResourcesDeps,
   act: Act<Person>,
   { id, change }: { id: string; change: store.ResourceChange },
 ): Promise<Resource> {
-  const { db, audit, clock } = deps;
+  const { db, audit, clock, grantEndings } = deps;
   await assertTerms(deps, change);
   const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
-  return withTransaction(db, async (tx) => {
+  const updated = await withTransaction(db, async (tx) => {
     const before = await store.lockResource(tx, id);
     if (before === undefined) return refuse('not-found');
     const at = clock.now();
     const resource = await store.updateResource(tx, { id, change: terms, at });
-    const scopes = endedScopes(before.scopes, resource.scopes);
-    const changed = changedScopes(before.scopes, resource.scopes);
-    const types = endedTypes(before.authorizationDetailsTypes, resource.authorizationDetailsTypes);
-    const ending = { resourceId: id, ended: scopes, changed, types, by: act.caller.id, at };
-    const ended = changed.length + types.length === 0 ? [] : await store.endGrantsUsing(tx, ending);
+    const selection = {
+      kind: 'catalogue' as const,
+      resourceId: id,
+      endedScopes: endedScopes(before.scopes, resource.scopes),
+      changedScopes: changedScopes(before.scopes, resource.scopes),
+      endedTypes: endedTypes(before.authorizationDetailsTypes, resource.authorizationDetailsTypes),
+    };
+    const types = selection.endedTypes;
+    const about = { ...byAct(act), objectId: id };
+    const ending = { ...about, selection, at, reason: 'the catalogue of its resource changed' };
+    const isNarrower = selection.changedScopes.length + types.length > 0;
+    const ended = isNarrower ? await grantEndings.end(tx, ending) : 0;
     const details = {
       ...describe(terms),
-      ended_scopes: scopes,
+      ended_scopes: selection.endedScopes,
       ...(types.length === 0 ? {} : { ended_types: types }),
-      grants_ended: ended.length,
+      grants_ended: ended,
     };
-    await audit.append(tx, { ...byAct(act), type: 'resource.updated', objectId: id, details });
-    await recordEndings(deps, tx, { act, resourceId: id, ended });
+    await audit.append(tx, { ...about, type: 'resource.updated', details });
+    await endUnbound(deps, tx, { act, before, resource, at });
     return resource;
+  });
+  await grantEndings.settle();
+  return updated;
+}
+
+/** Ends the grants that were delegated for unbound tokens of the resource if it requires bound tokens from now on. */
+async function endUnbound(
+  { grantEndings }: ResourcesDeps,
+  tx: Tx,
+  { act, before, resource, at }: { act: Act<Person>; before: Resource; resource: Resource; at: Date },
+): Promise<void> {
+  if (before.requireBoundTokens || !resource.requireBoundTokens) return;
+  const reason = 'its resource requires bound tokens, and its subject token was not bound';
+  await grantEndings.end(tx, {
+    ...byAct(act),
+    objectId: resource.id,
+    selection: { kind: 'tokens_for_resource', resourceId: resource.id },
+    reason,
+    at,
   });
 }
 
-async function recordEndings(
-  { audit }: ResourcesDeps,
-  tx: Tx,
-  { act, resourceId, ended }: { act: Act<Person>; resourceId: string; ended: store.EndedGrant[] },
-): Promise<void> {
-  const events = ended.map(
-    (grant): NewAuditEvent => ({
-      ...byAct(act),
-      type: `grant.${grant.status}`,
-      agentId: grant.agentId,
-      grantId: grant.id,
-      objectId: resourceId,
-      details: { reason: grant.reason },
-    }),
-  );
-  await audit.appendAll(tx, events);
-}
-
-async function remove({ db, audit, clock }: ResourcesDeps, act: Act<Person>, id: string): Promise<void> {
+async function remove(deps: ResourcesDeps, act: Act<Person>, id: string): Promise<void> {
+  const { db, audit, clock, grantEndings } = deps;
   await withTransaction(db, async (tx) => {
     const at = clock.now();
     if (!(await store.deleteResource(tx, { id, at }))) return refuse('not-found');
     const details = { secrets_revoked: await revokeAllSecrets(tx, clientOf(id), at) };
-    await audit.append(tx, { ...byAct(act), type: 'resource.deleted', objectId: id, details });
+    const about = { ...byAct(act), objectId: id };
+    await audit.append(tx, { ...about, type: 'resource.deleted', details });
+    const selection = { kind: 'resource' as const, resourceId: id };
+    await grantEndings.end(tx, { ...about, selection, at, reason: 'its resource was deleted' });
     return undefined;
   });
+  await grantEndings.settle();
 }
 
 interface SecretRequest {
   resourceId: string;
-  /** Null: never. */
+  /** Null if the secret does not expire. */
   expiresAt: Date | null;
 }
 
@@ -218,7 +234,8 @@ async function revokeSecret(
 ): Promise<void> {
   await withTransaction(deps.db, async (tx) => {
     if ((await store.lockResource(tx, resourceId)) === undefined) return refuse('not-found');
-    return revokeClientSecret(deps, tx, { act, client: clientOf(resourceId), secretId });
+    const at = deps.clock.now();
+    return revokeClientSecret(deps, tx, { act, client: clientOf(resourceId), secretId, at });
   });
 }
 
@@ -226,7 +243,7 @@ function asSet(labels: readonly string[]): string[] {
   return [...new Set(labels)];
 }
 
-/** Terms under the contract's names, of scopes name and risk; those that are undefined do not get into the record. */
+/** Returns the given terms for the audit log, under their names in the contract. Undefined members are not written. */
 function describe(terms: store.ResourceChange): Record<string, unknown> {
   return {
     name: terms.name,

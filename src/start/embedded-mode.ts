@@ -3,18 +3,18 @@ import { join } from 'node:path';
 import { type Config, ConfigError } from '../config.ts';
 import { type MasterKey, parseMasterKey } from '../crypto/master-key.ts';
 import { openDatabase } from '../db/database.ts';
-import { applicationRole } from '../db/embedded/bootstrap.ts';
-import { type EmbeddedServer, startEmbeddedServer } from '../db/embedded/embedded-server.ts';
 import { migrate } from '../db/migrate.ts';
-import { type Issuer, parseIssuer } from '../oauth/issuer.ts';
+import { applicationRole } from '../embedded/bootstrap.ts';
+import { type EmbeddedServer, startEmbeddedServer } from '../embedded/embedded-server.ts';
 import type { Clock } from '../platform/clock.ts';
+import { type Issuer, parseIssuer } from '../platform/issuer.ts';
 import type { Log } from '../platform/log.ts';
 import { generateSecret, type Random } from '../platform/random.ts';
 
 export interface EmbeddedMode {
   databaseUrl: string;
   masterKey: MasterKey;
-  /** A fresh key for the first admin; of use only if there never was one. */
+  /** The configured key for the bootstrap admin, or else a new one. Has no effect if that admin was ever created. */
   bootstrapAdminKey: string;
   stop(): Promise<void>;
 }
@@ -25,13 +25,13 @@ export interface EmbeddedModeOptions {
   log: Log;
   random: Random;
   signal: AbortSignal;
-  /** The server is no longer ours. */
+  /** Called when this broker has lost its lock, so that another broker may take over the server. */
   onLost: () => void;
 }
 
 const masterKeyBytes = 32;
 
-/** Everything that an operator sets up in production, made by itself: server, roles, schema, master key. */
+/** Sets up everything that an operator provides in production: server, roles, schema and master key. */
 export async function startEmbeddedMode(options: EmbeddedModeOptions): Promise<EmbeddedMode> {
   const { config, clock, log, random, signal, onLost } = options;
   const { dataDirectory: dataDir } = config;
@@ -61,7 +61,7 @@ async function migrateEmbedded(server: EmbeddedServer, log: Log): Promise<void> 
   }
 }
 
-/** The master key in `path`, made (0600) if there is none. */
+/** Reads the master key from the file `path`. If the file does not exist, creates it (mode 0600) with a new key. */
 async function ownMasterKey(path: string, random: Random): Promise<MasterKey> {
   try {
     const file = await open(path, 'wx', 0o600);
@@ -79,13 +79,16 @@ async function ownMasterKey(path: string, random: Random): Promise<MasterKey> {
   }
 }
 
-/** Where the broker is found if nobody says so: where it listens. */
+/**
+ * Returns the issuer of a broker without HALLPASS_PUBLIC_URL: the address on which the broker listens. Throws ConfigError
+ * unless this is a loopback address.
+ */
 export function listeningIssuer(host: string, port: number): Issuer {
   const issuer = parseIssuer(`http://${host.includes(':') ? `[${host}]` : host}:${port}`);
   if (issuer === undefined) {
     throw new ConfigError(
       'HALLPASS_PUBLIC_URL',
-      `is missing (needed to listen on ${host}, which is no loopback address)`,
+      `is missing (needed to listen on ${host}, which is not a loopback address)`,
     );
   }
   return issuer;

@@ -1,58 +1,83 @@
 import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import type { Duplex } from 'node:stream';
-import type { Clock } from '../platform/clock.ts';
+import type { AddressInfo, Socket } from 'node:net';
+import { addSeconds, type Clock, delay } from '../platform/clock.ts';
 import { repeat } from '../platform/repeat.ts';
-import { answerUnparsed, sendPlainProblem, sendPlainStatus } from './plain-answers.ts';
+import { type Connections, trackConnections } from './connections.ts';
+import { sendPlainProblem, sendPlainStatus, writeUnparsed } from './plain-answers.ts';
 
 export interface HttpServer {
   port: number;
-  /** Puts the listener in place; until then every request is answered 503. */
+  /** Sets the listener. Until then every request gets a 503. */
   serve(listener: RequestListener): void;
+  /** From now on every response carries `Connection: close` and ends its connection. */
+  closeAfterResponses(): void;
+  /** Accepts no more connections. Requests on open ones are still handled. */
+  stopListening(): void;
   /**
-   * Accepts no more connections, lets answers that are under way end, and resolves to true; after `deadlineMs` cuts
-   * off what is left and resolves to false.
+   * Does both of the above, and closes idle connections after `graceMs`. Resolves to true when all are closed. After
+   * `deadlineMs`, closes the remaining connections and resolves to false.
    */
-  drain(deadlineMs: number): Promise<boolean>;
+  drain(limits: DrainLimits): Promise<boolean>;
+}
+
+interface DrainLimits {
+  graceMs: number;
+  deadlineMs: number;
 }
 
 const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 30_000;
-/** Longer than proxies keep idle connections (60 s): else one sends a request into a connection that is closing. */
+/**
+ * Longer than proxies keep idle connections (60 s). Otherwise a proxy could send a request on a connection that is
+ * closing.
+ */
 const keepAliveTimeoutMs = 75_000;
 const maxHeaderBytes = 16_384;
-const sweepIdleMs = 100;
-/** Connections that wait to be accepted; the system may allow fewer. With Node's 511, many agents at once would wait 1 s. */
+const closeIdleMs = 100;
+/**
+ * The queue of connections that wait to be accepted; the system may allow fewer. With Node's default of 511, many
+ * agents that connect at once would wait 1 s.
+ */
 const backlog = 4_096;
 
 const starting: RequestListener = (_request, response) =>
   sendPlainProblem(response, 'unavailable', ['Retry-After', '1']);
 
 /**
- * A server whose every answer is one of ours: what Node would answer by itself (no request, no Host, an unknown Expect)
- * has the same headers as all others.
+ * Creates a server that writes all responses itself, with the same headers, including those that Node would write
+ * (for a request that cannot be parsed, has no Host or has an unknown Expect).
  */
-function createPlainServer(clock: Clock, listen: RequestListener): Server {
-  const answers = new WeakMap<Duplex, ServerResponse>();
+function createPlainServer(
+  clock: Clock,
+  listen: RequestListener,
+): { server: Server; connections: Connections } {
   const options = { maxHeaderSize: maxHeaderBytes, requireHostHeader: false };
   const server = createServer(options, (request, response) => {
-    answers.set(request.socket, response);
+    if (!connections.receive(request, response)) return;
     // RFC 9112 section 3.2.
     if (request.headers.host === undefined && request.httpVersion === '1.1') sendPlainStatus(response, 400);
     else listen(request, response);
   });
-  server.on('checkExpectation', (_request, response: ServerResponse) => sendPlainStatus(response, 417));
-  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    const answer = answers.get(socket);
-    // What is written into an answer that is begun would be taken for a part of it.
-    const isBegun = answer?.headersSent === true && !answer.writableFinished;
-    if (socket.writable && !isBegun) answerUnparsed(socket, { code: error.code, at: clock.now() });
-    else socket.destroy();
+  const connections = trackConnections(server, clock);
+  server.on('checkExpectation', (request, response: ServerResponse) => {
+    if (connections.receive(request, response)) sendPlainStatus(response, 417);
   });
-  return server;
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+    if (connections.isClosing(socket)) return;
+    const response = connections.latestResponse(socket);
+    // Bytes that are written after the start of a response would be read as a part of it.
+    const isBegun = response?.headersSent === true && !response.writableFinished;
+    if (!socket.writable || isBegun) {
+      socket.destroy();
+      return;
+    }
+    writeUnparsed(socket, { code: error.code, at: clock.now() });
+    connections.close(socket);
+  });
+  return { server, connections };
 }
 
-/** Listens at once, so that a port in use is told before anything else is started. */
+/** Starts to listen at once, so that a port in use is reported before anything else is started. */
 export async function startHttpServer(options: {
   host: string;
   port: number;
@@ -60,7 +85,9 @@ export async function startHttpServer(options: {
 }): Promise<HttpServer> {
   const { host, port, clock } = options;
   let listener = starting;
-  const server = createPlainServer(clock, (request, response) => listener(request, response));
+  const { server, connections } = createPlainServer(clock, (request, response) =>
+    listener(request, response),
+  );
   server.headersTimeout = headersTimeoutMs;
   server.requestTimeout = requestTimeoutMs;
   server.keepAliveTimeout = keepAliveTimeoutMs;
@@ -71,31 +98,54 @@ export async function startHttpServer(options: {
       resolve();
     });
   });
+  const closed = new Promise<void>((resolve) => {
+    server.once('close', resolve);
+  });
+  // `close` would destroy idle connections at once, with requests that are already being sent.
+  server.closeIdleConnections = () => {};
+  const stopListening = (): void => {
+    if (server.listening) server.close();
+  };
   return {
     port: (server.address() as AddressInfo).port,
     serve(given) {
       listener = given;
     },
-    async drain(deadlineMs) {
-      let drained = true;
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
-      });
-      // A connection that was busy when `close` was called is kept alive after its answer, and would hold us up.
-      const idle = repeat({
-        clock,
-        intervalMs: sweepIdleMs,
-        run: async () => server.closeIdleConnections(),
-        onError: () => {},
-      });
-      const deadline = clock.setTimer(deadlineMs, () => {
-        drained = false;
-        server.closeAllConnections();
-      });
-      await closed;
-      deadline.cancel();
-      await idle.stop();
-      return drained;
+    closeAfterResponses: () => connections.closeAfterResponses(),
+    stopListening,
+    drain(limits) {
+      connections.closeAfterResponses();
+      stopListening();
+      return closeConnections({ server, connections, closed, clock, ...limits });
     },
   };
+}
+
+interface Closing extends DrainLimits {
+  server: Server;
+  connections: Connections;
+  closed: Promise<void>;
+  clock: Clock;
+}
+
+async function closeConnections(closing: Closing): Promise<boolean> {
+  const { server, connections, closed, clock, graceMs, deadlineMs } = closing;
+  let drained = true;
+  const deadline = clock.setTimer(deadlineMs, () => {
+    drained = false;
+    server.closeAllConnections();
+  });
+  await Promise.race([closed, delay(clock, graceMs)]);
+  // Node no longer limits the time in which a request must arrive.
+  const keepReceivingUntil = addSeconds(clock.now(), headersTimeoutMs / 1000);
+  const idle = repeat({
+    clock,
+    intervalMs: closeIdleMs,
+    run: async () => connections.closeIdle({ keepReceiving: clock.now() < keepReceivingUntil }),
+    onError: () => {},
+  });
+  await closed;
+  deadline.cancel();
+  await idle.stop();
+  return drained;
 }

@@ -3,10 +3,13 @@ import type { Duplex } from 'node:stream';
 import { type ErrorCode, errorTable } from '../errors.ts';
 import { securityHeaders } from '../http/headers.ts';
 
-/** Answers where no broker is behind them: well-formed, without a request id, and the end of their connection. */
+/**
+ * The headers of the responses that an HTTP server writes itself, without a listener of the broker: while the broker starts,
+ * or if a request is not valid HTTP. They have no request id, and they end the connection.
+ */
 const commonHeaders = [...securityHeaders().flat(), 'Cache-Control', 'no-store', 'Connection', 'close'];
 
-/** Answers with a problem document (RFC 9457). */
+/** Writes a problem document (RFC 9457). */
 export function sendPlainProblem(
   response: ServerResponse,
   code: ErrorCode,
@@ -14,32 +17,32 @@ export function sendPlainProblem(
 ): void {
   const { status, title } = errorTable[code];
   const body = JSON.stringify({ type: `urn:hallpass:error:${code}`, title, status, code });
-  const about = [
+  const contentHeaders = [
     'Content-Type',
     'application/problem+json',
     'Content-Length',
     String(Buffer.byteLength(body)),
   ];
-  response.writeHead(status, [...commonHeaders, ...about, ...headers]).end(body);
+  response.writeHead(status, [...commonHeaders, ...contentHeaders, ...headers]).end(body);
 }
 
-/** Answers with nothing but a status. */
+/** Writes a response that has a status and no body. */
 export function sendPlainStatus(response: ServerResponse, status: number): void {
   response.writeHead(status, [...commonHeaders, 'Content-Length', '0']).end();
 }
 
-/** What Node's HTTP parser gives up on, by its error code, as it would answer by itself. */
+/** The statuses that Node itself would use for errors of its HTTP parser, by error code. All other errors are 400. */
 const statusOfParserError = new Map<string, number>([
   ['HPE_HEADER_OVERFLOW', 431],
   ['HPE_CHUNK_EXTENSIONS_OVERFLOW', 413],
   ['ERR_HTTP_REQUEST_TIMEOUT', 408],
 ]);
 
-/** Answers what is no request, on the bare connection, and closes it. */
-export function answerUnparsed(socket: Duplex, { code, at }: { code: string | undefined; at: Date }): void {
+/** Writes the response to a request that Node's parser could not read. The caller closes the connection. */
+export function writeUnparsed(socket: Duplex, { code, at }: { code: string | undefined; at: Date }): void {
   const status = statusOfParserError.get(code ?? '') ?? 400;
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, `Date: ${at.toUTCString()}`];
   for (let i = 0; i + 1 < commonHeaders.length; i += 2)
     lines.push(`${commonHeaders[i]}: ${commonHeaders[i + 1]}`);
-  socket.end(`${lines.join('\r\n')}\r\nContent-Length: 0\r\n\r\n`, () => socket.destroy());
+  socket.write(`${lines.join('\r\n')}\r\nContent-Length: 0\r\n\r\n`);
 }

@@ -3,7 +3,7 @@ import { sendPlainProblem } from './plain-answers.ts';
 
 const probes: ReadonlySet<string> = new Set(['/healthz', '/readyz']);
 
-/** What a replica that only works off jobs answers: whether it runs and is ready. Everything else is 404. */
+/** Creates the listener of a replica that only runs jobs: it serves the probes, and responds 404 to everything else. */
 export function onlyProbes(app: RequestListener): RequestListener {
   return (request, response) => {
     if (probes.has(request.url ?? '')) app(request, response);

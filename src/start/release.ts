@@ -1,9 +1,9 @@
-/** Releases one thing; false: something of it had to be cut off. */
+/** Releases one resource. Resolves to false if work was cut off. */
 export type Release = () => Promise<boolean | undefined>;
 
 /**
- * Releases one after the other, in this order; one that fails keeps none of the others from it. Answers whether nothing
- * failed and nothing was cut off.
+ * Releases resources in this order. A failure does not prevent the next release. Returns whether nothing failed and
+ * nothing was cut off.
  */
 export async function releaseInOrder(
   releases: readonly Release[],

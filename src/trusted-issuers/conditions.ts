@@ -1,32 +1,96 @@
+import { byCodeUnit } from '../platform/canonical-json.ts';
+
 /** What claims must be: of the same type, and equal to one of the values. By name, or by JSON Pointer (RFC 6901). */
 export type Conditions = Record<string, ConditionValue | ConditionValue[]>;
-type ConditionValue = string | number | boolean;
+export type ConditionValue = string | number | boolean;
 
 /** Claims that have rules of their own, and can be no condition. */
 const ruledClaims = ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti'];
 
 /** Says what is wrong with conditions; undefined if nothing is. */
 export function conditionsProblem(conditions: Conditions): string | undefined {
-  for (const name of Object.keys(conditions)) {
+  for (const [name, wanted] of Object.entries(conditions)) {
     if (ruledClaims.includes(name.replace(/^\//, '')))
       return `${name} can be no condition in claims: it has a rule of its own`;
     if (name.startsWith('/') && /~(?![01])/.test(name)) return `${name} is no JSON Pointer`;
-    const values = [conditions[name]].flat();
-    if (values.some((value) => !isExact(value)))
-      return `${name} has a number that cannot be compared exactly`;
+    const problem = valuesProblem(name, [wanted].flat());
+    if (problem !== undefined) return problem;
   }
   return undefined;
 }
 
 /**
- * Whether claims meet every condition. Nothing but an equal value of the same type does: no part of a text, no member of a
+ * Claims that CI platforms write as text although they are numbers or booleans (GitHub Actions, GitLab CI/CD: ID token claims).
+ * A condition of another type would never be met.
+ */
+const textClaims: ReadonlySet<string> = new Set([
+  ...[
+    'actor_id',
+    'enterprise_id',
+    'repository_id',
+    'repository_owner_id',
+    'run_attempt',
+    'run_id',
+    'run_number',
+  ],
+  ...['job_id', 'namespace_id', 'pipeline_id', 'project_id', 'runner_id', 'user_id'],
+  ...['deployment_protected', 'environment_protected', 'ref_protected'],
+]);
+
+function valuesProblem(name: string, values: readonly unknown[]): string | undefined {
+  if (values.some((value) => !isExact(value))) return `${name} has a number that cannot be compared exactly`;
+  if (values.some((value) => typeof value === 'string' && value.includes('*')))
+    return `${name} has a *, which would be compared as a character: conditions have no patterns, so list the values`;
+  const isText = values.some((value) => typeof value === 'string');
+  if (!isText && textClaims.has(name.replace(/^\//, '')))
+    return `${name} is sent as text by CI platforms: write "${String(values[0])}", or list both`;
+  return undefined;
+}
+
+/**
+ * Whether claims meet every condition. Only an equal value of the same type meets one: no part of a text, no member of a
  * list, no pattern, no other spelling.
  */
 export function meetsConditions(claims: Record<string, unknown>, conditions: Conditions): boolean {
-  return Object.entries(conditions).every(([name, wanted]) => {
-    const value = name.startsWith('/') ? readPointer(claims, name) : ownMember(claims, name);
-    return isExact(value) && (Array.isArray(wanted) ? wanted : [wanted]).some((one) => one === value);
-  });
+  return Object.entries(conditions).every(([name, wanted]) => meets(readClaim(claims, name), wanted));
+}
+
+/** A claim that does not meet its condition. */
+export interface Difference {
+  /** The name of the claim, or a JSON Pointer to it. */
+  claim: string;
+  expected: ConditionValue | ConditionValue[];
+  /** Null if the claim is absent. */
+  actual: unknown;
+}
+
+/** Lists the conditions that the claims do not meet. */
+export function findDifferences(claims: Record<string, unknown>, conditions: Conditions): Difference[] {
+  return Object.entries(conditions)
+    .map(([claim, expected]) => ({ claim, expected, actual: readClaim(claims, claim) ?? null }))
+    .filter(({ expected, actual }) => !meets(actual, expected));
+}
+
+function meets(value: unknown, wanted: ConditionValue | ConditionValue[]): boolean {
+  return isExact(value) && (Array.isArray(wanted) ? wanted : [wanted]).some((one) => one === value);
+}
+
+/** Reads a claim by its name, or by JSON Pointer (RFC 6901) if the name begins with a slash. */
+export function readClaim(claims: Record<string, unknown>, name: string): unknown {
+  return name.startsWith('/') ? readPointer(claims, name) : ownMember(claims, name);
+}
+
+/** Writes equal conditions in one way: lists without repetition and in order, a list of one value as the value. */
+export function toCanonicalConditions(conditions: Conditions): Conditions {
+  return Object.fromEntries(
+    Object.entries(conditions).map(([name, wanted]) => {
+      const values = [...new Set([wanted].flat())].sort((a, b) =>
+        byCodeUnit(JSON.stringify(a), JSON.stringify(b)),
+      );
+      const [only] = values;
+      return [name, values.length === 1 && only !== undefined ? only : values];
+    }),
+  );
 }
 
 /** A whole number beyond 2^53 has lost to JSON what it was: its neighbours look like it. */

@@ -12,6 +12,7 @@ function present(issuer: TrustedIssuer) {
     jwks: issuer.jwks,
     jwks_uri: issuer.jwksUri,
     claims: issuer.claims,
+    tenant_claims: issuer.tenantClaims,
     subject_tokens: issuer.subjectTokens,
     created_at: issuer.createdAt.toISOString(),
     created_by: issuer.createdBy,
@@ -36,9 +37,10 @@ export function trustedIssuerRoutes({
 }): Pick<Handlers, Operations> {
   return {
     async createTrustedIssuer({ body, ...act }) {
-      const { jwks = null, jwks_uri: jwksUri = null, claims = {}, subject_tokens, ...terms } = body;
-      const subjectTokens = subject_tokens ?? false;
-      const issuer = await trustedIssuers.create(act, { ...terms, jwks, jwksUri, claims, subjectTokens });
+      const { name, issuer: iss, audience, jwks = null, jwks_uri: jwksUri = null, claims = {} } = body;
+      const { tenant_claims: tenantClaims = [], subject_tokens: subjectTokens = false } = body;
+      const terms = { name, issuer: iss, audience, jwks, jwksUri, claims, tenantClaims, subjectTokens };
+      const issuer = await trustedIssuers.create(act, terms);
       const headers = { Location: `/v1/trusted-issuers/${issuer.id}` };
       return { status: 201, body: present(issuer), headers };
     },
@@ -52,8 +54,8 @@ export function trustedIssuerRoutes({
       return { status: 200, body: present(await trustedIssuers.get(path.trusted_issuer_id)) };
     },
     async updateTrustedIssuer({ path, body, ...act }) {
-      const { jwks_uri: jwksUri, subject_tokens: subjectTokens, ...rest } = body;
-      const change = { ...rest, jwksUri, subjectTokens };
+      const { jwks_uri: jwksUri, subject_tokens: subjectTokens, tenant_claims: tenantClaims, ...rest } = body;
+      const change = { ...rest, jwksUri, subjectTokens, tenantClaims };
       const issuer = await trustedIssuers.update(act, path.trusted_issuer_id, change);
       return { status: 200, body: present(issuer) };
     },

@@ -1,21 +1,25 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { Audit } from '../audit/audit.ts';
 import { byAct, type NewAuditEvent } from '../audit/audit-event.ts';
-import type { Audit } from '../audit/store.ts';
 import type { Act, Person } from '../caller.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { violates } from '../db/sqlstate.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
-import { thumbprintsOf } from '../outbound/key-source.ts';
+import type { GrantEndings } from '../grants/endings/endings.ts';
+import { nameKeys, thumbprintsOf } from '../outbound/key-source.ts';
+import { byCodeUnit } from '../platform/canonical-json.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
+import { toCanonicalConditions } from './conditions.ts';
 import * as store from './store.ts';
 import {
   type Surroundings,
   type TrustedIssuer,
   type TrustedIssuerTerms,
   termsProblem,
+  type VersionedIssuer,
 } from './trusted-issuer.ts';
 
 export interface TrustedIssuersDeps extends Surroundings {
@@ -23,6 +27,7 @@ export interface TrustedIssuersDeps extends Surroundings {
   audit: Audit;
   clock: Clock;
   ids: Ids;
+  grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
 }
 
 /** An audience that is not given is our own issuer. */
@@ -43,11 +48,10 @@ export function createTrustedIssuersService(deps: TrustedIssuersDeps) {
     get: (id: string) => get(deps, id),
     update: (act: Act<Person>, id: string, change: TrustedIssuerChange) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
-    /** The one of this `iss` that is trusted; undefined: none is. */
-    findByIssuer: (db: Db, issuer: string): Promise<TrustedIssuer | undefined> =>
-      store.findByIssuer(db, issuer),
-    /** The `iss` of one that is trusted, which nobody takes back until the transaction ends. */
-    lockTrust: (tx: Tx, id: string): Promise<string | undefined> => store.lockTrust(tx, id),
+    /** Finds the trusted issuers with this `iss`. */
+    findByIssuer: (db: Db, issuer: string): Promise<VersionedIssuer[]> => store.findByIssuer(db, issuer),
+    /** Finds an issuer and locks it against changes until the transaction ends; undefined if it is not trusted. */
+    lockTrust: (tx: Tx, id: string): Promise<TrustedIssuer | undefined> => store.lockTrust(tx, id),
   };
 }
 
@@ -63,17 +67,22 @@ async function create(
   const [at, by] = [clock.now(), act.caller.id];
   const author = { createdAt: at, createdBy: by, updatedAt: at, updatedBy: by };
   const issuer: TrustedIssuer = { ...terms, ...author, epoch: 1, id: ids.next('trustedIssuer') };
-  const details = await describe(terms);
+  const [details, keySource] = [await describe(terms), await describeKeySource(terms)];
   try {
     await withTransaction(db, async (tx) => {
-      await store.insertTrustedIssuer(tx, issuer);
+      await store.insertTrustedIssuer(tx, issuer, keySource);
       await audit.append(tx, { ...subject(act, issuer.id), type: 'trusted_issuer.created', details });
     });
   } catch (error) {
-    if (!violates(error, 'trusted_issuers_issuer')) throw error;
-    throw new BrokerError('conflict', { detail: 'this issuer is trusted already' });
+    throw toConflict(error);
   }
   return issuer;
+}
+
+function toConflict(error: unknown): unknown {
+  if (!violates(error, 'trusted_issuers_one_source')) return error;
+  const detail = 'an issuer with this issuer, audience and source of keys is trusted already';
+  return new BrokerError('conflict', { detail });
 }
 
 async function list(
@@ -94,44 +103,60 @@ async function update(
   act: Act<Person>,
   { id, change }: { id: string; change: TrustedIssuerChange },
 ): Promise<TrustedIssuer> {
-  const { db, audit, clock } = deps;
-  return withTransaction(db, async (tx) => {
+  const { db, audit, clock, grantEndings } = deps;
+  const updated = await withTransaction(db, async (tx) => {
     const before = await store.lockTrustedIssuer(tx, id);
     if (before === undefined) return refuse('not-found');
     const terms = apply(before, change);
     const problem = termsProblem(terms, deps);
     if (problem !== undefined) return refuse('invalid-request', { detail: problem });
-    const changes = vouchesOtherwise(before, terms);
+    const changes = await isNarrowed(before, terms);
     const isWithdrawn = changes || (before.subjectTokens && !terms.subjectTokens);
     const epoch = before.epoch + (isWithdrawn ? 1 : 0);
     const issuer = { ...before, ...terms, epoch, updatedAt: clock.now(), updatedBy: act.caller.id };
-    await store.updateTrustedIssuer(tx, issuer);
+    await store.updateTrustedIssuer(tx, issuer, await describeKeySource(terms));
     const details = await describe(terms);
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.updated', details });
     if (changes) await renewIdentities(deps, tx, { act, id });
-    if (isWithdrawn) await endForSubjects(deps, tx, { act, issuer });
+    if (isWithdrawn) await endDerivedGrants(deps, tx, { act, id });
     return issuer;
+  }).catch((error: unknown) => {
+    throw toConflict(error);
   });
+  await grantEndings.settle();
+  return updated;
 }
 
-/** Whether what it says of an agent is believed by other keys, or under other conditions. */
-function vouchesOtherwise(before: TrustedIssuerTerms, after: TrustedIssuerTerms): boolean {
-  const termsOf = ({ audience, jwks, jwksUri, claims }: TrustedIssuerTerms): unknown[] => [
+/**
+ * Whether a token that authenticated an agent before may not do so any more. Further keys or names of tenant claims, and
+ * another order, leave all of them as they are.
+ */
+async function isNarrowed(before: TrustedIssuerTerms, after: TrustedIssuerTerms): Promise<boolean> {
+  const termsOf = ({ audience, jwksUri, claims }: TrustedIssuerTerms): unknown[] => [
     audience,
-    jwks,
     jwksUri,
-    claims,
+    toCanonicalConditions(claims),
   ];
-  return !isDeepStrictEqual(termsOf(before), termsOf(after));
+  if (!isDeepStrictEqual(termsOf(before), termsOf(after))) return true;
+  if (before.tenantClaims.some((name) => !after.tenantClaims.includes(name))) return true;
+  if (before.jwks === null || after.jwks === null) return before.jwks !== after.jwks;
+  const kept = new Set(await nameKeys(after.jwks));
+  return (await nameKeys(before.jwks)).some((key) => !kept.has(key));
 }
 
-/** What was got by the earlier terms ends, and nothing that was looked at before is minted any more. */
+/** Describes where the keys of an issuer are: equal sets of usable keys are one source, in any order. */
+async function describeKeySource({ jwks, jwksUri }: TrustedIssuerTerms): Promise<string> {
+  if (jwksUri !== null) return `jwks_uri ${jwksUri}`;
+  return jwks === null ? 'discovery' : `jwks ${(await nameKeys(jwks)).sort(byCodeUnit).join(' ')}`;
+}
+
+/** Ends what was obtained under the earlier terms; what was read before is not minted any more. */
 async function renewIdentities(
   { audit, clock, ids }: TrustedIssuersDeps,
   tx: Tx,
   { act, id }: { act: Act<Person>; id: string },
 ): Promise<void> {
-  const nextId = () => ids.next('proof');
+  const nextId = () => ids.next('credential');
   const revoked = await store.renewIdentitiesOf(tx, { trustedIssuerId: id, at: clock.now(), nextId });
   await recordIdentities(audit, tx, { act, id, revoked });
 }
@@ -142,10 +167,10 @@ async function recordIdentities(
   tx: Tx,
   { act, id, revoked }: { act: Act<Person>; id: string; revoked: store.RevokedIdentity[] },
 ): Promise<void> {
-  const events = revoked.map(({ id: proofId, clientId, next }): NewAuditEvent => {
-    const details = { client_id: clientId, trusted_issuer_id: id, revoked: [proofId] };
-    const about = { ...byAct(act), agentId: clientId, objectId: next ?? proofId, details };
-    return { ...about, type: next === undefined ? 'agent_proof.revoked' : 'agent_proof.renewed' };
+  const events = revoked.map(({ id: credentialId, clientId, next }): NewAuditEvent => {
+    const details = { client_id: clientId, trusted_issuer_id: id, revoked: [credentialId] };
+    const about = { ...byAct(act), agentId: clientId, objectId: next ?? credentialId, details };
+    return { ...about, type: next === undefined ? 'agent_credential.revoked' : 'agent_credential.renewed' };
   });
   await audit.appendAll(tx, events);
 }
@@ -156,43 +181,37 @@ function apply(
   { jwks, jwksUri, ...rest }: TrustedIssuerChange,
 ): TrustedIssuerTerms {
   const { name = before.name, audience = before.audience, claims = before.claims } = rest;
-  const { subjectTokens = before.subjectTokens } = rest;
+  const { subjectTokens = before.subjectTokens, tenantClaims = before.tenantClaims } = rest;
   const keepsKeys = jwks === undefined && jwksUri === undefined;
   const keys = keepsKeys
     ? { jwks: before.jwks, jwksUri: before.jwksUri }
     : { jwks: jwks ?? null, jwksUri: jwksUri ?? null };
-  return { name, audience, claims, subjectTokens, issuer: before.issuer, ...keys };
+  return { name, audience, claims, tenantClaims, subjectTokens, issuer: before.issuer, ...keys };
 }
 
 async function remove(deps: TrustedIssuersDeps, act: Act<Person>, id: string): Promise<void> {
-  const { db, audit, clock } = deps;
+  const { db, audit, clock, grantEndings } = deps;
   await withTransaction(db, async (tx) => {
-    const issuer = await store.lockTrustedIssuer(tx, id);
-    if (issuer === undefined) return refuse('not-found');
+    if ((await store.lockTrustedIssuer(tx, id)) === undefined) return refuse('not-found');
     const at = clock.now();
     await store.deleteTrustedIssuer(tx, { id, at });
     await audit.append(tx, { ...subject(act, id), type: 'trusted_issuer.deleted' });
     await recordIdentities(audit, tx, { act, id, revoked: await store.revokeIdentitiesOf(tx, id, at) });
-    await endForSubjects(deps, tx, { act, issuer });
+    await endDerivedGrants(deps, tx, { act, id });
     return undefined;
   });
+  await grantEndings.settle();
 }
 
-/** What was handed down for its subjects ends; their tokens did with its epoch, or its removal. */
-async function endForSubjects(
-  { audit, clock }: TrustedIssuersDeps,
+/** Ends what was delegated for its subjects, or for tokens of its agents; their tokens ended with its epoch, or its removal. */
+async function endDerivedGrants(
+  { clock, grantEndings }: TrustedIssuersDeps,
   tx: Tx,
-  { act, issuer: { id, issuer } }: { act: Act<Person>; issuer: TrustedIssuer },
+  { act, id }: { act: Act<Person>; id: string },
 ): Promise<void> {
-  const reason = 'the issuer of whom it is for is believed otherwise, or no longer';
-  const ended = await store.endGrantsForSubjects(tx, { issuer, by: act.caller.id, at: clock.now(), reason });
-  await audit.appendAll(
-    tx,
-    ended.map(({ id: grantId, agentId }): NewAuditEvent => {
-      const about = { ...byAct(act), agentId, grantId, objectId: id };
-      return { ...about, type: 'grant.revoked', details: { reason } };
-    }),
-  );
+  const reason = 'the trusted issuer of its subject token changed or is no longer trusted';
+  const selection = { kind: 'tokens_by_issuer' as const, issuerId: id };
+  await grantEndings.end(tx, { ...subject(act, id), selection, at: clock.now(), reason });
 }
 
 function subject(act: Act<Person>, id: string) {
@@ -204,9 +223,10 @@ async function describe({
   jwks,
   jwksUri,
   subjectTokens: subject_tokens,
+  tenantClaims: tenant_claims,
   ...rest
 }: TrustedIssuerTerms): Promise<Record<string, unknown>> {
-  const terms = { ...rest, subject_tokens };
+  const terms = { ...rest, tenant_claims, subject_tokens };
   if (jwks !== null) return { ...terms, keys: 'jwks', thumbprints: await thumbprintsOf(jwks) };
   return jwksUri === null
     ? { ...terms, keys: 'discovery' }

@@ -1,10 +1,9 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
-import { lineEndedAt } from '../db/line-ended-at.ts';
 import type { TrustedIssuers } from '../db/schema.gen.ts';
 import type { JwkSet } from '../outbound/key-source.ts';
 import type { Conditions } from './conditions.ts';
-import type { TrustedIssuer } from './trusted-issuer.ts';
+import type { TrustedIssuer, VersionedIssuer } from './trusted-issuer.ts';
 
 const columns = [
   'id',
@@ -14,6 +13,7 @@ const columns = [
   'jwks',
   'jwks_uri',
   'claims',
+  'tenant_claims',
   'subject_tokens',
   'epoch',
   'created_at',
@@ -31,6 +31,7 @@ function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[
     jwks: row.jwks as unknown as JwkSet | null,
     jwksUri: row.jwks_uri,
     claims: row.claims as unknown as Conditions,
+    tenantClaims: row.tenant_claims,
     subjectTokens: row.subject_tokens,
     epoch: row.epoch,
     createdAt: row.created_at,
@@ -40,7 +41,8 @@ function toTrustedIssuer(row: Pick<Selectable<TrustedIssuers>, (typeof columns)[
   };
 }
 
-function toTerms({ name, issuer, audience, jwks, jwksUri, claims, subjectTokens }: TrustedIssuer) {
+function toTerms(terms: TrustedIssuer) {
+  const { name, issuer, audience, jwks, jwksUri, claims, tenantClaims, subjectTokens } = terms;
   return {
     name,
     issuer,
@@ -48,6 +50,7 @@ function toTerms({ name, issuer, audience, jwks, jwksUri, claims, subjectTokens 
     jwks: jwks === null ? null : JSON.stringify(jwks),
     jwks_uri: jwksUri,
     claims: JSON.stringify(claims),
+    tenant_claims: tenantClaims,
     subject_tokens: subjectTokens,
   };
 }
@@ -56,13 +59,13 @@ function living(db: Db) {
   return db.selectFrom('trusted_issuers').select(columns).where('deleted_at', 'is', null);
 }
 
-/** Fails on `trusted_issuers_issuer` where one of this name is trusted already. */
-export async function insertTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promise<void> {
+/** Violates `trusted_issuers_one_source` if an issuer with this `iss`, audience and source of keys is trusted already. */
+export async function insertTrustedIssuer(tx: Tx, issuer: TrustedIssuer, keySource: string): Promise<void> {
   const { id, createdAt: created_at, createdBy: created_by } = issuer;
   const author = { created_at, created_by, updated_at: created_at, updated_by: created_by };
   await tx
     .insertInto('trusted_issuers')
-    .values({ ...toTerms(issuer), ...author, id, controllers: [created_by] })
+    .values({ ...toTerms(issuer), ...author, id, key_source: keySource, controllers: [created_by] })
     .execute();
 }
 
@@ -71,10 +74,14 @@ export async function findTrustedIssuer(db: Db, id: string): Promise<TrustedIssu
   return row === undefined ? undefined : toTrustedIssuer(row);
 }
 
-/** The one of this `iss` that is trusted. */
-export async function findByIssuer(db: Db, issuer: string): Promise<TrustedIssuer | undefined> {
-  const row = await living(db).where('issuer', '=', issuer).executeTakeFirst();
-  return row === undefined ? undefined : toTrustedIssuer(row);
+/** Finds the trusted issuers with this `iss`. They differ in their audience or in the source of their keys. */
+export async function findByIssuer(db: Db, issuer: string): Promise<VersionedIssuer[]> {
+  const rows = await living(db)
+    .select(sql<string>`xmin::text`.as('row_version'))
+    .where('issuer', '=', issuer)
+    .orderBy('id')
+    .execute();
+  return rows.map((row) => ({ ...toTrustedIssuer(row), rowVersion: row.row_version }));
 }
 
 /** The issuer, its row locked until the transaction ends. */
@@ -83,10 +90,10 @@ export async function lockTrustedIssuer(tx: Tx, id: string): Promise<TrustedIssu
   return row === undefined ? undefined : toTrustedIssuer(row);
 }
 
-/** The `iss` of one that is trusted; nobody takes that back until the transaction ends, and who waits for it sees who relies on it. */
-export async function lockTrust(tx: Tx, id: string): Promise<string | undefined> {
+/** Finds an issuer and locks its row against changes until the transaction ends. */
+export async function lockTrust(tx: Tx, id: string): Promise<TrustedIssuer | undefined> {
   const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
-  return row?.issuer;
+  return row === undefined ? undefined : toTrustedIssuer(row);
 }
 
 export async function listTrustedIssuers(
@@ -98,12 +105,14 @@ export async function listTrustedIssuers(
   return (await query.execute()).map(toTrustedIssuer);
 }
 
-export async function updateTrustedIssuer(tx: Tx, issuer: TrustedIssuer): Promise<void> {
+/** Violates `trusted_issuers_one_source` as an insertion does. */
+export async function updateTrustedIssuer(tx: Tx, issuer: TrustedIssuer, keySource: string): Promise<void> {
   const { id, updatedAt: updated_at, updatedBy: updated_by } = issuer;
   await tx
     .updateTable('trusted_issuers')
     .set({
       ...toTerms(issuer),
+      key_source: keySource,
       epoch: issuer.epoch,
       updated_at,
       updated_by,
@@ -123,7 +132,7 @@ export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: 
   await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
 }
 
-/** No issuer is taken at its word about people any more, and what was got by it is dead; answers how many were. */
+/** Withdraws `subject_tokens` from every issuer, which ends what was obtained with their tokens; returns how many had it. */
 export async function distrustEverySubject(tx: Tx, { at, by }: { at: Date; by: string }): Promise<number> {
   const result = await tx
     .updateTable('trusted_issuers')
@@ -134,26 +143,6 @@ export async function distrustEverySubject(tx: Tx, { at, by }: { at: Date; by: s
   return Number(result.numUpdatedRows);
 }
 
-export interface EndedForSubject {
-  id: string;
-  agentId: string;
-}
-
-/** Ends the grants that were handed down for subjects of an issuer, and answers them. */
-export async function endGrantsForSubjects(
-  tx: Tx,
-  { issuer, by, at, reason }: { issuer: string; by: string; at: Date; reason: string },
-): Promise<EndedForSubject[]> {
-  const result = await sql<EndedForSubject>`
-    update grants g
-       set status = 'revoked', ended_at = ${at}, ended_by = ${by}, end_reason = ${reason}
-     where g.delegation is not null and g.delegation -> 'sub_id' ->> 'iss' = ${issuer}
-       and g.status in ('pending', 'scheduled', 'active') and g.expires_at > ${at}
-       and ${lineEndedAt} is null
-    returning g.id, g.agent_id as "agentId"`.execute(tx);
-  return result.rows;
-}
-
 /** An identity of an agent that was revoked; `next`: the id of what took its place. */
 export interface RevokedIdentity {
   id: string;
@@ -161,7 +150,15 @@ export interface RevokedIdentity {
   next?: string;
 }
 
-const identityColumns = ['id', 'client_id', 'trusted_issuer_id', 'subject', 'claims', 'issued_by'] as const;
+const identityColumns = [
+  'id',
+  'client_id',
+  'trusted_issuer_id',
+  'subject',
+  'claims',
+  'identifying_claim',
+  'issued_by',
+] as const;
 
 function revokeIdentities(tx: Tx, trustedIssuerId: string, at: Date) {
   return tx
@@ -173,7 +170,7 @@ function revokeIdentities(tx: Tx, trustedIssuerId: string, at: Date) {
     .execute();
 }
 
-/** Revokes what the agents of an issuer prove themselves by. */
+/** Revokes the identities of an issuer's agents. */
 export async function revokeIdentitiesOf(
   tx: Tx,
   trustedIssuerId: string,
@@ -186,7 +183,7 @@ export async function revokeIdentitiesOf(
 const insertRows = 1_000;
 
 /**
- * Puts new identities in the place of those of an issuer's agents, which are alike but for their ids: what was got with
+ * Replaces the identities of an issuer's agents by new ones that differ only in their ids: what was obtained with
  * the old ones ends.
  */
 export async function renewIdentitiesOf(

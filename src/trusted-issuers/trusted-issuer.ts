@@ -15,9 +15,11 @@ export interface TrustedIssuer {
   jwksUri: string | null;
   /** What every token of it must have. */
   claims: Conditions;
+  /** Claims that name the tenant, beside those that are known of CI platforms. */
+  tenantClaims: string[];
   /** Whether agents may act for its subjects (RFC 8693), beside those that are agents themselves. */
   subjectTokens: boolean;
-  /** Raised when its word is believed otherwise, or no longer. */
+  /** Raised when its subject tokens are accepted on other terms, or no longer. */
   epoch: number;
   createdAt: Date;
   createdBy: string;
@@ -28,8 +30,11 @@ export interface TrustedIssuer {
 /** What somebody says of an issuer. */
 export type TrustedIssuerTerms = Pick<
   TrustedIssuer,
-  'name' | 'issuer' | 'audience' | 'jwks' | 'jwksUri' | 'claims' | 'subjectTokens'
+  'name' | 'issuer' | 'audience' | 'jwks' | 'jwksUri' | 'claims' | 'tenantClaims' | 'subjectTokens'
 >;
+
+/** An issuer with the version of its row, which every change makes another one. */
+export type VersionedIssuer = TrustedIssuer & { rowVersion: string };
 
 export interface Surroundings {
   /** Ours: nobody is an agent because of a token that we issued. */

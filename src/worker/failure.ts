@@ -2,17 +2,22 @@ import { sqlStateOf } from '../db/sqlstate.ts';
 
 const maxLength = 500;
 
-/** What may not stay in a message: credentials in URLs, and anything long enough to be a generated secret or a JWT. */
+/**
+ * The parts of a message that are redacted: credentials in URLs, and strings as long as a generated secret or a JWT.
+ */
 const secretLike: readonly { pattern: RegExp; instead: string }[] = [
   { pattern: /\/\/[^\s/@]+@/g, instead: '//[redacted]@' },
   { pattern: /\bhp[a-z]_\w+/g, instead: '[redacted]' },
   { pattern: /[\w+/=.-]{32,}/g, instead: '[redacted]' },
 ];
 
-/** SQLSTATE class 22, data exceptions: their messages repeat the value that was wrong. */
+/** SQLSTATE class 22, data exceptions: their messages contain the invalid value. */
 const dataException = '22';
 
-/** An error as one line of at most 500 characters that an admin may read: no secret, no control character. */
+/**
+ * Formats an error as one line of at most 500 characters that is safe to show to an admin: without secrets and
+ * control characters.
+ */
 export function describeFailure(error: unknown): string {
   if (!(error instanceof Error)) return 'something that is not an error was thrown';
   const state = sqlStateOf(error);

@@ -1,43 +1,53 @@
 import type { Tx } from '../db/database.ts';
 
-/** Run first in every transaction of a job: throws `LeaseLost` unless the run still holds the job. */
+/** Runs first in each transaction of a job. Throws `LeaseLost` if the run no longer holds the job's lease. */
 export type Fence = (tx: Tx) => Promise<void>;
 
-/** What a job is told and given for one run. */
+/** The input of one run of a job. */
 export interface JobContext {
-  /** The scheduled instant that this run is for, whole seconds. */
+  /** The scheduled time of this run, in whole seconds. */
   slot: Date;
   now(): Date;
   fence: Fence;
-  /** Aborted when the broker stops or the lease is lost: end at the next boundary between transactions. */
+  /** Aborted when the broker stops or the lease is lost. The job then ends before its next transaction. */
   signal: AbortSignal;
 }
 
-/** One thing the worker does on a schedule. Idempotent: it works off whatever is due, however many slots were missed. */
+/**
+ * A scheduled job of the background worker. Idempotent: one run processes everything that is due, however many slots
+ * were missed.
+ */
 export interface Job {
   name: string;
-  /** Cron expression with seconds, UTC. */
+  /** A cron expression with seconds, in UTC. */
   schedule: string;
-  /** Answers how many rows it changed. */
+  /** Returns how many rows it changed. */
   run(context: JobContext): Promise<number>;
 }
 
-/** Another run has the job by now, or the lease ran out: whatever this run still wanted to write must not happen. */
+/**
+ * Error thrown when another run has taken over the job, or the lease has expired. The run must not write anything
+ * more.
+ */
 export class LeaseLost extends Error {
   constructor(job: string) {
-    super(`the run no longer holds the job ${job}`);
+    super(`the run no longer holds the lease of the job ${job}`);
     this.name = 'LeaseLost';
   }
 }
 
 /**
- * How an attempt to run a slot ended: `done` and `failed` are recorded; `lost` is not, since another run holds the
- * job; `busy` another run held it from the start; `repeated` the slot had run; `unavailable` the database did not
- * work; `stopped` this replica takes no new runs.
+ * The outcome of an attempt to run a slot:
+ * - `done`, `failed`: the run has ended, and its outcome is recorded.
+ * - `lost`: another run has taken over the job, so the outcome is not recorded.
+ * - `busy`: another run held the lease.
+ * - `repeated`: the slot had already run.
+ * - `unavailable`: the database was unavailable.
+ * - `stopped`: this replica is stopping.
  */
 export type RunOutcome = 'done' | 'failed' | 'lost' | 'busy' | 'repeated' | 'unavailable' | 'stopped';
 
-/** What is told of every attempt, for metrics. */
+/** The metrics of an attempt. */
 export interface RunReport {
   job: string;
   outcome: RunOutcome;
@@ -46,9 +56,10 @@ export interface RunReport {
 }
 
 /**
- * Whether a lease that ends at `expiresAt` may be taken at `now`: nobody has it, or it has ended, or it ends later
- * than any clock near ours can have written. Without the last, a runner that died with its clock a year ahead would
- * block the job for a year; taking it from one that lives is safe, because of the fence.
+ * Whether a lease that expires at `expiresAt` may be taken at `now`: there is none, it has expired, or it expires
+ * later than any correct clock could have set it. Without the last rule, a replica that died with its clock a year
+ * ahead would block the job for a year. To take over from a replica that is alive is safe, because of the fencing
+ * number.
  */
 export function isLeaseFree(
   expiresAt: Date | null,

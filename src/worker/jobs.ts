@@ -1,4 +1,4 @@
-import { continueAuditOrder } from '../audit/store.ts';
+import { continueAuditOrder } from '../audit/log.ts';
 import type { Db, Tx } from '../db/database.ts';
 import { dropPartitions, ensurePartitionsAhead } from '../db/partitions.ts';
 import { withTransaction } from '../db/transaction.ts';
@@ -7,13 +7,17 @@ import type { Fence, Job, JobContext } from './job.ts';
 import { type JobName, schedules } from './schedules.ts';
 import { deleteIdempotencyRecords, deleteJobRuns } from './store.ts';
 
-/** What the jobs call. Each answers how many rows it changed, and calls the fence first in every transaction. */
+/**
+ * The functions that the jobs call. Each returns how many rows it changed, and calls the fence first in every
+ * transaction.
+ */
 export interface JobsDeps {
   db: Db;
   grants: {
     expireDue(fence: Fence, signal: AbortSignal): Promise<number>;
     lapseDue(fence: Fence, signal: AbortSignal): Promise<number>;
   };
+  feeds: { catchUp(fence: Fence, signal: AbortSignal): Promise<number> };
   keys: { rotateDue(fence: Fence): Promise<number> };
 }
 
@@ -21,14 +25,15 @@ const batchRows = 1000;
 const keepIdempotencySeconds = 24 * 3600;
 const keepRunsSeconds = 7 * 24 * 3600;
 
-/** The table of jobs: one entry for every schedule, or it does not compile. */
-export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
+/** Creates the jobs. A schedule without a job does not compile. */
+export function createJobs({ db, grants, feeds, keys }: JobsDeps): Job[] {
   const runs: Record<JobName, Job['run']> = {
     'expire-grants': ({ fence, signal }) => grants.expireDue(fence, signal),
     'lapse-requests': ({ fence, signal }) => grants.lapseDue(fence, signal),
+    'read-feeds': ({ fence, signal }) => feeds.catchUp(fence, signal),
     'rotate-keys': ({ fence }) => keys.rotateDue(fence),
-    'make-partitions': (context) => inOne(db, context, (tx) => prepareRecord(tx, context.now())),
-    'drop-partitions': (context) => inOne(db, context, (tx) => dropPartitions(tx, context.now())),
+    'make-partitions': (context) => inTransaction(db, context, (tx) => prepareDatabase(tx, context.now())),
+    'drop-partitions': (context) => inTransaction(db, context, (tx) => dropPartitions(tx, context.now())),
     'drop-idempotency-records': (context) => dropRecords(db, context),
   };
   return (Object.keys(runs) as JobName[]).map((name) => ({
@@ -38,14 +43,17 @@ export function createJobs({ db, grants, keys }: JobsDeps): Job[] {
   }));
 }
 
-/** The start does the same; this is for brokers that run on while their database is moved to another cluster. */
-async function prepareRecord(tx: Tx, now: Date): Promise<number> {
+/**
+ * Prepares the database for new audit events and tokens. The start also does this; the job is for a broker that keeps running while
+ * its database is moved to another cluster.
+ */
+async function prepareDatabase(tx: Tx, now: Date): Promise<number> {
   await continueAuditOrder(tx);
   return ensurePartitionsAhead(tx, now);
 }
 
-/** One transaction of the job `context` is of. */
-function inOne(db: Db, { fence }: JobContext, work: (tx: Tx) => Promise<number>): Promise<number> {
+/** Runs `work` in one transaction of the job. */
+function inTransaction(db: Db, { fence }: JobContext, work: (tx: Tx) => Promise<number>): Promise<number> {
   return withTransaction(db, async (tx) => {
     await fence(tx);
     return work(tx);
@@ -63,11 +71,11 @@ async function dropRecords(db: Db, context: JobContext): Promise<number> {
   return records + runs;
 }
 
-/** Repeats `batch`, each time in a transaction of its own, until it finds nothing or the run is told to end. */
+/** Repeats `batch`, each time in its own transaction, until it changes nothing or the run is aborted. */
 async function inBatches(db: Db, context: JobContext, batch: (tx: Tx) => Promise<number>): Promise<number> {
   let total = 0;
   while (!context.signal.aborted) {
-    const changed = await inOne(db, context, batch);
+    const changed = await inTransaction(db, context, batch);
     if (changed === 0) break;
     total += changed;
   }

@@ -10,17 +10,17 @@ import * as store from './store.ts';
 export interface ExclusiveRun {
   db: Db;
   clock: Clock;
-  /** Names this replica. */
+  /** The id of this replica. */
   holder: string;
   /**
-   * By job, the fencing number of a run of this process that ended, or may have been claimed, without a record of its
-   * end, since the database did not work: this process need not wait for the end of that lease.
+   * By job, the fencing number of a run of this process whose end, or possibly whose lease, could not be written
+   * while the database was unavailable. This process may take over such a lease before it expires.
    */
   unrecorded: Map<string, number>;
-  /** How long the job stays held after the last sign of life of its runner. */
+  /** How long a lease is valid after its last renewal. */
   leaseSeconds: number;
   job: Job;
-  /** Whole seconds. */
+  /** In whole seconds. */
   slot: Date;
   log: Log;
   observe: (report: RunReport) => void;
@@ -28,7 +28,7 @@ export interface ExclusiveRun {
   signal?: AbortSignal;
 }
 
-/** A lease that this run has taken. */
+/** A lease that this run holds. */
 interface Claim {
   fencing: number;
   startedAt: Date;
@@ -39,13 +39,13 @@ interface Result {
   error?: unknown;
 }
 
-const abandoned = 'the run before did not finish';
+const abandoned = 'the previous run did not finish';
 const largestInteger = 2 ** 31 - 1;
 
 /**
- * Runs `job` for `slot` unless a run of the job is under way somewhere or the slot has run before, and records how it
- * ended. At most one run of a job can write at a time: each has a fencing number of its own, one higher than the run
- * before, which its transactions check. Never throws.
+ * Runs `job` for `slot`, unless another run of the job holds the lease or the slot has already run, and records its
+ * outcome. Invariant: only one run of a job can write at a time, because each run has a higher fencing number than
+ * the previous one, and its transactions check it. Never throws.
  */
 export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
   const { clock, job, slot, log, observe, unrecorded } = run;
@@ -61,7 +61,7 @@ export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
       return await record(run, claim, result);
     } catch (error) {
       if (made.claim !== undefined) unrecorded.set(job.name, made.claim.fencing);
-      log.error('a job could not be claimed, or its outcome not recorded', {
+      log.error('a job could not be started, or its outcome could not be recorded', {
         job: job.name,
         slot,
         err: error,
@@ -74,7 +74,7 @@ export async function runExclusive(run: ExclusiveRun): Promise<RunOutcome> {
   return outcome;
 }
 
-/** What it claims is in `made` even if whether the transaction was committed is not known. */
+/** Takes the lease for the slot. Sets `made.claim` too, for the case that the result of the commit is unknown. */
 async function claimSlot(
   run: ExclusiveRun,
   tx: Tx,
@@ -90,7 +90,7 @@ async function claimSlot(
   const claimed = { ...claim, job: job.name, slot };
   if (!(await store.insertRun(tx, claimed))) return 'repeated';
   if (lease.holder !== null) {
-    log.warn('the run before did not finish', { job: job.name });
+    log.warn('the previous run of a job did not finish', { job: job.name });
     await store.recordAbandoned(tx, job.name, abandoned);
   }
   await store.takeLease(tx, { ...claimed, holder, expiresAt: addSeconds(now, leaseSeconds) });
@@ -98,7 +98,7 @@ async function claimSlot(
   return claim;
 }
 
-/** Runs the job, and keeps its lease for as long as it lives. */
+/** Runs the job and renews its lease meanwhile. */
 async function runClaimed(run: ExclusiveRun, { fencing }: Claim): Promise<Result> {
   const { clock, job, slot, signal } = run;
   const controller = new AbortController();
@@ -126,7 +126,7 @@ async function runClaimed(run: ExclusiveRun, { fencing }: Claim): Promise<Result
   }
 }
 
-/** Renews the lease at every third of it, so that two renewals may fail before it runs out. */
+/** Renews the lease after each third of its duration, so that two renewals may fail before it expires. */
 function keepLease(
   { db, clock, leaseSeconds, job, log }: ExclusiveRun,
   { fencing, onLost }: { fencing: number; onLost: () => void },
@@ -139,7 +139,7 @@ function keepLease(
       const lease = { job: job.name, fencing, now, expiresAt: addSeconds(now, leaseSeconds) };
       if (!(await store.renewLease(db, lease))) onLost();
     },
-    onError: (error) => log.warn('a lease could not be renewed', { job: job.name, err: error }),
+    onError: (error) => log.warn('the lease of a job could not be renewed', { job: job.name, err: error }),
   });
 }
 
@@ -157,11 +157,11 @@ async function record(run: ExclusiveRun, claim: Claim, { rows, error }: Result):
     error: failed ? describeFailure(error) : null,
   };
   if (await withTransaction(db, (tx) => store.finishRun(tx, finished))) return failed ? 'failed' : 'done';
-  log.warn('a run lost its job to another one', { job: job.name, slot });
+  log.warn('another run has taken over the job', { job: job.name, slot });
   return 'lost';
 }
 
-/** Never negative and never more than the column holds, although the clock may have been put forward or back. */
+/** Never negative and never more than the column can hold, even if the clock was changed. */
 function millisecondsSince(start: Date, clock: Clock): number {
   return Math.min(Math.max(clock.now().getTime() - start.getTime(), 0), largestInteger);
 }

@@ -11,27 +11,27 @@ export interface SchedulerDeps {
   db: Db;
   clock: Clock;
   log: Log;
-  /** Names this replica. */
+  /** The id of this replica. */
   holder: string;
   observe: (report: RunReport) => void;
   leaseSeconds?: number;
 }
 
 export interface Scheduler {
-  /** Makes the jobs' rows. `start` does it too. */
+  /** Creates the rows of the jobs. `start` also does this. */
   register(): Promise<void>;
-  /** From now on every slot is tried; a slot that is missed is not made up for. */
+  /** Attempts every slot from now on. Missed slots are not repeated. */
   start(): Promise<void>;
-  /** Tries the slot: what a tick does. Resolves when the run has ended. Throws only if there is no such job. */
+  /** Attempts the slot, as a tick does. Resolves when the run has ended. Throws only for an unknown job. */
   runNow(name: string, slot: Date): Promise<RunOutcome>;
-  /** No new runs; tells those under way to end, waits for them and so gives their leases back. */
+  /** Starts no further runs, aborts the current ones, and waits until they have ended and released their leases. */
   stop(): Promise<void>;
 }
 
-/** A runner that dies holds up its job this long. */
+/** How long the job of a replica that died is blocked. */
 const defaultLeaseSeconds = 30;
 
-/** Every replica may have one: the database decides which of them runs a slot. */
+/** Creates a scheduler. Every replica may have one: the database decides which replica runs a slot. */
 export function createScheduler(deps: SchedulerDeps): Scheduler {
   const { jobs, db, clock, log, holder, observe } = deps;
   const leaseSeconds = deps.leaseSeconds ?? defaultLeaseSeconds;
@@ -56,7 +56,8 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
   }
 
   const register = (): Promise<void> => registerJobs(db, [...byName.keys()]);
-  const onError = (error: unknown): void => log.error('a tick failed', { err: error });
+  const onError = (error: unknown): void =>
+    log.error('a scheduled job could not be attempted', { err: error });
   return {
     register,
     async start() {
@@ -68,7 +69,7 @@ export function createScheduler(deps: SchedulerDeps): Scheduler {
     },
     async runNow(name, slot) {
       const job = byName.get(name);
-      if (job === undefined) throw new Error(`there is no job ${name}`);
+      if (job === undefined) throw new Error(`unknown job ${name}`);
       return run(job, slot);
     },
     async stop() {

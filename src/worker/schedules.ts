@@ -1,7 +1,8 @@
-/** Every job and when it runs: cron expressions with seconds, UTC. */
+/** The schedule of every job: cron expressions with seconds, in UTC. */
 export const schedules = {
   'expire-grants': '*/10 * * * * *',
   'lapse-requests': '*/30 * * * * *',
+  'read-feeds': '*/5 * * * * *',
   'rotate-keys': '0 * * * * *',
   'make-partitions': '0 0 * * * *',
   'drop-partitions': '0 17 3 * * *',

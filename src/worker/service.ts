@@ -4,15 +4,15 @@ import { type JobName, schedules } from './schedules.ts';
 import { type JobRow, readJobs } from './store.ts';
 
 export interface JobStatus extends Omit<JobRow, 'leaseExpiresAt'> {
-  name: string;
-  /** Cron expression with seconds, UTC. */
+  name: JobName;
+  /** A cron expression with seconds, in UTC. */
   schedule: string;
-  /** Whether a replica holds its lease now. */
+  /** Whether a replica holds the job's lease now. */
   running: boolean;
 }
 
 export interface WorkerService {
-  /** Every job, in the order of the table, whether or not it ever ran. */
+  /** Returns every job in the order of `schedules`, including those that have never run. */
   list(): Promise<JobStatus[]>;
 }
 

@@ -3,14 +3,14 @@ import { parse } from 'node-cron';
 const dayMs = 24 * 3600 * 1000;
 
 /**
- * The slots of a cron expression with seconds, in UTC: answers a function that gives the first one after an instant.
- * Days, months and weekdays must be `*`: a job runs every day. In UTC every day has the same slots, so none falls
- * away or comes twice with summer time, whatever zone the machine is in. Throws if the expression is not valid.
+ * Parses a cron expression with seconds, in UTC. Returns a function that computes the first slot after a time. Days,
+ * months and weekdays must be `*`, so that every day has the same slots; summer time in the machine's zone has no
+ * effect. Throws if the expression is not valid.
  */
 export function slotsOf(schedule: string): (after: Date) => Date {
   const { second, minute, hour, dayOfMonth, month, dayOfWeek } = parse(schedule);
   if (dayOfMonth.length < 31 || month.length < 12 || dayOfWeek.length < 7) {
-    throw new Error(`a job runs every day, which "${schedule}" does not say`);
+    throw new Error(`the schedule "${schedule}" must include every day`);
   }
   const offsets = hour
     .flatMap((h) => minute.flatMap((m) => second.map((s) => ((h * 60 + m) * 60 + s) * 1000)))

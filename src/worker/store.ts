@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Db, Tx } from '../db/database.ts';
 import type { JobName } from './schedules.ts';
 
-/** Makes the rows of jobs that have none yet. */
+/** Creates the missing rows of jobs. */
 export async function registerJobs(db: Db, names: readonly string[]): Promise<void> {
   if (names.length === 0) return;
   await db
@@ -18,7 +18,7 @@ export interface Lease {
   expiresAt: Date | null;
 }
 
-/** The job's lease, locked; undefined if another transaction has it locked, so it is being taken or used. */
+/** Returns the job's lease, locked; undefined if another transaction holds its lock. */
 export async function lockLease(tx: Tx, job: string): Promise<Lease | undefined> {
   const row = await tx
     .selectFrom('jobs')
@@ -37,7 +37,7 @@ export interface Run {
   fencing: number;
 }
 
-/** Remembers that the slot runs; false if it ran before, ever. */
+/** Inserts a run of the slot. Returns false if the slot has already run. */
 export async function insertRun(tx: Tx, run: Run & { startedAt: Date }): Promise<boolean> {
   const inserted = await tx
     .insertInto('job_runs')
@@ -53,7 +53,7 @@ export interface TakenLease extends Run {
   expiresAt: Date;
 }
 
-/** Takes the lease that this transaction has locked. */
+/** Takes the lease, which this transaction has locked. */
 export async function takeLease(tx: Tx, lease: TakenLease): Promise<void> {
   await tx
     .updateTable('jobs')
@@ -68,7 +68,7 @@ export async function takeLease(tx: Tx, lease: TakenLease): Promise<void> {
     .execute();
 }
 
-/** Counts the run that never came to an end, of a runner that died, as a failure. */
+/** Records the failure of a run whose replica died. */
 export async function recordAbandoned(tx: Tx, job: string, error: string): Promise<void> {
   await tx
     .updateTable('jobs')
@@ -78,8 +78,8 @@ export async function recordAbandoned(tx: Tx, job: string, error: string): Promi
 }
 
 /**
- * Whether the run holds the lease at `now`. If so the lease stays locked until the transaction ends: nobody can take
- * it between this check and the commit, even if it runs out meanwhile.
+ * Whether the run holds the lease at `now`. If so, the lease is locked until the transaction ends, so that no other
+ * run can take it before the commit, even if it expires meanwhile.
  */
 export async function holdLease(
   tx: Tx,
@@ -96,7 +96,7 @@ export async function holdLease(
   return row !== undefined;
 }
 
-/** Moves the lease's end; false if the run has lost it. What has run out is never revived. */
+/** Extends the lease. Returns false if the run has lost it. An expired lease is never extended. */
 export async function renewLease(
   db: Db,
   lease: { job: string; fencing: number; now: Date; expiresAt: Date },
@@ -119,7 +119,10 @@ export interface FinishedRun extends Run {
   error: string | null;
 }
 
-/** Records how the run ended and gives the lease back; false, and nothing changed, if another run has the job by now. */
+/**
+ * Records the outcome of the run and releases the lease. Returns false, and changes nothing, if another run has taken
+ * over the job.
+ */
 export async function finishRun(tx: Tx, run: FinishedRun): Promise<boolean> {
   const result = await tx
     .updateTable('jobs')
@@ -157,7 +160,7 @@ export interface JobRow {
   leaseExpiresAt: Date | null;
 }
 
-/** What is known of each job, by its name. */
+/** Returns the state of each job by its name. */
 export async function readJobs(db: Db, names: readonly JobName[]): Promise<Map<string, JobRow>> {
   const rows = await db
     .selectFrom('jobs')
@@ -183,9 +186,9 @@ export async function readJobs(db: Db, names: readonly JobName[]): Promise<Map<s
 }
 
 /**
- * Deletes up to `limit` idempotency records made at or before `until`; answers how many. The broker's role may not
- * lock these rows without deleting them (that takes the right to rewrite them): a record that a request replaces at
- * the same moment is waited for.
+ * Deletes up to `limit` idempotency records that were created at or before `until`. Returns how many. The rows are
+ * not locked first, because that would need the UPDATE privilege, so the statement waits for a request that replaces
+ * one of them.
  */
 export async function deleteIdempotencyRecords(tx: Tx, due: { until: Date; limit: number }): Promise<number> {
   const result = await sql`
@@ -200,8 +203,9 @@ export async function deleteIdempotencyRecords(tx: Tx, due: { until: Date; limit
 }
 
 /**
- * Deletes up to `limit` runs that started at or before `until`, and as long ago by the database's own clock: a wrong
- * application clock cannot make a slot forgotten that may come again when the clock is put right.
+ * Deletes up to `limit` runs that started at or before `until`, and at least `keepSeconds` ago by the database's own
+ * clock: otherwise, a wrong application clock could delete the record of a slot that is attempted again after the
+ * clock is corrected.
  */
 export async function deleteJobRuns(
   tx: Tx,

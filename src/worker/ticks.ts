@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../platform/clock.ts';
 import { slotsOf } from './slots.ts';
 
-/** The longest wait for a slot before the clock is looked at again: it may have been put forward or back. */
+/** The longest wait before the clock is read again, because it may have been changed. */
 const longestWaitMs = 60_000;
 
 export interface Ticks {
@@ -9,12 +9,12 @@ export interface Ticks {
 }
 
 /**
- * Calls `onTick` for every slot of `schedule` until it is stopped. It is told the scheduled instant, never the one of
- * the call, so that replicas name a slot alike. A slot that passed while the process slept comes late; of several
- * only the first one does, since a job works off whatever is due. Throws if the schedule is not valid.
+ * Calls `onTick` for every slot of `schedule` until stopped. Passes the scheduled time, not the time of the call, so
+ * that all replicas use the same slots. If slots passed while the process slept, only the first is called, late: one
+ * run of a job processes everything that is due. Throws if the schedule is not valid.
  *
- * node-cron only reads the expression. Its own timers (4.6) truncate the time in the machine's zone, so they stand
- * still, and spin, for the hour that comes twice when that zone leaves summer time, even with `timezone: 'UTC'`.
+ * node-cron only parses the expression. Its own timers (4.6) truncate times in the machine's zone, so that they stop,
+ * in a busy loop, during the repeated hour when summer time ends, even with `timezone: 'UTC'`.
  */
 export function startTicks({
   schedule,

@@ -20,7 +20,7 @@ async function lastUse(): Promise<string | undefined> {
   return rows[0]?.at?.toISOString();
 }
 
-/** While `call` runs, authentication works and writing down the use of a key does not. */
+/** While `call` runs, authentication works, but the time of a key's use cannot be written. */
 async function withoutRecord(call: () => Promise<void>): Promise<void> {
   await broker.database.owner.query('alter table admin_keys rename column last_used_at to elsewhere');
   try {
@@ -30,8 +30,8 @@ async function withoutRecord(call: () => Promise<void>): Promise<void> {
   }
 }
 
-describe('that a key was used', () => {
-  it('is written once a minute, which no request waits for or fails with', async () => {
+describe('the time when a key was last used', () => {
+  it('is written once a minute, and no request waits for it or fails with it', async () => {
     const admin = asBootstrap(broker);
     await withoutRecord(async () => {
       for (let minute = 0; minute < 3; minute += 1) {
@@ -48,7 +48,7 @@ describe('that a key was used', () => {
     });
   });
 
-  it('waits for the next time where it cannot be written, and is not forgotten', async () => {
+  it('is kept for the next attempt if it cannot be written', async () => {
     const authentication = createKeyAuthentication({ db: broker.database.db, clock });
     const at = clock.now().toISOString();
     await withoutRecord(async () => {

@@ -32,7 +32,7 @@ describe('people', () => {
     await admin.get(`/v1/admins/${created.body.id}`).expect(404);
   });
 
-  it('cannot share an e-mail address, whatever its case', async () => {
+  it('cannot share an e-mail address, in upper or lower case', async () => {
     const admin = asBootstrap(broker);
     const body = { name: 'Bo', email: 'bo@example.com', roles: [] };
     await admin.post('/v1/admins', body).expect(201);
@@ -41,7 +41,7 @@ describe('people', () => {
     expect(second.type).toBe('application/problem+json');
   });
 
-  it('lose a role with the next request', async () => {
+  it('lose a role from the next request on', async () => {
     const person = await createPerson(broker, { roles: ['admin'] });
     await person.api.get('/v1/admins').expect(200);
     await asBootstrap(broker).patch(`/v1/admins/${person.id}`, { roles: [] }).expect(200);
@@ -51,7 +51,7 @@ describe('people', () => {
 });
 
 describe('API keys', () => {
-  it('are shown once and end when they are revoked', async () => {
+  it('are shown once and are invalid after they are revoked', async () => {
     const person = await createPerson(broker, { roles: ['admin'] });
     const detail = await asBootstrap(broker).get(`/v1/admins/${person.id}`).expect(200);
     expect(JSON.stringify(detail.body)).not.toContain(person.key);
@@ -77,7 +77,7 @@ describe('API keys', () => {
     expect(codes).toEqual(['last-admin', 'last-admin', 'last-admin']);
   });
 
-  it('that are unknown answer 401 with the scheme to use', async () => {
+  it('that are unknown are answered with 401 and the scheme to use', async () => {
     const refused = await apiOf(broker, 'hpa_unknown').get('/v1/admins').expect(401);
     expect(refused.headers['www-authenticate']).toContain('Bearer');
     expect(refused.body.code).toBe('unauthenticated');

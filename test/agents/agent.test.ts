@@ -10,7 +10,7 @@ describe('an agent', () => {
     ['enabled without an expiry', null, null, 'enabled'],
     ['enabled before its expiry', null, after, 'enabled'],
     ['expired at the very instant of its expiry', null, now, 'expired'],
-    ['disabled, whatever its expiry', before, after, 'disabled'],
+    ['disabled, also after its expiry', before, after, 'disabled'],
     ['disabled rather than expired', before, before, 'disabled'],
   ])('is %s', (_what, disabledAt, expiresAt, status) => {
     expect(agentStatus({ disabledAt, expiresAt }, now)).toBe(status);

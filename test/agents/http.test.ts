@@ -48,7 +48,7 @@ describe('agents', () => {
     });
   });
 
-  it('are refused for a stranger as owner, a past expiry and a field that is not there', async () => {
+  it('are refused for an unknown owner, a past expiry and an unknown field', async () => {
     const stranger = { owner: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c' };
     const refused = await admin.post('/v1/agents', newAgent(stranger)).expect(400);
     expect(refused.body).toMatchObject({ code: 'invalid-request', detail: 'owner is not a person here' });
@@ -76,7 +76,7 @@ describe('agents', () => {
     await admin.patch(path, { expires_at: '2020-01-01T00:00:00Z' }).expect(400);
   });
 
-  it('are disabled and enabled, each refused where it changes nothing', async () => {
+  it('are disabled and enabled, and each is refused if it changes nothing', async () => {
     const { path } = await create();
     const early = await admin.post(`${path}/enable`).expect(409);
     expect(early.body.code).toBe('conflict');
@@ -87,7 +87,7 @@ describe('agents', () => {
     expect(enabled.body).toMatchObject({ status: 'enabled', epoch: 2, disabled_at: null });
   });
 
-  it('are gone for every operation once they are deleted, like those that never were', async () => {
+  it('are not found by any operation once they are deleted, like unknown ones', async () => {
     const { path } = await create();
     await admin.delete(path).expect(204);
     for (const gone of [path, nowhere]) {
@@ -112,7 +112,7 @@ describe('agents', () => {
 });
 
 describe('client secrets of agents', () => {
-  it('are two at most, shown once, and end when they are revoked, which can be done twice', async () => {
+  it('are at most two, shown once, and end when they are revoked, which is idempotent', async () => {
     const { path, client_secret: first } = await create();
     const issued = await admin.post(`${path}/secrets`, { expires_at: '2026-06-01T00:00:00Z' }).expect(201);
     expect(issued.body).toMatchObject({ expires_at: '2026-06-01T00:00:00.000Z' });

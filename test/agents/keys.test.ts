@@ -59,7 +59,7 @@ describe('an agent with keys', () => {
     expect(rows).toMatchObject([
       { type: 'agent.created' },
       {
-        type: 'agent_proof.set',
+        type: 'agent_credential.set',
         details: { thumbprints: [expect.stringMatching(/^[\w-]{43}$/)], revoked: [] },
       },
     ]);
@@ -95,7 +95,7 @@ describe('an agent with keys', () => {
     expect((await agent.token()).status).toBe(200);
   });
 
-  it('changes from a secret to keys at once: the secret and what was got with it end', async () => {
+  it('changes from a secret to keys at once: the secret and what was obtained with it end', async () => {
     const before = await createAgent(broker);
     const token = (await before.token().expect(200)).body.access_token;
     const key = createKey();
@@ -115,7 +115,7 @@ describe('an agent with keys', () => {
     expect(asked.body).toEqual({ active: false });
   });
 
-  it('loses its earlier keys, and what was got with them, when it gets others', async () => {
+  it('loses its earlier keys, and what was obtained with them, when it gets others', async () => {
     const agent = await createKeyAgent(place);
     const api = await agent.api();
     await api.get('/v1/grants').expect(200);
@@ -128,12 +128,67 @@ describe('an agent with keys', () => {
     expect((await keyAgentOf(place, { id: agent.id, key }).token()).status).toBe(200);
   });
 
-  it('is controlled by who set its keys, as by who issues a secret', async () => {
+  it('keeps its tokens when a key is added or the order changes, and loses those of a key that is removed', async () => {
+    const agent = await createKeyAgent(place);
+    const second = createKey();
+    const setKeys = (...keys: object[]) =>
+      asBootstrap(broker).patch(`/v1/agents/${agent.id}`, { jwks: { keys } }).expect(200);
+    const first = await agent.api();
+    const events = async () =>
+      (
+        await broker.database.owner.query(
+          "select details from audit_events where agent_id = $1 and type = 'agent_credential.set' order by tx, id",
+          [agent.id],
+        )
+      ).rows;
+    const { body } = await setKeys(second.jwk, agent.key.jwk);
+    expect(body.jwks.keys).toHaveLength(2);
+    await first.get('/v1/grants').expect(200);
+    const other = await keyAgentOf(place, { id: agent.id, key: second }).api();
+    await setKeys(agent.key.jwk, second.jwk);
+    await setKeys(agent.key.jwk, second.jwk);
+    for (const api of [first, other]) await api.get('/v1/grants').expect(200);
+    expect(await events()).toHaveLength(2);
+    await setKeys(second.jwk);
+    await first.get('/v1/grants').expect(401);
+    await other.get('/v1/grants').expect(200);
+    expect((await agent.token()).status).toBe(401);
+    expect((await events()).at(-1)?.details).toMatchObject({
+      kept: [expect.any(String)],
+      revoked: [expect.any(String)],
+    });
+  });
+
+  it('keeps a key of a set that an earlier version stored as one, as long as all of the set stays', async () => {
+    const [old, another, added] = [createKey(), createKey(), createKey()];
+    const agent = await createKeyAgent(place);
+    const path = `/v1/agents/${agent.id}`;
+    const jwks = { keys: [old.jwk, another.jwk] };
+    await broker.database.owner.query('update agent_secrets set jwks = $2 where client_id = $1', [
+      agent.id,
+      jwks,
+    ]);
+    const api = await keyAgentOf(place, { id: agent.id, key: old }).api();
+    const patched = await asBootstrap(broker)
+      .patch(path, { jwks: { keys: [...jwks.keys, added.jwk] } })
+      .expect(200);
+    expect(patched.body.jwks.keys).toHaveLength(3);
+    await api.get('/v1/grants').expect(200);
+    await asBootstrap(broker)
+      .patch(path, { jwks: { keys: [old.jwk, added.jwk] } })
+      .expect(200);
+    await api.get('/v1/grants').expect(401);
+    expect((await keyAgentOf(place, { id: agent.id, key: old }).token()).status).toBe(200);
+  });
+
+  it('is controlled by who added a key, as by who issues a secret', async () => {
     const agent = await createKeyAgent(place);
     const person = await createPerson(broker, { roles: ['admin', 'approver'] });
     await createPerson(broker, { roles: ['approver'] });
     const resource = await createResource(broker);
-    await person.api.patch(`/v1/agents/${agent.id}`, { jwks: { keys: [agent.key.jwk] } }).expect(200);
+    await person.api
+      .patch(`/v1/agents/${agent.id}`, { jwks: { keys: [agent.key.jwk, createKey().jwk] } })
+      .expect(200);
     const request = grantRequest(resource.identifier);
     const pending = await (await agent.api()).post('/v1/grants', request).expect(202);
     const refused = await person.api
@@ -142,7 +197,7 @@ describe('an agent with keys', () => {
     expect(refused.body.code).toBe('self-approval');
   });
 
-  it('is gone for good when it is deleted', async () => {
+  it('cannot authenticate any more once it is deleted', async () => {
     const agent = await createKeyAgent(place);
     await asBootstrap(broker).delete(`/v1/agents/${agent.id}`).expect(204);
     expect((await agent.token()).status).toBe(401);
@@ -166,7 +221,7 @@ describe('an agent with a secret', () => {
     expect(await oldest()).toBeNull();
   });
 
-  it('cannot name keys of its own making instead', async () => {
+  it('cannot send keys of its own instead', async () => {
     const agent = await createAgent(broker);
     const forged = keyAgentOf(place, { id: agent.id, key: createKey() });
     expect((await forged.token()).status).toBe(401);
@@ -175,7 +230,7 @@ describe('an agent with a secret', () => {
 });
 
 describe('the database', () => {
-  it('lets no agent with keys have a secret, whoever writes', async () => {
+  it('lets no agent with keys have a secret, through any statement', async () => {
     const agent = await createKeyAgent(place);
     const { owner } = broker.database;
     const back = owner.query(
@@ -189,13 +244,20 @@ describe('the database', () => {
     await expect(secret).rejects.toMatchObject({ code: '23001' });
     const second = owner.query(
       `insert into agent_secrets (id, client_id, jwks, issued_by, created_at)
-       values ('jks_x', '${agent.id}', '{}', 'adm_x', now())`,
+       select 'prf_x', client_id, jwks, 'adm_x', now() from agent_secrets where client_id = '${agent.id}'`,
     );
-    await expect(second).rejects.toMatchObject({ constraint: 'agent_secrets_without_secret' });
+    await expect(second).rejects.toMatchObject({ constraint: 'agent_secrets_one_key' });
+    const insertUrl = (id: string) =>
+      owner.query(
+        `insert into agent_secrets (id, client_id, jwks_uri, issued_by, created_at)
+         values ('${id}', '${agent.id}', 'https://x.example', 'adm_x', now())`,
+      );
+    await insertUrl('prf_y');
+    await expect(insertUrl('prf_z')).rejects.toMatchObject({ constraint: 'agent_secrets_one_url' });
     const both = owner.query(
       `insert into agent_secrets (id, client_id, jwks, jwks_uri, issued_by, created_at)
        values ('jks_x', '${agent.id}', '{}', 'https://x.example', 'adm_x', now())`,
     );
-    await expect(both).rejects.toMatchObject({ constraint: 'agent_secrets_one_proof' });
+    await expect(both).rejects.toMatchObject({ constraint: 'agent_secrets_one_credential' });
   });
 });

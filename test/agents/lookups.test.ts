@@ -29,7 +29,7 @@ beforeEach(async () => {
 const nowhere = 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
 
 describe('what other services read', () => {
-  it('an agent is found whatever its status, until it is deleted', async () => {
+  it('an agent is found in any status, until it is deleted', async () => {
     const { db } = database;
     const { id } = await agents.create(act, newAgent(owner));
     await agents.disable(act, { id });
@@ -53,14 +53,14 @@ describe('what other services read', () => {
     expect((await agents.findClient(database.db, id, expiresAt))?.secrets).toEqual([]);
   });
 
-  it('whoever owns or created an agent, or issued a secret of it that was alive since then, controls it', async () => {
+  it('a person who owns, owned or created an agent, or issued a secret of it that was alive since then, controls it', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     const [issuer, past] = [await addPerson(services), await addPerson(services)];
     const expiresAt = addSeconds(clock.now(), 60);
     const controllers = () => agents.controllersOf(database.db, id, clock.now());
     await agents.issueSecret(actOf(past), { agentId: id, expiresAt });
     expect(await controllers()).toEqual(new Set([owner, act.caller.id, past]));
-    // A token outlives the secret it was got with.
+    // A token outlives the secret it was obtained with.
     clock.advance(60 + 3599);
     expect(await controllers()).toEqual(new Set([owner, act.caller.id, past]));
     clock.advance(1);
@@ -69,7 +69,7 @@ describe('what other services read', () => {
     expect(await controllers()).toEqual(new Set([owner, act.caller.id, issuer]));
     await agents.revokeSecret(act, { agentId: id, secretId: secret.id });
     await agents.update(act, id, { owner: past });
-    expect(await controllers()).toEqual(new Set([past, act.caller.id, issuer]));
+    expect(await controllers()).toEqual(new Set([owner, past, act.caller.id, issuer]));
     clock.advance(3601);
     expect(await controllers()).toEqual(new Set([past, act.caller.id]));
     expect(await agents.controllersOf(database.db, nowhere, clock.now())).toEqual(new Set());

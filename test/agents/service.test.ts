@@ -59,7 +59,7 @@ describe('a new agent', () => {
       disabledAt: null,
       jwks: null,
       jwksUri: null,
-      identity: null,
+      identities: [],
       oldestSecretAt: clock.now(),
     });
     const client = await agents.findClient(services.deps.db, agent.id, clock.now());
@@ -195,7 +195,7 @@ describe('an update', () => {
     expect(await agents.update(act, id, { expiresAt: null })).toMatchObject({ expiresAt: null, epoch: 1 });
   });
 
-  it('that brings an expired agent back raises its epoch, so that nothing that ended revives', async () => {
+  it('that brings an expired agent back raises its epoch, so that nothing that ended becomes active again', async () => {
     const terms = newAgent(owner, { expiresAt: addSeconds(clock.now(), 60) });
     const { id } = await agents.create(act, terms);
     clock.advance(60);
@@ -226,7 +226,7 @@ describe('disabling', () => {
     expect(events).toMatchObject([{ agentId: id, details: { epoch: 2, reason: 'leaked' } }]);
   });
 
-  it('is undone by enabling, which keeps the epoch raised and is refused for an enabled agent', async () => {
+  it('is undone by enabling, which does not lower the epoch and is refused for an enabled agent', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     await expect(agents.enable(act, { id })).rejects.toMatchObject({ code: 'conflict' });
     await agents.disable(act, { id });
@@ -248,17 +248,26 @@ describe('disabling', () => {
     expect(await typesAbout(id)).not.toContain('agent.disabled');
   });
 
-  it('ends grants by the epoch alone and does not touch their rows', async () => {
+  it('ends grants by the epoch, and writes each as ended with its event', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     const resource = await services.resources.create(act, newResource());
     const grant = await addGrant(services, { agentId: id, resourceId: resource.id, scopes: ['chat'] });
     await agents.disable(act, { id });
     const row = await database.db
       .selectFrom('grants')
-      .select(['status', 'version', 'agent_epoch'])
+      .select(['status', 'agent_epoch', 'ended_at', 'ended_by', 'end_reason'])
       .where('id', '=', grant)
       .executeTakeFirst();
-    expect(row).toEqual({ status: 'active', version: 1, agent_epoch: 1 });
+    const reason = 'its agent was disabled';
+    expect(row).toEqual({
+      status: 'revoked',
+      agent_epoch: 1,
+      ended_at: clock.now(),
+      ended_by: act.caller.id,
+      end_reason: reason,
+    });
+    const events = (await eventsAbout(services, id)).filter(({ type }) => type === 'grant.revoked');
+    expect(events).toMatchObject([{ grantId: grant, actor: act.caller.id, details: { reason } }]);
   });
 });
 

@@ -26,7 +26,7 @@ interface Listed {
   details: object;
 }
 
-/** The events that a filter finds, when those of this request are among them. */
+/** Returns the events that a filter finds, if the event of this request is among them. */
 async function find(filter: string, requestId: unknown): Promise<Listed[]> {
   let found: Listed[] = [];
   await eventually(async () => {
@@ -47,7 +47,7 @@ async function requested() {
 }
 
 describe('a denial', () => {
-  it('is found by the grant that it was about, whoever was refused', async () => {
+  it('is found by the grant of the request', async () => {
     const { grant } = await requested();
     const auditor = await createPerson(broker, { roles: ['auditor'] });
     const stranger = await createAgent(broker);
@@ -62,7 +62,7 @@ describe('a denial', () => {
     }
   });
 
-  it('is found by the agent that it was about, and says which part of it', async () => {
+  it('is found by the agent of the request, with the object of the request', async () => {
     const { agent } = await requested();
     const approver = await createPerson(broker, { roles: ['approver'] });
     const secret = 'sec_01kjdw0a5vf8h8v0m6gq3r9x2c';
@@ -71,14 +71,14 @@ describe('a denial', () => {
     expect(event).toMatchObject({ agent_id: agent.id, grant_id: null, object_id: secret });
   });
 
-  it('is found by the agent that was refused, where it was about no other', async () => {
+  it('is found by the refused agent if the request names no other agent', async () => {
     const agent = await createAgent(broker);
     const refused = await (await agent.api()).get('/v1/keys').expect(403);
     const [event] = await find(`agent_id=${agent.id}`, refused.headers['x-request-id']);
     expect(event).toMatchObject({ agent_id: agent.id, grant_id: null, object_id: null });
   });
 
-  it('does not hold what only stands in the place of an id', async () => {
+  it('does not contain path parameters that are not ids', async () => {
     const { key } = await createPerson(broker);
     for (const path of [
       '/v1/grants/grt_nothing/approve',

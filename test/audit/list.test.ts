@@ -46,7 +46,7 @@ async function list(query = ''): Promise<Event[]> {
   return (await auditor.get(`/v1/audit-events?limit=200&${query}`).expect(200)).body.items;
 }
 
-/** What there is by now, past the API and the rule of what it serves. */
+/** All committed events, read without the API and its rule for which events it serves. */
 async function stored(where = 'true'): Promise<string[]> {
   const { rows } = await broker.database.owner.query(
     `select id from audit_events where ${where} order by tx, id`,
@@ -56,8 +56,8 @@ async function stored(where = 'true'): Promise<string[]> {
 
 const ids = (events: Event[]): string[] => events.map(({ id }) => id);
 
-describe('the record', () => {
-  it('is read in the order of commits, oldest first, whole', async () => {
+describe('the audit log', () => {
+  it('is read completely in the order of commits, oldest first', async () => {
     await eventually(async () => expect(ids(await list())).toEqual(await stored()));
   });
 
@@ -80,7 +80,7 @@ describe('the record', () => {
     }
   });
 
-  it('has every event once, however it is cut into pages', async () => {
+  it('has every event exactly once, with any page size', async () => {
     for (const filter of ['', `agent_id=${agent.id}&`]) {
       const seen: string[] = [];
       for (let cursor = ''; ; ) {
@@ -106,7 +106,7 @@ describe('an event of a transaction that is still open', () => {
   const insert = `insert into audit_events (id, at, type, outcome, actor_kind, actor_id, details)
     values ($1, '2026-03-02T10:00:31Z', 'admin.created', 'success', 'system', 'test', '{}')`;
 
-  it('holds back everything that is later, and then none is skipped by a cursor that was followed', async () => {
+  it('holds back all later events, so that a reader who follows a cursor misses none', async () => {
     const slow = new pg.Client({ connectionString: broker.database.url });
     await slow.connect();
     await eventually(async () => expect(ids(await list())).toEqual(await stored()));
@@ -131,8 +131,8 @@ describe('an event of a transaction that is still open', () => {
   });
 });
 
-describe('refusals of strangers', () => {
-  it('are no events of their own, but one a minute for each address', async () => {
+describe('refused unauthenticated requests', () => {
+  it('have one event per address and minute, not one each', async () => {
     const behind = await startBroker({
       clock,
       database: broker.database,

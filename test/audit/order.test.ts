@@ -1,7 +1,8 @@
 import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { createAudit } from '../../src/audit/audit.ts';
 import { systemActor } from '../../src/audit/audit-event.ts';
-import { type AuditFilter, type AuditPosition, createAudit, listEvents } from '../../src/audit/store.ts';
+import { type AuditFilter, type AuditPosition, listEvents } from '../../src/audit/store.ts';
 import type { Tx } from '../../src/db/database.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
@@ -12,15 +13,15 @@ import { createTestDatabase, type TestDatabase } from '../support/test-database.
 let database: TestDatabase;
 beforeAll(async () => {
   database = await createTestDatabase();
-  // The numbers that the events below are given are past ones.
+  // The events below have low transaction numbers. With this offset they are older than every running transaction.
   await database.owner.query('update audit_order set tx_offset = 1000000');
 });
 
 const day = (date: number, time = '00:00:00'): Date =>
   new Date(`2026-03-${String(date).padStart(2, '0')}T${time}Z`);
 
-/** Events every `everySeconds` from the first of March on, five to a transaction, each off by some seconds. */
-function record(count: number, everySeconds: number) {
+/** Inserts `count` events, one every `everySeconds` from the first of March, shifted by up to 4 s, and five per transaction. */
+function insertEvents(count: number, everySeconds: number) {
   return database.owner.query(
     `insert into audit_events (id, at, tx, type, outcome, actor_kind, actor_id, agent_id, grant_id, details)
      select 'evt_' || lpad(n::text, 8, '0'),
@@ -32,7 +33,7 @@ function record(count: number, everySeconds: number) {
   );
 }
 
-/** Every event of a filter, by pages. */
+/** Reads the events that match a filter page by page, and returns their ids. */
 async function readAll(filter: AuditFilter, limit: number): Promise<string[]> {
   const seen: string[] = [];
   for (let after: AuditPosition | undefined; ; ) {
@@ -48,7 +49,7 @@ async function stored(where: string): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
-/** How many events the session of `tx` has read of its tables by now. */
+/** Returns how many rows of the audit log the transaction has read so far. */
 async function rowsRead(tx: Tx): Promise<number> {
   const { rows } = await sql<{ n: number }>`
     select sum(seq_tup_read + idx_tup_fetch)::integer as n from pg_stat_xact_user_tables
@@ -57,10 +58,11 @@ async function rowsRead(tx: Tx): Promise<number> {
 }
 
 describe('since and until', () => {
-  it('name every event of their time, once and in the order of the record, whatever the clocks did', async () => {
+  it('select every event of the period, once and in the order of the log, even if clocks were wrong', async () => {
     await database.owner.query('truncate audit_events');
-    await record(600, 3600);
-    // Clocks that were weeks behind and ahead, at both ends and in the middle, and a whole day of one that stood still.
+    await insertEvents(600, 3600);
+    // Clocks that were weeks behind and ahead, at both ends and in the middle, and one that stood still for a whole
+    // day.
     for (const [n, at] of [
       [1, day(20)],
       [2, day(31)],
@@ -101,11 +103,11 @@ describe('since and until', () => {
     }
   });
 
-  it('of an hour read no month, wherever in it the hour is and whatever else is asked', async () => {
+  it('read only a part of the month for a period of an hour, at any time of the month and with other filters', async () => {
     const { owner, db } = database;
     await owner.query('truncate audit_events');
-    await record(60_000, 40);
-    // As autovacuum does.
+    await insertEvents(60_000, 40);
+    // Does what autovacuum does.
     await owner.query(
       "select brin_summarize_new_values('audit_events_202603_at_tx_idx'); analyze audit_events",
     );

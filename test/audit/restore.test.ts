@@ -14,8 +14,8 @@ import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /**
- * A database that was dumped and restored into another cluster keeps the places of its events, while the new cluster
- * counts its transactions from a lower number. Here the events are moved up instead, which comes to the same.
+ * After a dump and a restore into another cluster, events keep their positions, while the new cluster counts its
+ * transactions from a lower number. These tests move the events up instead, which has the same effect.
  */
 const ahead = 1_000_000;
 const clock = new FakeClock();
@@ -38,7 +38,7 @@ async function page(query: string): Promise<{ ids: string[]; next: string | null
   return { ids: body.items.map(({ id }: { id: string }) => id), next: body.next_cursor };
 }
 
-/** Every event that is served, by pages of three, from the beginning or after `cursor`. */
+/** Returns every event that is served, in pages of three, from the beginning or after `cursor`. */
 async function readAll(cursor: string | null = null): Promise<string[]> {
   const seen: string[] = [];
   for (let next = cursor, first = true; first || next !== null; first = false) {
@@ -49,7 +49,7 @@ async function readAll(cursor: string | null = null): Promise<string[]> {
   return seen;
 }
 
-/** As `readAll`, once everything that is recorded is old enough to be served. */
+/** Does the same as `readAll`, after all recorded events have become old enough to be served. */
 const readWhole = () =>
   eventually(async () => {
     const seen = await readAll();
@@ -60,7 +60,7 @@ const readWhole = () =>
 const restore = () => broker.database.owner.query(`update audit_events set tx = tx + ${ahead}`);
 
 describe('after a restore into another cluster', () => {
-  it('a start serves everything old, then what is new, in order, with none skipped', async () => {
+  it('a start serves all old events, then the new ones in order, and skips none', async () => {
     const old = await readWhole();
     await restore();
     expect(await readAll()).toEqual([]);
@@ -74,19 +74,24 @@ describe('after a restore into another cluster', () => {
     expect(await readAll(next)).toEqual(whole.slice(old.length - 2));
   });
 
-  it('a broker that runs on goes on behind the end as soon as another start, or a job, has seen to it', async () => {
+  it('a running broker continues after the end as soon as another start, or a job, has moved the order', async () => {
     const agent = await createAgent(broker);
     await agent.token().expect(200);
     const { db } = broker.database;
     const none = { expireDue: async () => 0, lapseDue: async () => 0 };
-    const jobs = createJobs({ db, grants: none, keys: { rotateDue: async () => 0 } });
+    const jobs = createJobs({
+      db,
+      grants: none,
+      feeds: { catchUp: async () => 0 },
+      keys: { rotateDue: async () => 0 },
+    });
     const job = jobs.find(({ name }) => name === 'make-partitions');
     for (let i = 0; i < 2; i += 1) {
       const old = await readWhole();
       await restore();
       const now = (): Date => clock.now();
       await job?.run({ slot: now(), now, fence: async () => {}, signal: new AbortController().signal });
-      // The statement that mints was prepared with the old numbers.
+      // The mint statement was prepared with the old numbers.
       await agent.token().expect(200);
       const whole = await readWhole();
       expect(whole.slice(0, old.length)).toEqual(old);
@@ -94,7 +99,7 @@ describe('after a restore into another cluster', () => {
     }
   });
 
-  it('is seen to once by twenty at the same time, and never without need', async () => {
+  it('moves the order once for twenty concurrent callers, and never without need', async () => {
     const { db } = broker.database;
     expect(await continueAuditOrder(db)).toBe(false);
     await restore();
@@ -104,7 +109,7 @@ describe('after a restore into another cluster', () => {
     expect(await continueAuditOrder(db)).toBe(false);
   });
 
-  it('waits for what is being recorded with the old numbers, so that no reader passes it', async () => {
+  it('waits for transactions that use the old numbers, so that no reader passes their events', async () => {
     const { database } = broker;
     const slow = new pg.Client({ connectionString: database.url });
     await slow.connect();
@@ -127,7 +132,7 @@ describe('after a restore into another cluster', () => {
     expect(await readWhole()).toContain('evt_slow');
   });
 
-  it('of its rows without its definitions, the numbers are those of the rows again', async () => {
+  it('of the data without the definitions, the order continues from the restored rows', async () => {
     const old = await readWhole();
     const { owner, db } = broker.database;
     await owner.query(
@@ -140,7 +145,7 @@ describe('after a restore into another cluster', () => {
   });
 });
 
-it('nobody with the application login chooses the place of an event, or moves the numbers', async () => {
+it('the application login can neither choose the position of an event nor move the order', async () => {
   const { pool } = broker.database;
   const insert = `insert into audit_events (id, at, tx, type, outcome, actor_kind, actor_id, details)
     values ('evt_x', '2026-03-02T10:00:00Z', 9000000000, 'admin.created', 'success', 'system', 'test', '{}')`;

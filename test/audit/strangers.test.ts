@@ -1,22 +1,36 @@
 import { describe, expect, it } from 'vitest';
 import { StrangerCounts } from '../../src/audit/strangers.ts';
 
-describe('counts of strangers', () => {
-  it('tell a thousand addresses apart and count the rest together', () => {
+describe('counts of refused unauthenticated requests', () => {
+  it('count a thousand addresses separately and the others together', () => {
     const counts = new StrangerCounts();
     for (let n = 0; n < 5000; n += 1) counts.count(`address ${n}`);
     counts.count('address 7');
-    const taken = counts.take();
-    expect(taken.size).toBe(1001);
-    expect(taken.get('address 7')).toBe(2);
-    expect(taken.get('other')).toBe(4000);
-    expect([...taken.values()].reduce((sum, count) => sum + count)).toBe(5001);
+    const { addresses } = counts.take();
+    expect(addresses.size).toBe(1001);
+    expect(addresses.get('address 7')).toBe(2);
+    expect(addresses.get('other')).toBe(4000);
+    expect([...addresses.values()].reduce((sum, count) => sum + count)).toBe(5001);
   });
 
-  it('begin anew when they are taken', () => {
+  it('count workload tokens by address, issuer, subject and reason: ten kinds of an address, a hundred in all', () => {
+    const counts = new StrangerCounts();
+    const token = { issuer: 'https://ci.example', subject: 'job', reason: 'expired' };
+    counts.count('a', { ...token, detail: 'exp 1' });
+    counts.count('a', { ...token, detail: 'exp 2' });
+    for (let n = 0; n < 50; n += 1) counts.count('a', { ...token, subject: `job ${n}` });
+    for (let n = 0; n < 200; n += 1) counts.count(`b${n}`, token);
+    const { addresses, tokens } = counts.take();
+    expect(tokens[0]).toEqual({ ...token, detail: 'exp 2', address: 'a', count: 2 });
+    expect(tokens.filter(({ address }) => address === 'a')).toHaveLength(10);
+    expect(tokens).toHaveLength(100);
+    expect(addresses.get('a')).toBe(52);
+  });
+
+  it('start again after they are taken', () => {
     const counts = new StrangerCounts();
     counts.count('address');
-    expect(counts.take()).toEqual(new Map([['address', 1]]));
-    expect(counts.take()).toEqual(new Map());
+    expect(counts.take()).toEqual({ addresses: new Map([['address', 1]]), tokens: [] });
+    expect(counts.take()).toEqual({ addresses: new Map(), tokens: [] });
   });
 });

@@ -37,7 +37,7 @@ const use = (members: Record<string, unknown> = {}): Detail => ({
 describe('the details of a request', () => {
   it.each<[string, Detail]>([
     ['a use of models', use()],
-    ['one with limits', use({ max_requests: 5, max_tokens_per_request: 100 })],
+    ['a use of models with limits', use({ max_requests: 5, max_tokens_per_request: 100 })],
     ["a type of the resource's own", { type: 'file', paths: [], owner: 'x', limits: { a: [1] } }],
   ])('may be %s', (_, detail) => {
     expect(detailsProblem([llm, file], [detail])).toBeUndefined();
@@ -51,18 +51,18 @@ describe('the details of a request', () => {
     ],
     ['without models', { type: 'llm', actions: ['inference'] }, 'models'],
     ['with no model', use({ models: [] }), '/models'],
-    ['with an action that there is not', use({ actions: ['inference', 'delete'] }), '/actions/1'],
+    ['with an unknown action', use({ actions: ['inference', 'delete'] }), '/actions/1'],
     ['with a limit of zero', use({ max_requests: 0 }), '/max_requests'],
-    ['with a limit that is text', use({ max_requests: '5' }), '/max_requests'],
-    ['with a limit of half', use({ max_requests: 1.5 }), '/max_requests'],
-    ['with a member that nobody knows', use({ max_token: 5 }), 'additional properties'],
-    ['without what the schema requires', { type: 'file' }, 'paths'],
+    ['with a limit that is a string', use({ max_requests: '5' }), '/max_requests'],
+    ['with a fractional limit', use({ max_requests: 1.5 }), '/max_requests'],
+    ['with an unknown member', use({ max_token: 5 }), 'additional properties'],
+    ['without a required member', { type: 'file' }, 'paths'],
     ['with a member named __proto__', JSON.parse('{"type":"file","paths":[],"__proto__":{}}'), 'additional'],
-  ])('is not taken %s', (_, detail, why) => {
+  ])('is not accepted: %s', (_, detail, why) => {
     expect(detailsProblem([llm, file], [use(), detail])).toContain(why);
   });
 
-  it('of a built-in type are held to what the resource says beside it', () => {
+  it('of a built-in type must also match the schema of the resource', () => {
     const models = { type: 'array', items: { enum: ['a'] } };
     const types = [{ type: 'llm', schema: { type: 'object', properties: { models } } }];
     expect(detailsProblem(types, [use({ models: ['a'] })])).toBeUndefined();
@@ -73,25 +73,30 @@ describe('the details of a request', () => {
 describe('narrower details', () => {
   const types = [llm, file];
   it.each<[string, Detail[], Detail[]]>([
-    ['the same', [use()], [use()]],
-    ['none', [], [use()]],
+    ['equal', [use()], [use()]],
+    ['an empty list', [], [use()]],
     ['fewer models', [use({ models: ['b'] })], [use()]],
     ['the same models in another order', [use({ models: ['b', 'a'] })], [use()]],
-    ['a limit where there is none', [use({ max_requests: 1 })], [use()]],
+    [
+      'fewer of an element that occurs twice',
+      [{ type: 'file', paths: ['a', 'b'] }],
+      [{ type: 'file', paths: ['a', 'b', 'a'] }],
+    ],
+    ['an additional limit', [use({ max_requests: 1 })], [use()]],
     ['a lower limit', [use({ max_requests: 1 })], [use({ max_requests: 2 })]],
     [
-      'a text where a number was meant',
+      'equal strings for a member with the rule maximum',
       [{ type: 'file', paths: [], size: 'x' }],
       [{ type: 'file', paths: [], size: 'x' }],
     ],
-    ['one of two', [{ type: 'file', paths: ['x'] }], [use(), { type: 'file', paths: ['x', 'y'] }]],
+    ['one of two details', [{ type: 'file', paths: ['x'] }], [use(), { type: 'file', paths: ['x', 'y'] }]],
     [
-      'members of another order',
+      'members in another order',
       [{ type: 'file', paths: [], limits: { b: 1, a: 2 } }],
       [{ type: 'file', paths: [], limits: { a: 2, b: 1 } }],
     ],
     [
-      'each in a place that another could have taken',
+      'details of which the first must be matched with the second wide one',
       [use({ models: ['a'] }), use({ models: ['b'] })],
       [use(), use({ models: ['a'] })],
     ],
@@ -101,20 +106,30 @@ describe('narrower details', () => {
 
   it.each<[string, Detail[], Detail[]]>([
     ['another model', [use({ models: ['a', 'c'] })], [use()]],
-    ['another action', [use({ actions: ['fine_tune'] })], [use()]],
-    ['no limit where there is one', [use()], [use({ max_requests: 2 })]],
-    ['a higher limit', [use({ max_requests: 3 })], [use({ max_requests: 2 })]],
-    ['one limit twice', [use({ max_requests: 2 }), use({ max_requests: 2 })], [use({ max_requests: 2 })]],
-    ['another type', [{ type: 'file', paths: [] }], [use()]],
     [
-      'an owner where there is none',
-      [{ type: 'file', paths: [], owner: 'x' }],
-      [{ type: 'file', paths: [] }],
+      'an element that occurs more often',
+      [{ type: 'file', paths: ['a', 'a', 'a'] }],
+      [{ type: 'file', paths: ['a', 'b'] }],
     ],
-    ['no owner where there is one', [{ type: 'file', paths: [] }], [{ type: 'file', paths: [], owner: 'x' }]],
-    ['anything, where there is nothing', [use()], []],
     [
-      'a limit of a place that two need',
+      'an element that occurs twice instead of once',
+      [{ type: 'file', paths: ['a', 'a'] }],
+      [{ type: 'file', paths: ['a', 'b', 'c'] }],
+    ],
+    ['another action', [use({ actions: ['fine_tune'] })], [use()]],
+    ['a missing limit', [use()], [use({ max_requests: 2 })]],
+    ['a higher limit', [use({ max_requests: 3 })], [use({ max_requests: 2 })]],
+    [
+      'two details that both need the only wide one',
+      [use({ max_requests: 2 }), use({ max_requests: 2 })],
+      [use({ max_requests: 2 })],
+    ],
+    ['another type', [{ type: 'file', paths: [] }], [use()]],
+    ['an additional owner', [{ type: 'file', paths: [], owner: 'x' }], [{ type: 'file', paths: [] }]],
+    ['a missing owner', [{ type: 'file', paths: [] }], [{ type: 'file', paths: [], owner: 'x' }]],
+    ['a detail if the wide list is empty', [use()], []],
+    [
+      'two details that both need the same one of two',
       [use({ models: ['b'] }), use({ models: ['b'] })],
       [use(), use({ models: ['a'] })],
     ],
@@ -131,10 +146,11 @@ describe('narrower details', () => {
     },
     { requiredKeys: ['type', 'models', 'actions'] },
   );
-  it('derived is never wider: every use that the narrow ones allow, the wide ones allow (P9)', () => {
+  it('are never wider: the wide details allow every use that the narrow ones allow', () => {
     const details = fc.array(arbitrary, { maxLength: 3 });
-    const requests = (of: readonly Detail[], model: string, action: string): number =>
-      of
+    /** Returns how many requests the details allow for a model and an action. */
+    const requests = (allowed: readonly Detail[], model: string, action: string): number =>
+      allowed
         .filter(
           ({ models, actions }) =>
             [models, actions].flat().includes(model) && [actions].flat().includes(action),
@@ -157,18 +173,22 @@ describe('the types of a resource', () => {
   const ofSchema = (schema: Record<string, unknown>): DetailsType[] => [{ type: 'x', schema }];
   const object = { type: 'object' };
   it.each<[string, DetailsType[], string]>([
-    ['the same twice', [llm, llm], 'twice'],
-    ['one of its own without a schema', [{ type: 'x' }], 'needs a schema'],
-    ['a built-in one narrowed otherwise', [{ type: 'llm', narrowing: {} }], 'leave narrowing out'],
-    ['a schema of no object', ofSchema({ type: 'array' }), 'type must be object'],
+    ['the same type twice', [llm, llm], 'twice'],
+    ['a custom type without a schema', [{ type: 'x' }], 'needs a schema'],
+    ['a built-in type with another narrowing', [{ type: 'llm', narrowing: {} }], 'omit it'],
+    ['a schema that is not for an object', ofSchema({ type: 'array' }), 'type must be object'],
     [
-      'a pattern, which can take for ever',
+      'a pattern, which can take very long',
       ofSchema({ ...object, properties: { a: { pattern: '(a+)+$' } } }),
       'pattern',
     ],
     ['a reference', ofSchema({ ...object, properties: { a: { $ref: 'https://example.com/x' } } }), '$ref'],
-    ['a keyword of the prototype', ofSchema({ ...object, constructor: 'x' }), 'constructor'],
-    ['a length that is none', ofSchema({ ...object, properties: { a: { maxLength: -1 } } }), 'maxLength'],
+    [
+      'a keyword with the name of a property of every JavaScript object',
+      ofSchema({ ...object, constructor: 'x' }),
+      'constructor',
+    ],
+    ['an invalid length', ofSchema({ ...object, properties: { a: { maxLength: -1 } } }), 'maxLength'],
     ['a schema that is too long', ofSchema({ ...object, description: 'x'.repeat(16_384) }), 'longer'],
     [
       'a schema that is too deep',
@@ -184,11 +204,11 @@ describe('the types of a resource', () => {
     expect(typesProblem(types)).toContain(why);
   });
 
-  it('may be what its keywords allow', () => {
+  it('may use the supported keywords', () => {
     expect(typesProblem([llm, file])).toBeUndefined();
   });
 
-  it('end by a change of what they mean, and not by the order in which it is written', () => {
+  it('end if they are removed or changed, but not if only an order changes', () => {
     const other = { ...file, narrowing: { size: 'maximum', paths: 'subset' } } as const;
     expect(endedTypes([llm, file], [other, llm])).toEqual([]);
     expect(endedTypes([llm, file], [{ ...file, narrowing: {} }])).toEqual(['llm', 'file']);

@@ -14,8 +14,8 @@ import {
 } from './support.ts';
 
 /**
- * Minting and introspection with millions of tokens and as many events of them there, against an empty database on the
- * same server, in turn; then how long the built broker takes to start with them.
+ * Measures minting and introspection with millions of tokens and as many audit events in the database, against an
+ * empty database on the same server, in turn; then how long the built broker takes to start with them.
  */
 const rows = setting('ROWS', 5_000_000);
 const rounds = setting('ROUNDS', 7);
@@ -33,7 +33,7 @@ function describe(name: string, runs: Run[]): string {
   return `${name.padEnd(24)} ${rate(median(runs.map(perSecond)))}   p50 ${ms(p50 ?? 0)}   p99 ${ms(p99 ?? 0)}`;
 }
 
-/** Loads both in turn; answers how much slower the aged one is. */
+/** Loads both in turn. Returns how much slower the aged one is. */
 function compare(what: string, targets: Record<Name, Target>, script: string): number {
   const runs: Record<Name, Run[]> = { empty: [], aged: [] };
   for (const name of names) load(targets[name], { script, seconds, connections });

@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fail, say } from './figures.ts';
 
-/** Every part, one after another; ends with 1 if one of them saw something wrong. */
-const parts = ['mint', 'half', 'introspect', 'proofs', 'exchange', 'age', 'shed', 'sweep'];
+/** Runs every benchmark, one after another. Ends with 1 if one of them found wrong behaviour. */
+const parts = ['mint', 'half', 'introspect', 'proofs', 'exchange', 'age', 'shed', 'sweep', 'cache'];
 
 for (const part of parts) {
   say(`\n## ${part}`);

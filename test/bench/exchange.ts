@@ -13,19 +13,19 @@ import {
 } from './support.ts';
 
 /**
- * An agent that exchanges the tokens of another one: each makes a grant the first time, and finds it from then on. Then the
- * same from many times more connections than are served, while introspections and revocations are asked for by others. It
- * is one agent, whose exchanges are done one after another.
+ * Measures an agent that exchanges another agent's tokens: each exchange creates a grant the first time, and finds it
+ * afterwards. Then does the same with many times more connections than are served, while other clients introspect and
+ * revoke tokens. All exchanges of one agent are processed one after another.
  */
 const seconds = setting('SECONDS', 10);
 const connections = setting('CONNECTIONS', 8);
 const manyConnections = setting('SHED_CONNECTIONS', 1000);
-/** No agent is handed down more of one resource. */
+/** The maximum number of delegated grants of one agent for one resource. */
 const tokens = setting('TOKENS', 900);
 const exchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const accessToken = 'urn:ietf:params:oauth:token-type:access_token';
 
-/** So short that no token is exchanged twice. */
+/** A time so short that no token is exchanged twice. */
 const makingSeconds = setting('MAKING_SECONDS', 2);
 const script = 'forms.lua';
 
@@ -50,28 +50,30 @@ async function measure(broker: Server): Promise<void> {
   const target = { ...client, forms: held.map(ofToken) };
   const few = { script, connections };
   const making = load(target, { ...few, seconds: makingSeconds });
-  // Each token in turn: more than there are have made none.
+  // Each token in turn: with more tokens than exchanges, each exchange creates a grant.
   if (making.requests > tokens) fail('there are too few tokens for this machine');
-  const repeated = load({ ...target, forms: target.forms.slice(0, making.requests) }, { ...few, seconds });
+  const known = { ...target, forms: target.forms.slice(0, making.requests) };
+  const repeated = load(known, { ...few, seconds });
   for (const { bad } of [making, repeated]) if (bad > 0) fail(`${bad} exchanges gave no token`);
   say(describe('exchanges that make a grant', making));
   say(describe('the same exchanges again', repeated));
+  sayTarget('repeated exchanges a second', perSecond(repeated), { atLeast: 500 });
   let loading: Promise<Run> | undefined;
   const onBegin = (): void => {
-    loading = loadMeanwhile(target, { script, seconds, connections: manyConnections });
+    loading = loadMeanwhile(known, { script, seconds, connections: manyConnections });
   };
   const probed = await probe({ seconds: seconds - 1, kinds, onBegin });
   const run = await loading;
   if (run === undefined) throw new Error('the probe never began');
   say(describe(`${manyConnections} clients at once`, run));
   const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  sayTarget('exchanges for so many / carried', carried / perSecond(repeated), { atLeast: 0.5 });
-  if (run.shed === 0) fail('nothing was refused: whatever cannot be carried waits');
+  sayTarget('exchanges for many clients / carried', carried / perSecond(repeated), { atLeast: 0.5 });
+  if (run.shed === 0) fail('nothing was refused: the excess waits instead');
   for (const each of probed) sayProbe(each);
 }
 
 const database = await startPostgres();
-// Off: one agent sends everything here, and its limit would refuse before the queue does.
+// Off, because one agent sends everything here, and its rate limit would refuse requests before the queue does.
 const broker = await startServer('hallpass', {
   databaseUrl: database.applicationUrl,
   rateLimitPerSecond: 'off',

@@ -1,4 +1,4 @@
-/** Reads `BENCH_<name>`, a number, so that every size can be made small for a smoke run. */
+/** Reads the number `BENCH_<name>`, so that every size can be reduced for a smoke run. */
 export function setting(name: string, fallback: number): number {
   const value = Number(process.env[`BENCH_${name}`] ?? fallback);
   if (!Number.isFinite(value) || value <= 0) throw new Error(`BENCH_${name} must be a number above 0`);
@@ -7,7 +7,7 @@ export function setting(name: string, fallback: number): number {
 
 export const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** The nearest-rank quantile of unsorted values; 0 of none. */
+/** Returns the nearest-rank quantile of unsorted values; 0 if there are none. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
@@ -15,7 +15,7 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
-/** A ratio beside what it should be. Says so where it is missed: a noisy machine is no failed run. */
+/** Prints a ratio beside its target, and whether it misses it: a noisy machine does not fail the run. */
 export function sayTarget(what: string, value: number, target: { atLeast?: number; atMost?: number }): void {
   const { atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = target;
   const bound = target.atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
@@ -27,7 +27,7 @@ export const rate = (perSecond: number): string => `${perSecond.toFixed(0).padSt
 export const ms = (value: number): string => `${value.toFixed(1)} ms`;
 export const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
 
-/** Wrong behaviour, not slowness: the part goes on, and its process ends with 1. */
+/** Reports wrong behaviour, as opposed to slowness: the benchmark continues, and its process ends with 1. */
 export function fail(problem: string): void {
   say(`FAILED: ${problem}`);
   process.exitCode = 1;

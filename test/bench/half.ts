@@ -4,8 +4,8 @@ import { startPostgres } from './postgres.ts';
 import { load, perSecond, startServer, type Target } from './support.ts';
 
 /**
- * How long a token takes at half of what the server can do, each server at half of its own: requests come at a constant
- * rate and are timed from the instant they were due. oidc-provider (in memory) beside it, in turn.
+ * Measures the latency of a token at half of each server's capacity: requests are sent at a constant rate and timed
+ * from the instant they were due. Compares with oidc-provider (in memory), in turn.
  */
 const rounds = setting('ROUNDS', 3);
 const seconds = setting('SECONDS', 5);

@@ -13,10 +13,10 @@ import {
 } from './support.ts';
 
 /**
- * Introspection of many different tokens by the client they were issued to, against oidc-provider introspecting opaque
- * tokens that a plain adapter keeps in the same Postgres: the same client authentication, the same number of
- * connections to the database. oidc-provider looks for a token of client_credentials under two models, so a third server
- * has tokens that it finds with one look-up, which is the least that it can do.
+ * Measures introspection of many different tokens by the client they were issued to. Compares with oidc-provider,
+ * which introspects opaque tokens that a plain adapter stores in the same Postgres: with the same client
+ * authentication and the same number of database connections. oidc-provider looks for a token of client_credentials
+ * under two models, so a third server has tokens that it finds with one look-up, which is its minimum.
  */
 const rounds = setting('ROUNDS', 7);
 const options = {
@@ -25,10 +25,10 @@ const options = {
   connections: setting('CONNECTIONS', 64),
 };
 const count = setting('TOKENS', 1000);
-/** As many as the broker has for minting and introspection. */
+/** The number of connections that the broker has for minting and introspection. */
 const databaseConnections = 6;
 
-/** The target that asks about these tokens in turn; each is seen to be active first. */
+/** Returns the target that introspects these tokens in turn. Checks first that each is active. */
 async function asking(server: Server, path: string, tokens: string[]): Promise<Target> {
   const { authorization, form, url } = server.target;
   // The hint with which oidc-provider needs the fewest look-ups.

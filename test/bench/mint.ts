@@ -1,11 +1,11 @@
 import pg from 'pg';
 import { fail, median, say, sayTarget, setting } from './figures.ts';
-import { startPostgres } from './postgres.ts';
-import { load, perSecond, type Run, startServer } from './support.ts';
+import { type BenchPostgres, startPostgres } from './postgres.ts';
+import { load, perSecond, type Run, type Server, startServer } from './support.ts';
 
 /**
- * Minting against oidc-provider in memory and a bare Express route: each server alone on core 0, Postgres and wrk on
- * core 1, in turn, so that a noisy machine is noisy for all. Prints medians and their ratios.
+ * Compares minting with oidc-provider in memory and with a bare Express route: each server alone on core 0, Postgres
+ * and wrk on core 1, in turn, so that noise affects all of them. Prints medians and their ratios.
  */
 const rounds = setting('ROUNDS', 7);
 const options = {
@@ -14,14 +14,22 @@ const options = {
   connections: setting('CONNECTIONS', 64),
 };
 
-/** Everything that minting adds to the database, so far. */
-async function readCounters(client: pg.Client): Promise<Record<string, number>> {
+interface Cost {
+  client: pg.Client;
+  broker: Server;
+  database: BenchPostgres;
+}
+
+/** Returns what minting has added to the database so far, and the processor time used. */
+async function readCounters({ client, broker, database }: Cost): Promise<Record<string, number>> {
   const { rows } = await client.query<Record<string, string>>(
     `select pg_current_wal_insert_lsn() - '0/0'::pg_lsn as wal,
             (select xact_commit from pg_stat_database where datname = current_database()) as commits,
             (select count(*) from tokens) as tokens, (select count(*) from audit_events) as events`,
   );
-  return Object.fromEntries(Object.entries(rows[0] ?? {}).map(([name, value]) => [name, Number(value)]));
+  const counters = Object.entries(rows[0] ?? {}).map(([name, value]) => [name, Number(value)]);
+  const cpu = { broker: broker.cpuSeconds() * 1e6, postgres: database.cpuSeconds() * 1e6 };
+  return { ...Object.fromEntries(counters), ...cpu };
 }
 
 function describe(name: string, runs: Run[]): string {
@@ -30,7 +38,7 @@ function describe(name: string, runs: Run[]): string {
     (median(runs.map((run) => run[key])) / 1000).toFixed(1),
   );
   const wrong = runs.reduce((sum, run) => sum + run.bad + run.errors, 0);
-  if (wrong > 0) fail(`${wrong} answers of ${name} were none or wrong`);
+  if (wrong > 0) fail(`${wrong} requests to ${name} got a wrong response or none`);
   return `${name.padEnd(14)} ${rate} /s   p50 ${p50} ms   p99 ${p99} ms`;
 }
 
@@ -38,7 +46,9 @@ function describeCost(before: Record<string, number>, after: Record<string, numb
   const delta = (name: string): number => (after[name] ?? 0) - (before[name] ?? 0);
   const per = (name: string, digits: number): string => (delta(name) / delta('tokens')).toFixed(digits);
   const rows = ((delta('tokens') + delta('events')) / delta('tokens')).toFixed(3);
-  return `per token: ${rows} rows, ${per('commits', 3)} statements, ${per('wal', 0)} WAL bytes (${delta('tokens')} tokens)`;
+  const cost = `${rows} rows, ${per('commits', 3)} statements, ${per('wal', 0)} WAL bytes`;
+  const cpu = `processor time: broker ${per('broker', 0)} us, PostgreSQL ${per('postgres', 0)} us`;
+  return `per token: ${cost}; ${cpu} (${delta('tokens')} tokens)`;
 }
 
 async function main(): Promise<void> {
@@ -54,11 +64,12 @@ async function main(): Promise<void> {
   try {
     for (const name of names) load(servers[name].target, options);
     const runs: Record<keyof typeof servers, Run[]> = { hallpass: [], 'oidc-provider': [], express: [] };
-    const before = await readCounters(client);
+    const cost = { client, broker: servers.hallpass, database };
+    const before = await readCounters(cost);
     for (let round = 0; round < rounds; round += 1) {
       for (const name of names) runs[name].push(load(servers[name].target, options));
     }
-    const after = await readCounters(client);
+    const after = await readCounters(cost);
     for (const name of names) say(describe(name, runs[name]));
     const ours = median(runs.hallpass.map(perSecond));
     const ratio = (name: 'oidc-provider' | 'express'): number => ours / median(runs[name].map(perSecond));

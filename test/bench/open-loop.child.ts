@@ -3,23 +3,23 @@ import { connect, type Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /**
- * Sends requests at a constant rate, whatever becomes of those before (an open loop), over connections that are opened
- * beforehand and kept. A latency begins when its request was due, also if no connection was free then, so a server that
- * stalls cannot hide it by slowing us down. Reads an `Order` from its input; answers an empty line when all connections
- * are open and it begins, and a `Report` as one line at the end.
+ * Sends requests at a constant rate, independent of earlier responses (an open loop), over connections that were
+ * opened before and are kept. A latency starts when its request was due, even if no connection was free then, so that
+ * a server that stalls cannot hide it by slowing the load down. Reads an `Order` from its input; writes an empty line
+ * when all connections are open and the load starts, and a `Report` as one line at the end.
  */
 export interface Order {
   url: string;
   authorization: string;
   forms: string[];
-  /** What stands in a right answer of status 200. */
+  /** A text that a correct response of status 200 contains. */
   expected: string;
   perSecond: number;
   seconds: number;
   connections: number;
 }
 
-/** Milliseconds. */
+/** In milliseconds. */
 export interface Latencies {
   p50: number;
   p99: number;
@@ -29,17 +29,17 @@ export interface Latencies {
 export interface Report {
   sent: number;
   ok: number;
-  /** 503 with Retry-After. */
+  /** Responses with 503 and Retry-After. */
   shed: number;
-  /** Any other answer. */
+  /** Any other response. */
   bad: number;
-  /** Connections that broke, and requests without an answer some seconds after the last was due. */
+  /** Broken connections, and requests without a response some seconds after the last was due. */
   lost: number;
-  /** Right answers that came while requests were still due, by the second. */
+  /** Correct responses while requests were still due, per second. */
   okPerSecond: number;
   okLatency: Latencies;
   shedLatency: Latencies;
-  /** How much later than due requests were sent for want of a free connection or of time. */
+  /** How much later than due requests were sent because no connection or time was free. */
   sendDelay: Latencies;
 }
 

@@ -9,7 +9,7 @@ import type { Target } from './support.ts';
 export type { Latencies, Report } from './open-loop.child.ts';
 export type { ProbeKind, ProbeReport } from './probe.child.ts';
 
-/** Starts a script of this folder on the load's core, and gives it its order. */
+/** Starts a script of this folder on the core of the load, and sends it its order. */
 function onOtherCore(script: string, order: object) {
   const path = join(import.meta.dirname, script);
   const command = ['-c', otherCore, process.execPath, '--import', 'tsx', path];
@@ -23,7 +23,7 @@ type Load = Pick<Order, 'perSecond' | 'seconds' | 'connections'> & {
   onBegin?: () => void;
 };
 
-/** Loads a server at a constant rate; resolves when every request is answered or given up. */
+/** Loads a server at a constant rate. Resolves when every request has a response or was given up. */
 export async function openLoop(
   { url, authorization, form, forms = [form] }: Target,
   { onBegin = () => {}, ...load }: Load,
@@ -34,7 +34,7 @@ export async function openLoop(
   return JSON.parse(await text(child.stdout)) as Report;
 }
 
-/** Asks for single things beside somebody else's load, which may begin when `onBegin` is called. */
+/** Sends single requests during another load, which may start when `onBegin` is called. */
 export async function probe({
   onBegin,
   ...order

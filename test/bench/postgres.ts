@@ -5,45 +5,49 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { openDatabase } from '../../src/db/database.ts';
-import { applicationRole, ownerRole } from '../../src/db/embedded/bootstrap.ts';
-import { openEmbeddedServer } from '../../src/db/embedded/embedded-server.ts';
 import { migrate } from '../../src/db/migrate.ts';
+import { applicationRole, ownerRole } from '../../src/embedded/bootstrap.ts';
+import { openEmbeddedServer } from '../../src/embedded/embedded-server.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createLog } from '../../src/platform/log.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
+import { childrenOf, processorSecondsOfFamily } from './processor-time.ts';
 
 /** Postgres shares this core with the load; the server under test has the other one for itself. */
 export const otherCore = '1';
+/** With `BENCH_SHARED_CORE=1`, Postgres shares the core of the server instead. */
+const postgresCore = process.env.BENCH_SHARED_CORE === '1' ? '0' : otherCore;
 const bothCores = '0,1';
 
 export interface BenchDatabase {
   name: string;
   ownerUrl: string;
   applicationUrl: string;
-  /** The superuser, in this database. */
+  /** The URL of the superuser, in this database. */
   adminUrl: string;
 }
 
 export interface BenchPostgres extends BenchDatabase {
-  /** Another migrated database on the same server. */
+  /** Creates another migrated database on the same server. */
   createDatabase(name: string): Promise<BenchDatabase>;
-  /** A file for file copy of a database that nobody is connected to, on disk before this resolves. */
+  /** Copies the files of a database without connections. Everything is on disk when this resolves. */
   copyDatabase(from: BenchDatabase, name: string): Promise<BenchDatabase>;
   dropDatabase(database: BenchDatabase): Promise<void>;
-  /** Lets the server have both cores while `work` makes rows: nothing is measured meanwhile. */
+  /** Allows the server both cores while `work` creates rows. No measurement runs meanwhile. */
   withBothCores(work: () => Promise<void>): Promise<void>;
+  /** Returns the processor time used so far, in seconds. */
+  cpuSeconds(): number;
   stop(): Promise<void>;
 }
 
 const log = createLog('warn');
 
-function pin(postmaster: string, cores: string): void {
-  const children = execFileSync('pgrep', ['-P', postmaster], { encoding: 'utf8' }).trim().split('\n');
-  for (const task of [postmaster, ...children]) {
+function pin(postmaster: number, cores: string): void {
+  for (const task of [postmaster, ...childrenOf(postmaster)]) {
     try {
-      execFileSync('taskset', ['-a', '-cp', cores, task], { stdio: 'pipe' });
+      execFileSync('taskset', ['-a', '-cp', cores, String(task)], { stdio: 'pipe' });
     } catch {
-      // A session that has ended since.
+      // The session has ended meanwhile.
     }
   }
 }
@@ -54,7 +58,7 @@ async function migrateAt(ownerUrl: string): Promise<void> {
   await owner.close();
 }
 
-/** Runs statements on a connection of their own, without the broker's timeouts. */
+/** Runs statements on a separate connection without the broker's timeouts. */
 export async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -65,15 +69,15 @@ export async function withClient<T>(url: string, work: (client: pg.Client) => Pr
   }
 }
 
-/** A migrated embedded Postgres of its own, with the durability of production, on the other core. */
+/** Starts a migrated embedded Postgres with the durability of production, on the other core. */
 export async function startPostgres(settings: Record<string, string> = {}): Promise<BenchPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'hallpass-bench-'));
   const memory = { shared_buffers: '512MB', max_wal_size: '4GB' };
   const random = createSystemRandom();
   const options = { dataDir, clock: systemClock, log, random, settings: { ...memory, ...settings } };
   const server = await openEmbeddedServer(options);
-  const pid = readFileSync(join(dataDir, 'server/data/postmaster.pid'), 'utf8').split('\n')[0] ?? '';
-  pin(pid, otherCore);
+  const pid = Number.parseInt(readFileSync(join(dataDir, 'server/data/postmaster.pid'), 'utf8'), 10);
+  pin(pid, postgresCore);
   await migrateAt(server.ownerUrl);
   const at = (url: string, name: string): string =>
     Object.assign(new URL(url), { pathname: `/${name}` }).href;
@@ -100,8 +104,9 @@ export async function startPostgres(settings: Record<string, string> = {}): Prom
     },
     async withBothCores(work) {
       pin(pid, bothCores);
-      await work().finally(() => pin(pid, otherCore));
+      await work().finally(() => pin(pid, postgresCore));
     },
+    cpuSeconds: () => processorSecondsOfFamily(pid),
     async stop() {
       await server.stop();
       await rm(dataDir, { recursive: true, force: true });

@@ -2,14 +2,16 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * Sends a few requests of each kind one after another, each kind over a connection of its own that it has before the load
- * begins, beside somebody else's load. Reads a `ProbeOrder` from its input; answers an empty line when the connections are
- * there, and what became of each kind as one line at the end.
+ * Sends a few requests of each kind one after another during another load. Each kind has a connection that was opened
+ * before the load. Reads a `ProbeOrder` from its input; writes an empty line when the connections are open, and the
+ * results of each kind as one line at the end.
  */
 export interface ProbeKind {
   name: string;
   pauseMs: number;
-  /** How often is no matter of it: each is sent once, until the time is over. `expected` stands in a right answer. */
+  /**
+   * The requests of one kind. Each is sent once, until the time is over. `expected` is a text in a correct response.
+   */
   requests: { url: string; authorization: string; type: string; body: string; expected: string }[];
 }
 
@@ -21,7 +23,7 @@ export interface ProbeOrder {
 export interface ProbeReport {
   name: string;
   ok: number;
-  /** The first wrong answers. */
+  /** The first wrong responses. */
   wrong: string[];
   latenciesMs: number[];
 }
@@ -55,7 +57,7 @@ async function probe({ name, pauseMs, requests }: ProbeKind, untilMs: number): P
 }
 
 const { seconds, kinds } = JSON.parse(await text(process.stdin)) as ProbeOrder;
-// All at once, so that each has a connection.
+// All kinds at once, so that each has a connection.
 await Promise.all(kinds.flatMap(({ requests: [first] }) => (first === undefined ? [] : [send(first)])));
 process.stdout.write('\n');
 const untilMs = performance.now() + seconds * 1000;

@@ -2,7 +2,7 @@ import { fail, median, ms, quantile, say } from './figures.ts';
 import type { ProbeKind, ProbeReport } from './open-loop.ts';
 import { bringTokens, type Server, type Target } from './support.ts';
 
-/** What others ask for beside a load: they must be answered, whatever is too much of that. */
+/** Requests of other clients during a load. They must get a response, however high the load is. */
 const p99BoundMs = 2000;
 const json = 'application/json';
 const form = 'application/x-www-form-urlencoded';
@@ -21,7 +21,7 @@ async function post(server: Server, path: string, { key, body }: { key?: string;
   return answer;
 }
 
-/** The token endpoint as another agent asks it. */
+/** A request to the token endpoint by another agent. */
 export async function makeClient(server: Server, name: string): Promise<Target> {
   const person = { name, email: `${name}@example.com`, roles: [] };
   const { id: owner } = await post(server, '/v1/admins', { body: person });
@@ -31,7 +31,7 @@ export async function makeClient(server: Server, name: string): Promise<Target> 
   return { ...server.target, authorization };
 }
 
-/** Another agent, whose grants and tokens are revoked; it has as many grants of the resource as it may. */
+/** Another agent, whose grants and tokens are revoked. It has the maximum number of grants for the resource. */
 async function makeVictim(server: Server): Promise<{ target: Target; grantIds: string[] }> {
   const target = await makeClient(server, 'victim');
   const [brokerToken = ''] = await bringTokens({ ...target, form: 'grant_type=client_credentials' }, 1);
@@ -54,7 +54,7 @@ export async function makeProbes(server: Server): Promise<ProbeKind[]> {
     {
       name: 'introspections',
       pauseMs: 20,
-      // The grant of the token may be among the revoked ones: what is asked for is an answer.
+      // The grant of the token may be among the revoked ones: any response counts.
       requests: Array.from({ length: probes.introspections }, () => ({
         ...introspection,
         expected: '"active":',

@@ -4,8 +4,8 @@ import { startPostgres } from './postgres.ts';
 import { load, perSecond, type Run, type Server, startServer } from './support.ts';
 
 /**
- * Minting with private_key_jwt and DPoP against oidc-provider doing the same: it remembers in memory what was used, we in
- * Postgres. Each server alone on core 0, Postgres and wrk on core 1, in turn. Every request is good once.
+ * Compares minting with private_key_jwt and DPoP with oidc-provider, which stores used values in memory instead of
+ * Postgres. Each server alone on core 0, Postgres and wrk on core 1, in turn. Every request is valid only once.
  */
 const rounds = setting('ROUNDS', 5);
 const requests = setting('REQUESTS', 20_000);
@@ -15,13 +15,13 @@ const how = {
   connections: setting('CONNECTIONS', 64),
 };
 
-/** What the two servers are told, and what requests to them are made of. */
+/** The configuration of the two servers, and the parts of requests to them. */
 interface Party {
   server: Server;
   clientId: string;
-  /** Of assertions. */
+  /** The key of assertions. */
   audience: string;
-  /** Of proofs. */
+  /** The key of proofs. */
   htu: string;
 }
 
@@ -36,7 +36,7 @@ function signJwt(header: object, claims: object, key: KeyObject): string {
   return `${input}.${signature.toString('base64url')}`;
 }
 
-/** As many requests as no run can use up, made now. */
+/** Creates more requests than any run can use up, before the run. */
 function makeRequests({ server, clientId, audience, htu }: Party): string[] {
   const now = Math.floor(Date.now() / 1000);
   const jwk = holderKey.publicKey.export({ format: 'jwk' });

@@ -1,10 +1,13 @@
 import { type BenchDatabase, type BenchPostgres, withClient } from './postgres.ts';
 
-/** Rows as years of use would leave them, made by the database itself and analyzed. Each chunk is a transaction. */
+/**
+ * Creates rows as years of use would leave them, in the database itself, and analyzes the tables. Each chunk is a
+ * transaction.
+ */
 const agents = 1000;
 const sessions = 2;
 
-/** Runs `text` for the numbers from 1 to `count` in chunks ($1 to $2), by two sessions. */
+/** Runs `text` for the numbers from 1 to `count` in chunks ($1 to $2), in two sessions. */
 async function inChunks(
   url: string,
   { count, chunkRows, text }: { count: number; chunkRows: number; text: string },
@@ -12,7 +15,7 @@ async function inChunks(
   let next = 1;
   const session = (): Promise<void> =>
     withClient(url, async (client) => {
-      // Triggers and foreign keys have nothing to find in rows that are right.
+      // Triggers and foreign keys would find nothing in correct rows.
       await client.query(
         'set session_replication_role = replica; set synchronous_commit = off; set jit = off',
       );
@@ -25,12 +28,12 @@ async function inChunks(
   await Promise.all(Array.from({ length: sessions }, session));
 }
 
-/** As wide as a TypeID, and sorted before every one that is made now. */
+/** As long as a TypeID, and sorted before every new one. */
 const idOf = (prefix: string, number: string): string => `'${prefix}_01' || lpad(to_hex(${number}), 24, '0')`;
 
 /**
- * Tokens are kept until the day after their expiry: a third of them in each of three partitions, today's, yesterday's
- * and the one before, but none from after `now`.
+ * Tokens are kept until the day after their expiry: a third of them in each of the partitions of today, yesterday and
+ * the day before, but none with an expiry after `now`.
  */
 const tokenTimes = `
 select n, agent, exp, exp - interval '300 seconds' as iat from (
@@ -55,7 +58,7 @@ select ${idOf('evt', 'n')}, iat, 'token.issued', 'success', 'agent', agent, agen
   extract(epoch from exp)::bigint, 'kid', ${idOf('key', '1')}, 'auth_method', 'client_secret_basic')
   from (${tokenTimes}) t`;
 
-/** So many tokens and as many events of them, in the order and the partitions that minting would have left them in. */
+/** Creates tokens and as many events, in the order and partitions in which minting would have left them. */
 export async function fillTokens(
   postgres: BenchPostgres,
   database: BenchDatabase,
@@ -64,7 +67,7 @@ export async function fillTokens(
   await withClient(database.adminUrl, (client) =>
     client.query("select ensure_partitions(now() - interval '3 days', now() + interval '1 day')"),
   );
-  // Of a thousand to a transaction, because events are ordered by the number of their transaction.
+  // A thousand per transaction, because events are ordered by the number of their transaction.
   const chunkRows = 1000;
   const withCount = (text: string): string => text.replaceAll('$3', String(count));
   await postgres.withBothCores(async () => {
@@ -80,8 +83,8 @@ select ${idOf('agt', 'n')}, 'agent ' || n, owner_id, environment, token_endpoint
   created_by, updated_at from agents, generate_series(0, ${agents - 1}) n`;
 
 /**
- * Of `$3` grants in the order they were requested in, the older half has ended; of the newer, `$4` are due, spread among
- * those that are still good, and were due in the order they were made in, within the last hour.
+ * Of `$3` grants in the order of their requests, the older half has ended. Of the newer half, `$4` have expired
+ * within the last hour, in the order of their creation, spread among those that are active.
  */
 const insertGrants = `
 insert into grants (id, agent_id, resource_id, status, version, requested_scopes, requested_duration_seconds, scopes,
@@ -105,7 +108,10 @@ select ${idOf('grt', 'n')}, ${idOf('agt', `n % ${agents}`)}, resource_id,
                 when due then now() - interval '2 hours' * part
                 else now() + interval '1 day' + interval '1 hour' * (1 - part) end as expires) times`;
 
-/** So many grants of a thousand other agents, as copies of one that there is; of them `due` are over and not written down. */
+/**
+ * Creates grants of a thousand other agents as copies of an existing one; `due` of them have expired but are not
+ * written as ended.
+ */
 export async function fillGrants(
   postgres: BenchPostgres,
   database: BenchDatabase,

@@ -5,18 +5,18 @@ import { makeProbes, sayProbe } from './probes.ts';
 import { load, loadMeanwhile, perSecond, type Run, type Server, startServer } from './support.ts';
 
 /**
- * Minting beyond what can be carried, while introspections and revocations, of tokens and of grants, are asked for by
- * others. When the database is what is slow, the bounded queue fills: at twice the rate that can be carried, whatever
- * is too much must be told 503 with Retry-After, and most of the rate be carried on. When the broker's own core is what
- * is short, telling somebody to come back costs about what a token does: what is too much waits in its connection.
+ * Measures minting above capacity, while other clients introspect and revoke tokens and grants. If the database is
+ * the bottleneck, the bounded queue fills: at twice the capacity, the excess must get 503 with Retry-After, and most
+ * of the capacity must still be used. If the broker's own core is the bottleneck, a refusal costs about as much as a
+ * token: the excess waits in its connections.
  */
 const seconds = setting('SECONDS', 10);
 const connections = setting('CONNECTIONS', 64);
 const manyConnections = setting('SHED_CONNECTIONS', 4000);
 const factor = setting('SHED_FACTOR', 2);
-/** A commit of the slow database takes at least this long. */
+/** The minimum duration of a commit of the slow database. */
 const slowCommit = { commit_delay: '100000', commit_siblings: '0' };
-/** As many as the queue of a broker on the slow database can have under way: fewer would not fill its statements. */
+/** The maximum that a broker on the slow database can have in progress: fewer would not fill its statements. */
 const fillingConnections = 1024;
 const memoryBoundBytes = 512 * 2 ** 20;
 
@@ -26,7 +26,7 @@ function describeLoad({ sent, ok, shed, bad, lost, okLatency, shedLatency, sendD
   say(`refusals  p50 ${ms(shedLatency.p50)}   p99 ${ms(shedLatency.p99)}   slowest ${ms(shedLatency.max)}`);
   say(`sent late by p50 ${ms(sendDelay.p50)}   p99 ${ms(sendDelay.p99)}, for want of a free connection`);
   if (bad + lost > 0) fail(`${bad + lost} answers were neither a token nor 503 with Retry-After`);
-  if (shed === 0) fail('nothing was refused: whatever cannot be carried waits');
+  if (shed === 0) fail('nothing was refused: the excess waits instead');
 }
 
 async function withBroker(
@@ -34,7 +34,7 @@ async function withBroker(
   work: (broker: Server) => Promise<void>,
 ): Promise<void> {
   const database = await startPostgres(settings);
-  // Off: one address sends everything here, and its limit would refuse before the queue does.
+  // Off, because one address sends everything here, and its rate limit would refuse requests before the queue does.
   const broker = await startServer('hallpass', {
     databaseUrl: database.applicationUrl,
     rateLimitPerSecond: 'off',
@@ -67,7 +67,7 @@ async function slowDatabase(broker: Server): Promise<void> {
   const full = carriedBy(broker, fillingConnections);
   const { now: before } = broker.memory();
   const order = { perSecond: full * factor, seconds, connections: manyConnections };
-  // From the second on in which the overload has built up.
+  // From the second in which the overload has built up.
   let probed: Promise<ProbeReport[]> | undefined;
   const onBegin = (): void => {
     probed = probe({ seconds: seconds - 1, kinds });
@@ -103,7 +103,7 @@ async function busyCore(broker: Server): Promise<void> {
   for (const each of probed) sayProbe(each);
   sayMemory(broker, before);
   const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  sayTarget('tokens for so many / carried', carried / full, { atLeast: 0.5 });
+  sayTarget('tokens for many clients / carried', carried / full, { atLeast: 0.5 });
 }
 
 await withBroker({}, busyCore);

@@ -4,8 +4,8 @@ import { startPostgres } from './postgres.ts';
 import { load, startServer } from './support.ts';
 
 /**
- * A minute of full minting load with Cedar on the path of every token (each request comes from another address, so no
- * cached decision fits). Fails if the process dies or any answer is not a token with its row and event.
+ * Runs a minute of full minting load in which Cedar decides every token (each request has another address, so no
+ * cached decision applies). Fails if the process dies, or a response is not a token with its row and event.
  */
 const seconds = Number(process.env.SOAK_SECONDS ?? 60);
 

@@ -15,7 +15,7 @@ async function isReady(url: string): Promise<boolean> {
   );
 }
 
-/** Milliseconds from the start of the built broker's process until it says that it is ready. */
+/** Returns the milliseconds from the start of the built broker's process until it reports that it is ready. */
 export async function measureStartUp(database: { url: string; masterKey: string }): Promise<number> {
   await ensureBuilt();
   const port = await freePort();
@@ -29,7 +29,7 @@ export async function measureStartUp(database: { url: string; masterKey: string 
       HALLPASS_PUBLIC_URL: 'https://hallpass.test',
       HALLPASS_PORT: String(port),
       HALLPASS_METRICS_PORT: '0',
-      // Only what a start needs: a job must not begin to work the rows off.
+      // Without the background worker, whose jobs would begin to process the rows.
       HALLPASS_ROLE: 'api',
     },
   });
@@ -37,7 +37,7 @@ export async function measureStartUp(database: { url: string; masterKey: string 
   const exited = once(child, 'exit');
   while (!(await isReady(`http://127.0.0.1:${port}`))) {
     if (child.exitCode !== null || performance.now() - startedAt > longestMs)
-      throw new Error('it never got ready');
+      throw new Error('the broker did not become ready');
     await sleep(stepMs);
   }
   const readyMs = performance.now() - startedAt;

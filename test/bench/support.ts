@@ -7,15 +7,16 @@ import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { ensureBuilt } from '../e2e/support/build.ts';
 import { otherCore } from './postgres.ts';
+import { processorSeconds } from './processor-time.ts';
 
-/** The server under test has core 0 for itself. */
+/** The core of the server under test. */
 const serverCore = '0';
 const here = import.meta.dirname;
-/** Where each server leaves a CPU profile when it ends, if it is to. */
+/** The directory in which each server leaves a CPU profile when it ends, if requested. */
 const { BENCH_PROFILE_DIR: profileDir } = process.env;
 const nodeOptions = profileDir === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir];
 
-/** How to ask a server: one form again and again, or several in turn. */
+/** The request to send to a server: one form again and again, or several in turn. */
 export interface Target {
   url: string;
   authorization: string;
@@ -26,20 +27,20 @@ export interface Target {
 export interface Server {
   target: Target;
   pid: number;
-  /** What the server said of itself beside the target. */
+  /** Further values that the server reported with the target. */
   about: Record<string, string>;
-  /** Whether the process still runs. */
+  /** Whether the process is running. */
   isAlive(): boolean;
-  /** Resident memory in bytes: now, and the most there ever was. */
+  /** Resident memory in bytes: current and peak. */
   memory(): { now: number; peak: number };
-  /** Seconds of processor time so far. */
+  /** The processor time used so far, in seconds. */
   cpuSeconds(): number;
-  /** Tells a server that takes orders one, as a line of JSON; answers its answer. */
+  /** Sends an order to a server that accepts orders, as a line of JSON. Returns its response. */
   order<T>(order: object): Promise<T>;
   stop(): Promise<void>;
 }
 
-/** What wrk saw; latencies in microseconds. `bad`: answers other than the right ones; of them `shed`: 503 with Retry-After. */
+/** The result of wrk; latencies in microseconds. `bad`: wrong responses; of these `shed`: 503 with Retry-After. */
 export interface Run {
   requests: number;
   us: number;
@@ -64,14 +65,6 @@ function memoryOf(pid: number): { now: number; peak: number } {
   return { now: read('VmRSS'), peak: read('VmHWM') };
 }
 
-const ticksPerSecond = 100;
-
-function cpuSecondsOf(pid: number): number {
-  // After the command's name, which may hold anything, in parentheses; utime and stime are the 12th and 13th then.
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
-}
-
 /** Starts a server of `servers/` and waits for its first line. */
 export async function startServer(name: string, options: object = {}): Promise<Server> {
   await ensureBuilt();
@@ -92,7 +85,7 @@ export async function startServer(name: string, options: object = {}): Promise<S
     about,
     isAlive,
     memory: () => memoryOf(pid),
-    cpuSeconds: () => cpuSecondsOf(pid),
+    cpuSeconds: () => processorSeconds(pid),
     order<T>(order: object) {
       stdin.write(`${JSON.stringify(order)}\n`);
       return nextLine(lines) as Promise<T>;
@@ -111,7 +104,7 @@ export interface Load {
   connections: number;
 }
 
-/** The command line of wrk for a load, and what must be removed afterwards. */
+/** Returns the command line of wrk for a load, and the files to remove afterwards. */
 function toWrk({ url, authorization, form, forms }: Target, { script, seconds, connections }: Load) {
   const directory = forms === undefined ? undefined : mkdtempSync(join(tmpdir(), 'hallpass-forms-'));
   const file = directory === undefined ? undefined : join(directory, 'forms');
@@ -138,7 +131,7 @@ function readRun(output: string): Run {
   return JSON.parse(line) as Run;
 }
 
-/** Loads a server with wrk for some seconds, over loopback, with a script of this folder. */
+/** Loads a server with wrk for some seconds over loopback, with a script of this folder. */
 export function load(target: Target, how: Load): Run {
   const { command, clean } = toWrk(target, how);
   try {
@@ -148,7 +141,7 @@ export function load(target: Target, how: Load): Run {
   }
 }
 
-/** As `load`, while this process goes on. */
+/** Does the same as `load` without blocking this process. */
 export async function loadMeanwhile(target: Target, how: Load): Promise<Run> {
   const { command, clean } = toWrk(target, how);
   try {
@@ -168,7 +161,7 @@ export function postForm({ url, authorization }: Target, form: string): Promise<
 
 const mintedAtATime = 16;
 
-/** Brings `count` different tokens of a token endpoint. */
+/** Gets `count` different tokens from a token endpoint. */
 export async function bringTokens(target: Target, count: number): Promise<string[]> {
   const tokens: string[] = [];
   let left = count;

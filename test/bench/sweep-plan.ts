@@ -5,9 +5,10 @@ import { createGrantSweep } from '../../src/grants/sweep/service.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
+import { grantEndingsOn } from '../support/grant-endings.ts';
 import { withClient } from './postgres.ts';
 
-/** The plan of a batch of the job as it is run, with what it read: the statements of one batch are listened to. */
+/** Returns the plan of a batch of the job, and what it read: records the statements of one batch as they are run. */
 export async function explainBatch(applicationUrl: string): Promise<string> {
   const statements: CompiledQuery[] = [];
   const pool = new pg.Pool({ connectionString: applicationUrl, max: 1 });
@@ -19,7 +20,8 @@ export async function explainBatch(applicationUrl: string): Promise<string> {
   const ended = new AbortController();
   // The first transaction is the batch.
   const fence = async (): Promise<void> => ended.abort();
-  await createGrantSweep({ db, ids, clock: systemClock }).expireDue(fence, ended.signal);
+  const deps = { db, ids, clock: systemClock };
+  await createGrantSweep({ ...deps, grantEndings: grantEndingsOn(deps) }).expireDue(fence, ended.signal);
   await db.destroy();
   const batch = statements.filter(({ sql }) => sql.includes('update grants')).at(-1);
   if (batch === undefined) throw new Error('the job ran no UPDATE');

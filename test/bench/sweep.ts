@@ -7,9 +7,9 @@ import { load, perSecond, type Server, startServer } from './support.ts';
 import { explainBatch } from './sweep-plan.ts';
 
 /**
- * The job that writes down which grants are over, with many due among many more, against one UPDATE of the same rows,
- * and one that inserts the events, too, as the job has to. Each on a fresh copy of the same database, in turn. Then what
- * the job does to minting beside it, at half of what the broker can carry.
+ * Measures the job that writes grants as expired, with many due among many more. Compares with one UPDATE of the same
+ * rows, and with one that also inserts the events, as the job must. Each on a fresh copy of the same database, in
+ * turn. Then measures how the job affects minting at half of the broker's capacity.
  */
 const grants = setting('GRANTS', 5_000_000);
 const due = setting('DUE', 1_000_000);
@@ -56,7 +56,7 @@ async function makeTemplate(postgres: BenchPostgres): Promise<Template> {
   return { postgres, database, about };
 }
 
-/** Gives `work` a copy of the template that nobody has used. */
+/** Gives `work` a fresh copy of the template. */
 async function onCopy<T>(
   { postgres, database }: Template,
   work: (copy: BenchDatabase) => Promise<T>,
@@ -80,7 +80,7 @@ async function countEnded(database: BenchDatabase): Promise<{ ended: number; eve
   return { ended: Number(result.rows[0]?.ended), events: Number(result.rows[0]?.events) };
 }
 
-/** Rows a second of one statement by the owner. */
+/** Returns the rows per second of one statement of the owner. */
 function bulk(template: Template, text: string): Promise<number> {
   return onCopy(template, async (copy) => {
     const startedAt = performance.now();
@@ -90,7 +90,7 @@ function bulk(template: Template, text: string): Promise<number> {
   });
 }
 
-/** Rows a second of a run of the job that ends so many. */
+/** Returns the rows per second of a run of the job that ends this many grants. */
 async function runJob(server: Server, rows = due): Promise<number> {
   const run = await server.order<{ outcome: string; ms: number; error: string | null }>({
     job: 'expire-grants',
@@ -99,7 +99,10 @@ async function runJob(server: Server, rows = due): Promise<number> {
   return rows / (run.ms / 1000);
 }
 
-/** Raises the epoch of about a third of the agents, as if they were disabled all at once; answers how many grants that ended. */
+/**
+ * Raises the epoch of about a third of the agents, as if they were all disabled at once. Returns how many grants that
+ * ended.
+ */
 async function disableMany(database: BenchDatabase): Promise<number> {
   const many = "right(id, 1) in ('0', '3', '6', '9', 'c')";
   const { rows } = await withClient(database.ownerUrl, async (client) => {
@@ -112,8 +115,8 @@ async function disableMany(database: BenchDatabase): Promise<number> {
 }
 
 /**
- * Rows a second of the job in a broker that has nothing else to do: of what is due, and of what raised epochs have ended.
- * Says before what the plan of a batch is.
+ * Returns the rows per second of the job in an otherwise idle broker: for expired grants, and for those that raised
+ * epochs have ended. Prints the plan of a batch before.
  */
 function sweep(template: Template): Promise<{ speed: number; outdatedSpeed: number }> {
   return onCopy(template, async (copy) => {
@@ -138,7 +141,7 @@ interface BesideMinting {
   speed: number;
 }
 
-/** Loads so many times for a few seconds: one stall of the machine must not decide. */
+/** Loads several times for a few seconds, so that one stall of the machine does not decide the result. */
 async function inSegments(server: Server, perSecondThen: number): Promise<Latencies> {
   const segments: Report[] = [];
   for (let n = 0; n < segmentsOfLoad; n += 1) {
@@ -152,13 +155,13 @@ async function inSegments(server: Server, perSecondThen: number): Promise<Latenc
   return { p50: of('p50'), p99: of('p99'), max: of('max') };
 }
 
-/** Minting at half of what there is: alone, and then while the job works. */
+/** Loads minting at half of the capacity: alone, and then while the job runs. */
 function besideMinting(template: Template): Promise<BesideMinting> {
   return onCopy(template, async (copy) => {
     const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
     try {
       const half = perSecond(load(server.target, { script: 'post.lua', seconds: 5, connections })) / 2;
-      // What making the copy has left to be written would slow down what comes first.
+      // Otherwise, writes that are left over from the copy would slow down the first measurement.
       await withClient(copy.adminUrl, (client) => client.query('checkpoint'));
       const alone = await inSegments(server, half);
       let working = true;

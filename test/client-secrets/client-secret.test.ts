@@ -9,15 +9,15 @@ describe('a client secret', () => {
   it.each([
     ['never ends unless told to', null, null, true],
     ['is alive before its expiry', after, null, true],
-    ['is dead at the very instant of its expiry', now, null, false],
-    ['is dead after its expiry', before, null, false],
-    ['is dead once revoked, though it never expires', null, before, false],
-    ['is dead once revoked, before its expiry', after, before, false],
+    ['is not alive at the very instant of its expiry', now, null, false],
+    ['is not alive after its expiry', before, null, false],
+    ['is not alive once revoked, though it never expires', null, before, false],
+    ['is not alive once revoked, before its expiry', after, before, false],
   ])('%s', (_rule, expiresAt, revokedAt, alive) => {
     expect(isAlive({ expiresAt, revokedAt }, now)).toBe(alive);
   });
 
-  it('cannot end at a time that is none', () => {
+  it('cannot have an invalid date as its expiry', () => {
     expect(endsLater(new Date('2026-12-31T23:59:60Z'), now)).toBe(false);
   });
 });

@@ -1,13 +1,15 @@
-import { createAgentsService, type NewAgent } from '../../src/agents/service.ts';
-import { createAudit } from '../../src/audit/store.ts';
+import { createAgentsService } from '../../src/agents/service.ts';
+import type { NewAgent } from '../../src/agents/terms.ts';
+import { createAudit } from '../../src/audit/audit.ts';
 import type { Act, Person } from '../../src/caller.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { createResourcesService, type NewResource } from '../../src/resources/service.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { grantEndingsOn } from '../support/grant-endings.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
-/** What the person `id` does. */
+/** The person `id` as the caller of a service. */
 export function actOf(id: string): Act<Person> {
   return {
     caller: { kind: 'person', id, keyId: 'adk_1', keyIssuedBy: null, roles: ['admin'], groups: [] },
@@ -22,14 +24,15 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const { db } = database;
   const random = createSystemRandom();
   const ids = createIds(clock, random);
-  const deps = { db, audit: createAudit({ clock, ids }), clock, random, ids };
+  const grantEndings = grantEndingsOn({ db, clock, ids });
+  const deps = { db, audit: createAudit({ clock, ids }), clock, random, ids, grantEndings };
   const hasActiveKey = async (alg: string): Promise<boolean> => alg !== 'RS256';
   return {
     deps,
     agents: createAgentsService({
       ...deps,
       isFetchable: () => true,
-      trustedIssuers: { lockTrust: async () => 'https://ci.example' },
+      trustedIssuers: { lockTrust: async () => ({ issuer: 'https://ci.example', tenantClaims: [] }) },
     }),
     resources: createResourcesService({ ...deps, issuer, hasActiveKey }),
   };
@@ -98,7 +101,7 @@ export interface RecordedEvent {
   details: unknown;
 }
 
-/** What was recorded with `needle` anywhere in it, in the order of transactions, within one of types. */
+/** The audit events that contain `needle`, in the order of transactions, within one of types. */
 export async function eventsAbout({ deps: { db } }: Services, needle: string): Promise<RecordedEvent[]> {
   const rows = await db
     .selectFrom('audit_events')

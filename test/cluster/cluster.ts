@@ -3,17 +3,17 @@ import { createProduction, migrate, type Production } from '../e2e/support/produ
 import { bootstrapKey } from '../support/broker.ts';
 import { type Replica, type ReplicaEnv, startReplica } from './replica.ts';
 
-/** Two processes of the built broker on one database of the test file's own, set up as the README says. */
+/** Starts two processes of the built broker on one database of the test file, set up as the README says. */
 export interface Cluster {
   replicas: [Replica, Replica];
-  /** The database, as its owner. */
+  /** The database, with the role of its owner. */
   query: Production['query'];
   ownerUrl: string;
-  /** Starts one more process, or one in the place of another. */
+  /** Starts one more process, or replaces one. */
   start(env?: ReplicaEnv): Promise<Replica>;
 }
 
-/** Its first admin has the key that the helpers in test/support call with. Both processes start at the same time. */
+/** Its first admin has the key of the helpers in test/support. Both processes start at the same time. */
 export async function startCluster(env: ReplicaEnv = {}): Promise<Cluster> {
   await ensureBuilt();
   const production = await createProduction();
@@ -31,5 +31,5 @@ export async function startCluster(env: ReplicaEnv = {}): Promise<Cluster> {
   return { replicas, query, ownerUrl, start };
 }
 
-/** Whether the process runs. */
+/** Whether the process is running. */
 export const isAlive = ({ child }: Replica): boolean => child.exitCode === null && child.signalCode === null;

@@ -5,27 +5,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { openDatabase } from '../../src/db/database.ts';
-import { applicationRole } from '../../src/db/embedded/bootstrap.ts';
-import { openEmbeddedServer } from '../../src/db/embedded/embedded-server.ts';
-import { minimalEnvironment } from '../../src/db/embedded/run-as.ts';
 import { migrate } from '../../src/db/migrate.ts';
+import { applicationRole } from '../../src/embedded/bootstrap.ts';
+import { openEmbeddedServer } from '../../src/embedded/embedded-server.ts';
+import { minimalEnvironment } from '../../src/embedded/run-as.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createLog } from '../../src/platform/log.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { atEnd } from '../support/at-end.ts';
 
-/** A PostgreSQL server of one test's own, which may be stopped and started as its administrator would. */
+/** A PostgreSQL server of one test, which may be stopped and started as by its administrator. */
 export interface OwnServer {
-  /** The superuser, database `postgres`. */
+  /** The superuser, in the database `postgres`. */
   adminUrl: string;
-  /** The migrated database, as its owner and as the application. */
+  /** The migrated database, as its owner and as the application role. */
   ownerUrl: string;
   applicationUrl: string;
-  /** The process of the postmaster; changes with each start. */
+  /** The process id of the postmaster; changes with each start. */
   pid(): number;
-  /** Ends it: SIGINT is "fast", SIGQUIT "immediate" (a crash). Resolves when the process is gone. */
+  /** Stops the server: SIGINT is "fast", SIGQUIT "immediate" (a crash). Resolves when the process has ended. */
   stop(signal?: 'SIGINT' | 'SIGQUIT'): Promise<void>;
-  /** Starts it again on the same port; resolves when it lets sessions in. */
+  /** Starts it again on the same port. Resolves when it accepts sessions. */
   start(): Promise<void>;
 }
 
@@ -62,7 +62,10 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** The command that the server was started with: PostgreSQL keeps it in its directory, each argument in quotes. */
+/**
+ * Returns the command with which the server was started. PostgreSQL stores it in its directory, with each argument in
+ * quotes.
+ */
 function commandOf(data: string): string[] {
   const line = readFileSync(join(data, 'postmaster.opts'), 'utf8').trim();
   const [program = '', ...quoted] = line.split(/ (?=")/);
@@ -72,7 +75,10 @@ function commandOf(data: string): string[] {
 const pidOf = (data: string): number =>
   Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0]);
 
-/** Makes, starts and migrates a server of PostgreSQL, with the durability of production; gone when the test file ends. */
+/**
+ * Creates, starts and migrates a PostgreSQL server with the durability of production. Removed when the test file
+ * ends.
+ */
 export async function startOwnServer(settings: Record<string, string> = {}): Promise<OwnServer> {
   const dataDir = await mkdtemp(join(tmpdir(), 'hallpass-cluster-'));
   atEnd(() => rm(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 }));
@@ -99,7 +105,7 @@ export async function startOwnServer(settings: Record<string, string> = {}): Pro
     pid: () => pid,
     stop,
     async start() {
-      // As root its directory is named through the working directory (src/db/embedded/server-account.ts).
+      // As root, the server's directory is its working directory (src/embedded/server-account.ts).
       const account = { cwd: data, uid, gid, env: minimalEnvironment };
       const child = spawn(program, args, { ...account, detached: true, stdio: 'ignore' });
       child.unref();

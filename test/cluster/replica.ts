@@ -2,18 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { type BrokerProcess, launch } from '../e2e/support/broker-process.ts';
 import { freePort } from '../support/free-port.ts';
 
-/** One process of the built broker among several on one database. */
+/** A process of the built broker among several on one database. */
 export interface Replica extends BrokerProcess {
   url: string;
-  /** SIGTERM; resolves to the exit code when it has drained. */
+  /** Sends SIGTERM. Resolves to the exit code when it has drained. */
   drain(): Promise<number | null>;
-  /** kill -9; resolves when it is gone. */
+  /** Sends kill -9. Resolves when the process has ended. */
   kill(): Promise<void>;
 }
 
 export type ReplicaEnv = Record<string, string>;
 
-/** What every replica of one cluster is given: the same master key, issuer and first admin. */
+/** The configuration that all replicas of a cluster share: master key, issuer and first admin. */
 export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEnv {
   return {
     DATABASE_URL: databaseUrl,
@@ -28,7 +28,7 @@ export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEn
 export const generateBootstrapKey = (): string =>
   `hpa_${randomBytes(32).toString('base64url').replaceAll('-', '_')}`;
 
-/** Starts the built broker and waits until it listens; killed when the test file ends. Build it first. */
+/** Starts the built broker and waits until it listens. Killed when the test file ends. It must be built before. */
 export async function startReplica(env: ReplicaEnv): Promise<Replica> {
   const port = Number(env.HALLPASS_PORT ?? (await freePort()));
   const broker = launch({ ...env, HALLPASS_PORT: String(port) });

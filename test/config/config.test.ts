@@ -39,7 +39,7 @@ function refusal(environment: Record<string, string | undefined>): string {
 }
 
 describe('the configuration', () => {
-  it('has a default for everything: without any the broker runs by itself', () => {
+  it('has a default for everything: without any setting the broker runs by itself', () => {
     expect(readConfig({})).toEqual({
       databaseUrl: undefined,
       databaseOwnerUrl: undefined,
@@ -57,6 +57,7 @@ describe('the configuration', () => {
       preparedStatements: true,
       rateLimitPerSecond: 1000,
       shutdownDelaySeconds: 0,
+      shutdownGraceSeconds: 2,
       shutdownSeconds: 30,
       trustedProxies: [],
       outboundAllow: [],
@@ -64,7 +65,7 @@ describe('the configuration', () => {
     });
   });
 
-  it('takes every variable', () => {
+  it('reads every variable', () => {
     const {
       masterKey: current,
       oldMasterKeys,
@@ -86,6 +87,7 @@ describe('the configuration', () => {
       HALLPASS_RATE_LIMIT: '25',
       HALLPASS_ROLE: 'worker',
       HALLPASS_SHUTDOWN_DELAY_SECONDS: '5',
+      HALLPASS_SHUTDOWN_GRACE_SECONDS: '10',
       HALLPASS_SHUTDOWN_SECONDS: '600',
       HALLPASS_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8',
     });
@@ -104,6 +106,7 @@ describe('the configuration', () => {
       preparedStatements: false,
       rateLimitPerSecond: 25,
       shutdownDelaySeconds: 5,
+      shutdownGraceSeconds: 10,
       shutdownSeconds: 600,
       trustedProxies: ['10.0.0.0/8', 'fd00::/8'],
       outboundAllow: ['10.1.0.0/16'],
@@ -113,7 +116,7 @@ describe('the configuration', () => {
     expect(new Set([current, ...oldMasterKeys].map((key) => key?.version)).size).toBe(3);
   });
 
-  it('takes off for no rate limit at all', () => {
+  it('accepts off as no rate limit', () => {
     expect(readConfig({ HALLPASS_RATE_LIMIT: 'off' }).rateLimitPerSecond).toBe('off');
   });
 
@@ -131,7 +134,7 @@ describe('the configuration', () => {
     });
   });
 
-  it('leaves alone what is not its own', () => {
+  it('ignores the variables of others', () => {
     expect(readConfig({ PATH: '/bin', PGHOST: 'x', hallpass_port: '1', DATABASE_URLS: 'x' })).toEqual(
       readConfig({}),
     );
@@ -143,11 +146,11 @@ describe('the configuration', () => {
     'HALLPASS_PORT_FILE',
     'HALLPASS_ROLE_FILE',
     'HALLPASS_toString',
-  ])('refuses a setting that there is not: %s', (name) => {
-    expect(refusal({ [name]: 'x' })).toBe(`${name} is not a setting`);
+  ])('refuses an unknown setting: %s', (name) => {
+    expect(refusal({ [name]: 'x' })).toBe(`${name} is not a known setting`);
   });
 
-  it('in production needs a master key and the URL that clients use', () => {
+  it('needs a master key and a public URL in production', () => {
     const { HALLPASS_MASTER_KEY: _key, ...withoutKey } = production;
     const { HALLPASS_PUBLIC_URL: _url, ...withoutUrl } = production;
     expect(refusal(withoutKey)).toBe('HALLPASS_MASTER_KEY is missing (DATABASE_URL is set)');
@@ -195,6 +198,7 @@ describe('a wrong value', () => {
     ['HALLPASS_RATE_LIMIT', 'none'],
     ['HALLPASS_ROLE', 'server'],
     ['HALLPASS_SHUTDOWN_DELAY_SECONDS', '121'],
+    ['HALLPASS_SHUTDOWN_GRACE_SECONDS', '61'],
     ['HALLPASS_SHUTDOWN_SECONDS', '0'],
     ['HALLPASS_SHUTDOWN_SECONDS', '601'],
     ['HALLPASS_SHUTDOWN_SECONDS', '1h'],
@@ -203,7 +207,7 @@ describe('a wrong value', () => {
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.1'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.0/8,everyone'],
     ['HALLPASS_TRUSTED_PROXIES', '10.0.0.0/33'],
-  ])('of %s stops the start with one line that names it and does not hold the value: %s', (name, value) => {
+  ])('of %s stops the start with one line that names the setting without its value: %s', (name, value) => {
     const message = refusal({ ...production, [name]: value });
     expect(message).toMatch(new RegExp(`^${name} must `));
     expect(message).not.toContain('\n');
@@ -222,13 +226,13 @@ describe('a secret', () => {
   };
   const names = Object.keys(secrets) as (keyof typeof secrets)[];
 
-  /** Without the master keys themselves, which show themselves to nobody. */
+  /** The configuration without the master keys, which cannot be printed. */
   function comparable(environment: Record<string, string | undefined>) {
     const { masterKey: key, oldMasterKeys, ...rest } = readConfig(environment);
     return { ...rest, key: key?.version, old: oldMasterKeys.map(({ version }) => version) };
   }
 
-  it.each(names)('may come from a file, whose last line break does not count: %s', (name) => {
+  it.each(names)('may be given in a file, whose last line break is ignored: %s', (name) => {
     const all = { ...production, ...secrets };
     const { [name]: value, ...others } = all;
     for (const text of [value, `${value}\n`, `${value}\r\n`]) {
@@ -236,7 +240,7 @@ describe('a secret', () => {
     }
   });
 
-  it.each(names)('may not come from both, an unreadable file or an empty one: %s', (name) => {
+  it.each(names)('may not be given twice, in an unreadable file or in an empty file: %s', (name) => {
     const { [name]: value, ...others } = { ...production, ...secrets };
     const twin = `${name}_FILE`;
     expect(refusal({ ...others, [name]: value, [twin]: file(value) })).toBe(
@@ -250,14 +254,14 @@ describe('a secret', () => {
     }
   });
 
-  it('that is wrong in its file is named by its variable, and not shown', () => {
+  it('that is invalid in its file is reported by its variable, and not shown', () => {
     const path = file('postgresql//owner:s3cret@db');
     expect(refusal({ ...production, DATABASE_URL: undefined, DATABASE_URL_FILE: path })).toBe(
       'DATABASE_URL must be a postgres:// URL',
     );
   });
 
-  it('two of which are wrong is told of one at a time', () => {
+  it('two of which are invalid is reported one at a time', () => {
     const message = refusal({ ...production, DATABASE_URL: 'x', HALLPASS_MASTER_KEY: 'y' });
     expect(message).toBe('DATABASE_URL must be a postgres:// URL');
   });

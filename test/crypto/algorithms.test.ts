@@ -72,14 +72,14 @@ describe.each(signingAlgs)('%s', (alg) => {
     expect(importPublicJwk(jwk).equals(publicKey)).toBe(true);
   });
 
-  test('a private key comes back from PKCS #8 and signs for the same public key', () => {
+  test('a private key survives the round trip through PKCS #8, and signs for the same public key', () => {
     const read = importPrivateKey(alg, exportPrivateKey(privateKey));
     expect(read.equals(privateKey)).toBe(true);
     const signature = createSign(alg, read)(input);
     expect(verifySignature({ alg, publicKey, input, signature })).toBe(true);
   });
 
-  test('a key of another algorithm is refused everywhere', () => {
+  test('a key of another algorithm is refused by every function', () => {
     for (const other of others) {
       const wrong = pairOf(other);
       expect(() => exportPublicJwk({ alg, kid: 'k', key: wrong.publicKey })).toThrow(`not a key for ${alg}`);
@@ -92,7 +92,7 @@ describe.each(signingAlgs)('%s', (alg) => {
     }
   });
 
-  test('a signature over other bytes, by another key, cut or empty does not verify', async () => {
+  test('a signature of other bytes or by another key, or a truncated or empty one, does not verify', async () => {
     const signature = createSign(alg, privateKey)(input);
     const stranger = (await generateSigningKeyPair(alg)).publicKey;
     const verify = (changes: object): boolean =>

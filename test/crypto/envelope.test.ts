@@ -11,7 +11,7 @@ const master = newMaster();
 const envelope = createEnvelope({ current: master, old: [], random });
 const place: Place = { table: 'signing_keys', column: 'private_sealed', row: 'key_1' };
 
-/** The stable code of what `run` throws. */
+/** Returns the stable error code that `run` throws. */
 function codeOf(run: () => unknown): string {
   try {
     run();
@@ -27,7 +27,7 @@ const places = fc.record({ table: placeText, column: placeText, row: placeText }
 const plaintexts = fc.uint8Array({ maxLength: 200 }).map((values) => Buffer.from(values));
 
 describe('a sealed value', () => {
-  test('opens in its place, and only there', () => {
+  test('can be decrypted in its place only', () => {
     fc.assert(
       fc.property(plaintexts, places, places, (plaintext, here, there) => {
         const sealed = envelope.seal(plaintext, here);
@@ -38,14 +38,14 @@ describe('a sealed value', () => {
     );
   });
 
-  test('does not open in another row, column or table', () => {
+  test('cannot be decrypted in another row, column or table', () => {
     const sealed = envelope.seal(Buffer.from('secret'), place);
     for (const moved of [{ row: 'key_2' }, { column: 'other' }, { table: 'resources' }]) {
       expect(codeOf(() => envelope.open(sealed, { ...place, ...moved }))).toBe('not-authentic');
     }
   });
 
-  test('does not open where table, column and row only look alike when joined', () => {
+  test('cannot be decrypted in a place whose table, column and row only look the same when joined', () => {
     const sealed = envelope.seal(Buffer.from('secret'), { table: 'ab', column: 'c', row: 'd' });
     for (const other of [
       { table: 'a', column: 'bc', row: 'd' },
@@ -56,7 +56,7 @@ describe('a sealed value', () => {
     }
   });
 
-  test('does not open with any one bit flipped', () => {
+  test('cannot be decrypted with any one bit flipped', () => {
     const sealed = envelope.seal(Buffer.from('a private key'), place);
     for (let bit = 0; bit < sealed.length * 8; bit += 1) {
       const flipped = Buffer.from(sealed);
@@ -65,7 +65,7 @@ describe('a sealed value', () => {
     }
   });
 
-  test('does not open cut short or with anything added', () => {
+  test('cannot be decrypted if it is truncated or extended', () => {
     const sealed = envelope.seal(Buffer.from('a private key'), place);
     for (let length = 0; length < sealed.length; length += 1) {
       const code = codeOf(() => envelope.open(sealed.subarray(0, length), place));
@@ -80,7 +80,7 @@ describe('a sealed value', () => {
     expect(codeOf(() => envelope.open(sealed, place))).toBe('malformed');
   });
 
-  test('has the documented layout and authenticates place and key version: what is sealed today opens later', () => {
+  test('has the documented layout and authenticates place and key version, so that later versions can decrypt it', () => {
     const sealed = envelope.seal(Buffer.from('a private key'), place);
     const nonce = sealed.subarray(5, 17);
     const opening = createDecipheriv('aes-256-gcm', master.derive('seal'), nonce, { authTagLength: 16 });
@@ -91,7 +91,7 @@ describe('a sealed value', () => {
     expect(plaintext.toString()).toBe('a private key');
   });
 
-  test('never shows the plaintext and is another one each time', () => {
+  test('never contains the plaintext, and differs each time', () => {
     const plaintext = Buffer.from('hunter2hunter2hunter2');
     const first = envelope.seal(plaintext, place);
     expect(first.includes(plaintext)).toBe(false);
@@ -101,7 +101,7 @@ describe('a sealed value', () => {
 });
 
 describe('master keys', () => {
-  test('an old one opens what it sealed, and the current one seals', () => {
+  test('an old one decrypts what it encrypted, and the current one encrypts', () => {
     const next = newMaster();
     const rotated = createEnvelope({ current: next, old: [master], random });
     const before = envelope.seal(Buffer.from('old'), place);
@@ -111,7 +111,7 @@ describe('master keys', () => {
     expect(codeOf(() => envelope.open(after, place))).toBe('unknown-key-version');
   });
 
-  test('what the current one sealed is told from what an old one sealed', () => {
+  test('values of the current one are distinguished from values of an old one', () => {
     const rotated = createEnvelope({ current: newMaster(), old: [master], random });
     expect(rotated.isCurrent(rotated.seal(Buffer.from('new'), place))).toBe(true);
     expect(rotated.isCurrent(envelope.seal(Buffer.from('old'), place))).toBe(false);
@@ -119,12 +119,12 @@ describe('master keys', () => {
     expect(envelope.isCurrent(Buffer.alloc(40))).toBe(false);
   });
 
-  test('one that is not among them is told from tampering', () => {
+  test('an unknown one is distinguished from tampering', () => {
     const sealed = createEnvelope({ current: newMaster(), old: [], random }).seal(Buffer.from('x'), place);
     expect(codeOf(() => envelope.open(sealed, place))).toBe('unknown-key-version');
   });
 
-  test('a value relabelled as sealed by another known key does not open', () => {
+  test('a value relabelled with another known key cannot be decrypted', () => {
     const next = newMaster();
     const both = createEnvelope({ current: next, old: [master], random });
     const sealed = envelope.seal(Buffer.from('x'), place);
@@ -132,7 +132,7 @@ describe('master keys', () => {
     expect(codeOf(() => both.open(sealed, place))).toBe('not-authentic');
   });
 
-  test('the error names the place and nothing of the content', () => {
+  test('the error names the place and reveals nothing of the content', () => {
     const sealed = envelope.seal(Buffer.from('hunter2'), place);
     expect(() => envelope.open(sealed, { ...place, row: 'key_2' })).toThrow(
       'not-authentic: sealed value in signing_keys.private_sealed of row key_2',

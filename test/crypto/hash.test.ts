@@ -19,7 +19,7 @@ test('a secret is stored as its plain SHA-256', () => {
   expect(hashSecret('hps_abc')).toHaveLength(32);
 });
 
-test('equalDigests agrees with byte equality and never throws, whatever the lengths', () => {
+test('equalDigests agrees with byte equality and never throws, for any lengths', () => {
   fc.assert(
     fc.property(bytes({ maxLength: 40 }), bytes({ maxLength: 40 }), (a, b) => {
       expect(equalDigests(a, b)).toBe(a.equals(b));
@@ -53,7 +53,7 @@ test('a MAC verifies only its own payload under its own key', () => {
   );
 });
 
-test('a MAC under an old key verifies, and none is made under it', () => {
+test('a MAC under an old key verifies, but old keys do not sign', () => {
   const [before, now] = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
   const payload = Buffer.from('position');
   const swapped = createMac(now, [before]);

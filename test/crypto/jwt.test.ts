@@ -30,7 +30,7 @@ const signerOf = (alg: SigningAlg, typ = 'at+jwt') =>
   createSigner({ typ, alg, kid: alg, privateKey: pairOf(alg).privateKey });
 const es256 = signerOf('ES256');
 
-/** What `verifyJwt` says of a token: 'ok' or why not. */
+/** Returns the result of `verifyJwt`: 'ok' or the reason. */
 function verdict(token: string, changes: Partial<VerifyOptions> = {}): string {
   const result = verifyJwt(token, { ...options, ...changes });
   return result.ok ? 'ok' : result.reason;
@@ -38,7 +38,7 @@ function verdict(token: string, changes: Partial<VerifyOptions> = {}): string {
 
 const encode = (text: string): string => Buffer.from(text).toString('base64url');
 
-/** A token with a good ES256 signature over exactly these texts, for what our signer would never write. */
+/** Makes a token with a valid ES256 signature of exactly these texts, including ones that our signer never writes. */
 function signRaw(header: string, payload: string): string {
   const signed = `${encode(header)}.${encode(payload)}`;
   const signature = createSign('ES256', pairOf('ES256').privateKey)(Buffer.from(signed));
@@ -126,17 +126,23 @@ describe('header', () => {
     expect(verdict(signRaw(header, JSON.stringify(claims)))).toBe('wrong-header');
   });
 
-  test.each(['', 'ES257', '__proto__', "' or 1=1 --", 'a'.repeat(4000)])('kid %j is unknown', (kid) => {
+  test.each([
+    '',
+    'ES257',
+    '__proto__',
+    "' or 1=1 --",
+    'a'.repeat(4000),
+  ])('kid %j is an unknown key', (kid) => {
     const header = JSON.stringify({ typ: 'at+jwt', alg: 'ES256', kid });
     expect(verdict(signRaw(header, JSON.stringify(claims)))).toBe('unknown-key');
   });
 
-  test.each([null, 1, ['ES256'], undefined])('kid %j is refused before a key is looked for', (kid) => {
+  test.each([null, 1, ['ES256'], undefined])('kid %j is refused before the look-up of a key', (kid) => {
     const header = JSON.stringify({ typ: 'at+jwt', alg: 'ES256', kid });
     expect(verdict(signRaw(header, JSON.stringify(claims)))).toBe('wrong-header');
   });
 
-  test('a repeated member is refused, whichever reader would win', () => {
+  test('a repeated member is refused, whichever of the two a parser would use', () => {
     const header = '{"typ":"at+jwt","alg":"none","alg":"ES256","kid":"ES256"}';
     expect(verdict(signRaw(header, JSON.stringify(claims)))).toBe('malformed');
   });
@@ -154,12 +160,12 @@ describe('encoding', () => {
     ['a fourth part', `${token}.`],
     ['five parts', 'a.b.c.d.e'],
     ['two parts', token.split('.').slice(0, 2).join('.')],
-    ['no text', ''],
+    ['an empty string', ''],
     ['plain base64', token.replaceAll('_', '/').replaceAll('-', '+')],
     ['full-width characters', token.replace('.', '．')],
     ['a JSON array for a header', `${encode('[]')}.${encode('{}')}.AA`],
     ['null for a header', `${encode('null')}.${encode('{}')}.AA`],
-    ['broken JSON', `${encode('{')}.${encode('{}')}.AA`],
+    ['invalid JSON', `${encode('{')}.${encode('{}')}.AA`],
   ])('%s is malformed', (_, text) => {
     expect(verdict(text)).toBe('malformed');
   });
@@ -174,7 +180,7 @@ describe('encoding', () => {
     expect(verdict(twin)).toBe('malformed');
   });
 
-  test('more than 8 kB is malformed, and no key is looked for', () => {
+  test('more than 8 kB is malformed, and no key is looked up', () => {
     const pad = (length: number) => es256({ ...claims, pad: 'x'.repeat(length) });
     expect(verdict(pad(5000))).toBe('ok');
     const keys = () => {
@@ -183,7 +189,7 @@ describe('encoding', () => {
     expect(verdict(pad(7000), { keys })).toBe('malformed');
   });
 
-  test('any one character changed is refused and nothing ever throws', () => {
+  test('a token with any one character changed is refused without an exception', () => {
     fc.assert(
       fc.property(fc.nat(token.length - 1), fc.string({ minLength: 1, maxLength: 1 }), (at, character) => {
         const changed = token.slice(0, at) + character + token.slice(at + 1);
@@ -242,7 +248,7 @@ describe('claims', () => {
     issuer.toUpperCase(),
     'https://other.example',
     '',
-  ])('issuer %j is not ours', (iss) => {
+  ])('issuer %j is refused', (iss) => {
     expect(withClaims(JSON.stringify({ ...claims, iss }))).toBe('wrong-issuer');
   });
 
@@ -255,13 +261,13 @@ describe('claims', () => {
     expect(verdict(token)).toBe('ok');
   });
 
-  test('unsigned claims are never read: a bad signature hides what is in them', () => {
+  test('unsigned claims are never read: an invalid signature hides their problems', () => {
     const [header] = es256(claims).split('.');
     expect(verdict(`${header}.${encode('{')}.AAAA`)).toBe('wrong-signature');
   });
 });
 
-test('whatever we sign verifies and reads back the same', () => {
+test('everything that we sign verifies and has the same claims', () => {
   const values = fc.dictionary(fc.string({ unit: 'binary' }), fc.jsonValue(), { maxKeys: 5 });
   fc.assert(
     fc.property(values, (extra) => {
@@ -274,7 +280,7 @@ test('whatever we sign verifies and reads back the same', () => {
   );
 });
 
-test('a token for another use (typ) is refused both ways', () => {
+test('a token for another use (typ) is refused, in both directions', () => {
   const other = signerOf('ES256', 'logout+jwt')(claims);
   expect(verdict(other)).toBe('wrong-header');
   expect(verdict(other, { typ: 'logout+jwt' })).toBe('ok');

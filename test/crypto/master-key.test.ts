@@ -28,7 +28,7 @@ test.each([
   if (shown !== '') expect(() => parseMasterKey(wrong)).not.toThrow(shown);
 });
 
-test('each purpose has a key of its own, and none is the master key', () => {
+test('each purpose has its own key, which is not the master key', () => {
   const master = new MasterKey(bytes);
   const purposes: KeyPurpose[] = ['seal', 'cursor', 'key-id'];
   const keys = purposes.map((purpose) => master.derive(purpose).toString('hex'));
@@ -36,7 +36,7 @@ test('each purpose has a key of its own, and none is the master key', () => {
   for (const key of keys) expect(key).toHaveLength(64);
 });
 
-test('derived keys and versions never change: what is sealed today opens after an upgrade', () => {
+test('derived keys and versions never change, so that an upgrade can decrypt old values', () => {
   const master = new MasterKey(bytes);
   expect(master.version).toBe('7e2c3c9b');
   expect(master.derive('seal').toString('hex')).toBe(
@@ -58,7 +58,7 @@ test('different master keys have different versions of 8 hex digits', () => {
   );
 });
 
-test('the bytes show in no print-out, and wiping the input does not change the key', () => {
+test('the bytes are never printed, and wiping the input does not change the key', () => {
   const input = Buffer.from(bytes);
   const master = new MasterKey(input);
   const before = master.derive('seal');

@@ -22,11 +22,11 @@ async function powersOf(url: string): Promise<string[]> {
 }
 
 describe('the application login', () => {
-  it('has no power that it must not have', async () => {
+  it('has no excess privilege', async () => {
     expect(await powersOf(database.url)).toEqual([]);
   });
 
-  it('is told from the owner, and a broker does not start as the owner', async () => {
+  it('is distinguished from the owner, as which a broker refuses to start', async () => {
     expect(await powersOf(database.ownerUrl)).toEqual(
       expect.arrayContaining(['may delete audit_events', 'owns the table audit_events']),
     );
@@ -35,7 +35,7 @@ describe('the application login', () => {
     });
   });
 
-  it('is noticed when somebody grants it more later', async () => {
+  it('is reported when it is granted more later', async () => {
     const role = new URL(database.url).username;
     await database.owner.query(`grant update on audit_events to ${role}`);
     expect(await powersOf(database.url)).toEqual(['may update audit_events']);
@@ -43,17 +43,17 @@ describe('the application login', () => {
   });
 
   it.each([
-    ['a column of the record', 'update (details) on audit_events', 'may update audit_events'],
-    ['one partition of the record', 'delete on audit_events_202603', 'may delete audit_events'],
-    ['triggers on the record', 'trigger on audit_events', 'may trigger audit_events'],
-  ])('is noticed when it may change %s', async (_, privilege, power) => {
+    ['a column of the audit log', 'update (details) on audit_events', 'may update audit_events'],
+    ['one partition of the audit log', 'delete on audit_events_202603', 'may delete audit_events'],
+    ['triggers on the audit log', 'trigger on audit_events', 'may trigger audit_events'],
+  ])('is reported when it may change %s', async (_, privilege, power) => {
     const role = new URL(database.url).username;
     await database.owner.query(`grant ${privilege} to ${role}`);
     expect(await powersOf(database.url)).toEqual([power]);
     await database.owner.query(`revoke ${privilege} from ${role}`);
   });
 
-  it('is noticed when it, or everybody, may create in the schema public', async () => {
+  it('is reported when it, or every role, may create in the schema public', async () => {
     const role = new URL(database.url).username;
     for (const whom of [role, 'public']) {
       await database.owner.query(`grant create on schema public to ${whom}`);
@@ -74,7 +74,7 @@ describe('the application login', () => {
   });
 });
 
-describe('a login that is a member of others', () => {
+describe('a login that is a member of other roles', () => {
   const server = inject('server');
   const suffix = randomBytes(4).toString('hex');
   const [login, middle] = [`hallpass_member_${suffix}`, `hallpass_middle_${suffix}`];
@@ -84,7 +84,8 @@ describe('a login that is a member of others', () => {
   beforeAll(async () => {
     admin = new pg.Client({ connectionString: server.adminUrl });
     await admin.connect();
-    // What the application role may, with a member that inherits nothing between the login and what is granted below.
+    // The privileges of the application role, with a NOINHERIT member between the login and the roles that are
+    // granted below.
     await admin.query(`create role ${login} login noinherit password '${server.password}'`);
     await admin.query(`create role ${middle} noinherit`);
     await admin.query(`grant ${server.applicationRole}, ${middle} to ${login}`);
@@ -96,7 +97,7 @@ describe('a login that is a member of others', () => {
     };
   });
 
-  it('of the application role alone has no power that it must not have', async () => {
+  it('of the application role alone has no excess privilege', async () => {
     expect(await powersOf(url)).toEqual([]);
   });
 
@@ -107,14 +108,14 @@ describe('a login that is a member of others', () => {
     ],
     ['pg_execute_server_program', ['is a member of pg_execute_server_program']],
     ['pg_write_server_files', ['is a member of pg_write_server_files']],
-  ])('is noticed as a member of %s, though it inherits nothing', async (role, powers) => {
+  ])('is reported as a member of %s, even with NOINHERIT', async (role, powers) => {
     await admin.query(`grant ${role} to ${middle}`);
     expect(await powersOf(url)).toEqual(expect.arrayContaining(powers));
     await admin.query(`revoke ${role} from ${middle}`);
     expect(await powersOf(url)).toEqual([]);
   });
 
-  it('is noticed as a member of the owner, though it inherits nothing', async () => {
+  it('is reported as a member of the owner, even with NOINHERIT', async () => {
     await admin.query(`grant ${server.ownerRole} to ${middle}`);
     const powers = [
       `may truncate audit_events as ${server.ownerRole}`,
@@ -130,13 +131,13 @@ describe('a login that is a member of others', () => {
     ['superuser', 'is a superuser'],
     ['createrole', 'may create roles'],
     ['bypassrls', 'bypasses row security'],
-  ])('is noticed if one of them is %s', async (attribute, power) => {
+  ])('is reported if one of them is %s', async (attribute, power) => {
     await admin.query(`alter role ${middle} ${attribute}`);
     expect(await powersOf(url)).toContain(`${power} as ${middle}`);
     await admin.query(`alter role ${middle} no${attribute}`);
   });
 
-  it('is judged by who logs in, not by the role that a setting of it takes', async () => {
+  it('is judged by the role that logs in, not by its setting for role', async () => {
     await admin.query(`alter role ${login} createrole`);
     await admin.query(`alter role ${login} set role = ${server.applicationRole}`);
     expect(await powersOf(url)).toEqual(['may create roles']);

@@ -9,7 +9,7 @@ const clock = new FakeClock();
 const turns = createTurns(clock);
 
 const outage = (): Error => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
-/** Long enough for what has ended to be answered and for what waits to begin. */
+/** Waits long enough for finished statements to be answered and for queued rows to start. */
 async function turn(): Promise<void> {
   for (let i = 0; i < 3; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -20,7 +20,7 @@ interface Statement {
   fail: (error: unknown) => void;
 }
 
-/** A batcher whose statements end when the test says so; each doubles its rows. */
+/** A batcher whose statements end when the test ends them. Each doubles its rows. */
 function held(options: Omit<BatcherOptions<number, number>, 'run' | 'turns'> = {}) {
   const statements: Statement[] = [];
   const run = (rows: number[]): Promise<number[]> =>
@@ -34,7 +34,7 @@ function held(options: Omit<BatcherOptions<number, number>, 'run' | 'turns'> = {
 const range = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 describe('a batcher', () => {
-  it('joins what comes at the same time into one statement, and gives each caller its own result', async () => {
+  it('combines concurrent rows into one statement, and gives each caller its own result', async () => {
     const { batcher, statements } = held();
     const results = Promise.all(range(20).map((row) => batcher.submit(row)));
     await turn();
@@ -43,7 +43,7 @@ describe('a batcher', () => {
     expect(await results).toEqual(range(20).map((row) => row * 2));
   });
 
-  it('answers nobody before their statement has ended', async () => {
+  it('resolves no row before its statement has ended', async () => {
     const { batcher, statements } = held({ maxRows: 1 });
     const answered: number[] = [];
     const first = batcher.submit(1).then((result) => answered.push(result));
@@ -57,7 +57,7 @@ describe('a batcher', () => {
     expect(answered).toEqual([4, 2]);
   });
 
-  it('runs at most so many statements at a time, of at most so many rows; the rest waits its turn', async () => {
+  it('runs a limited number of statements with a limited number of rows at a time, and queues the rest', async () => {
     const { batcher, statements } = held({ maxRows: 3, maxInFlight: 2 });
     const results = Promise.all(range(10).map((row) => batcher.submit(row)));
     await turn();
@@ -75,7 +75,7 @@ describe('a batcher', () => {
     expect(await results).toEqual(range(10).map((row) => row * 2));
   });
 
-  it('sheds what comes when too much waits, and takes work again afterwards', async () => {
+  it('refuses rows when the queue is full, and accepts rows again afterwards', async () => {
     const { batcher, statements } = held({ maxRows: 1, maxInFlight: 1, maxQueue: 2 });
     const kept = [batcher.submit(1), batcher.submit(2)];
     const shed = batcher.submit(3);
@@ -93,7 +93,7 @@ describe('a batcher', () => {
     expect(await late).toBe(8);
   });
 
-  it('lets one poisoned row fail alone', async () => {
+  it('fails only the bad row of a batch', async () => {
     const seen: number[][] = [];
     const run = async (rows: number[]): Promise<number[]> => {
       seen.push(rows);
@@ -109,7 +109,7 @@ describe('a batcher', () => {
     expect(seen).toEqual([range(20), ...range(20).map((row) => [row])]);
   });
 
-  it('does not try an outage row by row', async () => {
+  it('does not retry row by row in an outage', async () => {
     let runs = 0;
     const run = async (): Promise<number[]> => {
       runs += 1;
@@ -121,7 +121,7 @@ describe('a batcher', () => {
     expect(runs).toBe(1);
   });
 
-  it('gives up the rest of a batch when an outage begins while it is tried row by row', async () => {
+  it('fails the rest of a batch when an outage begins while it is retried row by row', async () => {
     let runs = 0;
     const run = async (rows: number[]): Promise<number[]> => {
       runs += 1;
@@ -137,7 +137,7 @@ describe('a batcher', () => {
     expect(runs).toBe(5);
   });
 
-  it('goes on after failures of every kind', async () => {
+  it('continues after failures of every kind', async () => {
     const failures: Error[] = [new Error('poison'), outage(), new BrokerError('internal')];
     const run = async (rows: number[]): Promise<number[]> => {
       const failure = failures.shift();
@@ -150,8 +150,8 @@ describe('a batcher', () => {
   });
 });
 
-describe('a turn that lasts', () => {
-  it('keeps no single row waiting for its end', async () => {
+describe('a long turn of the event loop', () => {
+  it('does not delay the statement of a single row until its end', async () => {
     const { batcher, statements } = held();
     const answer = batcher.submit(7);
     clock.advance(0.01);

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
-/** What the database itself refuses, whoever asks. */
+/** What the database itself refuses to every role. */
 let database: TestDatabase;
 
 const rows = {
@@ -33,18 +33,45 @@ describe('the application role', () => {
     ['update an approval', 'update approvals set note = null'],
     ['delete a grant', 'delete from grants'],
     ['delete a token row', 'delete from tokens'],
-    ['give a token a longer life', "update tokens set exp = exp + interval '1 day'"],
+    ['extend the lifetime of a token', "update tokens set exp = exp + interval '1 day'"],
     ['rewrite a policy version', "update policy_versions set cedar = ''"],
+    [
+      'insert into the history of owners',
+      "insert into agent_owners (agent_id, owner_id, since) values ('agt_1', 'adm_1', now())",
+    ],
+    ['rewrite the history of owners', 'update agent_owners set until = null'],
+    ['delete an owner', 'delete from agent_owners'],
     ['drop a table', 'drop table tokens'],
-    ['make a table', 'create table mine (a int)'],
-    ['switch off a trigger', 'alter table grants disable trigger grants_ended'],
-    ['make a role', 'create role mine'],
-    ['add a partition by hand', "select add_partition('tokens', 'x', now(), now())"],
+    ['create a table', 'create table mine (a int)'],
+    ['disable a trigger', 'alter table grants disable trigger grants_ended'],
+    ['create a role', 'create role mine'],
+    ['add a partition without the function', "select add_partition('tokens', 'x', now(), now())"],
   ])('cannot %s', async (_what, statement) => {
     await expect(run(statement)).rejects.toMatchObject({ code: '42501' });
   });
 
-  it('may make partitions through the function, which makes each once', async () => {
+  it('cannot change the owner of an agent without a row in its history', async () => {
+    await run(`insert into admins (id, name, email, roles, groups, created_at, updated_at)
+      values ('adm_2', 'B', 'b@example.com', '{}', '{}', now(), now())`);
+    for (const [owner, at] of [
+      ['adm_2', '2090-01-01Z'],
+      ['adm_2', '2090-01-02Z'],
+      // The clock was set back.
+      ['adm_1', '2089-01-01Z'],
+    ]) {
+      await run(`update agents set owner_id = '${owner}', updated_at = '${at}' where id = 'agt_1'`);
+    }
+    const { rows } = await sql`select owner_id, until::text from agent_owners order by id`.execute(
+      database.db,
+    );
+    expect(rows).toEqual([
+      { owner_id: 'adm_1', until: '2090-01-01 00:00:00+00' },
+      { owner_id: 'adm_2', until: '2090-01-01 00:00:00+00' },
+      { owner_id: 'adm_1', until: null },
+    ]);
+  });
+
+  it('may create partitions through the function, which creates each one once', async () => {
     const made = await sql<{
       n: number;
     }>`select ensure_partitions('2026-05-01Z', '2026-05-03Z') as n`.execute(database.db);
@@ -54,13 +81,13 @@ describe('the application role', () => {
     expect([made.rows[0]?.n, again.rows[0]?.n]).toEqual([7, 0]);
   });
 
-  it('cannot make the function search elsewhere, or make partitions without end', async () => {
+  it('cannot make the function search another schema, or create partitions without limit', async () => {
     await expect(run("select ensure_partitions('2026-01-01Z', '2036-01-01Z')")).rejects.toMatchObject({
       code: '22023',
     });
   });
 
-  it('drops only what is past its retention, even if its own clock is decades ahead', async () => {
+  it('drops only partitions past their retention, even if its own clock is decades ahead', async () => {
     await database.owner.query("select ensure_partitions('2020-01-31T00:00:00Z', '2020-02-01T00:00:00Z')");
     await database.owner.query("select ensure_partitions(now() - interval '9 days', now())");
     const before = await partitions();
@@ -85,7 +112,7 @@ async function partitions(): Promise<string[]> {
 }
 
 describe('the database', () => {
-  it('raises the version with every change of a grant', async () => {
+  it('increases the version with every change of a grant', async () => {
     await run("update grants set reason = 'other' where id = 'grt_1'");
     const result = await sql<{ version: number }>`select version from grants where id = 'grt_1'`.execute(
       database.db,
@@ -93,7 +120,7 @@ describe('the database', () => {
     expect(result.rows[0]?.version).toBe(2);
   });
 
-  it('never lets an epoch fall', async () => {
+  it('never lowers an epoch', async () => {
     await run("update agents set epoch = 5 where id = 'agt_1'");
     await expect(run("update agents set epoch = 4 where id = 'agt_1'")).rejects.toMatchObject({
       code: '23001',
@@ -106,7 +133,7 @@ describe('the database', () => {
     await expect(run('update grants set duration_seconds = 61')).rejects.toMatchObject({ code: '23514' });
   });
 
-  it('has no way out of a terminal state', async () => {
+  it('allows no transition out of a terminal state', async () => {
     await run("update grants set status = 'denied' where id = 'grt_1'");
     await expect(run("update grants set status = 'active' where id = 'grt_1'")).rejects.toMatchObject({
       code: '23001',
@@ -127,7 +154,7 @@ describe('the database', () => {
     await expect(key('k3', 'prepared')).rejects.toMatchObject({ constraint: 'signing_keys_one_prepared' });
   });
 
-  it('fails an audit event for which there is no partition, instead of losing it in a default one', async () => {
+  it('fails an audit event without a partition, instead of storing it in a default partition', async () => {
     const insert = run(
       "insert into audit_events (id, at, type, outcome, actor_kind, actor_id, details) values ('e', '2031-01-01Z', 't', 'success', 'system', 's', '{}')",
     );

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createBase } from '../../src/compose/services.ts';
+import { createBase } from '../../src/compose/base.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
 import { testConfig } from '../support/broker.ts';
@@ -19,7 +19,7 @@ it.each([
   await close();
 });
 
-it('minting and introspection keep plans, unless statements are not prepared', async () => {
+it('the statements of minting and introspection keep their plans, unless statements are not prepared', async () => {
   const { url: databaseUrl } = await createTestDatabase();
   for (const [preparedStatements, mode] of [
     [true, 'force_generic_plan'],

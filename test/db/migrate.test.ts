@@ -30,7 +30,7 @@ async function migrateAsOwner(): Promise<void> {
 }
 
 describe('migrations', () => {
-  it('say what is missing, and run once however many run them at the same time', async () => {
+  it('report what is missing, and run once for any number of concurrent callers', async () => {
     await database.owner.query('drop schema public cascade; create schema public');
     expect(await missingMigrations(database.db)).toEqual([
       '0001_broker',
@@ -41,10 +41,15 @@ describe('migrations', () => {
       '0006_delegation',
       '0007_grants_on_demand',
       '0008_lines_hold_whole',
+      '0009_feeds',
+      '0010_liveness',
+      '0011_grant_endings',
+      '0012_agent_owners',
+      '0013_identities',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 8]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 13]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });
@@ -60,7 +65,7 @@ describe('migrations', () => {
     expect(tables.rows[0]).toEqual({ admins: null });
   });
 
-  it('close the schema public to everybody, which it is open to before PostgreSQL 15', async () => {
+  it('revoke CREATE on the schema public from PUBLIC, which has it before PostgreSQL 15', async () => {
     await database.owner.query(
       'drop schema public cascade; create schema public; grant create on schema public to public',
     );
@@ -69,7 +74,7 @@ describe('migrations', () => {
     await expect(database.pool.query('create table mine (a int)')).rejects.toMatchObject({ code: '42501' });
   });
 
-  it("run where the schema public is the superuser's to close, and then the open schema stops the start", async () => {
+  it('run where only a superuser can revoke CREATE on the schema public, and then the broker refuses to start', async () => {
     const { adminUrl } = inject('server');
     const url = Object.assign(new URL(adminUrl), { pathname: new URL(database.url).pathname });
     const admin = new pg.Client({ connectionString: url.href });
@@ -86,10 +91,10 @@ describe('migrations', () => {
     await admin.end();
   });
 
-  it('give the types that the code was compiled against', () => {
+  it('result in the types that the code was compiled with', () => {
     const server = inject('server');
     const url = new URL(server.adminUrl);
-    url.pathname = `/${server.template}`;
+    url.pathname = `/${server.templates.empty}`;
     const config = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
     const [command, ...args] = String(config.scripts['generate:db']).split(' ');
     const result = spawnSync(

@@ -10,7 +10,7 @@ beforeAll(async () => {
   database = await createTestDatabase();
 });
 
-/** A token that expires at `exp` and its event at `at`, in one transaction, as they are minted. */
+/** Writes a token that expires at `exp` and its event at `at` in one transaction, as minting does. */
 function mint(jti: string, { at, exp }: { at: Date; exp: Date }): Promise<void> {
   return withTransaction(database.db, async (tx) => {
     await tx
@@ -30,33 +30,33 @@ async function minted(jti: string): Promise<number[]> {
 const later = (clock: FakeClock, seconds: number) => new Date(clock.now().getTime() + seconds * 1000);
 
 describe('partitions', () => {
-  it('are made once each for the days and months of a range', async () => {
+  it('are created once each for the days and months of a range', async () => {
     const range = [new Date('2026-06-29T23:00:00Z'), new Date('2026-07-01T00:00:00Z')] as const;
     expect(await ensurePartitions(database.db, ...range)).toBe(8);
     expect(await ensurePartitions(database.db, ...range)).toBe(0);
   });
 
-  it('are made once each by twenty callers at the same time', async () => {
+  it('are created once each by twenty concurrent callers', async () => {
     const now = new Date('2026-08-10T12:00:00Z');
     const made = await Promise.all(Array.from({ length: 20 }, () => ensurePartitionsAhead(database.db, now)));
     expect(made.sort((a, b) => b - a)).toEqual([17, ...Array(19).fill(0)]);
   });
 
-  it('hold what was timed just before midnight and is written just after it', async () => {
+  it('accept a row that is written just after midnight with a time just before it', async () => {
     const clock = new FakeClock('2026-11-01T00:00:01Z');
     await ensurePartitionsAhead(database.db, clock.now());
     await mint('midnight', { at: later(clock, -2), exp: later(clock, 300) });
     expect(await minted('midnight')).toEqual([1, 1]);
   });
 
-  it('cannot be made without end', async () => {
+  it('cannot be created without limit', async () => {
     const range = [new Date('2026-01-01Z'), new Date('2027-01-01Z')] as const;
     await expect(ensurePartitions(database.db, ...range)).rejects.toMatchObject({ code: '22023' });
   });
 });
 
-describe('a write that finds no partition', () => {
-  it('makes it and is done once', async () => {
+describe('a write whose partition is missing', () => {
+  it('creates the partition and is done once', async () => {
     const clock = new FakeClock('2026-12-31T23:59:00Z');
     const times = { at: clock.now(), exp: later(clock, 900) };
     await expect(mint('new-year', times)).rejects.toMatchObject({ code: '23514' });
@@ -64,7 +64,7 @@ describe('a write that finds no partition', () => {
     expect(await minted('new-year')).toEqual([1, 1]);
   });
 
-  it('succeeds for twenty at the same time', async () => {
+  it('succeeds for twenty concurrent callers', async () => {
     const clock = new FakeClock('2027-05-31T23:59:00Z');
     const times = { at: clock.now(), exp: later(clock, 300) };
     const jtis = Array.from({ length: 20 }, (_, i) => `herd-${i}`);
@@ -72,7 +72,7 @@ describe('a write that finds no partition', () => {
     for (const jti of jtis) expect(await minted(jti)).toEqual([1, 1]);
   });
 
-  it('is tried again once only', async () => {
+  it('is retried only once', async () => {
     const clock = new FakeClock('2027-09-01T12:00:00Z');
     let attempts = 0;
     const write = withPartitions(database.db, clock, () => {
@@ -84,7 +84,7 @@ describe('a write that finds no partition', () => {
   });
 });
 
-it('a write that breaks a check, or fails otherwise, is not tried again', async () => {
+it('is not retried if it violates a check or fails otherwise', async () => {
   const clock = new FakeClock('2028-01-01T12:00:00Z');
   for (const [statement, code] of [
     ["insert into idempotency_keys values ('c', 'r', 'k', '\\x00', 'o', now())", '23514'],

@@ -4,8 +4,8 @@ import { atEnd } from '../support/at-end.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
 /**
- * What somebody who has the application login, in a database where everybody may create in the schema public (as before
- * PostgreSQL 15), gains by putting functions, operators and casts where the broker's functions might look for theirs.
+ * What an attacker with the application login gains by creating functions, operators and casts that the broker's
+ * functions might call, in a database where every role may create in the schema public (as before PostgreSQL 15).
  */
 let database: TestDatabase;
 let attacker: pg.Client;
@@ -22,14 +22,16 @@ beforeAll(async () => {
   for (const plant of plants) await attacker.query(plant);
 });
 
-/** Gives the attacker the record, if it runs as somebody who may; then does what the caller expects. */
+/**
+ * Gives the attacker access to the audit log if it runs as a role that may do so; then does what the caller expects.
+ */
 const body = (instead: string): string => `language plpgsql as $f$ begin
     begin execute 'grant delete on public.audit_events to ' operator(pg_catalog.||) session_user::text;
     exception when insufficient_privilege then null; end;
     ${instead}
   end $f$`;
 
-// Each fits the types of a call better than the system's own, or stands before it for who searches public first.
+// Each matches the types of a call better than the system's own, or precedes it if public is searched first.
 const plants = [
   `create function public.format(text, text, text) returns text ${body('return pg_catalog.format($1, $2, $3);')}`,
   `create function public.format(text, name) returns text ${body('return pg_catalog.format($1, $2);')}`,
@@ -60,7 +62,10 @@ async function mayDelete(): Promise<boolean> {
 
 let year = 2010;
 
-/** Makes partitions that are long past their retention, and drops them again: every statement of the functions runs. */
+/**
+ * Creates partitions that are long past their retention, and drops them again, so that every statement of the
+ * functions runs.
+ */
 async function makeAndDrop(): Promise<void> {
   year += 1;
   const made = await attacker.query(
@@ -75,32 +80,32 @@ beforeEach(async () => {
   await database.owner.query(`revoke delete on public.audit_events from ${role}`);
 });
 
-describe('functions, operators and casts that the application login plants', () => {
+describe('functions, operators and casts that the application login creates', () => {
   it.each([
     ['ensure_partitions(timestamptz, timestamptz)', 'pg_catalog, public, pg_temp'],
     ['add_partition(text, text, timestamptz, timestamptz)', 'pg_catalog, public, pg_temp'],
     ['drop_partitions(timestamptz)', 'pg_catalog, public, pg_temp'],
-  ])('would be run by %s if that searched the schema public', async (name, path) => {
+  ])('would be called by %s if it searched the schema public', async (name, path) => {
     await database.owner.query(`alter function ${name} set search_path = ${path}`);
     await makeAndDrop();
     expect(await mayDelete()).toBe(true);
     await database.owner.query(`alter function ${name} set search_path = pg_catalog, pg_temp`);
   });
 
-  it('are not run by the functions that act for the owner', async () => {
+  it('are not called by the functions that run as the owner', async () => {
     await makeAndDrop();
     await attacker.query('select public.continue_audit_order()');
     expect(await mayDelete()).toBe(false);
   });
 
-  it('are run as the login itself where they turn its own arguments into times', async () => {
+  it('are called only as the login itself, to convert its own arguments', async () => {
     const call =
       "select public.ensure_partitions('2033-01-01'::public.instant, '2033-01-01'::public.instant) as n";
     expect((await attacker.query(call)).rows[0].n).toBe(3);
     expect(await mayDelete()).toBe(false);
   });
 
-  it('do not blind the guards of the tables', async () => {
+  it('do not disable the triggers of the tables', async () => {
     await database.owner.query(`
       insert into admins (id, name, email, roles, groups, created_at, updated_at)
       values ('adm_1', 'A', 'a@example.com', '{}', '{}', now(), now());
@@ -115,7 +120,7 @@ describe('functions, operators and casts that the application login plants', () 
 describe('every function of the broker', () => {
   const planted = 'proowner <> (select oid from pg_roles where rolname = session_user)';
 
-  it('searches the system schema and nothing else', async () => {
+  it('searches only the system schema', async () => {
     const { rows } = await database.owner.query(
       `select proname, proconfig from pg_proc where pronamespace = 'public'::regnamespace and not ${planted}`,
     );
@@ -125,7 +130,7 @@ describe('every function of the broker', () => {
     }
   });
 
-  it('is for nobody but the application login, unless it is a trigger or acts as who calls it', async () => {
+  it('may be executed by the application login only, unless it is a trigger or runs as its caller', async () => {
     const { rows } = await database.owner.query(
       `select proname from pg_proc
         where pronamespace = 'public'::regnamespace and not ${planted} and prorettype <> 'trigger'::regtype
@@ -133,13 +138,20 @@ describe('every function of the broker', () => {
     );
     const names = rows.map(({ proname }) => proname);
     expect(names).toEqual([
+      'ancestors_ended_at',
+      'ancestors_expire_at',
+      'ancestors_version',
       'audit_position',
+      'canonical_conditions',
       'line_ended_at',
       'line_expires_at',
       'line_holds',
       'line_version',
+      'subject_issuer_ended_at',
+      'subject_tokens_ended_at',
       'subjects_ended_at',
       'subjects_hold',
+      'unbound_token_ended_at',
       'word_holds',
     ]);
   });

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { createAudit } from '../../src/audit/audit.ts';
 import { systemActor } from '../../src/audit/audit-event.ts';
-import { createAudit } from '../../src/audit/store.ts';
 import { withTransaction } from '../../src/db/transaction.ts';
 import { systemClock as clock } from '../../src/platform/clock.ts';
 import { createIds } from '../../src/platform/ids.ts';
@@ -15,8 +15,8 @@ beforeAll(async () => {
 const audit = createAudit({ clock, ids: createIds(clock, createSystemRandom()) });
 const event = { type: 'admin.created' as const, actor: systemActor('test') };
 
-describe('a transaction that finds no partition for its event', () => {
-  it('makes it and runs once more, so that the worker may be away for weeks', async () => {
+describe('a transaction whose event has no partition', () => {
+  it('creates the partition and runs again, so that the worker may be down for weeks', async () => {
     let runs = 0;
     await withTransaction(database.db, async (tx) => {
       runs += 1;
@@ -27,7 +27,7 @@ describe('a transaction that finds no partition for its event', () => {
     expect(rows).toEqual([{ n: 1 }]);
   });
 
-  it('is not tried again for another broken constraint', async () => {
+  it('is not retried for the violation of another constraint', async () => {
     let runs = 0;
     const refused = withTransaction(database.db, async (tx) => {
       runs += 1;

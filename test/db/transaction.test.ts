@@ -34,7 +34,7 @@ describe('withTransaction', () => {
     expect(await jobs()).not.toContain('lost');
   });
 
-  it('tries a deadlock victim again until both have committed', async () => {
+  it('retries a deadlock victim until both transactions have committed', async () => {
     await database.db
       .insertInto('jobs')
       .values([job('left'), job('right')])
@@ -45,9 +45,16 @@ describe('withTransaction', () => {
     const held = new Promise<void>((resolve) => {
       bothHold = resolve;
     });
-    const raise = (first: string, second: string) =>
-      withTransaction(database.db, async (tx) => {
+    let commit: () => void = () => {};
+    const oneCommitted = new Promise<void>((resolve) => {
+      commit = resolve;
+    });
+    const raise = async (first: string, second: string) => {
+      await withTransaction(database.db, async (tx) => {
         attempts += 1;
+        // Otherwise the victim may lock its first row again before the other transaction, which waits for that row,
+        // has woken up.
+        if (attempts > 2) await oneCommitted;
         const lock = (name: string) =>
           tx.updateTable('jobs').set({ fencing: sql`fencing + 1` }).where('name', '=', name).execute();
         await lock(first);
@@ -56,6 +63,8 @@ describe('withTransaction', () => {
         await held;
         await lock(second);
       });
+      commit();
+    };
     await Promise.all([raise('left', 'right'), raise('right', 'left')]);
     expect(attempts).toBe(3);
     const rows = await database.db
@@ -66,7 +75,7 @@ describe('withTransaction', () => {
     expect(rows.map((row) => row.fencing)).toEqual([2, 2]);
   });
 
-  it('gives up after five attempts, and tries no other error again', async () => {
+  it('gives up after five attempts, and retries no other error', async () => {
     for (const [state, expected] of [
       ['40001', 5],
       ['40P01', 5],
@@ -82,7 +91,7 @@ describe('withTransaction', () => {
     }
   });
 
-  it('tells an outage from a mistake', async () => {
+  it('distinguishes an outage from a mistake', async () => {
     const failure = (statement: string) =>
       sql
         .raw(statement)
@@ -104,7 +113,7 @@ describe('withTransaction', () => {
 });
 
 describe('violates', () => {
-  it('names the one constraint that was broken', async () => {
+  it('identifies the violated constraint', async () => {
     const twice = database.db
       .insertInto('jobs')
       .values([job('same'), job('same')])

@@ -18,7 +18,7 @@ function read(name: string): string {
   return readFileSync(join(root, name), 'utf8');
 }
 
-/** The cells of a document's table rows whose first cell is in backticks. */
+/** Returns the cells of a document's table rows whose first cell is in backticks. */
 function rowsOf(name: string): string[][] {
   return read(name)
     .split('\n')
@@ -34,7 +34,7 @@ function rowsOf(name: string): string[][] {
 const plain = (cell = ''): string => cell.replaceAll('`', '');
 
 describe('docs/errors.md', () => {
-  it('has every error code, in the order of the table, with its status, OAuth error and title', () => {
+  it('lists every error code, in the order of the table, with its status, OAuth error and title', () => {
     const described = rowsOf('docs/errors.md').map(([code, status, oauth, title]) =>
       [code, status, oauth, title].map(plain),
     );
@@ -51,12 +51,18 @@ describe('docs/errors.md', () => {
   });
 });
 
-describe('the configuration table of the README', () => {
-  const rows = rowsOf('README.md').filter(([name]) => /^`[A-Z_]+`/.test(name ?? ''));
+describe('README.md', () => {
+  it('stays under 250 lines', () => {
+    expect(read('README.md').trimEnd().split('\n').length).toBeLessThan(250);
+  });
+});
+
+describe('docs/configuration.md', () => {
+  const rows = rowsOf('docs/configuration.md').filter(([name]) => /^`[A-Z_]+`/.test(name ?? ''));
   const source = read('src/config.ts');
   const names = [...source.matchAll(/^ {2}([A-Z][A-Z_]+): /gm)].map(([, name]) => name ?? '');
 
-  it('has every variable, and says which have a _FILE twin', () => {
+  it('lists every variable, and states which have a _FILE twin', () => {
     const secrets = [...source.matchAll(/^ {2}'([A-Z_]+)',$/gm)].map(([, name]) => name ?? '');
     expect(names.length).toBeGreaterThan(10);
     expect(rows.map(([cell]) => plain(cell))).toEqual(
@@ -64,7 +70,7 @@ describe('the configuration table of the README', () => {
     );
   });
 
-  it('has the defaults that hold', () => {
+  it('states the actual defaults', () => {
     const defaults = new Map(
       rows.map(([name, value]) => [plain(name).replace(' or _FILE', ''), plain(value)]),
     );
@@ -80,6 +86,7 @@ describe('the configuration table of the README', () => {
       HALLPASS_RATE_LIMIT: config.rateLimitPerSecond,
       HALLPASS_ROLE: config.role,
       HALLPASS_SHUTDOWN_DELAY_SECONDS: config.shutdownDelaySeconds,
+      HALLPASS_SHUTDOWN_GRACE_SECONDS: config.shutdownGraceSeconds,
       HALLPASS_SHUTDOWN_SECONDS: config.shutdownSeconds,
     };
     for (const name of names) {
@@ -115,7 +122,7 @@ describe.each(documents)('%s', (name) => {
     for (const path of paths) expect(existsSync(join(root, path)), `${name} names ${path}`).toBe(true);
   });
 
-  it('shows only policies that can be stored', () => {
+  it('shows only valid policies', () => {
     for (const { text, line } of blocksOf(read(name)).filter(({ language }) => language === 'cedar')) {
       expect(validatePolicyText(text), `${name}:${line}`).toMatchObject({ ok: true });
     }

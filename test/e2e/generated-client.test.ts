@@ -4,7 +4,7 @@ import type { paths } from '../../src/http/api.gen.ts';
 import { bootstrapKey, readAtOnce, startBroker, type TestBroker } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 
-/** The client that anybody gets who generates one from openapi.yaml. */
+/** A client that is generated from openapi.yaml. */
 type GeneratedClient = Client<paths>;
 
 let broker: TestBroker;
@@ -26,7 +26,7 @@ function clientOf(credential: string): GeneratedClient {
   return client;
 }
 
-/** The data of an answer that must have `status`. */
+/** Returns the data of a response that must have `status`. */
 function expectStatus<T>(answer: { data?: T; error?: unknown; response: Response }, status: number): T {
   expect(answer.error).toBeUndefined();
   expect(answer.response.status).toBe(status);
@@ -83,7 +83,7 @@ interface Credentials {
   client_secret: string;
 }
 
-/** Makes the generated client write forms instead of JSON. */
+/** Configures the generated client to send forms instead of JSON. */
 const formHeaders = { 'Content-Type': 'application/x-www-form-urlencoded' };
 
 async function token(credentials: Credentials, form: Record<string, string> = {}) {
@@ -102,7 +102,7 @@ async function introspect(credentials: Credentials, accessToken: string) {
 }
 
 describe('a client generated from openapi.yaml', () => {
-  it('tells the whole story: people, resource, policy, agent, grant, approval, token, revocation', async () => {
+  it('can go through the whole life of a token: people, resource, policy, agent, grant, approval, token, revocation', async () => {
     const owner = await createPerson({ name: 'Owner', roles: [] });
     const approver = await createPerson({ name: 'Approver', roles: ['approver'] });
     const resource = await createResource('https://inference.example');
@@ -153,7 +153,7 @@ describe('a client generated from openapi.yaml', () => {
     });
   });
 
-  it('gets refusals as the typed problem or OAuth error that the contract declares', async () => {
+  it('receives refusals as the typed problem or OAuth error that the contract declares', async () => {
     const owner = await createPerson({ name: 'Other', roles: [] });
     const { client_id, client_secret = '' } = await createAgent(owner.id);
     const brokerToken = expectStatus(await token({ client_id, client_secret }), 200);

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { eventLimits } from '../../src/audit/bounded-event.ts';
 import {
   type Api,
   agentOf,
@@ -61,7 +62,7 @@ describe('a grant ended by hand', () => {
     ['pending', 'revoke', 'denied', 'grant.denied'],
     ['active', 'return', 'returned', 'grant.returned'],
     ['active', 'revoke', 'revoked', 'grant.revoked'],
-  ] as const)('that is %s: %s makes it %s for ever, with one event', async (state, name, expected, type) => {
+  ] as const)('that is %s: %s makes it %s permanently, with one event', async (state, name, expected, type) => {
     const grant = await make(state === 'pending' ? 'write' : 'read');
     const ended = await act(name, grant).expect(200);
     expect(ended.body).toMatchObject({ status: expected, ended_at: clock.now().toISOString() });
@@ -94,7 +95,7 @@ describe('a grant ended by hand', () => {
 describe('a grant ended by time', () => {
   const lapse = 24 * 3600;
 
-  it('lapses undecided after a day: nothing can be done with it, and the sweep writes it down once', async () => {
+  it('lapses undecided after a day: nothing can be done with it, and the sweep writes that once', async () => {
     const grant = await make('write');
     clock.advance(lapse);
     api = await agent.api();
@@ -123,7 +124,7 @@ describe('a grant ended by time', () => {
     expect(await countEvents(broker.database, 'grant.expired', { grantId: grant.id })).toBe(1);
   });
 
-  it('on a replica whose clock is behind can be revoked like anywhere', async () => {
+  it('can be revoked on a replica whose clock is behind', async () => {
     const behind = new FakeClock(new Date(clock.now().getTime() - 800).toISOString());
     const replica = await startBroker({ clock: behind, database: broker.database });
     const grant = await make('read');
@@ -133,11 +134,12 @@ describe('a grant ended by time', () => {
     expect(revoked.body.status).toBe('revoked');
   });
 
-  it('is revoked, not expired, if its agent was disabled first, and that is on record with the next sweep', async () => {
+  it('is revoked, not expired, if its agent was disabled first, and that is in the audit log at once', async () => {
     const other = await createAgent(broker);
     const made = await (await other.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
     await asBootstrap(broker).post(`/v1/agents/${other.id}/disable`).expect(200);
     const disabledAt = clock.now().toISOString();
+    expect(await countEvents(broker.database, 'grant.revoked', { grantId: made.body.id })).toBe(1);
     const path = `/v1/grants/${made.body.id}`;
     expect((await asBootstrap(broker).get(path).expect(200)).body.status).toBe('revoked');
     await asBootstrap(broker).post(`/v1/agents/${other.id}/enable`).expect(200);
@@ -145,7 +147,9 @@ describe('a grant ended by time', () => {
     clock.advance(10);
     await broker.worker.runNow('expire-grants', clock.now());
     const shown = (await asBootstrap(broker).get(path).expect(200)).body;
-    expect(shown).toMatchObject({ status: 'revoked', ended_at: disabledAt, ended_by: 'expire-grants' });
+    const end_reason = 'its agent was disabled';
+    expect(shown).toMatchObject({ status: 'revoked', ended_at: disabledAt, end_reason });
+    expect(shown.ended_by).toMatch(/^adm_/);
     expect(await countEvents(broker.database, 'grant.revoked', { grantId: made.body.id })).toBe(1);
   });
 
@@ -202,5 +206,25 @@ describe('a list', () => {
     const named = await own.get(`/v1/grants?resource=${encodeURIComponent(resource.identifier)}`).expect(200);
     expect(named.body.items).toHaveLength(5);
     expect((await versions()).rows).toEqual(before);
+  });
+});
+
+describe('a grant ended by a change of its catalogue', () => {
+  it('leaves a bounded audit event, however many scopes are taken out', async () => {
+    const names = Array.from({ length: 60 }, (_, n) => String(n).padEnd(100, 's'));
+    const scopes = names.map((name) => ({ name, description: 'A long name', risk: 'low' }));
+    const wide = await createResource(broker, { scopes });
+    const requester = await (await createAgent(broker)).api();
+    const made = await requester
+      .post('/v1/grants', grantRequest(wide.identifier, { scopes: names }))
+      .expect(201);
+    const kept = [{ name: 'read', description: 'Read everything', risk: 'low' }];
+    await asBootstrap(broker).patch(`/v1/resources/${wide.id}`, { scopes: kept }).expect(200);
+    const { rows } = await broker.database.owner.query(
+      "select details from audit_events where type = 'grant.revoked' and grant_id = $1",
+      [made.body.id],
+    );
+    expect(rows[0].details.reason).toMatch(/^scope was removed or its risk raised: 0s/);
+    expect(rows[0].details.reason).toHaveLength(eventLimits.text);
   });
 });

@@ -1,19 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  canMove,
-  effectiveStatus,
-  type GrantLife,
-  type GrantStatus,
-  grantPeriod,
-  grantStatuses,
-  hasEnded,
-  lapseTime,
-  matchesTag,
-  narrow,
-  nextBoundary,
-  storedStatuses,
-} from '../../src/grants/grant.ts';
+import { grantPeriod, lapseTime, matchesTag, narrow } from '../../src/grants/grant.ts';
+import { effectiveStatus, type GrantLife, nextBoundary, storedStatuses } from '../../src/grants/liveness.ts';
+import { canMove, type GrantStatus, grantStatuses, hasEnded } from '../../src/grants/states.ts';
 
 const at = (seconds: number): Date => new Date(Date.UTC(2026, 2, 2, 10) + seconds * 1000);
 
@@ -23,7 +12,7 @@ function life(changes: Partial<GrantLife> = {}): GrantLife {
     lapsesAt: at(86_400),
     startsAt: at(0),
     expiresAt: at(600),
-    outerEndedAt: null,
+    epochsEndedAt: null,
     agentExpiresAt: null,
     ...changes,
   };
@@ -35,18 +24,18 @@ const lives: fc.Arbitrary<GrantLife> = fc.record({
   lapsesAt: seconds.map(at),
   startsAt: fc.option(seconds.map(at)),
   expiresAt: fc.option(seconds.map(at)),
-  outerEndedAt: fc.option(seconds.map(at)),
+  epochsEndedAt: fc.option(seconds.map(at)),
   agentExpiresAt: fc.option(seconds.map(at)),
 });
 
 describe('the states of a grant', () => {
-  it('never lead out of an end', () => {
+  it('never leave a final state', () => {
     for (const from of grantStatuses.filter(hasEnded)) {
       for (const to of grantStatuses) expect(canMove(from, to)).toBe(false);
     }
   });
 
-  it('lead where the design says and nowhere else', () => {
+  it('are exactly those of the design', () => {
     const moves = grantStatuses.flatMap((from) =>
       grantStatuses.filter((to) => canMove(from, to)).map((to) => `${from}>${to}`),
     );
@@ -66,20 +55,20 @@ describe('the states of a grant', () => {
   });
 });
 
-describe('what a grant is at an instant', () => {
+describe('the effective status of a grant', () => {
   it.each<[string, Partial<GrantLife>, number, GrantStatus]>([
     ['active until its end', {}, 599.999, 'active'],
     ['expired at its end, not after it', {}, 600, 'expired'],
     ['scheduled before its start', { status: 'scheduled', startsAt: at(10) }, 9.999, 'scheduled'],
     ['active once activated, also by a clock ahead of this one', { startsAt: at(10) }, 9.2, 'active'],
     ['active from its start', { status: 'scheduled', startsAt: at(10) }, 10, 'active'],
-    ['revoked once its agent was disabled or its resource deleted', { outerEndedAt: at(1) }, 1, 'revoked'],
-    ['revoked at once, also by a clock behind that', { outerEndedAt: at(1) }, 0.5, 'revoked'],
-    ['denied if that happens while it is pending', { status: 'pending', outerEndedAt: at(1) }, 1, 'denied'],
-    ['revoked, and stays so, when its own time comes after that', { outerEndedAt: at(1) }, 600, 'revoked'],
+    ['revoked once its agent was disabled or its resource deleted', { epochsEndedAt: at(1) }, 1, 'revoked'],
+    ['revoked at once, also by a clock behind that', { epochsEndedAt: at(1) }, 0.5, 'revoked'],
+    ['denied if that happens while it is pending', { status: 'pending', epochsEndedAt: at(1) }, 1, 'denied'],
+    ['revoked, and stays so, when its own time comes after that', { epochsEndedAt: at(1) }, 600, 'revoked'],
     [
       'expired, and stays so, if the agent is disabled after its end',
-      { outerEndedAt: at(600) },
+      { epochsEndedAt: at(600) },
       601,
       'expired',
     ],
@@ -90,7 +79,7 @@ describe('what a grant is at an instant', () => {
     expect(effectiveStatus(life(changes), at(now))).toBe(expected);
   });
 
-  it('never comes back: once ended, ended at every later instant, and in the same way', () => {
+  it('never changes after the end: ended at every later instant, with the same status', () => {
     fc.assert(
       fc.property(lives, seconds, seconds, (grant, one, other) => {
         const [earlier, later] = [Math.min(one, other), Math.max(one, other)];
@@ -100,7 +89,7 @@ describe('what a grant is at an instant', () => {
     );
   });
 
-  it('is only ever a state that the stored one can stand for', () => {
+  it('is always a status that can follow from the stored one', () => {
     fc.assert(
       fc.property(lives, seconds, (grant, now) => {
         expect(storedStatuses(effectiveStatus(grant, at(now)))).toContain(grant.status);
@@ -142,7 +131,7 @@ describe('narrowing', () => {
     ['no time', { durationSeconds: 0 }],
   ])('refuses %s', (_what, asked) => expect(narrow(terms, asked)).toBeUndefined());
 
-  it('never yields more than there was, however often it is done', () => {
+  it('never widens, however often it is done', () => {
     const askings = fc.array(
       fc.record({
         scopes: fc.option(fc.subarray(['a', 'b', 'c', 'd']), { nil: undefined }),

@@ -169,7 +169,7 @@ describe('approval racing', () => {
     }
   });
 
-  it('two who narrow at once: one of them agreed to other terms and is told so', async () => {
+  it('two approvers narrow at once: one of them agreed to other terms and gets an error', async () => {
     const forbid = await createPolicy(
       broker,
       'forbid(principal, action == Action::"request", resource) when { context.max_risk == "medium" } unless { context.approvals >= 2 };',

@@ -67,7 +67,7 @@ describe('the one flow', () => {
     expect(shown.body.status).toBe('expired');
   });
 
-  it('people decide, and what they agreed to is what the agent gets', async () => {
+  it('people decide, and the agent gets exactly the terms that they approved', async () => {
     const agent = await createAgent(broker);
     const resource = await createResource(broker);
     const approver = await createPerson(broker, { roles: ['approver'] });

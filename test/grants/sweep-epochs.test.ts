@@ -5,6 +5,7 @@ import { createGrantSweep } from '../../src/grants/sweep/service.ts';
 import { forgetEndedEpochs, listEndedEpochs } from '../../src/grants/sweep/store.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
+import { countReads } from '../requests/read-counter.ts';
 import {
   asBootstrap,
   createAgent,
@@ -18,8 +19,8 @@ import {
 } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { grantEndingsOn } from '../support/grant-endings.ts';
 import { type Copies, insertCopies } from './copies.ts';
-import { countReads } from './read-counter.ts';
 
 /** As many as share a transaction. */
 const batchRows = 100;
@@ -66,16 +67,26 @@ const sweepOf = ({
   db = broker.database.db,
   signal = new AbortController().signal,
   fence = async (): Promise<void> => {},
-} = {}) => createGrantSweep({ db, ids, clock }).expireDue(fence, signal);
+} = {}) =>
+  createGrantSweep({ db, ids, clock, grantEndings: grantEndingsOn({ db, ids, clock }) }).expireDue(
+    fence,
+    signal,
+  );
 
+/** Epochs that are raised by what does not settle them at once: `end-all`, or a replica of the version before. */
+const raiseAgent = () =>
+  owner('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [agent.id, clock.now()]);
 const raising: Record<string, () => PromiseLike<unknown>> = {
-  'an agent that is disabled': () =>
-    asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200),
-  'a resource that is deleted': () => asBootstrap(broker).delete(`/v1/resources/${resource.id}`).expect(204),
+  'an agent whose epoch is raised': raiseAgent,
+  'a resource that is deleted': () =>
+    owner('update resources set epoch = epoch + 1, deleted_at = $2, updated_at = $2 where id = $1', [
+      resource.id,
+      clock.now(),
+    ]),
 };
 
 describe.each(Object.entries(raising))('%s', (_what, raise) => {
-  it('has every grant and request written down as ended, each with one event, however many batches it takes', async () => {
+  it('has every grant and request written as ended, each with one event, however many batches it takes', async () => {
     await copy(2 * batchRows + 300, { status: 'active', end: soon });
     await copy(batchRows + 200, { status: 'pending', end: soon });
     await raise();
@@ -86,7 +97,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await sweepOf()).toBe(0);
   });
 
-  it('leaves to the next run what somebody else has locked, and waits for nobody', async () => {
+  it('leaves locked grants to the next run, and waits for no lock', async () => {
     await copy(20, { status: 'active', end: soon });
     await raise();
     await owner(`begin`);
@@ -99,7 +110,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('leaves as expired what its own time had ended before, and keeps nothing of it in mind', async () => {
+  it('leaves grants as expired whose own time was over before, and keeps no work for them', async () => {
     await copy(3, { status: 'active', end: "'2026-03-02T09:00:00Z'::timestamptz" });
     await raise();
     expect(await sweepOf()).toBe(4);
@@ -107,7 +118,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('does not hold up what is due when it cannot be written down', async () => {
+  it('does not delay other due grants when one cannot be written', async () => {
     await copy(3, { status: 'active', end: "'2026-03-02T09:00:00Z'::timestamptz" });
     await raise();
     await owner(`create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$`);
@@ -121,8 +132,8 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
   });
 });
 
-describe('the sweep of what raised epochs have ended', () => {
-  it('does not look at the open grants of others, however many there are', async () => {
+describe('the sweep of grants that raised epochs have ended', () => {
+  it('does not read the open grants of other agents, however many there are', async () => {
     await copy(2_000, { status: 'active', end: soon });
     await owner('analyze grants');
     const other = await createAgent(broker);
@@ -140,9 +151,8 @@ describe('the sweep of what raised epochs have ended', () => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('spares what was granted after the epoch', async () => {
-    await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200);
-    await asBootstrap(broker).post(`/v1/agents/${agent.id}/enable`, {}).expect(200);
+  it('does not end what was granted after the epoch', async () => {
+    await raiseAgent();
     const fresh = await request();
     await copy(10, { status: 'active', end: soon, template: fresh });
     expect(await sweepOf()).toBe(1);
@@ -150,7 +160,7 @@ describe('the sweep of what raised epochs have ended', () => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('keeps in mind an epoch that is raised again before the one before is forgotten', async () => {
+  it('keeps the work of an epoch that is raised again before the previous one is finished', async () => {
     const switchTo = (action: string) =>
       asBootstrap(broker).post(`/v1/agents/${agent.id}/${action}`, {}).expect(200);
     await switchTo('disable');
@@ -164,9 +174,9 @@ describe('the sweep of what raised epochs have ended', () => {
     expect(await remaining()).toEqual([agent.id]);
   });
 
-  it('that is told to end does so after the batch it is at, and goes on in the next run', async () => {
+  it('that is aborted ends after the batch it is at, and goes on in the next run', async () => {
     await copy(2 * batchRows, { status: 'active', end: soon });
-    await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200);
+    await raiseAgent();
     const controller = new AbortController();
     let passed = 0;
     const fence = async (): Promise<void> => {
@@ -178,8 +188,8 @@ describe('the sweep of what raised epochs have ended', () => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('misses no grant whose request was under way when its agent was disabled: the one waits for the other', async () => {
-    // Through another session: one that is in a transaction is told the same again and again.
+  it('misses no grant whose request was in progress when its agent was disabled: one waits for the other', async () => {
+    // Through another session: within a transaction the answer would never change.
     const waiting = async () => {
       const { rows } = await sql`select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'`.execute(broker.database.db);
@@ -194,7 +204,8 @@ describe('the sweep of what raised epochs have ended', () => {
     await eventually(async () => expect(await waiting()).toHaveLength(2));
     await owner('rollback');
     await Promise.all([requested, disabled]);
-    expect(await sweepOf()).toBe(2);
+    await sweepOf();
+    expect(await told()).toEqual([all('revoked', 2)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -204,17 +215,18 @@ describe('the sweep of what raised epochs have ended', () => {
     ['pending', 'denied', 'lapse-requests', 3],
   ] as const)('is made up for when the time of a grant is over that it missed: %s becomes %s', async (status, becomes, by, count) => {
     await copy(3, { status, end: "'2026-03-02T10:10:00Z'::timestamptz" });
-    const { body } = await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`, {}).expect(200);
+    await raiseAgent();
     // As if they had been made under the old epoch after it was swept: by a replica that does not hold its agent.
     await owner('delete from ended_epochs');
     const later = new FakeClock('2026-03-02T10:10:00Z');
-    const sweep = createGrantSweep({ db: broker.database.db, ids, clock: later });
+    const deps = { db: broker.database.db, ids, clock: later };
+    const sweep = createGrantSweep({ ...deps, grantEndings: grantEndingsOn(deps) });
     const job = { 'expire-grants': sweep.expireDue, 'lapse-requests': sweep.lapseDue }[by];
     expect(await job(async () => {}, new AbortController().signal)).toBe(count);
     const rows = await owner(
       "select distinct status, ended_by, ended_at from grants where id like 'grt_copy%'",
     );
-    expect(rows).toEqual([{ status: becomes, ended_by: by, ended_at: new Date(body.disabled_at) }]);
+    expect(rows).toEqual([{ status: becomes, ended_by: by, ended_at: clock.now() }]);
     expect(await told()).toEqual([all(becomes, count)]);
   });
 });

@@ -3,6 +3,7 @@ import { createGrantSweep } from '../../src/grants/sweep/service.ts';
 import { addSeconds } from '../../src/platform/clock.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
+import { countReads } from '../requests/read-counter.ts';
 import {
   createAgent,
   createPolicy,
@@ -13,8 +14,8 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { grantEndingsOn } from '../support/grant-endings.ts';
 import { type Copies, insertCopies } from './copies.ts';
-import { countReads } from './read-counter.ts';
 
 /** As many as share a transaction. */
 const batchRows = 250;
@@ -54,7 +55,8 @@ async function read(status: string) {
 
 const ids = createIds(clock, createSystemRandom());
 const never = new AbortController().signal;
-const sweepOf = (db = broker.database.db) => createGrantSweep({ db, ids, clock });
+const sweepOf = (db = broker.database.db) =>
+  createGrantSweep({ db, ids, clock, grantEndings: grantEndingsOn({ db, ids, clock }) });
 const all = (count: number) => ({ ended: count, events: count, about: count, ids: count });
 
 describe('the sweep', () => {
@@ -77,7 +79,7 @@ describe('the sweep', () => {
     expect(await read('lapsed')).toEqual(all(batchRows + 1));
   });
 
-  it('leaves to the next run what somebody else has locked, and waits for nobody', async () => {
+  it('leaves locked grants to the next run, and waits for no lock', async () => {
     await insertGrants(20, { status: 'active', end: `${at(50)} + n * interval '1 second'` });
     const { owner } = broker.database;
     await owner.query(`begin; select from grants where id like 'grt_copy_7_%' for update`);
@@ -87,7 +89,7 @@ describe('the sweep', () => {
     expect(await read('expired')).toEqual(all(20));
   });
 
-  it('passes the fence in each transaction: once it has lost the job it writes nothing more', async () => {
+  it('checks the fence in each transaction: once it has lost the job it writes nothing more', async () => {
     await insertGrants(3 * batchRows, { status: 'active', end: `${at(50)} + n * interval '1 millisecond'` });
     let passed = 0;
     const fence = async (): Promise<void> => {
@@ -108,7 +110,7 @@ describe('the sweep', () => {
     expect(await read('expired')).toEqual(all(0));
   });
 
-  it('that is told to end does so after the batch it is at', async () => {
+  it('that is aborted ends after the batch it is at', async () => {
     await insertGrants(2 * batchRows, { status: 'active', end: at(1) });
     const controller = new AbortController();
     let passed = 0;
@@ -120,7 +122,7 @@ describe('the sweep', () => {
     expect(await read('expired')).toEqual(all(batchRows));
   });
 
-  it('does not read again what its earlier batches ended, also while an old transaction keeps that alive', async () => {
+  it('does not read again what its earlier batches ended, even while an old transaction keeps the dead rows', async () => {
     const batches = 6;
     await insertGrants(batches * batchRows, {
       status: 'active',

@@ -74,7 +74,7 @@ describe('a long poll', () => {
     expect((await waiting.answer).body.status).toBe('active');
   });
 
-  it('ends after the time it asked for, unchanged: still pending, or 304 to who has that version', async () => {
+  it('ends after its wait time without a change: still pending, or 304 to a client with that version', async () => {
     const { path } = await pending();
     const first = await api.get(path).expect(200);
     const plain = await poll(api, `${path}?wait=10`);
@@ -84,7 +84,7 @@ describe('a long poll', () => {
     expect((await tagged.answer).status).toBe(304);
   });
 
-  it('with an ETag waits for any change, with an older one not at all', async () => {
+  it('with the current ETag waits for any change, with an older one does not wait', async () => {
     const { body, headers } = await api.post('/v1/grants', grantRequest(resource.identifier)).expect(201);
     const path = `/v1/grants/${body.id}`;
     const waiting = await poll(api, `${path}?wait=50`, headers.etag);
@@ -125,7 +125,7 @@ describe('a long poll', () => {
     expect(answers.every(({ body }) => body.status === 'active')).toBe(true);
   });
 
-  it('leaves no timer behind, and is let go when the broker stops', async () => {
+  it('leaves no timer behind, and is answered when the broker stops', async () => {
     const { path } = await pending();
     const before = clock.timers;
     const waiting = await poll(apiOf(replica, token), `${path}?wait=50`);

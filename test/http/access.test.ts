@@ -6,7 +6,7 @@ import { createAgent, createPerson, startBroker, type TestBroker, testIssuer } f
 import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
 import { bearer, send } from '../support/http.ts';
 
-/** Who may call what: every operation that Express routes, called by everyone there is. */
+/** Calls every operation that Express routes as every kind of caller. */
 const contract = readContract();
 const operations = contract.operations.filter(isRouted);
 const closed = operations.filter(({ id }) => !(access[id] as readonly string[]).includes('anyone'));
@@ -25,7 +25,7 @@ beforeAll(async () => {
     const roles: Role[] = name === 'person' ? [] : [name];
     credentials.set(name, (await createPerson(broker, { roles })).key);
   }
-  // Approvers and the resource of the examples exist, so that policy has no reason to refuse the example request.
+  // The approver and the resource of the example exist, so that policy has no reason to deny the example request.
   const resource = operations.find(({ id }) => id === 'createResource');
   if (resource === undefined) throw new Error('the contract has no createResource');
   const made = await send(broker, as('admin', exampleRequest(detailsOf(contract, resource))));
@@ -40,7 +40,7 @@ function as<T extends { headers: Record<string, string> }>(name: CallerName, req
   return { ...request, headers: { ...request.headers, ...bearer(credentials.get(name)) } };
 }
 
-/** By the table alone: a person has one role here, or none. */
+/** By the access table alone: a person has one role here, or no role. */
 function isAllowed(id: keyof typeof access, name: CallerName): boolean {
   const allowed: readonly string[] = access[id];
   return allowed.includes(name) || (name !== 'agent' && allowed.includes('person'));
@@ -55,7 +55,7 @@ async function eventsOf(requestId: unknown) {
   return rows;
 }
 
-/** What an event about a request to `path` says that it was about, by the ids in it. */
+/** Returns the objects that an event about a request to `path` names, by the ids in the path. */
 function subjectOf(path: string, caller: CallerName) {
   const ids = path.match(/[a-z]{3}_[0-9a-z]{26}/g) ?? [];
   const caught = (prefix: string) => ids.find((id) => id.startsWith(prefix)) ?? null;
@@ -78,9 +78,9 @@ describe.each(closed)('$method $path', (entry) => {
     ['without a credential', {}, none],
     ['with an unknown key', bearer('hpa_0000000000000000000000000000000000000000000'), bad],
     ['with a token that we did not sign', bearer('eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.'), bad],
-    ['with what is no token', { Authorization: 'bearer a b' }, bad],
+    ['with a malformed token', { Authorization: 'bearer a b' }, bad],
     ['with a credential of another scheme', { Authorization: 'Basic YTpi' }, none],
-  ])('is refused %s, before the body is looked at, and told whether it was no good', async (_what, headers, challenge) => {
+  ])('is refused %s, before the body is read, with an error only for a wrong credential', async (_what, headers, challenge) => {
     for (const one of variants) {
       const answer = await send(broker, { ...one, headers: { ...one.headers, ...headers } });
       expect(answer).toMatchObject({ status: 401, json: { code: 'unauthenticated', status: 401 } });
@@ -90,7 +90,7 @@ describe.each(closed)('$method $path', (entry) => {
     }
   });
 
-  it('is refused to everyone whom the table does not name, with one event, before the body is looked at', async () => {
+  it('is refused to every caller that the table does not name, with one event, before the body is read', async () => {
     for (const name of callers.filter((caller) => !isAllowed(entry.id, caller))) {
       for (const one of variants) {
         const answer = await send(broker, as(name, one));
@@ -108,7 +108,7 @@ describe.each(closed)('$method $path', (entry) => {
     }
   });
 
-  it('is open to everyone whom the table names', async () => {
+  it('is open to every caller that the table names', async () => {
     for (const name of callers.filter((caller) => isAllowed(entry.id, caller))) {
       const { status, text } = await send(broker, as(name, request));
       expect([401, 403, 500], `${name}: ${text}`).not.toContain(status);
@@ -117,7 +117,7 @@ describe.each(closed)('$method $path', (entry) => {
 });
 
 describe.each(operations.filter((entry) => !closed.includes(entry)))('$method $path', (entry) => {
-  it('is open to anyone, and looks at no credential', async () => {
+  it('is open to anyone, and reads no credential', async () => {
     const request = exampleRequest(detailsOf(contract, entry));
     for (const headers of [{}, bearer('hpa_unknown')]) {
       const { status } = await send(broker, { ...request, headers });

@@ -16,7 +16,10 @@ import {
 import { detailsOf } from '../support/contract-requests.ts';
 import { eventually } from '../support/eventually.ts';
 
-/** Every list of the contract that is paged, and cursors that are not its own. */
+/**
+ * Every operation of the contract that returns a list in pages. The tests call each with its own cursor, with altered cursors and
+ * with those of other lists.
+ */
 const contract = readContract();
 const lists = contract.operations
   .filter((entry) => detailsOf(contract, entry).parameters.some(({ name }) => name === 'cursor'))
@@ -48,7 +51,7 @@ beforeAll(async () => {
   }
 });
 
-/** The genuine cursor with one character changed, at each of some places. */
+/** Returns copies of the cursor, each with one character changed at another position. */
 function altered(cursor: string): string[] {
   return [0, 10, 42, cursor.length - 2].map((at) => {
     const other = cursor.charAt(at) === 'A' ? 'B' : 'A';
@@ -63,14 +66,14 @@ describe.each(lists)('the cursor of $id', ({ path }) => {
     expect(body.code, cursor).toBe('invalid-cursor');
   };
 
-  it('leads on, and nobody else makes one', async () => {
+  it('continues the list, and cannot be forged', async () => {
     await admin.get(`${path}?cursor=${own()}`).expect(200);
     const position = Buffer.from(own(), 'base64url').subarray(32).toString('base64url');
     const forged = ['x', 'bnVsbA', position, Buffer.alloc(32).toString('base64url') + position];
     for (const cursor of [...forged, ...altered(own())]) await refusedWith(cursor);
   });
 
-  it('is taken whole and as it was written', async () => {
+  it('is accepted only complete and unchanged', async () => {
     const standard = Buffer.from(own(), 'base64url').toString('base64');
     for (const cursor of [own().slice(0, -1), own().slice(0, 43), own().slice(0, 20), own().slice(1)]) {
       await refusedWith(cursor);
@@ -80,13 +83,13 @@ describe.each(lists)('the cursor of $id', ({ path }) => {
     }
   });
 
-  it('is for this list alone', async () => {
+  it('is valid for this list only', async () => {
     for (const [other, cursor] of cursors) if (other !== path) await refusedWith(cursor);
   });
 });
 
 describe('the cursor of a list with filters', () => {
-  it('is for the list with these filters alone', async () => {
+  it('is valid for the list with these filters only', async () => {
     const first = cursors.get('/v1/audit-events');
     await admin.get(`/v1/audit-events?type=agent.created&cursor=${first}`).expect(400);
     const grants = cursors.get('/v1/grants');
@@ -95,7 +98,7 @@ describe('the cursor of a list with filters', () => {
   });
 });
 
-it('a cursor that was made under the old master key leads on while that key is known', async () => {
+it('a cursor that was made under the old master key is valid while that key is known', async () => {
   const [{ path = '' } = {}] = lists;
   const masterKey = new MasterKey(Buffer.alloc(32, 7));
   const swapped = await startBroker({

@@ -6,7 +6,7 @@ import { bootstrapKey, createAgent, startBroker, type TestBroker } from '../supp
 import { detailsOf, exampleRequest, type OperationDetails } from '../support/contract-requests.ts';
 import { bearer, send, sendRaw, type WireRequest } from '../support/http.ts';
 
-/** What every operation does with its URL and headers, and what every answer carries. */
+/** The checks of URLs and headers for every operation, and the headers of every response. */
 const contract = readContract();
 const all = contract.operations.map((entry) => detailsOf(contract, entry));
 const cases = all.map((details) => ({ id: details.entry.id, details }));
@@ -34,7 +34,7 @@ function request(details: OperationDetails): WireRequest & { headers: Record<str
 
 const requestIds = new Set<unknown>();
 
-/** The headers that every answer has, but for the values that are its own. */
+/** The headers that every response has, without the values that differ. */
 function commonHeaders(headers: IncomingHttpHeaders) {
   const id = headers['x-request-id'];
   expect(id).toMatch(/^req_[0-7][0-9a-hjkmnp-tv-z]{25}$/);
@@ -55,7 +55,7 @@ function commonHeaders(headers: IncomingHttpHeaders) {
   );
 }
 
-/** Written down here, so that a header that goes missing everywhere is missed. */
+/** Listed here, so that a header that is missing from every response is noticed. */
 const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -72,18 +72,21 @@ const securityHeaders = {
 };
 
 describe.each(cases)('$id', ({ details }) => {
-  it('answers with the same headers as all others, well or ill, and an id of its own making', async () => {
+  it('responds with the same headers as all others, to success and failure, and with an id of its own', async () => {
     const wire = request(details);
     const mine = { ...wire, headers: { ...wire.headers, 'X-Request-Id': 'req_mine' } };
     for (const one of [mine, { ...mine, method: 'PURGE' }, { ...mine, headers: {} }]) {
       const answer = await send(broker, one);
-      expect(commonHeaders(answer.headers)).toEqual(securityHeaders);
+      const { 'access-control-allow-origin': origin, ...common } = commonHeaders(answer.headers);
+      expect(common).toEqual(securityHeaders);
       const isPublic = /max-age/.test(answer.headers['cache-control'] ?? '');
       expect(isPublic || answer.headers['cache-control'] === 'no-store').toBe(true);
+      // Scripts of another origin may read only public documents.
+      expect(isPublic ? [undefined, '*'] : [undefined]).toContain(origin);
     }
   });
 
-  it('is refused with another method, and says which there are', async () => {
+  it('is refused with another method, and names the allowed ones', async () => {
     const { path } = request(details);
     const there = all.filter(({ entry }) => entry.path === details.entry.path);
     const named = there.map(({ entry }) => entry.method.toUpperCase());
@@ -132,7 +135,7 @@ describe.each(routed)('$id', ({ details }) => {
     );
   };
 
-  it('is refused with a query parameter that is unknown, repeated, dirty or of another type', async () => {
+  it('is refused with a query parameter that is unknown, repeated, of another type, or has control characters', async () => {
     for (const query of ['unknown=1', '__proto__=1', 'constructor=1', 'a%00b=1', '%ff=1', 'x=%zz', '=']) {
       await expect400(query);
     }
@@ -147,7 +150,7 @@ describe.each(routed)('$id', ({ details }) => {
     }
   });
 
-  it('is refused with an id that is none', async () => {
+  it('is refused with an invalid id', async () => {
     const { path } = request(details);
     const ids = path.match(/[a-z]{3}_[0-9a-z]{26}/g) ?? [];
     for (const id of ids) {
@@ -159,7 +162,7 @@ describe.each(routed)('$id', ({ details }) => {
     }
   });
 
-  it('is refused with two Authorization headers, whichever is good', async () => {
+  it('is refused with two Authorization headers, even if one is valid', async () => {
     if (Object.keys(credentialFor(details)).length === 0) return;
     const { Authorization = '' } = credentialFor(details);
     const wire = request(details);
@@ -180,7 +183,7 @@ describe.each(lean)('$id', ({ details }) => {
     return send(broker, { ...example, headers: { ...example.headers, ...headers }, body });
   };
 
-  it('takes forms up to 16 kB and refuses what is larger, with its length told or not', async () => {
+  it('accepts forms up to 16 kB and refuses larger ones, with or without a Content-Length', async () => {
     const base = `${exampleRequest(details).body}&x=`;
     expect(await post(base.padEnd(16_384, 'x'))).toMatchObject({ status: 401 });
     const tooLarge = base.padEnd(16_385, 'x');
@@ -190,7 +193,7 @@ describe.each(lean)('$id', ({ details }) => {
     }
   });
 
-  it('refuses what is no form', async () => {
+  it('refuses a body that is not a form', async () => {
     const types = [
       'text/plain',
       'application/json',
@@ -208,7 +211,7 @@ describe.each(lean)('$id', ({ details }) => {
     });
   });
 
-  it('refuses a form that is repeated, dirty, badly encoded or too long, and two Authorization headers', async () => {
+  it('refuses a form with repeated parameters, control characters, bad encoding or too many fields, and two Authorization headers', async () => {
     const { body } = exampleRequest(details);
     const wrong = ['a=1&a=2', 'a=%00', 'a=%1b', 'a=%ed%a0%80', 'a=%ff', 'a=%', '%=a'];
     for (const more of [...wrong, 'x&y='.concat('z&'.repeat(60))]) {
@@ -236,7 +239,7 @@ describe('a path', () => {
     '//v1/admins',
     '/v1/admins;a=b',
     '/favicon.ico',
-  ])('that is not in the contract is not there: %s', async (path) => {
+  ])('that is not in the contract is not found: %s', async (path) => {
     const answer = await send(broker, { method: 'GET', path, headers: bearer(bootstrapKey) });
     expect(answer.json).toMatchObject({ status: 404, code: 'not-found' });
     expect(answer.json.detail).toBeUndefined();
@@ -249,11 +252,11 @@ describe('a path', () => {
     '/v1/./admins',
     '/v1%2fadmins',
     '*',
-  ])('is not put right on its way in: %s', async (path) => {
+  ])('is not normalised: %s', async (path) => {
     expect(await get(path)).toMatch(/^HTTP\/1\.1 404 [\s\S]*"code":"not-found"/);
   });
 
-  it('may be given with scheme and host, which decide nothing', async () => {
+  it('may be given with scheme and host, which are ignored', async () => {
     expect(await get('http://elsewhere.example/v1/admins')).toMatch(/^HTTP\/1\.1 200 /);
     expect(await get('http://elsewhere.example/oauth2/token')).toMatch(/^HTTP\/1\.1 405 /);
     expect(await get('http://elsewhere.example')).toMatch(/^HTTP\/1\.1 404 [\s\S]*"code":"not-found"/);
@@ -271,7 +274,7 @@ describe('a path', () => {
     'http://a/v1/admins#x',
     '/oauth2/token#x',
     '/#',
-  ])('that is no request target is refused with a problem document: %s', async (target) => {
+  ])('that is not a valid request target is refused with a problem document: %s', async (target) => {
     const answer = await get(target);
     expect(answer).toMatch(/^HTTP\/1\.1 400 /);
     expect(answer).toMatch(/\r\nX-Request-Id: req_[\s\S]*\r\nContent-Type: application\/problem\+json\r\n/i);
@@ -284,7 +287,7 @@ describe('a path', () => {
     '/oauth2/authorize/x',
     '/oauth2/jwks/x',
     '/oauth2/Token',
-  ])('below /oauth2 that is not there answers as OAuth clients expect: %s', async (path) => {
+  ])('under /oauth2 that does not exist responds with an OAuth error: %s', async (path) => {
     for (const method of ['GET', 'POST']) {
       const answer = await send(broker, { method, path, headers: {} });
       expect(answer.status).toBe(404);

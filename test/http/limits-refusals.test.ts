@@ -2,8 +2,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createLog } from '../../src/platform/log.ts';
-import { exchangeGrant, tokenType } from '../oauth/exchange/exchange-scene.ts';
 import { grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
+import { exchangeGrant, tokenType } from '../oauth/token-exchange/exchange-scene.ts';
 import {
   createAgent,
   createPolicy,
@@ -18,7 +18,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { createFederatedAgent } from '../support/federated-agent.ts';
 import { bearer, send } from '../support/http.ts';
 
-/** What refusing costs, whom, and where it is counted. */
+/** The cost of refused requests, and where they are counted. */
 const clock = new FakeClock();
 const perSecond = 20;
 let unlimited: TestBroker;
@@ -49,7 +49,7 @@ function askToken(client: { id: string; secret: string }, address: string, form 
 
 const unknownKey = bearer(`hpa_${'x'.repeat(43)}`);
 
-/** How many requests of a kind pass in a row before one is refused. */
+/** Returns how many requests of a kind are allowed in a row before one is refused. */
 async function passing(ask: () => PromiseLike<{ status: number }>): Promise<number> {
   for (let n = 0; ; n += 1) if ((await ask()).status === 429) return n;
 }
@@ -64,12 +64,12 @@ describe('a failed authentication', () => {
     expect(await passing(() => get('/v1/admins', key, unknownKey))).toBe(1);
   });
 
-  it('is more than to present nothing at all, which counts once', async () => {
+  it('costs more than a request without a credential, which counts once', async () => {
     const address = newAddress();
     expect(await passing(() => get('/v1/admins', address))).toBe(perSecond);
   });
 
-  it('says how long the address has to wait, which then is enough', async () => {
+  it('states how long the address must wait, after which a request is allowed', async () => {
     const address = newAddress();
     await parallel(perSecond, () => get('/v1/admins', address, unknownKey));
     const { headers, status } = await get('/v1/admins', address);
@@ -80,7 +80,7 @@ describe('a failed authentication', () => {
     expect((await get('/v1/admins', address)).status).toBe(401);
   });
 
-  it('in the name of an agent takes nothing from that agent', async () => {
+  it('in the name of an agent does not count against that agent', async () => {
     for (let n = 0; n < perSecond * 2; n += 1) {
       await askToken({ ...agent, secret: 'wrong' }, newAddress()).expect(401);
     }
@@ -89,8 +89,8 @@ describe('a failed authentication', () => {
   });
 });
 
-describe('twice as many requests at once as may pass', () => {
-  it('of one agent at the token endpoint: as many pass as may, and only those are written down', async () => {
+describe('twice as many concurrent requests as the limit allows', () => {
+  it('of one agent at the token endpoint: as many succeed as are allowed, and only these are written', async () => {
     const busy = await createAgent(unlimited);
     const answers = await parallel(perSecond * 2, () =>
       askToken(busy, newAddress()).then((answer) => answer),
@@ -106,7 +106,7 @@ describe('twice as many requests at once as may pass', () => {
     expect(rows).toEqual(Array.from({ length: perSecond }, () => ({ type: 'token.issued' })));
   });
 
-  it('that policy or the catalogue refuses: no more refusals are recorded than may pass', async () => {
+  it('that policy or the catalogue refuses: no more refusals are recorded than requests are allowed', async () => {
     const wrong = await createAgent(unlimited);
     const form = { resource: 'https://nowhere.example', scope: 'read' };
     const answers = await parallel(perSecond * 2, () =>
@@ -121,8 +121,8 @@ describe('twice as many requests at once as may pass', () => {
   });
 });
 
-describe('twice as many exchanges at once as may pass', () => {
-  /** How many tokens, grants and refusals of the agent are written down. */
+describe('twice as many concurrent exchanges as the limit allows', () => {
+  /** Returns how many tokens, grants and refusals of the agent are written. */
   async function writtenOf(agentId: string) {
     const { rows } = await broker.database.owner.query(
       `select (select count(*)::integer from tokens where agent_id = $1) as tokens,
@@ -140,7 +140,7 @@ describe('twice as many exchanges at once as may pass', () => {
   const atOnce = async (ask: () => PromiseLike<{ status: number }>) =>
     tally(await parallel(perSecond * 2, async () => ask()));
 
-  it("of a workload's own token: as many pass as may, and only those are written down", async () => {
+  it("of a workload's own token: as many succeed as are allowed, and only these are written", async () => {
     const workload = await createFederatedAgent({ url: unlimited.url, now: () => clock.now() });
     const form = exchangeOf(await workload.say());
     const ask = () => oauthPost(broker, '/oauth2/token', form).set('X-Forwarded-For', newAddress());
@@ -148,7 +148,7 @@ describe('twice as many exchanges at once as may pass', () => {
     expect(await writtenOf(workload.id)).toEqual({ tokens: perSecond, grants: 0, refused: 0 });
   });
 
-  it("of another agent's token: as many pass as may, and only those are written down", async () => {
+  it("of another agent's token: as many succeed as are allowed, and only these are written", async () => {
     const [parent, helper] = [await createAgent(unlimited), await createAgent(unlimited)];
     await createPolicy(unlimited, permitAll);
     const resource = await createResource(unlimited);
@@ -159,7 +159,7 @@ describe('twice as many exchanges at once as may pass', () => {
     expect(await writtenOf(helper.id)).toEqual({ tokens: perSecond, grants: 1, refused: 0 });
   });
 
-  it('that are refused: no more refusals are recorded than may pass', async () => {
+  it('that are refused: no more refusals are recorded than requests are allowed', async () => {
     const wrong = await createAgent(unlimited);
     const ask = () => askToken(wrong, newAddress(), exchangeOf('no token'));
     expect(await atOnce(ask)).toEqual({ 400: perSecond, 429: perSecond });
@@ -167,8 +167,8 @@ describe('twice as many exchanges at once as may pass', () => {
   });
 });
 
-describe('a refused request', () => {
-  it('is in the log with the agent that asks too often', async () => {
+describe('a rate-limited request', () => {
+  it('is logged with the agent that exceeded the limit', async () => {
     const lines: string[] = [];
     const logging = await startBroker({
       clock,
@@ -210,7 +210,7 @@ describe('a refused request', () => {
     }
   });
 
-  it('is counted per address in the record, and by scope in the metrics', async () => {
+  it('is counted per address in the audit log, and per scope in the metrics', async () => {
     const counting = await startBroker({
       clock,
       database: unlimited.database,

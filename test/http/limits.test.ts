@@ -12,7 +12,7 @@ import { detailsOf, exampleRequest, type OperationDetails } from '../support/con
 import { FakeClock } from '../support/fake-clock.ts';
 import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
 
-/** Who asks too often: by address before anybody is known, by agent or person after that. */
+/** Requests are limited by address before authentication, and by agent or person after it. */
 const contract = readContract();
 const operations = contract.operations.map((entry) => detailsOf(contract, entry));
 const isOpen = ({ entry }: OperationDetails): boolean =>
@@ -22,7 +22,7 @@ const limited = cases.filter(({ details }) => !isOpen(details));
 const exempt = cases.filter(({ details }) => isOpen(details));
 
 const clock = new FakeClock();
-/** Lets one request a second pass, and believes what is said of addresses. */
+/** Allows one request per second, and trusts X-Forwarded-For. */
 let broker: TestBroker;
 let agent: TestAgent;
 let token: string;
@@ -44,7 +44,7 @@ function authorization({ entry }: OperationDetails): Record<string, string> {
   return bearer(allowed.includes('agent') ? token : bootstrapKey);
 }
 
-/** A request of this operation, by somebody who may make it; the token endpoint is asked for a broker token. */
+/** Makes a request of this operation by a caller who may make it. At the token endpoint it is for a broker token. */
 function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const example = exampleRequest(details);
   const body = details.entry.id === 'issueToken' ? 'grant_type=client_credentials' : example.body;
@@ -61,7 +61,7 @@ function from(address: string, wire: WireRequest): Promise<Answer> {
   return send(broker, { ...wire, headers: { ...wire.headers, 'X-Forwarded-For': address } });
 }
 
-/** How many tokens were issued, and how many events recorded but for the counts of each minute. */
+/** Returns how many tokens were issued and how many events recorded, without the events that count once a minute. */
 async function written(): Promise<{ tokens: number; events: number }> {
   const { rows } = await broker.database.owner.query(
     `select (select count(*)::int from tokens) as tokens,
@@ -82,13 +82,13 @@ function expectLimited(answer: Answer, scope: 'address' | 'caller', path: string
   if (path.startsWith('/oauth2/')) {
     expect(answer.json).toEqual({
       error: 'temporarily_unavailable',
-      error_description: `too many requests of this ${scope}`,
+      error_description: `too many requests from this ${scope}`,
     });
   } else expect(answer.json).toMatchObject({ status: 429, code: 'rate-limited' });
 }
 
 describe.each(limited)('$id', ({ details }) => {
-  it('is refused to an address that asks too often, whoever asks, and is there again after Retry-After', async () => {
+  it('is refused to an address that exceeds the limit, for any caller, and allowed again after Retry-After', async () => {
     const { path } = details.entry;
     const wire = request(details);
     const address = newAddress();
@@ -103,7 +103,7 @@ describe.each(limited)('$id', ({ details }) => {
     expect((await from(address, wire)).status).not.toBe(429);
   });
 
-  it('is refused to a caller who asks too often, from wherever, and nothing is issued or recorded', async () => {
+  it('is refused to a caller who exceeds the limit, from any address, and nothing is issued or recorded', async () => {
     const wire = request(details);
     clock.advance(1);
     const first = await from(newAddress(), wire);
@@ -120,7 +120,7 @@ describe.each(limited)('$id', ({ details }) => {
 });
 
 describe.each(exempt)('$id', ({ details }) => {
-  it('is not limited, and says nothing of limits', async () => {
+  it('is not limited, and has no rate limit headers', async () => {
     const address = newAddress();
     for (let n = 0; n < 20; n += 1) {
       const answer = await from(address, exampleRequest(details));
@@ -131,7 +131,7 @@ describe.each(exempt)('$id', ({ details }) => {
   });
 });
 
-it('what is not in the contract is limited by address, too', async () => {
+it('a path that is not in the contract is limited by address, too', async () => {
   for (const [path, code] of [
     ['/nothing', 'rate-limited'],
     ['/oauth2/nothing', undefined],
@@ -145,7 +145,7 @@ it('what is not in the contract is limited by address, too', async () => {
   }
 });
 
-it('addresses of one IPv6 /64 count as one, those of another do not', async () => {
+it('addresses of one IPv6 /64 count as one, and those of another /64 do not', async () => {
   const wire = { method: 'GET', path: '/nothing', headers: {} };
   expect((await from('2001:db8::1', wire)).status).toBe(404);
   expect((await from('2001:db8::2:1', wire)).status).toBe(429);

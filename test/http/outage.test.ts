@@ -18,10 +18,10 @@ import { createTestDatabase, type TestDatabase } from '../support/test-database.
 import { createWorld } from '../support/valid-requests.ts';
 import { type Variant, type VariantName, variantNames, variantRequest } from '../support/variant-requests.ts';
 
-/** The database goes away under the broker and comes back. An error that nobody handles fails the run by itself. */
+/** The database becomes unreachable under a running broker and returns. An unhandled error fails the run by itself. */
 const contract = readContract();
 const operations = contract.operations.map((entry) => detailsOf(contract, entry));
-/** What needs no database. */
+/** The operations that need no database. */
 const withoutDatabase = [
   'getHealth',
   'getContract',
@@ -55,7 +55,7 @@ beforeAll(async () => {
   url.port = String(proxy.port);
   broker = await startBroker({ database, clock, config: { databaseUrl: url.href } });
   agent = await createAgent(broker);
-  // Never seen by the token endpoint, so nothing of it is in memory.
+  // This client has never used the token endpoint, so no cache has it.
   stranger = await createAgent(broker);
   agentToken = (await agent.token().expect(200)).body.access_token;
   const world = { ...(await createWorld(broker)), clock };
@@ -97,7 +97,7 @@ const isBack = () =>
 
 async function restore(): Promise<void> {
   await proxy.restore();
-  // What anyone may ask for is answered from memory for a second.
+  // Public documents are served from memory for a second.
   clock.advance(1);
   await isBack();
 }
@@ -106,21 +106,21 @@ describe('while the database cannot be reached', () => {
   beforeAll(() => proxy.cut());
   afterAll(restore);
 
-  it.each(unavailable)('$entry.id is unavailable, and says when to try again', async (details) => {
+  it.each(unavailable)('$entry.id is unavailable, with Retry-After', async (details) => {
     for (const client of [agent, stranger]) {
       expectUnavailable(await send(broker, requestOf(details, client)), details.entry.id);
     }
   });
 
-  it.each(variantNames)('%s is unavailable, and says when to try again', async (name) => {
+  it.each(variantNames)('%s is unavailable, with Retry-After', async (name) => {
     expectUnavailable(await send(broker, await variantWire(name)), name);
   });
 
-  it.each(independent)('$entry.id goes on', async (details) => {
+  it.each(independent)('$entry.id continues', async (details) => {
     expect(await send(broker, requestOf(details))).toMatchObject({ status: 200 });
   });
 
-  it('the process is alive and not ready', async () => {
+  it('the process is alive but not ready', async () => {
     const { status, json } = await send(broker, readiness);
     expect(status).toBe(503);
     expect(json).toEqual({ status: 'not ready', checks: { database: 'unreachable' } });
@@ -128,7 +128,7 @@ describe('while the database cannot be reached', () => {
 });
 
 describe('when the database is back', () => {
-  it.each(unavailable)('$entry.id answers again, without anybody having helped', async (details) => {
+  it.each(unavailable)('$entry.id succeeds again without intervention', async (details) => {
     const { text } = await send(broker, requestOf(details));
     expect(text).not.toMatch(/"(temporarily_)?unavailable"/);
   });
@@ -138,13 +138,13 @@ describe('when the database is back', () => {
     expect(status, text).toBeLessThan(300);
   });
 
-  it('the process is ready again, but for its clock, which is a fake one', async () => {
+  it('the process is ready again, except for its fake clock', async () => {
     const { json } = await send(broker, readiness);
     expect(json.checks).toMatchObject({ database: 'ok', migrations: 'ok', keys: 'ok' });
   });
 });
 
-describe('while it is away, for clients and grants that are in memory', () => {
+describe('while it is unreachable, for cached clients and grants', () => {
   const again = variantNames.filter((name) => name.startsWith('issueToken'));
   beforeAll(async () => {
     for (const name of again)
@@ -162,7 +162,7 @@ describe('while it is away, for clients and grants that are in memory', () => {
   });
 });
 
-/** Starts 20 changes that wait in their transactions for a lock, lets `strike` happen, and answers what they got. */
+/** Starts 20 changes that wait in their transactions for a lock, calls `strike`, and returns their responses. */
 async function inMidTransaction(strike: () => Promise<unknown>): Promise<Answer[]> {
   await database.owner.query('begin; lock table audit_events in share mode');
   const request = (n: number): WireRequest => ({
@@ -189,7 +189,7 @@ async function countPeople(): Promise<number> {
   return rows[0].n;
 }
 
-/** Ends the broker's sessions, as a server that shuts down or fails over does. */
+/** Ends the broker's sessions, as a server does that shuts down or fails over. */
 const terminate = () =>
   superuser.query(
     `select pg_terminate_backend(pid) from pg_stat_activity
@@ -197,8 +197,8 @@ const terminate = () =>
     [databaseName()],
   );
 
-describe('changes that are under way', () => {
-  it('when the server ends their sessions are told so, and are not made', async () => {
+describe('changes in progress', () => {
+  it('report an error, and are not made, when the server ends their sessions', async () => {
     const before = await countPeople();
     const answers = await inMidTransaction(terminate);
     const lost = answers.filter(({ status }) => status !== 201);
@@ -208,7 +208,7 @@ describe('changes that are under way', () => {
     await isBack();
   });
 
-  it('when the connection breaks are told so, and are not made', async () => {
+  it('report an error, and are not made, when the connection breaks', async () => {
     const before = await countPeople();
     const answers = await inMidTransaction(() => proxy.cut());
     await proxy.restore();
@@ -217,7 +217,7 @@ describe('changes that are under way', () => {
     expect(await countPeople()).toBe(before);
   });
 
-  it('and the next ones are unavailable while the server lets nobody in', async () => {
+  it('and later ones are unavailable while the server accepts no connections', async () => {
     await superuser.query(`alter database ${databaseName()} allow_connections false`);
     try {
       await terminate();

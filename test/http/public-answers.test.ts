@@ -5,7 +5,7 @@ import { parallel } from '../support/count.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-/** What anyone may ask for as often as they like costs the database next to nothing, and is hardly ever old. */
+/** Public documents cost the database next to nothing at any request rate, and are never more than a second old. */
 const clock = new FakeClock();
 let replicas: [TestBroker, TestBroker];
 beforeAll(async () => {
@@ -15,7 +15,7 @@ beforeAll(async () => {
 
 const anyone = (broker: TestBroker): Api => apiOf(broker, undefined);
 
-/** While `call` runs, no key can be read. */
+/** While `call` runs, keys cannot be read. */
 async function withoutKeys(broker: TestBroker, call: () => Promise<unknown>): Promise<void> {
   await broker.database.owner.query('alter table signing_keys rename to elsewhere');
   try {
@@ -31,7 +31,7 @@ async function kidsOf(broker: TestBroker): Promise<string[]> {
 }
 
 describe('the JWKS', () => {
-  it('is read once a second at most, however many ask at once or one after the other', async () => {
+  it('is read at most once a second, for any number of concurrent or successive requests', async () => {
     const [broker] = replicas;
     const before = await kidsOf(broker);
     expect(before).toHaveLength(6);
@@ -41,7 +41,7 @@ describe('the JWKS', () => {
     });
   });
 
-  it('has a compromised key no more at once where it was told, and within a second everywhere', async () => {
+  it('omits a compromised key at once on the replica that revoked it, and within a second on all others', async () => {
     const [first, second] = replicas;
     clock.advance(600);
     const [leaked = ''] = await kidsOf(first);
@@ -53,7 +53,7 @@ describe('the JWKS', () => {
     expect(await kidsOf(second)).not.toContain(leaked);
   });
 
-  it('that cannot be read answers as OAuth clients expect, and is there again a second later', async () => {
+  it('that cannot be read responds with an OAuth error, and is available again a second later', async () => {
     const [broker] = replicas;
     clock.advance(1);
     await withoutKeys(broker, async () => {
@@ -67,7 +67,7 @@ describe('the JWKS', () => {
 });
 
 describe('readiness', () => {
-  it('is looked up once a second at most, and that the process ends is told at once', async () => {
+  it('is checked at most once a second, but reports a shutdown at once', async () => {
     const broker = await startBroker({ clock: systemClock });
     await anyone(broker).get('/readyz').expect(200);
     await withoutKeys(broker, async () => {

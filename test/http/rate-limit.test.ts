@@ -9,7 +9,7 @@ function limiter(perSecond: number) {
 }
 
 describe('the rate limiter', () => {
-  it('lets a burst of one second pass, refuses what is more, and says when the next one passes', () => {
+  it('allows a burst of one second, refuses further requests, and states when the next one is allowed', () => {
     const { clock, limiter: rate } = limiter(5);
     const decisions = Array.from({ length: 6 }, () => rate.take('a'));
     expect(decisions.map(({ allowed }) => allowed)).toEqual([true, true, true, true, true, false]);
@@ -23,14 +23,14 @@ describe('the rate limiter', () => {
     expect(rate.take('a').allowed).toBe(false);
   });
 
-  it('counts each key by itself', () => {
+  it('counts each key separately', () => {
     const { limiter: rate } = limiter(1);
     expect(rate.take('a').allowed).toBe(true);
     expect(rate.take('a').allowed).toBe(false);
     expect(rate.take('b').allowed).toBe(true);
   });
 
-  it.each([1, 3, 7, 100, 9999, 10_000])('lets exactly %i a second pass, for ten seconds', (perSecond) => {
+  it.each([1, 3, 7, 100, 9999, 10_000])('allows exactly %i per second, for ten seconds', (perSecond) => {
     const { clock, limiter: rate } = limiter(perSecond);
     const passed = () => {
       let count = 0;
@@ -46,7 +46,7 @@ describe('the rate limiter', () => {
     expect(total).toBe(perSecond * 11);
   });
 
-  it('charges more, also beyond what there is, and shuts nobody out for more than two seconds', () => {
+  it('charges more than is available, and blocks no key for more than two seconds', () => {
     const { clock, limiter: rate } = limiter(10);
     rate.charge('a', 4);
     expect(rate.take('a').remaining).toBe(5);
@@ -60,7 +60,7 @@ describe('the rate limiter', () => {
     expect(rate.take('a').allowed).toBe(true);
   });
 
-  it('is not upset by a clock that is set back, or far ahead', () => {
+  it('is not affected by a clock that is set back, or far ahead', () => {
     const { clock, limiter: rate } = limiter(2);
     expect([rate.take('a'), rate.take('a'), rate.take('a')].map(({ allowed }) => allowed)).toEqual([
       true,
@@ -80,7 +80,7 @@ describe('the rate limiter', () => {
     ]);
   });
 
-  it('remembers a bounded number of keys, the ones used last among them, whoever floods it', () => {
+  it('remembers a bounded number of keys, including the most recently used ones, under any flood', () => {
     const { clock, limiter: rate } = limiter(1);
     let largest = 0;
     rate.take('victim');
@@ -100,7 +100,7 @@ describe('the rate limiter', () => {
     expect(rate.size).toBe(1);
   });
 
-  it('forgets nobody who owes something', () => {
+  it('does not forget a key that is in debt', () => {
     const { clock, limiter: rate } = limiter(10);
     clock.advance(1.9);
     rate.charge('a', 1000);
@@ -114,7 +114,7 @@ describe('the rate limiter', () => {
   });
 });
 
-/** The same as a bucket of tokens that is refilled: what the limiter must decide, kept in the plainest way. */
+/** A plain token bucket, as the model that the limiter must agree with. */
 function createNaiveModel(perSecond: number) {
   const buckets = new Map<string, number>();
   const full = perSecond * 1000;
@@ -148,8 +148,8 @@ const step = fc.oneof(
   },
 );
 
-describe('whatever is asked in whatever order, while the clock goes on or is set back', () => {
-  it('the limiter decides as a bucket of tokens does', () => {
+describe('for any sequence of requests, while the clock advances or is set back', () => {
+  it('the limiter decides as a token bucket does', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 20 }), fc.array(step, { maxLength: 200 }), (perSecond, steps) => {
         const { clock, limiter: rate } = limiter(perSecond);
@@ -157,7 +157,7 @@ describe('whatever is asked in whatever order, while the clock goes on or is set
         for (const one of steps) {
           if (one.what === 'pass') {
             clock.advance(one.ms / 1000);
-            // The limiter has to be asked to notice that time went on before it was set back.
+            // The limiter must be called to notice that time had passed before the clock was set back.
             rate.charge('nobody', 0);
             model.pass(one.ms);
           } else if (one.what === 'charge') {
@@ -174,7 +174,7 @@ describe('whatever is asked in whatever order, while the clock goes on or is set
     );
   });
 
-  it('whoever waits as long as they are told to passes', () => {
+  it('a request after Retry-After is allowed', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 50 }), fc.nat(2000), (perSecond, charged) => {
         const { clock, limiter: rate } = limiter(perSecond);

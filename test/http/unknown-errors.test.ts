@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createLog } from '../../src/platform/log.ts';
 import { type Api, asBootstrap, createAgent, startBroker, type TestBroker } from '../support/broker.ts';
 
-/** What nobody thought of: a table that is not as it should be. */
+/** Unexpected errors, caused here by a damaged table. */
 let broker: TestBroker;
 let admin: Api;
 const lines: string[] = [];
@@ -25,8 +25,8 @@ function loggedAs(requestId: unknown) {
   return lines.map((line) => JSON.parse(line)).filter((line) => line.request_id === requestId);
 }
 
-describe('an error that nobody expected', () => {
-  it('tells the caller nothing but the id of the request, and the log what it was', async () => {
+describe('an unexpected error', () => {
+  it('reveals only the request id to the caller, and everything to the log', async () => {
     await withoutTable('policies', async () => {
       const { body, headers, type } = await admin.get('/v1/policies').expect(500);
       expect(type).toBe('application/problem+json');
@@ -49,7 +49,7 @@ describe('an error that nobody expected', () => {
     await admin.get('/v1/policies').expect(200);
   });
 
-  it('tells nothing on /oauth2 either', async () => {
+  it('reveals nothing on /oauth2 either', async () => {
     const agent = await createAgent(broker);
     await withoutTable('agent_secrets', async () => {
       const { body, headers } = await agent.token().expect(500);

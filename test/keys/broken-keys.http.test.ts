@@ -25,7 +25,7 @@ const log = {
   error: (message: string, fields: { key_id?: unknown } = {}) =>
     void logged.push({ message, key_id: fields.key_id }),
 };
-/** Another replica, started after the active key of RS256 became unreadable. */
+/** Another replica, started after the active key of RS256 was damaged. */
 let broker: TestBroker;
 let agent: TestAgent;
 let kid: string;
@@ -55,19 +55,19 @@ const tokenFor = (alg: 'ES256' | 'RS256') =>
     agent,
   );
 
-describe('a signing key that cannot be opened', () => {
-  it('refuses no start, and is logged by its name', () => {
+describe('a signing key that cannot be decrypted', () => {
+  it('does not prevent the start, and is logged by its id', () => {
     expect(logged).toEqual([{ message: 'a signing key is not usable', key_id: kid }]);
   });
 
-  it('stops its own algorithm, which answers 503, and no other', async () => {
+  it('stops only its own algorithm, which responds with 503', async () => {
     const refused = await tokenFor('RS256').expect(503);
     expect(refused.body.error).toBe('temporarily_unavailable');
     await tokenFor('ES256').expect(200);
     await agent.token().expect(200);
   });
 
-  it('turns the token of a stranger with an unknown key into no failure of ours', async () => {
+  it('does not turn a token with an unknown kid into an internal error', async () => {
     const issued = await tokenFor('ES256').expect(200);
     const [, ...rest] = issued.body.access_token.split('.');
     const header = Buffer.from(JSON.stringify({ typ: 'at+jwt', alg: 'ES256', kid: 'key_unknown' }));
@@ -78,7 +78,7 @@ describe('a signing key that cannot be opened', () => {
     await apiOf(broker, token).get('/v1/grants').expect(401);
   });
 
-  it('is named by readiness', async () => {
+  it('is named by the readiness check', async () => {
     const { body } = await apiOf(broker, undefined).get('/readyz');
     expect(body.checks).toMatchObject({ keys: 'ok', unusable_keys: kid });
   });

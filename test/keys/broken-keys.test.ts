@@ -37,7 +37,7 @@ const swap = (column: 'private_sealed' | 'public_jwk', one: string, other: strin
     [one, other],
   );
 
-/** A replica, and what it reports of keys: one line a report. */
+/** A replica, and its reports of broken keys: one line each. */
 function reporting(options: { envelope?: Envelope } = {}): { replica: KeysService; reports: string[] } {
   const reports: string[] = [];
   const onBroken = (kid: string, error: Error) => void reports.push(`${kid}: ${error.message}`);
@@ -46,8 +46,8 @@ function reporting(options: { envelope?: Envelope } = {}): { replica: KeysServic
 
 const brokenKids = (replica: KeysService): string[] => replica.ring.broken().map(({ kid }) => kid);
 
-describe('P7: a sealed private key', () => {
-  it('of a swapped row does not open: its row is named, once, and it never signs, while the others do', async () => {
+describe('an encrypted private key', () => {
+  it('of a swapped row cannot be decrypted: its row is reported once, and it never signs, while the others do', async () => {
     const listed = await keys.list();
     const active = kidOf(listed, 'ES256', 'active');
     await swap('private_sealed', active, kidOf(listed, 'ES256', 'prepared'));
@@ -65,7 +65,7 @@ describe('P7: a sealed private key', () => {
     expect(replica.ring.verificationKey(active)).toBeDefined();
   });
 
-  it('signs again once it was mended, and is reported anew if it breaks again', async () => {
+  it('signs again after it was fixed, and is reported again if it breaks again', async () => {
     const listed = await keys.list();
     const [active, prepared] = [kidOf(listed, 'ES256', 'active'), kidOf(listed, 'ES256', 'prepared')];
     const { replica, reports } = reporting();
@@ -77,14 +77,14 @@ describe('P7: a sealed private key', () => {
       await replica.ring.refresh();
       expect(replica.ring.signer('ES256')?.kid).toBe(active);
       expect(brokenKids(replica)).toEqual([]);
-      // A signer that was opened is kept: it is forgotten with its key.
+      // An existing signer is kept: it is dropped together with its key.
       await database.owner.query("update signing_keys set state = 'retired' where kid = $1", [active]);
       await replica.ring.refresh();
       await database.owner.query("update signing_keys set state = 'active' where kid = $1", [active]);
     }
   });
 
-  it('does not open under another master key: nothing signs, every active key is reported, what is signed verifies', async () => {
+  it('cannot be decrypted under another master key: no key signs, every active key is reported, and old tokens verify', async () => {
     await keys.ring.refresh();
     const token = keys.ring.signer('ES256')?.sign(claims) ?? '';
     const { replica, reports } = reporting({ envelope: newEnvelope() });
@@ -101,7 +101,7 @@ describe('P7: a sealed private key', () => {
     });
   });
 
-  it('is not used for another algorithm than its own', async () => {
+  it('is not used for another algorithm', async () => {
     const kid = kidOf(await keys.list(), 'EdDSA', 'active');
     await database.owner.query("update signing_keys set state = 'retired' where alg = 'ES256'");
     await database.owner.query("update signing_keys set alg = 'ES256' where kid = $1", [kid]);
@@ -110,7 +110,7 @@ describe('P7: a sealed private key', () => {
     expect(keys.ring.signer('ES256')).toBeUndefined();
   });
 
-  it('that cannot be opened makes the run that activated it fail, and every later one; what they did is committed', async () => {
+  it('that cannot be decrypted makes the run that activated it fail, and every later one, but their changes are committed', async () => {
     const prepared = kidOf(await keys.list(), 'ES256', 'prepared');
     await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
     clock.advance(24 * 3600);
@@ -122,7 +122,7 @@ describe('P7: a sealed private key', () => {
     expect(await keys.status()).toEqual({ canSign: true, broken: [prepared] });
   });
 
-  it('that cannot be opened refuses no start', async () => {
+  it('that cannot be decrypted does not prevent the start', async () => {
     const active = kidOf(await keys.list(), 'ES256', 'active');
     await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [active]);
     const { replica, reports } = reporting();
@@ -132,8 +132,8 @@ describe('P7: a sealed private key', () => {
   });
 });
 
-describe('a public key that is not readable', () => {
-  it('is reported, and harms no other: neither the JWKS nor what signs', async () => {
+describe('a public key that cannot be read', () => {
+  it('is reported, and affects neither the JWKS nor other keys', async () => {
     const listed = await keys.list();
     const prepared = kidOf(listed, 'RS256', 'prepared');
     await database.owner.query("update signing_keys set public_jwk = '{}' where kid = $1", [prepared]);

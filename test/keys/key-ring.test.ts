@@ -33,7 +33,7 @@ const issuer = 'https://hallpass.test';
 const claims = { iss: issuer, jti: 'j', iat: 1, exp: 2 };
 const quarterly = { compromised: false, reason: 'quarterly' } as const;
 
-/** The envelope, counting what it opens. */
+/** An envelope that counts what it decrypts. */
 function countingEnvelope(): { envelope: Envelope; opened: string[] } {
   const opened: string[] = [];
   return {
@@ -48,12 +48,12 @@ function countingEnvelope(): { envelope: Envelope; opened: string[] } {
   };
 }
 
-describe('the ring', () => {
-  it('is empty before it was read', () => {
+describe('the key ring', () => {
+  it('is empty before the first read', () => {
     expect(keys.ring.signer('ES256')).toBeUndefined();
   });
 
-  it.each(signingAlgs)('signs access tokens with the active key of %s, which it verifies', async (alg) => {
+  it.each(signingAlgs)('signs access tokens with the active key of %s, and verifies them', async (alg) => {
     await keys.ring.refresh();
     const signer = keys.ring.signer(alg);
     expect(signer?.kid).toBe(kidOf(await keys.list(), alg, 'active'));
@@ -62,7 +62,7 @@ describe('the ring', () => {
     expect(verified).toEqual({ ok: true, claims, kid: signer?.kid });
   });
 
-  it('verifies with every published key, prepared and retiring ones too, and with no other', async () => {
+  it('verifies with every published key, including prepared and retiring ones, and with no other', async () => {
     clock.advance(360);
     await keys.rotate(act, quarterly);
     const listed = await keys.list();
@@ -74,7 +74,7 @@ describe('the ring', () => {
     expect(keys.ring.verificationKey('key_nowhere')).toBeUndefined();
   });
 
-  it('opens each active key once and no other', async () => {
+  it('decrypts each active key once, and no other key', async () => {
     const counting = countingEnvelope();
     const replica = replicaOn(database.db, { clock, envelope: counting.envelope });
     for (let i = 0; i < 3; i += 1) await replica.ring.refresh();
@@ -89,7 +89,7 @@ describe('the ring', () => {
     expect(replica.ring.signer('EdDSA')).toBe(before);
   });
 
-  it('is read once for 20 calls at the same time', async () => {
+  it('is read once for 20 concurrent calls', async () => {
     let reads = 0;
     const db = observed(database.db, (query) => {
       if (query.includes('private_sealed')) reads += 1;
@@ -104,7 +104,7 @@ describe('the ring', () => {
 describe('the JWKS', () => {
   const publicMembers = ['alg', 'crv', 'e', 'kid', 'kty', 'n', 'use', 'x', 'y'];
 
-  it('holds every published key and public members only, even if a row holds private ones', async () => {
+  it('contains every published key, and only public members, even if a row has private ones', async () => {
     await database.owner.query(`update signing_keys set public_jwk = public_jwk ||
       '{"d": "secret", "p": "secret", "q": "secret", "dp": "secret", "dq": "secret", "qi": "secret", "k": "secret"}'`);
     const set = await keys.jwks();
@@ -118,14 +118,14 @@ describe('the JWKS', () => {
     expect(JSON.stringify(set)).not.toContain('secret');
   });
 
-  it('loses a key that another replica found compromised at once, without a refresh', async () => {
+  it('omits a key that another replica marked as compromised at once, without a refresh', async () => {
     const kid = kidOf(await keys.list(), 'ES256', 'active');
     await replicaOn(database.db, { clock }).rotate(act, { compromised: true, reason: 'leaked' });
     expect((await keys.jwks()).keys.map((key) => key.kid)).not.toContain(kid);
   });
 });
 
-it('a private key lies in the table only sealed, and in memory is wiped once it was read or sealed', async () => {
+it('a private key is stored only encrypted, and its bytes in memory are wiped after use', async () => {
   const plain: Buffer[] = [];
   const keeping: Envelope = {
     ...envelope,

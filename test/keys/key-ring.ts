@@ -8,7 +8,7 @@ const targets = {
   compromise: 'compromised',
 } as const satisfies Record<string, KeyState>;
 
-/** The table of signing keys in memory: it applies plans under the rules that the database enforces. */
+/** The table of signing keys in memory. It applies plans under the same rules as the database. */
 export class KeyRing {
   keys: SigningKey[] = [];
 

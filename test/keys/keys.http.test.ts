@@ -18,14 +18,14 @@ interface Listed {
   status: string;
 }
 
-const nowhere = 'key_01kjdw0a5vf8h8v0m6gq3r9x2c';
+const unknownKey = 'key_01kjdw0a5vf8h8v0m6gq3r9x2c';
 const publishedKids = async (): Promise<string[]> => {
   const { body } = await apiOf(broker, undefined).get('/oauth2/jwks').expect(200);
   return body.keys.map(({ kid }: { kid: string }) => kid);
 };
 
 describe('the JWKS', () => {
-  it('is for anyone, may be kept for 300 s, and is one that other software reads', async () => {
+  it('is public, may be cached for 300 s, and can be read by jose', async () => {
     const { body, headers } = await apiOf(broker, undefined).get('/oauth2/jwks').expect(200);
     expect(headers['cache-control']).toBe('public, max-age=300');
     expect(body.keys).toHaveLength(6);
@@ -35,7 +35,7 @@ describe('the JWKS', () => {
 });
 
 describe('signing keys', () => {
-  it('are listed with their states, and without either half', async () => {
+  it('are listed with their states, without key material', async () => {
     const { body } = await admin.get('/v1/keys').expect(200);
     const items: Listed[] = body.items;
     expect(items.map(({ alg, status }) => `${alg} ${status}`).sort()).toEqual(
@@ -44,7 +44,7 @@ describe('signing keys', () => {
     expect(JSON.stringify(body)).not.toMatch(/jwk|private|sealed/);
   });
 
-  it('that are rotated too early answer 503 with the time to wait, and are rotated after it', async () => {
+  it('cannot be rotated before the next key was published long enough: 503 with the seconds to wait', async () => {
     const early = await admin.post('/v1/keys/rotate', { reason: 'quarterly' }).expect(503);
     expect(early.body.code).toBe('no-published-key');
     clock.advance(Number(early.headers['retry-after']));
@@ -57,7 +57,7 @@ describe('signing keys', () => {
     ]);
   });
 
-  it('that are compromised leave the JWKS at once, and twice in a row answers 503', async () => {
+  it('leave the JWKS at once if they are compromised; 503 if a second key in a row would sign before it was published long enough', async () => {
     const leak = { alg: 'EdDSA', compromised: true, reason: 'leaked' };
     const before: Listed[] = (await admin.get('/v1/keys').expect(200)).body.items;
     const leaked = before.find(({ alg, status }) => alg === 'EdDSA' && status === 'active')?.id ?? '';
@@ -72,7 +72,7 @@ describe('signing keys', () => {
     expect([twice.body.code, twice.headers['retry-after']]).toEqual(['no-published-key', '360']);
   });
 
-  it('that there never were answer 404', async () => {
-    await admin.post('/v1/keys/rotate', { key_id: nowhere, reason: 'quarterly' }).expect(404);
+  it('cannot be rotated if they are unknown: 404', async () => {
+    await admin.post('/v1/keys/rotate', { key_id: unknownKey, reason: 'quarterly' }).expect(404);
   });
 });

@@ -20,12 +20,12 @@ const random = createSystemRandom();
 const newMaster = () => new MasterKey(random.bytes(32));
 const wrongKey = 'HALLPASS_MASTER_KEY is not the key that the secrets in this database were sealed with';
 
-it('the master key of the first start is the right one at every later start', async () => {
+it('the master key of the first start is accepted at every later start', async () => {
   const deps = { db: database.db, envelope: newEnvelope() };
   for (let i = 0; i < 3; i += 1) await checkMasterKey(deps);
 });
 
-it('another master key is refused by one line that names its setting, and changes nothing', async () => {
+it('another master key is refused with one line that names its setting, and changes nothing', async () => {
   const first = newEnvelope();
   await checkMasterKey({ db: database.db, envelope: first });
   await expect(checkMasterKey({ db: database.db, envelope: newEnvelope() })).rejects.toThrow(
@@ -34,7 +34,7 @@ it('another master key is refused by one line that names its setting, and change
   await checkMasterKey({ db: database.db, envelope: first });
 });
 
-it('a check value is sealed anew once, by the first of 20 replicas that start with a new master key', async () => {
+it('the check value is encrypted again once, by the first of 20 replicas that start with a new master key', async () => {
   const [old, current] = [newMaster(), newMaster()];
   const { db, owner } = database;
   await checkMasterKey({ db, envelope: createEnvelope({ current: old, old: [], random }) });
@@ -47,7 +47,7 @@ it('a check value is sealed anew once, by the first of 20 replicas that start wi
   expect((await read()).rows).toEqual([row]);
 });
 
-it('a new master key is good as long as the old one is kept to open with', async () => {
+it('a new master key is accepted as long as the old one is kept for decryption', async () => {
   const [old, current] = [newMaster(), newMaster()];
   await checkMasterKey({
     db: database.db,
@@ -60,8 +60,8 @@ it('a new master key is good as long as the old one is kept to open with', async
 });
 
 it.each([
-  ['that was sealed for another place', { row: 'other' }, 'hallpass master key check'],
-  ['that holds another text', {}, 'another text'],
+  ['that was encrypted for another place', { row: 'other' }, 'hallpass master key check'],
+  ['that contains another text', {}, 'another text'],
 ])('a check value %s is refused', async (_, place, text) => {
   const envelope = newEnvelope();
   const here = { table: 'master_key_check', column: 'sealed', row: 'singleton' };
@@ -71,7 +71,7 @@ it.each([
   await expect(checkMasterKey({ db: database.db, envelope })).rejects.toThrow(wrongKey);
 });
 
-it('of 20 replicas that start together with two keys, those with one of the keys start', async () => {
+it('of 20 replicas that start together with two master keys, only those with one of the two start', async () => {
   const [one, other] = [newEnvelope(), newEnvelope()];
   const checks = await Promise.allSettled(
     Array.from({ length: 20 }, (_, index) =>

@@ -45,7 +45,7 @@ const canSign = (keys: KeysService): boolean =>
   signingAlgs.every((alg) => keys.ring.signer(alg) !== undefined) && keys.ring.broken().length === 0;
 
 describe('a new master key', () => {
-  it('lets the old one be dropped after one run of the job', async () => {
+  it('allows the old one to be removed after one run of the job', async () => {
     await check(oldOnly);
     await check(both);
     expect(await replica(both).rotateDue(noFence)).toBe(6);
@@ -58,7 +58,7 @@ describe('a new master key', () => {
     expect(canSign(alone)).toBe(true);
   });
 
-  it('lets the old one be dropped though a replica without it was the last to start', async () => {
+  it('allows the old one to be removed even if a replica without the new one was the last to start', async () => {
     await check(both);
     await check(createEnvelope({ current: oldMaster, old: [newMaster], random }));
     await expect(check(newOnly)).rejects.toThrow(wrongKey);
@@ -67,7 +67,7 @@ describe('a new master key', () => {
     await expect(check(oldOnly)).rejects.toThrow(wrongKey);
   });
 
-  it('is then the only one that is right', async () => {
+  it('is then the only one that is accepted', async () => {
     await check(oldOnly);
     await check(both);
     await expect(check(oldOnly)).rejects.toThrow(wrongKey);
@@ -77,7 +77,7 @@ describe('a new master key', () => {
     await check(newOnly);
   });
 
-  it('is recorded for each key that it sealed, once, however many replicas run', async () => {
+  it('is audited for each key that is encrypted again, once, for any number of replicas', async () => {
     const counts = await Promise.all(Array.from({ length: 20 }, () => replica(both).rotateDue(noFence)));
     expect(counts.filter((count) => count !== 0)).toEqual([6]);
     const keys = await replica(both).list();
@@ -89,7 +89,7 @@ describe('a new master key', () => {
     }
   });
 
-  it('leaves keys that are never opened again, and one that does not open, as they are', async () => {
+  it('leaves keys that are never decrypted again, and one that cannot be decrypted, unchanged', async () => {
     const [before, rotating] = [await sealed(), replica(oldOnly)];
     const prepared = kidOf(await rotating.list(), 'RS256', 'prepared');
     await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
@@ -104,7 +104,7 @@ describe('a new master key', () => {
     expect(current).toHaveLength(after.size - 2);
   });
 
-  it('changes nothing while that cannot be recorded', async () => {
+  it('changes nothing while its audit events cannot be written', async () => {
     const before = await sealed();
     await database.owner.query('alter table audit_events rename to away');
     await expect(replica(both).rotateDue(noFence)).rejects.toMatchObject({ code: 'unavailable' });

@@ -44,7 +44,7 @@ const claims = () => {
 };
 
 describe('the first start', () => {
-  it('makes one active and one prepared key per algorithm, however many replicas start', async () => {
+  it('creates one active and one prepared key per algorithm, for any number of replicas', async () => {
     await database.owner.query('truncate signing_keys, audit_events');
     const replica = replicaOn(database.db, { clock });
     const counts = await Promise.all(
@@ -68,7 +68,7 @@ describe('the first start', () => {
     expect(await recordedEvents(database)).toEqual([]);
   });
 
-  it('makes no key that is not recorded', async () => {
+  it('creates no key whose audit event cannot be written', async () => {
     await database.owner.query('truncate signing_keys');
     const unrecorded = replicaOn(database.db, { clock: new FakeClock('2031-01-01T00:00:00Z') });
     await expect(unrecorded.rotateDue(noFence)).rejects.toMatchObject({
@@ -80,7 +80,7 @@ describe('the first start', () => {
 });
 
 describe('the fence', () => {
-  it('stops a replica that lost the job before it changes anything', async () => {
+  it('stops a replica that has lost the job before it changes anything', async () => {
     clock.advance(keyTimes.rotationSeconds);
     const lost = new Error('the lease is gone');
     await expect(
@@ -103,11 +103,11 @@ describe('the fence', () => {
   });
 });
 
-/** What verifiers and this replica see at one instant. */
+/** The keys that verifiers and this replica use at one time. */
 interface Snapshot {
   now: number;
   published: ReadonlySet<string>;
-  /** Algorithm to `kid`. */
+  /** From algorithm to `kid`. */
   signing: ReadonlyMap<string, string>;
 }
 
@@ -122,7 +122,7 @@ async function snapshot(): Promise<Snapshot> {
   return { now, published, signing };
 }
 
-/** Asks for a rotation; answers whether it was refused because the next key was published too late. */
+/** Requests a rotation. Returns whether it was refused because the next key was published too recently. */
 async function rotateByHand(): Promise<boolean> {
   const rotated = keys.rotate(act, { compromised: false, reason: 'impatience' });
   const code = await rotated.then(
@@ -133,8 +133,8 @@ async function rotateByHand(): Promise<boolean> {
   return code !== undefined;
 }
 
-describe('P8: over a day of runs every minute, and 13 minutes of rotations by hand', () => {
-  it('a key signs only when it was published for 360 s, and stays published for 960 s after it signed', async () => {
+describe('over a day of runs every minute, and 13 minutes of manual rotations', () => {
+  it('a key signs only after it was published for 360 s, and stays published for 960 s after its last signature', async () => {
     await keys.ring.refresh();
     const firstKids = new Set((await snapshot()).signing.values());
     const publishedSince = new Map<string, number>();
@@ -143,7 +143,7 @@ describe('P8: over a day of runs every minute, and 13 minutes of rotations by ha
     let refusals = 0;
     let seen = await snapshot();
     for (let minute = 0; minute <= 24 * 60 + 30; minute += 1) {
-      // Between two runs nothing but the time changes, so only a run that did something is looked at anew.
+      // Between two runs only the time changes, so only runs that changed something are checked again.
       const byHand = minute >= 600 && minute <= 612;
       const count = await keys.rotateDue(noFence);
       if (byHand && (await rotateByHand())) refusals += 1;
@@ -163,17 +163,17 @@ describe('P8: over a day of runs every minute, and 13 minutes of rotations by ha
       }
       clock.advance(60);
     }
-    // By hand: at 600, 606 and 612 minutes for ES256. By itself: once for the two others.
+    // Manually: at 600, 606 and 612 minutes for ES256. Automatically: once for the two others.
     expect([refusals, lastSigned.size, gone.size]).toEqual([10, 4 + 2 + 2, 3 + 1 + 1]);
     for (const [kid, at] of gone) {
-      // It signed until the run that took it out, a minute after it was last seen to sign.
+      // It signed until the run that retired it, a minute after it was last seen to sign.
       expect(at - ((lastSigned.get(kid) ?? at) + 60_000)).toBeGreaterThanOrEqual(960_000);
     }
   });
 });
 
 describe('a rotation that is due', () => {
-  it('activates, retires and prepares once, whoever runs it, and verifies what was signed before', async () => {
+  it('activates, retires and prepares keys once, for any number of replicas, and old tokens verify', async () => {
     await keys.ring.refresh();
     const before = await keys.list();
     const token = keys.ring.signer('ES256')?.sign(claims()) ?? '';
@@ -204,7 +204,7 @@ describe('a rotation that is due', () => {
   });
 });
 
-it('a key that an admin compromised is replaced by itself as soon as the next one was published long enough', async () => {
+it('a key that an admin marked as compromised is replaced automatically as soon as the next one was published long enough', async () => {
   const leak = { alg: 'EdDSA', compromised: true, reason: 'leaked' } as const;
   await keys.rotate(act, leak);
   const second = kidOf(await keys.list(), 'EdDSA', 'active');

@@ -29,14 +29,14 @@ const leak = { compromised: true, reason: 'found in a log' } as const;
 const quarterly = { compromised: false, reason: 'quarterly' } as const;
 const nowhere = 'key_01kjdw0a5vf8h8v0m6gq3r9x2c';
 const publishedKids = async () => (await keys.jwks()).keys.map(({ kid }) => kid);
-/** Neither keys nor record changed. */
+/** Asserts that neither the keys nor the audit log have changed. */
 async function expectNothingChanged(): Promise<void> {
   expect(await recordedEvents(database)).toEqual([]);
   expect(census(await keys.list())).toMatchObject({ 'ES256 active': 1, 'ES256 prepared': 1 });
 }
 
-describe('a rotation by hand', () => {
-  it('lets the prepared key of the default algorithm take over, and answers every key of that algorithm', async () => {
+describe('a manual rotation', () => {
+  it('activates the prepared key of the default algorithm, and returns every key of that algorithm', async () => {
     const before = await keys.list();
     clock.advance(360);
     const answered = await keys.rotate(act, quarterly);
@@ -46,7 +46,7 @@ describe('a rotation by hand', () => {
     expect(keys.ring.signer('ES256')?.kid).toBe(kidOf(answered, 'ES256', 'active'));
   });
 
-  it('concerns the algorithm that is named, or that of the key that is named', async () => {
+  it('applies to the given algorithm, or to that of the given key', async () => {
     const before = await keys.list();
     clock.advance(360);
     const byAlg = await keys.rotate(act, { ...quarterly, alg: 'EdDSA' });
@@ -60,7 +60,7 @@ describe('a rotation by hand', () => {
     });
   });
 
-  it('records who asked, why, and each step', async () => {
+  it('is audited with the admin, the reason and each step', async () => {
     const before = await keys.list();
     clock.advance(360);
     const after = await keys.rotate(act, quarterly);
@@ -82,7 +82,7 @@ describe('a rotation by hand', () => {
     await expectNothingChanged();
   });
 
-  it('happens once if 20 ask at the same time', async () => {
+  it('happens once for 20 concurrent requests', async () => {
     clock.advance(360);
     const settled = await Promise.allSettled(Array.from({ length: 20 }, () => keys.rotate(act, quarterly)));
     const codes = settled.map((one) =>
@@ -94,7 +94,7 @@ describe('a rotation by hand', () => {
   });
 
   it.each([
-    ['a key that there never was', { kid: nowhere }, 'not-found'],
+    ['a key that never existed', { kid: nowhere }, 'not-found'],
     ['a key of another algorithm', { alg: 'EdDSA' as const }, 'invalid-request'],
   ])('of %s is refused', async (_, changes, code) => {
     clock.advance(360);
@@ -103,7 +103,7 @@ describe('a rotation by hand', () => {
     await expectNothingChanged();
   });
 
-  it('of a key that signs no more is refused', async () => {
+  it('of a key that no longer signs is refused', async () => {
     const kid = kidOf(await keys.list(), 'ES256', 'active');
     clock.advance(360);
     await keys.rotate(act, quarterly);
@@ -114,7 +114,7 @@ describe('a rotation by hand', () => {
 });
 
 describe('a compromise', () => {
-  it('takes the active key out of the JWKS and of every ring, and the prepared one over, audited as unpublished', async () => {
+  it('removes the active key from the JWKS and from every ring, and activates the prepared one, audited as unpublished', async () => {
     const before = await keys.list();
     const leaked = kidOf(before, 'ES256', 'active');
     await keys.ring.refresh();
@@ -132,7 +132,7 @@ describe('a compromise', () => {
     ]);
   });
 
-  it('is not recorded as unpublished where the prepared key was published long enough', async () => {
+  it('is not audited as unpublished if the prepared key was published long enough', async () => {
     clock.advance(360);
     await keys.rotate(act, leak);
     const [activated] = await recordedEvents(database);
@@ -140,7 +140,7 @@ describe('a compromise', () => {
     expect(activated?.details).not.toHaveProperty('unpublished');
   });
 
-  it('twice in a row is refused with the time to wait, and changes nothing the second time', async () => {
+  it('is refused the second time in a row with the time to wait, and changes nothing then', async () => {
     const once = await keys.rotate(act, leak);
     clock.advance(60);
     await expect(keys.rotate(act, leak)).rejects.toMatchObject({
@@ -152,7 +152,7 @@ describe('a compromise', () => {
     expect(keys.ring.signer('ES256')?.kid).toBe(kidOf(once, 'ES256', 'active'));
   });
 
-  it('of the named key is committed and recorded even though it answers that nothing can sign', async () => {
+  it('of the named key is committed and audited even though the response is that no key can sign', async () => {
     const once = await keys.rotate(act, leak);
     const kid = kidOf(once, 'ES256', 'active');
     await expect(keys.rotate(act, { ...leak, kid })).rejects.toMatchObject({
@@ -166,7 +166,7 @@ describe('a compromise', () => {
     expect(events.filter(({ type }) => type === 'key.compromised').map((event) => event.kid)).toContain(kid);
   });
 
-  it('of one key by 20 at the same time is one compromise', async () => {
+  it('of one key by 20 concurrent requests is one compromise', async () => {
     const kid = kidOf(await keys.list(), 'ES256', 'active');
     const settled = await Promise.allSettled(
       Array.from({ length: 20 }, () => keys.rotate(act, { ...leak, kid })),
@@ -175,7 +175,7 @@ describe('a compromise', () => {
     expect(census(await keys.list())).toMatchObject({ 'ES256 compromised': 1, 'ES256 active': 1 });
   });
 
-  it('is not made if it cannot be recorded', async () => {
+  it('is not made if it cannot be audited', async () => {
     const unrecorded = replicaOn(database.db, { clock: new FakeClock('2031-01-01T00:00:00Z') });
     await expect(unrecorded.rotate(act, leak)).rejects.toMatchObject({
       code: 'unavailable',
@@ -185,7 +185,7 @@ describe('a compromise', () => {
   });
 });
 
-it('the list is newest first and has no halves of keys', async () => {
+it('the list is newest first and has no key material', async () => {
   clock.advance(360);
   await keys.rotate(act, quarterly);
   const listed = await keys.list();

@@ -9,7 +9,7 @@ import { KeyRing } from './key-ring.ts';
 interface Step {
   waitSeconds: number;
   act: 'tick' | 'rotate' | 'compromise';
-  /** Which key is named; none if past the last one. */
+  /** The index of the key that is named; no key if it is past the last one. */
   pick: number;
 }
 
@@ -30,7 +30,7 @@ function requestOf({ act, pick }: Step, keys: SigningKey[]): RotationRequest | u
 
 const secondsBetween = (from: Date, to: Date): number => (to.getTime() - from.getTime()) / 1000;
 
-/** What must hold of each action, given the keys before it. */
+/** Returns what must hold for each action, given the keys before it. */
 function checkAction(action: RotationAction, before: KeyRing['keys'], now: Date): void {
   if (action.kind === 'create') {
     if (action.state === 'active') expect(before).toEqual([]);
@@ -48,7 +48,10 @@ function checkAction(action: RotationAction, before: KeyRing['keys'], now: Date)
   }
 }
 
-/** Runs a history from the first start; calls `check` around every step. The ring itself refuses illegal moves. */
+/**
+ * Runs a history from the first start, and calls `check` around every step. The ring itself refuses illegal
+ * transitions.
+ */
 function replay(steps: Step[], check: (ring: KeyRing, actions: RotationAction[], now: Date) => void): void {
   const clock = new FakeClock();
   const ring = new KeyRing();
@@ -67,14 +70,14 @@ function replay(steps: Step[], check: (ring: KeyRing, actions: RotationAction[],
 const histories = fc.array(step, { maxLength: 40 });
 const runs = { numRuns: 300 };
 
-test('a key signs only after the lead or flagged, is kept for the retention, and moves only forward', () => {
+test('a key signs only after the lead unless flagged, is retained long enough, and moves only forward', () => {
   fc.assert(
     fc.property(histories, (steps) => replay(steps, () => undefined)),
     runs,
   );
 });
 
-test('there is always exactly one prepared key of each algorithm, and at most one active', () => {
+test('each algorithm always has exactly one prepared key, and at most one active key', () => {
   fc.assert(
     fc.property(histories, (steps) =>
       replay(steps, (ring) => {
@@ -90,7 +93,7 @@ test('there is always exactly one prepared key of each algorithm, and at most on
   );
 });
 
-test('a compromised key is never seen in any other state again, nor in the JWKS', () => {
+test('a compromised key never has any other state again, and is never in the JWKS again', () => {
   fc.assert(
     fc.property(histories, (steps) => {
       const dead = new Set<string>();
@@ -106,7 +109,7 @@ test('a compromised key is never seen in any other state again, nor in the JWKS'
   );
 });
 
-test('no two unpublished activations of an algorithm lie closer than the lead', () => {
+test('no two unpublished activations of an algorithm are closer than the lead', () => {
   fc.assert(
     fc.property(histories, (steps) => {
       const last = new Map<string, Date>();
@@ -136,7 +139,7 @@ test('only compromise activates an unpublished key', () => {
   );
 });
 
-test('whatever happened, one tick after a quiet lead every algorithm can sign again', () => {
+test('one run after a quiet lead, every algorithm can sign again after any history', () => {
   fc.assert(
     fc.property(histories, (steps) => {
       const quiet: Step = { waitSeconds: keyTimes.publishLeadSeconds, act: 'tick', pick: 0 };

@@ -34,20 +34,20 @@ beforeEach(() => {
 });
 
 describe('what is due', () => {
-  test('the very first start makes an active and a prepared key for every algorithm', () => {
+  test('the very first start creates an active and a prepared key for every algorithm', () => {
     for (const alg of signingAlgs) {
       const made = ring.keys.filter((key) => key.alg === alg).map((key) => key.state);
       expect(made).toEqual(['active', 'prepared']);
     }
   });
 
-  test('nothing is due right after, nor until the rotation', () => {
+  test('nothing is due directly after it, until the rotation', () => {
     expect(run().actions).toEqual([]);
     clock.advance(rotationSeconds - 1);
     expect(run().actions).toEqual([]);
   });
 
-  test('after its time the active key retires, the prepared one takes over and the next is published', () => {
+  test('after its time the active key starts to retire, the prepared one becomes active and the next is published', () => {
     const [before, next] = [kid('active'), kid('prepared')];
     clock.advance(rotationSeconds);
     const plan = run();
@@ -59,7 +59,7 @@ describe('what is due', () => {
     expect(plan.actions).toHaveLength(3 * signingAlgs.length);
   });
 
-  test('a retiring key retires after the retention, not before', () => {
+  test('a retiring key is retired after the retention, not before', () => {
     clock.advance(rotationSeconds);
     run();
     const old = kid('retiring');
@@ -84,7 +84,7 @@ describe('what is due', () => {
   });
 });
 
-describe('a rotation by hand', () => {
+describe('a manual rotation', () => {
   test('is refused, and changes nothing, until the prepared key has been published long enough', () => {
     clock.advance(100);
     const plan = run({ compromised: false });
@@ -92,7 +92,7 @@ describe('a rotation by hand', () => {
     expect(refusalOf(plan)).toEqual({ code: 'no-published-key', retryAfterSeconds: lead - 100 });
   });
 
-  test('after Retry-After succeeds, for the one algorithm', () => {
+  test('succeeds after Retry-After, for one algorithm only', () => {
     const next = kid('prepared');
     clock.advance(lead);
     const plan = run({ compromised: false });
@@ -112,7 +112,7 @@ describe('a rotation by hand', () => {
     expect(kid('active')).toBe(next);
   });
 
-  test('takes the algorithm that is asked for', () => {
+  test('applies to the requested algorithm', () => {
     clock.advance(lead);
     const [before, next] = [kid('active'), ring.kidOf('EdDSA', 'prepared')];
     run({ alg: 'EdDSA', compromised: false });
@@ -126,7 +126,7 @@ describe('a rotation by hand', () => {
     expect([plan.actions, refusalOf(plan).code]).toEqual([[], 'key-not-rotatable']);
   });
 
-  test('of an unknown key or one of another algorithm is refused', () => {
+  test('of an unknown key, or of a key of another algorithm, is refused', () => {
     expect(refusalOf(run({ kid: 'key_x', compromised: false })).code).toBe('not-found');
     expect(refusalOf(run({ kid: 'key_x', compromised: true })).code).toBe('not-found');
     const request = { kid: kid('active'), alg: 'RS256', compromised: true } as const;
@@ -136,7 +136,7 @@ describe('a rotation by hand', () => {
 });
 
 describe('compromise of the active key', () => {
-  test('lets a prepared key that was published long enough take over, as in any rotation', () => {
+  test('activates a prepared key that was published long enough, as any rotation does', () => {
     clock.advance(lead);
     const [leaked, next] = [kid('active'), kid('prepared')];
     const plan = run({ compromised: true });
@@ -149,7 +149,7 @@ describe('compromise of the active key', () => {
     });
   });
 
-  test('with no key published long enough: the prepared one takes over at once, flagged', () => {
+  test('activates the prepared key at once, flagged, if no key was published long enough', () => {
     clock.advance(lead);
     run({ compromised: false });
     const [leaked, next] = [kid('active'), kid('prepared')];
@@ -159,13 +159,13 @@ describe('compromise of the active key', () => {
     expect(stateOf(leaked)).toBe('compromised');
   });
 
-  test('right after the first start works once too', () => {
+  test('directly after the first start works once, too', () => {
     const next = kid('prepared');
     expect(run({ compromised: true }).refusal).toBeUndefined();
     expect(kid('active')).toBe(next);
   });
 
-  test('a second one right after, of no key by name, is refused and changes nothing', () => {
+  test('directly after another one is refused, and changes nothing, if it names no key', () => {
     run({ compromised: true });
     clock.advance(60);
     const before = ring.keys;
@@ -175,7 +175,7 @@ describe('compromise of the active key', () => {
     expect(ring.keys).toEqual(before);
   });
 
-  test('a second one right after that names the key takes it out, and nothing signs until a key may', () => {
+  test('directly after another one that names the key revokes it, and no key signs until one may', () => {
     run({ compromised: true });
     const [leaked, next] = [kid('active'), kid('prepared')];
     const plan = run({ kid: leaked, compromised: true });
@@ -191,7 +191,7 @@ describe('compromise of the active key', () => {
     expect(run().actions).toContainEqual({ kind: 'activate', alg: 'ES256', kid: next, unpublished: false });
   });
 
-  test('a second one after Retry-After works again', () => {
+  test('after another one and Retry-After works again', () => {
     run({ compromised: true });
     const retryAfterSeconds = refusalOf(run({ compromised: true })).retryAfterSeconds ?? 0;
     clock.advance(retryAfterSeconds);
@@ -204,7 +204,7 @@ describe('compromise of the active key', () => {
     });
   });
 
-  test('does not touch another algorithm', () => {
+  test('does not affect another algorithm', () => {
     const before = kid('active');
     run({ alg: 'RS256', compromised: true });
     expect(refusalOf(run({ alg: 'RS256', compromised: true })).code).toBe('no-published-key');
@@ -214,7 +214,7 @@ describe('compromise of the active key', () => {
 });
 
 describe('compromise of another key', () => {
-  test('a prepared one is replaced, and the active one signs on', () => {
+  test('replaces a prepared one, and the active one continues to sign', () => {
     const [active, leaked] = [kid('active'), kid('prepared')];
     const plan = run({ kid: leaked, compromised: true });
     expect(kinds(plan)).toEqual(['compromise', 'create']);
@@ -222,7 +222,7 @@ describe('compromise of another key', () => {
     expect(kid('prepared')).not.toBe(leaked);
   });
 
-  test.each(['retiring', 'retired'])('a %s one is taken out and nothing else happens', (state) => {
+  test.each(['retiring', 'retired'])('removes a %s one and changes nothing else', (state) => {
     clock.advance(lead);
     run({ compromised: false });
     const leaked = kid('retiring');
@@ -235,7 +235,7 @@ describe('compromise of another key', () => {
     expect(run({ kid: leaked, compromised: true })).toEqual({ actions: [action] });
   });
 
-  test('a compromised one stays so: naming it again is refused', () => {
+  test('is refused for a key that is already compromised', () => {
     const leaked = kid('active');
     run({ kid: leaked, compromised: true });
     for (const compromised of [true, false]) {

@@ -33,7 +33,7 @@ function key(changes: Partial<SigningKey> = {}): SigningKey {
 }
 
 describe('states', () => {
-  test('the only moves are prepared, active, retiring, retired in turn, and anything to compromised', () => {
+  test('the only transitions are prepared, active, retiring, retired in this order, and any state to compromised', () => {
     const moves = states.flatMap((from) =>
       states.filter((to) => canMove(from, to)).map((to) => `${from}>${to}`),
     );
@@ -48,7 +48,7 @@ describe('states', () => {
     ]);
   });
 
-  test('statesBefore is what canMove allows', () => {
+  test('statesBefore agrees with canMove', () => {
     fc.assert(
       fc.property(fc.constantFrom(...states), fc.constantFrom(...states), (from, to) => {
         expect(statesBefore(to).includes(from)).toBe(canMove(from, to));
@@ -62,7 +62,7 @@ describe('states', () => {
   });
 });
 
-test('the lead covers the JWKS max-age and the skew, the retention the longest token and the skew', () => {
+test('the lead covers the JWKS max-age and the clock skew; the retention covers the longest token and the clock skew', () => {
   expect(keyTimes).toEqual({ publishLeadSeconds: 360, retainSeconds: 960, rotationSeconds: 86_400 });
 });
 
@@ -73,32 +73,32 @@ test('a key is published long enough from the lead on, not a millisecond earlier
   expect(secondsUntilPublishedLongEnough(at(lead + 99), key())).toBe(0);
 });
 
-test('a clock that was set back makes a key wait, never hurry', () => {
+test('a clock that was set back delays a key, and never speeds it up', () => {
   expect(isPublishedLongEnough(at(-1000), key())).toBe(false);
   expect(secondsUntilPublishedLongEnough(at(-1000), key())).toBe(1000 + lead);
 });
 
-test('a prepared key takes over when the active one has signed its time', () => {
+test('a prepared key becomes active when the active one has signed for its time', () => {
   const active = key({ kid: 'key_0', state: 'active', activatedAt: start });
   const due = (seconds: number) => shouldActivate({ now: at(seconds), prepared: key(), active });
   expect(due(keyTimes.rotationSeconds - 0.001)).toBe(false);
   expect(due(keyTimes.rotationSeconds)).toBe(true);
 });
 
-test('a prepared key that is not published long enough does not take over, however old the active one', () => {
+test('a prepared key that is not published long enough does not become active, however old the active one is', () => {
   const active = key({ kid: 'key_0', state: 'active', activatedAt: at(-1e6) });
   const due = (seconds: number) => shouldActivate({ now: at(seconds), prepared: key(), active });
   expect(due(lead - 1)).toBe(false);
   expect(due(lead)).toBe(true);
 });
 
-test('without an active key the prepared one takes over as soon as it may', () => {
+test('without an active key the prepared one becomes active as soon as it may', () => {
   const due = (seconds: number) => shouldActivate({ now: at(seconds), prepared: key(), active: undefined });
   expect(due(lead - 1)).toBe(false);
   expect(due(lead)).toBe(true);
 });
 
-test('a retiring key is kept for the whole retention, and other keys do not retire', () => {
+test('a retiring key is retained for the whole retention, and other keys are not retired', () => {
   const retiring = key({ state: 'retiring', retiringAt: start });
   expect(shouldRetire(at(keyTimes.retainSeconds - 0.001), retiring)).toBe(false);
   expect(shouldRetire(at(keyTimes.retainSeconds), retiring)).toBe(true);
@@ -113,18 +113,18 @@ describe('a fresh unpublished activation', () => {
   const isFresh = (now: Date, keys: SigningKey[], one = active) =>
     isFreshUnpublishedActivation({ now, active: one, keys });
 
-  test('is one until the lead after the activation has passed', () => {
+  test('is reported until the lead after the activation has passed', () => {
     expect(isFresh(at(100), [before, active])).toBe(true);
     expect(isFresh(at(100 + lead - 1), [before, active])).toBe(true);
     expect(isFresh(at(100 + lead), [before, active])).toBe(false);
   });
 
-  test('is none if the key had been published long enough', () => {
+  test('is not reported if the key had been published long enough', () => {
     const proper = key({ state: 'active', activatedAt: at(lead) });
     expect(isFresh(at(lead), [before, proper], proper)).toBe(false);
   });
 
-  test('is none for the very first key, though it signed at once', () => {
+  test('is not reported for the very first key, although it signed at once', () => {
     const first = key({ state: 'active', activatedAt: start });
     const prepared = key({ kid: 'key_2' });
     const otherAlg = key({ kid: 'key_3', alg: 'RS256', state: 'active', activatedAt: start });

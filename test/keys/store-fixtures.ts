@@ -1,4 +1,4 @@
-import { createAudit } from '../../src/audit/store.ts';
+import { createAudit } from '../../src/audit/audit.ts';
 import type { Act, Person } from '../../src/caller.ts';
 import { createEnvelope, type Envelope } from '../../src/crypto/envelope.ts';
 import { MasterKey } from '../../src/crypto/master-key.ts';
@@ -8,11 +8,12 @@ import { createKeysService } from '../../src/keys/service.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { grantEndingsOn } from '../support/grant-endings.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
 const random = createSystemRandom();
 
-/** What an admin does. */
+/** The act of an admin. */
 export const act: Act<Person> = {
   caller: { kind: 'person', id: 'adm_1', keyId: 'adk_1', keyIssuedBy: null, roles: ['admin'], groups: [] },
   origin: { requestId: 'req_1', address: '192.0.2.1' },
@@ -22,7 +23,7 @@ export function newEnvelope(): Envelope {
   return createEnvelope({ current: new MasterKey(random.bytes(32)), old: [], random });
 }
 
-/** The master key of every replica that the tests do not give another one, and its envelope. */
+/** The master key of every replica for which a test gives no other one, and its envelope. */
 export const masterKey = new MasterKey(random.bytes(32));
 export const envelope = createEnvelope({ current: masterKey, old: [], random });
 
@@ -34,20 +35,21 @@ export interface ReplicaOptions {
   onBroken?: (kid: string, error: Error) => void;
 }
 
-/** One replica of the service. */
+/** Creates one replica of the service. */
 export function replicaOn(db: Db, options: ReplicaOptions = {}): KeysService {
   const clock = options.clock ?? new FakeClock();
   const ids = createIds(clock, random);
   const audit = createAudit({ clock, ids });
-  return createKeysService({ db, audit, clock, ids, envelope, onBroken: () => {}, ...options });
+  const grantEndings = grantEndingsOn({ db, clock, ids });
+  return createKeysService({ db, audit, clock, ids, envelope, grantEndings, onBroken: () => {}, ...options });
 }
 
 export interface StartedDatabase extends TestDatabase {
-  /** Back to the keys of the first start, at the time where the fake clock starts. */
+  /** Resets to the keys of the first start, at the initial time of the fake clock. */
   reset(): Promise<void>;
 }
 
-/** A database after the first start. Its keys are made once, because RSA keys take their time. */
+/** A database after the first start. Its keys are created once, because RSA keys take long. */
 export async function createStartedDatabase(): Promise<StartedDatabase> {
   const database = await createTestDatabase();
   await replicaOn(database.db).rotateDue(noFence);
@@ -61,14 +63,14 @@ export async function createStartedDatabase(): Promise<StartedDatabase> {
   };
 }
 
-/** How many keys of each algorithm are in each state. */
+/** Returns how many keys of each algorithm are in each state. */
 export function census(keys: KeyRecord[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { alg, state } of keys) counts[`${alg} ${state}`] = (counts[`${alg} ${state}`] ?? 0) + 1;
   return counts;
 }
 
-/** The `kid` of the only key of `alg` in `state`. */
+/** Returns the `kid` of the only key of `alg` in `state`. */
 export function kidOf(keys: KeyRecord[], alg: string, state: string): string {
   const found = keys.filter((key) => key.alg === alg && key.state === state);
   const [key] = found;
@@ -83,7 +85,7 @@ export interface RecordedEvent {
   details: unknown;
 }
 
-/** What was recorded of keys, by type and key. */
+/** Returns the audit events of keys, by type and key. */
 export async function recordedEvents({ db }: TestDatabase): Promise<RecordedEvent[]> {
   const rows = await db
     .selectFrom('audit_events')

@@ -13,7 +13,7 @@ beforeAll(async () => {
 const targets: ReachableState[] = ['active', 'retiring', 'retired', 'compromised'];
 const moves = keyStates.flatMap((from) => targets.map((to) => ({ from, to })));
 
-it.each(moves)('the database moves a key from $from to $to only if the table of moves has it', async ({
+it.each(moves)('the database moves a key from $from to $to only if the transition is allowed', async ({
   from,
   to,
 }) => {

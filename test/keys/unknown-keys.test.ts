@@ -20,7 +20,7 @@ beforeEach(async () => {
 
 const quarterly = { compromised: false, reason: 'quarterly' } as const;
 
-describe('tokens with key names that nobody knows', () => {
+describe('tokens with an unknown kid', () => {
   /** A replica, and how often it has read the keys. */
   function counted(): { replica: KeysService; reads: () => number; fail: (failing: boolean) => void } {
     let [reads, failing] = [0, false];
@@ -39,7 +39,7 @@ describe('tokens with key names that nobody knows', () => {
     };
   }
 
-  it('make a replica read its keys once a second at most, however many come', async () => {
+  it('make a replica read its keys at most once a second, in any number', async () => {
     const { replica, reads } = counted();
     for (const expected of [1, 2, 3]) {
       for (let i = 0; i < 20; i += 1) await replica.ring.refreshForUnknown();
@@ -52,7 +52,7 @@ describe('tokens with key names that nobody knows', () => {
     expect(reads()).toBe(4);
   });
 
-  it('wait for the read that is under way, so that a good one among them is found', async () => {
+  it('wait for the read in progress, so that a valid one among them is accepted', async () => {
     const { replica } = counted();
     const kid = kidOf(await keys.list(), 'ES256', 'active');
     void replica.ring.refreshForUnknown();
@@ -60,7 +60,7 @@ describe('tokens with key names that nobody knows', () => {
     expect(replica.ring.verificationKey(kid)).toBeDefined();
   });
 
-  it('keep no key from being found that another replica made and that begins to sign in the same second', async () => {
+  it('do not prevent a key from being found that another replica made and that begins to sign in the same second', async () => {
     const { replica, reads } = counted();
     clock.advance(360);
     await replica.ring.refreshForUnknown();
@@ -76,7 +76,7 @@ describe('tokens with key names that nobody knows', () => {
     expect(replica.ring.verificationKey(next)).toBeDefined();
   });
 
-  it('are told of a read that failed for that second and no longer', async () => {
+  it('fail with a failed read for that second, and no longer', async () => {
     const { replica, reads, fail } = counted();
     fail(true);
     for (let i = 0; i < 20; i += 1) {

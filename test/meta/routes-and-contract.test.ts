@@ -26,13 +26,13 @@ beforeAll(async () => {
   broker = await startBroker({ clock, overrides: { observe } });
 });
 
-/** Every source file but the generated ones, with its path below src. */
+/** The source files that are not generated: the path of each below src, and its text. */
 const sources = (readdirSync(join(root, 'src'), { recursive: true }) as string[])
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.gen.ts'))
   .map((name) => ({ name, text: readFileSync(join(root, 'src', name), 'utf8') }));
 
 describe('the contract and the routes', () => {
-  it('name the same operations: those that Express routes are in the access table, the others are lean', () => {
+  it('name the same operations: each is in the access table or, if it bypasses Express, in `leanOperations`', () => {
     expect(routed.map(({ id }) => id).sort()).toEqual(Object.keys(access).sort());
     const others = contract.operations.filter((entry) => !isRouted(entry)).map(({ id }) => id);
     expect(others.sort()).toEqual([...leanOperations].sort());
@@ -41,7 +41,7 @@ describe('the contract and the routes', () => {
 
   it.each(
     operations,
-  )('$entry.id is mounted where the contract says, and reported under that name', async (details) => {
+  )('answer $entry.id at the method and path of the contract, and report it under this name', async (details) => {
     const { entry } = details;
     const allowed: readonly string[] = isRouted(entry) ? access[entry.id] : [];
     const token = allowed.includes('agent') ? await agentToken() : bootstrapKey;
@@ -53,7 +53,7 @@ describe('the contract and the routes', () => {
     expect(answer.status).not.toBe(405);
   });
 
-  it('leave nothing else: no source file but one mounts routes, and every other path is unmatched', async () => {
+  it('are complete: only http/app.ts mounts routes, and paths that are not in the contract are unmatched', async () => {
     const mounting = sources.filter(
       ({ text }) => /from 'express'/.test(text) && !/import type [^;]*from 'express'/.test(text),
     );
@@ -83,8 +83,8 @@ describe('the contract and the routes', () => {
   };
 });
 
-describe('who may call what', () => {
-  it.each(routed)('is the same in the contract as in the table: $id', (entry: RoutedEntry) => {
+describe('the access of each operation', () => {
+  it.each(routed)('is the same in the contract as in the access table: $id', (entry: RoutedEntry) => {
     const schemes = detailsOf(contract, entry).security;
     const allowed: readonly Access[] = access[entry.id];
     const person = allowed.some((one) => one !== 'anyone' && one !== 'agent');
@@ -93,14 +93,14 @@ describe('who may call what', () => {
     expect(schemes.length === 0).toBe(allowed.includes('anyone'));
   });
 
-  it('is for admins alone wherever people, agents, resources, policies, keys or jobs are concerned', () => {
+  it('is for admins only for people, agents, resources, policies, keys and jobs', () => {
     const grants = /^\/v1\/(grants|audit-events)/;
     const administrative = routed.filter(({ path }) => path.startsWith('/v1/') && !grants.test(path));
     expect(administrative.length).toBeGreaterThan(25);
     for (const { id } of administrative) expect(access[id], id).toEqual(['admin']);
   });
 
-  it('is for anyone only where nothing can be changed and nothing is said of anybody', () => {
+  it('is for anyone only if nothing can be changed and nothing is revealed about any caller', () => {
     const open = routed.filter(({ id }) => (access[id] as readonly Access[]).includes('anyone'));
     expect(open.map(({ method, path }) => `${method} ${path}`).sort()).toEqual([
       'get /.well-known/oauth-authorization-server',
@@ -116,12 +116,12 @@ describe('who may call what', () => {
 });
 
 describe('every mutation', () => {
-  it('is known: whatever is no GET changes something, but for what only reads', () => {
+  it('is listed: every operation except GET and the POST operations that only read', () => {
     const others = contract.operations.filter(({ method }) => method !== 'get').map(({ id }) => id);
     expect(others.sort()).toEqual([...mutationIds, ...readingPosts].sort());
   });
 
-  it('writes an event about itself, with who did it and from where', async () => {
+  it('writes an audit event with its request id, caller and address', async () => {
     const fresh = new FakeClock();
     const own = await startBroker({ clock: fresh });
     fresh.advance(600);
@@ -144,7 +144,7 @@ describe('every mutation', () => {
 });
 
 describe('generated files', () => {
-  it('are what openapi.yaml makes them: src/http/api.gen.ts', async () => {
+  it('are up to date: src/http/api.gen.ts', async () => {
     const ast = await openapiTS(new URL('../../openapi.yaml', import.meta.url));
     const text = readFileSync(join(root, 'src/http/api.gen.ts'), 'utf8');
     expect(text === `${COMMENT_HEADER}${astToString(ast)}`, 'run npm run generate:api').toBe(true);
@@ -152,7 +152,7 @@ describe('generated files', () => {
 });
 
 describe('the table of errors', () => {
-  it('has no code that nothing answers with', () => {
+  it('has no unused code', () => {
     const text = sources
       .filter(({ name }) => name !== 'errors.ts')
       .map((source) => source.text)
@@ -161,7 +161,7 @@ describe('the table of errors', () => {
     expect(unused).toEqual([]);
   });
 
-  it('has only statuses that the contract declares for some operation, but for what any may answer', () => {
+  it('has only statuses that the contract declares for some operation, or that any operation may return', () => {
     const declared = new Set(contract.operations.flatMap(({ statuses }) => statuses));
     const entries = Object.entries(errorTable).filter(
       ([code]) => !['internal', 'method-not-allowed'].includes(code),
@@ -170,13 +170,13 @@ describe('the table of errors', () => {
   });
 });
 
-describe('the check after the suite', () => {
+describe('the check after the test suite', () => {
   const declared = [
     { id: 'getHealth' as const, statuses: [200] },
     { id: 'listKeys' as const, statuses: [200, 401] },
   ];
 
-  it('passes where everything that is declared was seen, whatever any operation may answer besides', () => {
+  it('passes if every declared status was seen, and otherwise only those that any operation may return', () => {
     const seen = [
       'getHealth 200',
       'listKeys 200',
@@ -188,9 +188,9 @@ describe('the check after the suite', () => {
     expect(disagreements(declared, new Set(seen))).toEqual([]);
   });
 
-  it('tells what was never answered, and what was answered but never declared', () => {
+  it('reports declared statuses that were never seen, and seen ones that are not declared', () => {
     expect(disagreements(declared, new Set(['getHealth 200', 'listKeys 200', 'listKeys 404']))).toEqual([
-      'never answered: listKeys 401',
+      'never returned: listKeys 401',
       'not in the contract: listKeys 404',
     ]);
     expect(disagreements(declared, new Set())).toHaveLength(3);

@@ -17,15 +17,15 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { bearer, send } from '../support/http.ts';
 import { dumpTables } from '../support/table-dump.ts';
 
-/** Secrets as canaries: a whole story is told with them, and then everything that is kept or said is searched. */
+/** Secrets as canaries: they are all used, and then everything that is stored or output is searched for them. */
 const masterKeyBytes = randomBytes(32);
 const bootstrap = generateSecret(createSystemRandom(), 'hpa');
 const clock = new FakeClock();
 const lines: string[] = [];
-/** What was answered to anybody after a secret had been shown the one time it is. */
+/** The responses to all callers after a secret was shown once. */
 const answers: string[] = [];
 const statements: string[] = [];
-/** By name; in each form in which it could turn up. */
+/** By name; in each form in which they could appear. */
 const secrets = new Map<string, string[]>();
 let broker: TestBroker;
 let agentId: string;
@@ -35,7 +35,7 @@ function keep(name: string, secret: string): string {
   return secret;
 }
 
-/** The signature is what makes a token one; the claims alone are no secret. */
+/** The signature makes a token secret; the claims alone are not. */
 function keepToken(name: string, token: string): string {
   secrets.set(name, [token, token.split('.')[2] ?? token]);
   return token;
@@ -48,7 +48,7 @@ async function say(call: PromiseLike<{ text: string; headers: unknown }>): Promi
   statements.push(...rows.map(({ query }) => String(query)));
 }
 
-/** Creates one of everything; answers the clients. */
+/** Creates one of each kind of object. Returns the clients. */
 async function tell() {
   const admin = apiOf(broker, bootstrap);
   await admin.post('/v1/policies', { name: 'low risk at once', cedar: readAtOnce }).expect(201);
@@ -85,7 +85,7 @@ async function tell() {
   return { admin, approver, agent, resource: resource.body, serverSecret: server.body.client_secret };
 }
 
-/** Uses them, rightly and wrongly, in all the places where a secret may stand. */
+/** Uses the secrets, correctly and wrongly, in every place where a secret may be sent. */
 async function use({ admin, approver, agent, resource, serverSecret }: Awaited<ReturnType<typeof tell>>) {
   const brokerToken = keepToken('broker token', (await agent.token().expect(200)).body.access_token);
   const api = apiOf(broker, brokerToken);
@@ -128,7 +128,7 @@ beforeAll(async () => {
   for (const encoding of ['hex', 'base64', 'base64url', 'latin1'] as const) {
     secrets.set(`master key in ${encoding}`, [masterKeyBytes.toString(encoding)]);
   }
-  // A database that does not work shows its driver's errors to the log, while the secrets go by.
+  // The errors of a database driver reach the log, while the requests contain the secrets.
   for (const table of ['audit_events', 'agent_secrets', 'admin_keys']) {
     await broker.database.owner.query(`alter table ${table} rename to elsewhere`);
     await say(story.agent.token({ resource: story.resource.identifier, scope: 'read' }));
@@ -142,18 +142,18 @@ beforeAll(async () => {
   await say(story.admin.get('/v1/audit-events?limit=200'));
 });
 
-/** Names of the secrets that stand somewhere in `text`. */
+/** Returns the names of the secrets that `text` contains. */
 function found(text: string): string[] {
   return [...secrets].filter(([, forms]) => forms.some((form) => text.includes(form))).map(([name]) => name);
 }
 
 describe('a secret', () => {
-  it('is found by this search where it is', () => {
+  it('is found by this search where it is present', () => {
     expect(secrets.size).toBe(11);
     for (const [name, [secret]] of secrets) expect(found(`x${secret}x`)).toContain(name);
   });
 
-  it('is in no log line, although there are lines about everything', () => {
+  it('is in no log line, although all of these requests are logged', () => {
     const log = lines.join('');
     expect(log).toContain(agentId);
     expect(log).toMatch(/"level":50/);
@@ -163,19 +163,19 @@ describe('a secret', () => {
     expect(found(log)).toEqual([]);
   });
 
-  it('is in no answer but the one that it is given out with', () => {
-    const told = answers.join('\n');
-    expect(told).toContain(agentId);
+  it('is in no response except the one that issues it', () => {
+    const text = answers.join('\n');
+    expect(text).toContain(agentId);
     expect(answers.length).toBeGreaterThan(100);
-    expect(found(told)).toEqual([]);
+    expect(found(text)).toEqual([]);
   });
 
-  it('is in no statement that the server shows', () => {
+  it('is in no statement that the database server shows', () => {
     expect(statements.some((statement) => /insert into|select/.test(statement))).toBe(true);
     expect(found(statements.join('\n'))).toEqual([]);
   });
 
-  it('is in no table: of what was given out there is the digest, of signing keys what is sealed', async () => {
+  it('is in no table: issued secrets are stored as digests, signing keys encrypted', async () => {
     const dump = await dumpTables(broker.database.owner);
     for (const name of [
       'bootstrap key',
@@ -193,7 +193,7 @@ describe('a secret', () => {
     expect(dump).not.toContain(masterKeyBytes.toString('hex'));
   });
 
-  it('is in no figure that is scraped', async () => {
+  it('is in no metric', async () => {
     const { metrics } = broker;
     const text = await new Promise<string>((resolve) => {
       const response = { writeHead: () => response, end: (body?: string) => resolve(body ?? '') };

@@ -16,7 +16,7 @@ import {
 } from '../support/broker.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
-/** Every request at once, whatever it asks for. */
+/** A policy that permits every request at once. */
 export const permitAll = 'permit(principal, action == Action::"request", resource);';
 
 export const formType = 'application/x-www-form-urlencoded';
@@ -41,7 +41,7 @@ export async function createServerOf(
   return { id: resource.id, secret: issued.body.client_secret };
 }
 
-/** What the token endpoint issues for `form`, which must succeed. */
+/** Requests a token with `form`, which must succeed, and returns the answer. */
 export async function tokenOf(agent: TestAgent, form: Record<string, string> = {}): Promise<string> {
   return (await agent.token(form).expect(200)).body.access_token;
 }
@@ -95,7 +95,7 @@ export async function eventsOf(database: TestDatabase, type: string): Promise<Re
 export interface ExpectedRefusal {
   status: number;
   error: string;
-  /** The code in the record; absent: it is a stranger's, who is not recorded. */
+  /** The code in the audit event; absent for a stranger, whose refusals have no event. */
   recorded?: { code: string; client: string };
 }
 

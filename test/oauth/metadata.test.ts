@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { parseIssuer } from '../../src/oauth/issuer.ts';
+import { parseIssuer } from '../../src/platform/issuer.ts';
 import { apiOf, oauthPost, startBroker, type TestBroker, testIssuer } from '../support/broker.ts';
 
 let broker: TestBroker;
@@ -35,7 +35,7 @@ describe('an issuer', () => {
 });
 
 describe('the metadata', () => {
-  it('is the same at both places, for anyone, and says nothing that is not so', async () => {
+  it('is the same at both well-known paths, is public, and is true', async () => {
     const anyone = apiOf(broker, undefined);
     const { body, headers } = await anyone.get('/.well-known/oauth-authorization-server').expect(200);
     const methods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
@@ -61,14 +61,42 @@ describe('the metadata', () => {
         'urn:ietf:params:oauth:grant-type:jwt-bearer',
         'urn:ietf:params:oauth:grant-type:token-exchange',
       ],
-      response_types_supported: [],
+      response_types_supported: ['none'],
       service_documentation: `${testIssuer}/openapi.json`,
     });
     expect(headers['cache-control']).toBe('public, max-age=300');
-    expect((await anyone.get('/.well-known/openid-configuration').expect(200)).body).toEqual(body);
+    expect((await anyone.get('/.well-known/openid-configuration').expect(200)).body).toEqual({
+      ...body,
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256', 'RS256', 'EdDSA'],
+    });
   });
 
-  it('does not take its name from what a request says of itself', async () => {
+  it('has no empty array (RFC 8414 section 3.2)', async () => {
+    const { body } = await apiOf(broker, undefined).get('/.well-known/openid-configuration').expect(200);
+    for (const [name, value] of Object.entries(body))
+      if (Array.isArray(value)) expect(value, name).not.toEqual([]);
+  });
+
+  it.each([
+    '/.well-known/oauth-authorization-server',
+    '/.well-known/openid-configuration',
+    '/.well-known/oauth-protected-resource',
+    '/oauth2/jwks',
+  ])('may be read by a script of any origin, as what else is public: %s', async (path) => {
+    const { headers } = await apiOf(broker, undefined)
+      .get(path)
+      .set('Origin', 'https://app.example')
+      .expect(200);
+    expect(headers['access-control-allow-origin']).toBe('*');
+  });
+
+  it('is the only thing that a script of another origin may read', async () => {
+    const { headers } = await apiOf(broker, undefined).get('/v1/agents').set('Origin', 'https://app.example');
+    expect(headers).not.toHaveProperty('access-control-allow-origin');
+  });
+
+  it('does not take the issuer from the Host header', async () => {
     const hostile = {
       Host: 'evil.example',
       'X-Forwarded-Host': 'evil.example',
@@ -79,7 +107,7 @@ describe('the metadata', () => {
     expect(text).not.toContain('evil');
   });
 
-  it('names only places that are there', async () => {
+  it('names only endpoints that exist', async () => {
     const anyone = apiOf(broker, undefined);
     const { body } = await anyone.get('/.well-known/oauth-authorization-server').expect(200);
     const pathOf = (url: string): string => new URL(url).pathname;

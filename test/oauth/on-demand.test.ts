@@ -15,7 +15,7 @@ import { parallel, tally } from '../support/count.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { countTokens, eventsOf, grantTo } from './fixtures.ts';
 
-/** One round trip: a token request that asks for its grant. `read` is permitted at once, `write` with an approval, `admin` never. */
+/** Grants on demand: a token request that requests its grant. `read` is permitted at once, `write` with an approval, `admin` never. */
 let broker: TestBroker;
 let replica: TestBroker;
 let approver: TestPerson;
@@ -44,7 +44,7 @@ const grantsOf = async (agent: TestAgent) =>
   (await asBootstrap(broker).get(`/v1/grants?agent_id=${agent.id}`).expect(200)).body.items;
 
 describe('a token request that no grant covers', () => {
-  it('makes its grant where policy permits that at once, and uses it from then on', async () => {
+  it('makes its grant if policy permits that at once, and uses it from then on', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'read' };
     const { body } = await agent.token(form).expect(200);
@@ -55,14 +55,14 @@ describe('a token request that no grant covers', () => {
       id: body.grant_id,
       status: 'active',
       duration_seconds: 900,
-      reason: 'asked for by a token request',
+      reason: 'requested by a token request',
     });
     expect((await agent.token(form).expect(200)).body.grant_id).toBe(grant.id);
     clock.advance(901);
     expect((await agent.token(form).expect(200)).body.grant_id).not.toBe(grant.id);
   });
 
-  it('makes a pending grant where somebody has to approve, once, and says so until that is decided', async () => {
+  it('makes one pending grant if an approval is required, and answers authorization_pending until the decision', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write read' };
     const events = (await eventsOf(broker.database, 'token.refused')).length;
@@ -87,7 +87,7 @@ describe('a token request that no grant covers', () => {
     expect((await agent.token(form).expect(200)).body.grant_id).toBe(pending.id);
   });
 
-  it('is told that it was denied, for a while, and then asks again', async () => {
+  it('gets access_denied for a while, and then requests again', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write' };
     const { body: pending } = await agent.token(form).expect(400);
@@ -101,7 +101,7 @@ describe('a token request that no grant covers', () => {
     expect(asked.grant_id).not.toBe(pending.grant_id);
   });
 
-  it('is refused what an approver has left out, for a while, and has the rest', async () => {
+  it('is refused the scopes that an approver left out, for a while, and gets the others', async () => {
     const scopes = [
       { name: 'read', description: 'Read', risk: 'low' },
       { name: 'write', description: 'Write', risk: 'medium' },
@@ -121,7 +121,7 @@ describe('a token request that no grant covers', () => {
     expect((await agent.token(form).expect(400)).body.error).toBe('authorization_pending');
   });
 
-  it('is refused, on the record, as if nobody had asked where policy denies it or nothing is there', async () => {
+  it('is refused with an audit event, as without on demand, if policy denies it or there is no such resource', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const plain = await createAgent(broker);
     const unknown = { resource: 'https://nowhere.example', scope: 'read' };
@@ -153,7 +153,7 @@ describe('a token request that no grant covers', () => {
     expect(await grantsOf(agent)).toEqual([]);
   });
 
-  it('asks for nothing if the agent has not opted in, or does not prove itself', async () => {
+  it('requests nothing if the agent does not have grants_on_demand, or does not authenticate', async () => {
     const [agent, resource] = [await createDemanding(false), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'read' };
     expect((await agent.token(form).expect(400)).body.error).toBe('invalid_target');
@@ -164,7 +164,7 @@ describe('a token request that no grant covers', () => {
     expect([...(await grantsOf(agent)), ...(await grantsOf(other))]).toEqual([]);
   });
 
-  it('asks for what a grant lacks, and the rest stays as it is', async () => {
+  it('requests the scopes that no grant covers, and existing grants stay as they are', async () => {
     const [agent, resource] = [
       await createDemanding(),
       await createResource(broker, { max_grant_seconds: 60 }),
@@ -178,7 +178,7 @@ describe('a token request that no grant covers', () => {
     expect(grants[0].duration_seconds).toBe(60);
   });
 
-  it('asks for one from the next request on, once its agent has opted in', async () => {
+  it('requests a grant from the next request on, once its agent has grants_on_demand', async () => {
     const [agent, resource] = [await createDemanding(false), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'read' };
     await agent.token().expect(200);
@@ -201,7 +201,7 @@ describe('a token request that no grant covers', () => {
     clock.advance(0.8);
   });
 
-  it('is not told of a denial that nobody gave: what an epoch ended is asked for again', async () => {
+  it('is not answered with a denial that no person gave: a grant that an epoch ended is requested again', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write' };
     const { body } = await agent.token(form).expect(400);
@@ -212,7 +212,7 @@ describe('a token request that no grant covers', () => {
     expect(again.body.grant_id).not.toBe(body.grant_id);
   });
 
-  it('asks for nothing where the token would be refused: for want of a proof, or because it is too long', async () => {
+  it('requests nothing if the token would be refused: for a missing proof, or because it is too long', async () => {
     const strict = await createResource(broker, { require_bound_tokens: true });
     const agent = await createDemanding();
     const bare = await agent.token({ resource: strict.identifier, scope: 'read' }).expect(400);
@@ -226,7 +226,7 @@ describe('a token request that no grant covers', () => {
     expect(await grantsOf(agent)).toEqual([]);
   });
 
-  it('asks once, in whatever order and spelling twenty ask at the same time', async () => {
+  it('makes one request, when twenty arrive at the same time in any order and spelling', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const answers = await parallel(20, (n) =>
       agentOn(n % 2 === 0 ? broker : replica, agent).token({

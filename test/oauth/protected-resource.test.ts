@@ -24,7 +24,7 @@ const urlOf = (challenge: string | undefined): string[] =>
   [...(challenge ?? '').matchAll(/resource_metadata="([^"]*)"/g)].map(([, url]) => url ?? '');
 
 describe('the metadata of /v1', () => {
-  it('says to anyone what /v1 takes, and nothing that is not so', async () => {
+  it('tells anyone what /v1 accepts, and only what is true', async () => {
     const { body, headers } = await anyone().get(own).expect(200);
     expect(body).toEqual({
       resource: testIssuer,
@@ -40,7 +40,7 @@ describe('the metadata of /v1', () => {
     await anyone().get('/openapi.json').expect(200);
   });
 
-  it('names the resource and the scope that a broker token is got with', async () => {
+  it('names the resource and the scope that a broker token is obtained with', async () => {
     const { body } = await anyone().get(own).expect(200);
     const agent = await createAgent(broker);
     const issued = await agent.token({ resource: body.resource }).expect(200);
@@ -48,7 +48,7 @@ describe('the metadata of /v1', () => {
     await apiOf(broker, issued.body.access_token).get('/v1/grants').expect(200);
   });
 
-  it('is named by every challenge of a 401, by the issuer and not by what a request says of itself', async () => {
+  it('is named by every challenge of a 401, under the configured issuer and not the Host header', async () => {
     const hostile = {
       Host: 'evil.example',
       'X-Forwarded-Host': 'evil.example',
@@ -71,7 +71,7 @@ describe('the metadata of /v1', () => {
     expect(text).not.toContain('evil');
   });
 
-  it('is not named where broker tokens are no use: at the token endpoint', async () => {
+  it('is not named where broker tokens are not accepted: at the token endpoint', async () => {
     const refused = await oauthPost(broker, '/oauth2/token', { grant_type: 'client_credentials' }).expect(
       401,
     );
@@ -104,7 +104,7 @@ describe('the metadata of a resource', () => {
     });
   });
 
-  it('says that tokens are bound where they are, and by what, and follows the catalogue', async () => {
+  it('says whether tokens are bound and with which algorithms, and follows the catalogue', async () => {
     const { id } = await createResource(broker, { require_bound_tokens: true });
     expect(await read(id)).toMatchObject({
       dpop_bound_access_tokens_required: true,
@@ -122,12 +122,12 @@ describe('the metadata of a resource', () => {
     expect(changed).not.toHaveProperty('dpop_signing_alg_values_supported');
   });
 
-  it('names the types of authorization details that it takes', async () => {
+  it('names the types of authorization details that it accepts', async () => {
     const { id } = await createResource(broker, { authorization_details_types: [{ type: 'llm' }] });
     expect(await read(id)).toMatchObject({ authorization_details_types_supported: ['llm'] });
   });
 
-  it('has nothing of who may do what: neither risks nor labels nor secrets', async () => {
+  it('contains nothing about permissions: neither risks nor labels nor secrets', async () => {
     const { id } = await createResource(broker, { labels: ['inner-circle'] });
     await asBootstrap(broker).post(`/v1/resources/${id}/secrets`).expect(201);
     expect(JSON.stringify(await read(id))).not.toMatch(/risk|inner-circle|secret|grant/);

@@ -37,13 +37,13 @@ const oauthNames: Record<string, string> = {
   'unauthorized-client': 'unauthorized_client',
 };
 
-/** Asserts that the agent is refused, and that this is on the record. */
+/** Asserts that the token request of the agent is refused, and that the audit log has an event of the refusal. */
 async function refused(form: Record<string, string>, code: string, by: TestAgent = agent) {
   const error = oauthNames[code] ?? code;
   return expectRefusal(broker, by.token(form), { status: 400, error, recorded: { code, client: by.id } });
 }
 
-describe('an agent is refused, on the record, without a token', () => {
+describe('an agent is refused with an audit event and without a token', () => {
   it.each([
     ['a scope without a resource', { scope: 'read' }, 'invalid-target'],
     ['the broker’s own scope without a resource', { scope: 'hallpass' }, 'invalid-target'],
@@ -57,7 +57,7 @@ describe('an agent is refused, on the record, without a token', () => {
     ['an audience', { audience: 'x' }, 'not-supported'],
     ['details without a resource', { authorization_details: '[{"type":"llm"}]' }, 'invalid-target'],
     ['claims', { claims: '{}' }, 'not-supported'],
-    ['a key to bind to', { dpop_jkt: 'x' }, 'not-supported'],
+    ['a key to which the token is to be bound', { dpop_jkt: 'x' }, 'not-supported'],
     ['an actor', { actor_token: 'x' }, 'not-supported'],
   ])('for %s', async (_, form, code) => {
     const response = await refused(form as Record<string, string>, code);
@@ -68,7 +68,7 @@ describe('an agent is refused, on the record, without a token', () => {
   it.each([
     ['a scope that no grant has', 'admin'],
     ['scopes that only two grants together cover', 'read write'],
-    ['a scope in other letters', 'Read'],
+    ['a scope in another case', 'Read'],
     ['two spaces', 'read  read'],
     ['a space at the end', 'read '],
     ['a quote', 'read"'],
@@ -77,18 +77,18 @@ describe('an agent is refused, on the record, without a token', () => {
     await refused({ resource: resource.identifier, scope }, 'invalid-scope');
   });
 
-  it('for a resource that it has no grant for, as for one that there is not', async () => {
+  it('for a resource for which it has no grant', async () => {
     const other = await createResource(broker);
-    const having = await refused({ resource: other.identifier, scope: 'read' }, 'invalid-target');
-    expect(having.body.error_description).toContain('/v1/grants');
+    const response = await refused({ resource: other.identifier, scope: 'read' }, 'invalid-target');
+    expect(response.body.error_description).toContain('/v1/grants');
   });
 
-  it('for a pinned grant of another agent, of another resource, ended, pending, or that there is not', async () => {
-    const [stranger, other] = [await createAgent(broker), await createResource(broker)];
+  it('for the grant_id of another agent, of another resource, of an ended grant or of no grant, with the same answer', async () => {
+    const [otherAgent, other] = [await createAgent(broker), await createResource(broker)];
     const ended = await grantTo(agent, resource);
     await asBootstrap(broker).post(`/v1/grants/${ended}/revoke`, { reason: 'done' }).expect(200);
     const grantIds = [
-      await grantTo(stranger, resource),
+      await grantTo(otherAgent, resource),
       await grantTo(agent, other),
       ended,
       'grt_01kjdw0a5vf8h8v0m6gq3r9x2c',
@@ -102,12 +102,12 @@ describe('an agent is refused, on the record, without a token', () => {
     expect(new Set(bodies.map((body) => JSON.stringify(body))).size).toBe(1);
   });
 
-  it('for a scope that the pinned grant does not cover, although another does', async () => {
+  it('for a scope that the grant of grant_id does not cover, even if another grant covers it', async () => {
     const grant_id = await grantTo(agent, resource, { scopes: ['read'] });
     await refused({ resource: resource.identifier, scope: 'write', grant_id }, 'invalid-scope');
   });
 
-  it('for a grant that policy does not permit any more, under whatever name it is asked for', async () => {
+  it('for a grant that policy no longer permits, with and without grant_id', async () => {
     const frozen = await createResource(broker);
     const grant_id = await grantTo(agent, frozen);
     const form = { resource: frozen.identifier, scope: 'read' };
@@ -128,7 +128,7 @@ describe('an agent is refused, on the record, without a token', () => {
 });
 
 describe('a resource server', () => {
-  it('gets no token of any kind, on the record', async () => {
+  it('gets no token of any kind, and the refusal has an audit event', async () => {
     const server = await createServerOf(broker, resource);
     const recorded = { code: 'unauthorized-client', client: server.id };
     for (const form of [{}, { resource: resource.identifier, scope: 'read' }, { grant_type: 'x' }]) {
@@ -138,7 +138,7 @@ describe('a resource server', () => {
   });
 });
 
-describe('who cannot prove itself any more is a stranger, also where memory still knows it', () => {
+describe('a client that can no longer authenticate is a stranger at once, even if it was authenticated before', () => {
   const stranger = { status: 401, error: 'invalid_client' };
   const admin = () => asBootstrap(broker);
   const path = (id: string): string => `/v1/agents/${id}`;
@@ -171,7 +171,7 @@ describe('who cannot prove itself any more is a stranger, also where memory stil
     ],
   ];
 
-  it.each(endings)('%s, whatever it asks for', async (_, end) => {
+  it.each(endings)('%s, for every kind of request', async (_, end) => {
     const ending = await createAgent(broker);
     const target = await createResource(broker);
     await grantTo(ending, target, { duration_seconds: 7200 });

@@ -25,7 +25,7 @@ beforeAll(async () => {
 
 const malformed = { status: 400, error: 'invalid_request' };
 
-describe('a request that is not a form of the right shape is refused before anybody is known', () => {
+describe('a malformed form is refused before client authentication', () => {
   it.each([
     ['a repeated parameter', `${grant}&${grant}`],
     ['a repeated parameter of which one is empty', `${grant}&scope=&scope=read`],
@@ -80,17 +80,18 @@ describe('a request that is not a form of the right shape is refused before anyb
     expect(response.headers.allow).toBe('POST');
   });
 
-  it('credentials in the query, which is not read', async () => {
+  it('credentials in the query', async () => {
     const query = `?client_id=${agent.id}&client_secret=${agent.secret}&${grant}`;
     const request = supertest(broker.url)
       .post(`/oauth2/token${query}`)
       .set('Content-Type', formType)
       .send('');
-    await expectRefusal(broker, request, { status: 401, error: 'invalid_client' });
+    const { body } = await expectRefusal(broker, request, malformed);
+    expect(body.error_description).toContain('credentials must not be in a URL');
   });
 });
 
-describe('client authentication that is not one', () => {
+describe('malformed client authentication', () => {
   it.each([
     [
       'Basic and a secret in the body',
@@ -110,7 +111,7 @@ describe('client authentication that is not one', () => {
     expect(answer).toMatchObject({ status: 400, json: { error: 'invalid_request' } });
   });
 
-  it('answers alike, but for the time and the request id, whatever is wrong with it', async () => {
+  it('answers alike to every fault, except for the time and the request id', async () => {
     const resource = await createResource(broker);
     const server = await createServerOf(broker, resource);
     const nobody = 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
@@ -144,7 +145,7 @@ describe('client authentication that is not one', () => {
 });
 
 describe('strangers', () => {
-  it('are counted by the minute and address, whatever they were refused for, and not recorded one by one', async () => {
+  it('are counted by the minute and address, for every kind of refusal, and not recorded one by one', async () => {
     const fresh = new FakeClock();
     const own = await startBroker({ clock: fresh });
     const known = await createAgent(own);

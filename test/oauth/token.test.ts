@@ -41,7 +41,7 @@ async function verify(token: string, alg: string, audience: string) {
 }
 
 describe('a broker token', () => {
-  it('is what a client gets that asks for nothing, and has exactly the claims it should', async () => {
+  it('is the answer to a request without a resource, and has exactly the expected claims', async () => {
     const { body, headers } = await agent.token().expect(200);
     expect(body).toEqual({
       access_token: body.access_token,
@@ -122,7 +122,7 @@ describe('an access token', () => {
     }
   });
 
-  it('has its row, and an event that says who, what and until when, and holds no part of it', async () => {
+  it('has its row, and an audit event with subject, scope and expiry but no part of the token', async () => {
     const resource = await createResource(broker);
     const grant_id = await grantTo(agent, resource);
     const response = await agent.token({ resource: resource.identifier, scope: 'read' }).expect(200);
@@ -157,7 +157,7 @@ describe('an access token', () => {
 });
 
 describe('the grant of an access token', () => {
-  it('is, without a scope, the only one there is, with all its scopes', async () => {
+  it('is the only active one if the request has no scope, with all its scopes', async () => {
     const resource = await createResource(broker);
     const form = { resource: resource.identifier };
     const first = await grantTo(agent, resource, { scopes: ['read', 'write'] });
@@ -175,7 +175,7 @@ describe('the grant of an access token', () => {
     expect((await agent.token(form).expect(200)).body.grant_id).toBe(first);
   });
 
-  it('is the one that ends last, then the newest, also if a better one came after a token was minted', async () => {
+  it('is the one that expires last, then the newest, even if it was created after a token was minted', async () => {
     const resource = await createResource(broker);
     const form = { resource: resource.identifier, scope: 'read' };
     const minted = async (): Promise<string> => (await agent.token(form).expect(200)).body.grant_id;
@@ -223,7 +223,7 @@ describe('the life of a token', () => {
     expect(lives).toEqual([900, 900, 900, 500, 1, 'invalid_target']);
   });
 
-  it('ends with its agent, whose end may come nearer, and move away again', async () => {
+  it('ends with its agent, whose expiry may be moved to earlier and to later', async () => {
     const mortal = await createAgent(broker, { expires_at: fromNow(3600) });
     const resource = await createResource(broker);
     await grantTo(mortal, resource, { duration_seconds: 1800 });
@@ -251,7 +251,7 @@ describe('the life of a token', () => {
 });
 
 describe('client authentication', () => {
-  it('may be Basic with either half form-encoded in full, with or without the same client_id in the body', async () => {
+  it('may be Basic with both parts form-encoded, with or without the same client_id in the body', async () => {
     const encode = (text: string): string =>
       [...text].map((c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`).join('');
     const encoded = basicAuth({ id: encode(agent.id), secret: encode(agent.secret) });
@@ -259,7 +259,7 @@ describe('client authentication', () => {
     await postRaw(broker, `grant_type=client_credentials&client_id=${agent.id}`, encoded).expect(200);
   });
 
-  it('may be in the body, whichever method the agent was registered with, and is recorded as what it was', async () => {
+  it('may be in the body for any registered secret method, and the method used is recorded', async () => {
     const form = { grant_type: 'client_credentials', client_id: agent.id, client_secret: agent.secret };
     const { headers } = await oauthPost(broker, '/oauth2/token', form).expect(200);
     const issued = await eventsOf(broker.database, 'token.issued');

@@ -1,5 +1,3 @@
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
   apiOf,
@@ -13,6 +11,7 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { readMetrics } from '../support/metrics.ts';
 
 const clock = new FakeClock();
 let broker: TestBroker;
@@ -22,21 +21,10 @@ beforeAll(async () => {
   await createPerson(broker, { roles: ['approver'] });
 });
 
-/** The samples of a scrape, `name{labels}` to value. */
-async function scrape(): Promise<Map<string, number>> {
-  const server = createServer(broker.metrics);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const response = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}/metrics`);
-  const text = await response.text();
-  server.closeAllConnections();
-  server.close();
-  expect(response.headers.get('content-type')).toContain('text/plain');
-  const samples = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
-  return new Map(samples.map((line) => [line.replace(/ [^ ]+$/, ''), Number(line.split(' ').at(-1))]));
-}
+const scrape = () => readMetrics(broker.metrics);
 
 describe('metrics', () => {
-  it('tell requests, tokens by outcome, open grants by what they are now, sweep lag, pools and jobs', async () => {
+  it('count requests, tokens by outcome and open grants by current status, and show sweep lag, pools and jobs', async () => {
     const agent = await createAgent(broker);
     const resource = await createResource(broker);
     const api = await agent.api();
@@ -61,7 +49,7 @@ describe('metrics', () => {
     expect(of('hallpass_database_up')).toBe(1);
     expect(of('hallpass_job_last_success_timestamp_seconds{job="expire-grants"}')).toBeUndefined();
     for (const alg of ['ES256', 'RS256', 'EdDSA']) {
-      // The fake clock has gone on for 605 s since the start that made them.
+      // The fake clock has advanced by 605 s since the start that created the keys.
       const activated = of(`hallpass_signing_key_activated_timestamp_seconds{alg="${alg}"}`);
       expect(activated).toBe(clock.now().getTime() / 1000 - 605);
     }
@@ -71,7 +59,7 @@ describe('metrics', () => {
     await broker.worker.runNow('expire-grants', clock.now());
     const soon = await scrape();
     expect(soon.get('hallpass_sweep_lag_seconds')).toBe(0);
-    // Counted anew only after a while: it takes reading every open grant.
+    // Grants are counted again only after a while, because that reads every open grant.
     expect(soon.get('hallpass_grants{status="expired"}')).toBe(1);
     clock.advance(30);
     const after = await scrape();
@@ -82,7 +70,19 @@ describe('metrics', () => {
     expect(after.get('hallpass_sweep_lag_seconds')).toBe(0);
   });
 
-  it('have no label that a caller could make up', async () => {
+  it('show how long the oldest queued ending has waited', async () => {
+    expect((await scrape()).get('hallpass_ending_lag_seconds')).toBe(0);
+    await broker.database.owner.query(
+      `insert into grant_endings (id, kind, subject_id, reason, at, actor_kind, actor_id, next_attempt_at)
+       values ('gre_test', 'agent', 'agt_test', 'test', $1, 'system', 'test', $1)`,
+      [new Date(clock.now().getTime() - 7_000)],
+    );
+    expect((await scrape()).get('hallpass_ending_lag_seconds')).toBe(7);
+    await broker.worker.runNow('expire-grants', clock.now());
+    expect((await scrape()).get('hallpass_ending_lag_seconds')).toBe(0);
+  });
+
+  it('have no label whose value a caller could choose', async () => {
     for (let i = 0; i < 5; i += 1) await apiOf(broker, undefined).get(`/made-up-${i}`).expect(404);
     const names = [...(await scrape()).keys()];
     expect(names.filter((name) => name.includes('made-up'))).toEqual([]);

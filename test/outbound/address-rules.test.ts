@@ -18,14 +18,14 @@ describe('an address to which a connection may be made', () => {
     ['this host', '0.0.0.0'],
     ['this network', '0.1.2.3'],
     ['loopback', '127.0.0.1'],
-    ['loopback, any of it', '127.255.255.254'],
+    ['loopback', '127.255.255.254'],
     ['private', '10.0.0.1'],
     ['private', '172.16.0.1'],
     ['private', '172.31.255.255'],
     ['private', '192.168.1.1'],
-    ['link-local, where clouds keep their metadata', '169.254.169.254'],
-    ['shared by carriers', '100.64.0.1'],
-    ['for protocols', '192.0.0.8'],
+    ['link-local, as of cloud metadata services', '169.254.169.254'],
+    ['shared by carrier-grade NAT', '100.64.0.1'],
+    ['reserved for protocols', '192.0.0.8'],
     ['documentation', '192.0.2.1'],
     ['documentation', '198.51.100.1'],
     ['documentation', '203.0.113.1'],
@@ -40,7 +40,7 @@ describe('an address to which a connection may be made', () => {
     ['IPv4-mapped private', '::ffff:10.0.0.1'],
     ['IPv4-compatible', '::127.0.0.1'],
     ['NAT64', '64:ff9b::7f00:1'],
-    ['NAT64 of one network', '64:ff9b:1::7f00:1'],
+    ['local-use NAT64', '64:ff9b:1::7f00:1'],
     ['6to4', '2002:7f00:1::'],
     ['Teredo', '2001:0:7f00:1::'],
     ['unique local', 'fd00::1'],
@@ -50,18 +50,18 @@ describe('an address to which a connection may be made', () => {
     ['site-local', 'fec0::1'],
     ['multicast', 'ff02::1'],
     ['documentation', '2001:db8::1'],
-    ['not given out', '4000::1'],
-    ['not given out', 'abcd::1'],
-    ['no address', 'localhost'],
-    ['no address', ''],
-    ['no address', '127.1'],
-    ['no address', '0x7f000001'],
-    ['no address', '0177.0.0.1'],
-  ])('is none that is %s: %s', (_what, address) => {
+    ['not allocated', '4000::1'],
+    ['not allocated', 'abcd::1'],
+    ['not an address', 'localhost'],
+    ['not an address', ''],
+    ['not an address', '127.1'],
+    ['not an address', '0x7f000001'],
+    ['not an address', '0177.0.0.1'],
+  ])('is not one that is %s: %s', (_what, address) => {
     expect(isPublic(address)).toBe(false);
   });
 
-  it('is one that the operator has allowed, in whatever clothes, and no other of its kind', () => {
+  it('is one that the operator has allowed, in any notation, and no other of its kind', () => {
     const rules = createAddressRules(['10.1.0.0/16', 'fd00:1::/32', '127.0.0.1/32']);
     const allowed = ['10.1.2.3', '::ffff:10.1.2.3', 'fd00:1::5', '127.0.0.1', '8.8.8.8'];
     expect(allowed.filter((address) => !rules(address))).toEqual([]);

@@ -7,17 +7,20 @@ import { atEnd } from '../support/at-end.ts';
 const read = (name: string): string =>
   readFileSync(new URL(`./certificates/${name}`, import.meta.url), 'utf8');
 
-/** Who signed the certificate of the test server, which is for issuer.test, localhost and the loopback addresses. */
+/**
+ * The certificate authority that signed the certificate of the test server, which is for issuer.test, localhost and the
+ * loopback addresses.
+ */
 export const testCa = read('ca.pem');
 
 export interface HttpsServer {
   port: number;
-  /** How many connections came, also those that never spoke TLS. */
+  /** Returns the number of accepted connections, including those whose TLS handshake failed. */
   accepted(): number;
   requests: { method: string | undefined; url: string | undefined; headers: Record<string, unknown> }[];
 }
 
-/** A real https server on a loopback address, closed when the test file ends. */
+/** Starts an https server on a loopback address, which is closed when the test file ends. */
 export async function startHttpsServer(listener: RequestListener, host = '127.0.0.1'): Promise<HttpsServer> {
   const requests: HttpsServer['requests'] = [];
   let accepted = 0;

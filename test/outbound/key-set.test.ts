@@ -9,7 +9,7 @@ const good = jwkOf(ec.publicKey, { kid: 'a', alg: 'ES256', use: 'sig' });
 const kids = (...keys: unknown[]) => parseKeySet({ keys }).map(({ kid }) => kid);
 
 describe('a key set', () => {
-  it('has the signature keys of every type that is used, by name', () => {
+  it('contains the signature keys of every supported type, by kid', () => {
     const keys = [
       good,
       jwkOf(rsa.publicKey, { kid: 'b' }),
@@ -28,7 +28,7 @@ describe('a key set', () => {
     expect(parsed[0]?.key.equals(ec.publicKey)).toBe(true);
   });
 
-  it('may be empty, and may have two keys of one name', () => {
+  it('may be empty, and may have two keys with one kid', () => {
     expect(parseKeySet({ keys: [] })).toEqual([]);
     expect(kids(good, good)).toEqual(['a', 'a']);
   });
@@ -36,30 +36,30 @@ describe('a key set', () => {
   it.each([
     ['that is for encryption', { ...good, use: 'enc' }],
     ['that may not verify', { ...good, key_ops: ['encrypt'] }],
-    ['whose key_ops are none', { ...good, key_ops: 'verify' }],
-    ['of a curve that is not used', jwkOf(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey)],
-    ['of a type that is not used', jwkOf(generateKeyPairSync('x25519').publicKey)],
-    ['of RSA that is short', jwkOf(generateKeyPairSync('rsa', { modulusLength: 1_024 }).publicKey)],
+    ['whose key_ops are not a list', { ...good, key_ops: 'verify' }],
+    ['of an unsupported curve', jwkOf(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey)],
+    ['of an unsupported type', jwkOf(generateKeyPairSync('x25519').publicKey)],
+    ['of RSA that is too short', jwkOf(generateKeyPairSync('rsa', { modulusLength: 1_024 }).publicKey)],
     ['that is not on its curve', { ...good, x: good.y }],
     ['that lacks a member', { ...good, x: undefined }],
     ['of an unknown type', { kty: 'XYZ' }],
     ['without a type', { kid: 'a' }],
     ['whose type is inherited by every object', { ...good, kty: 'constructor' }],
-    ['whose name is no text', { ...good, kid: 1 }],
-    ['whose name is long', { ...good, kid: 'a'.repeat(257) }],
+    ['whose kid is not a string', { ...good, kid: 1 }],
+    ['whose kid is too long', { ...good, kid: 'a'.repeat(257) }],
     ['that is null', null],
     ['that is a list', []],
-    ['that is text', 'key'],
+    ['that is a string', 'key'],
   ])('leaves out a key %s, and keeps the others', (_what, key) => {
     expect(kids(key, { ...good, kid: 'other' })).toEqual(['other']);
   });
 
   it.each([
-    ['the private half of a key', jwkOf(ec.privateKey)],
-    ['the private half of an RSA key', jwkOf(rsa.privateKey)],
+    ['a private key', jwkOf(ec.privateKey)],
+    ['a private RSA key', jwkOf(rsa.privateKey)],
     ['a private member that is empty', { ...good, d: '' }],
     ['a symmetric key', { kty: 'oct', k: 'c2VjcmV0' }],
-  ])('that shows %s is none at all', (_what, key) => {
+  ])('that contains %s is refused as a whole', (_what, key) => {
     expect(() => kids(good, key)).toThrow(expect.objectContaining({ problem: 'not-a-key-set' }));
   });
 
@@ -77,7 +77,7 @@ describe('a key set', () => {
     expect(() => parseKeySet(document)).toThrow(expect.objectContaining({ problem: 'not-a-key-set' }));
   });
 
-  it('of more than 100 keys is none', () => {
+  it('is refused if it has more than 100 keys', () => {
     expect(kids(...Array.from({ length: 100 }, () => good))).toHaveLength(100);
     expect(() => kids(...Array.from({ length: 101 }, () => good))).toThrow('not-a-key-set');
   });

@@ -11,11 +11,11 @@ const minutes = (n: number): number => 60 * n;
 
 let clock: FakeClock;
 let sets: KeySets;
-/** What each URL answers: a document, or a failure. */
+/** The response of each URL: a document, or a failure. */
 let answers: Map<string, object>;
 let reads: string[];
 let failures: string[];
-/** What holds answers back. */
+/** Delays responses. */
 let hold: Map<string, Promise<void>>;
 
 beforeEach(() => {
@@ -44,8 +44,8 @@ const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
   answers.set(url, new OutboundFailure(problem));
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-describe('the readings', () => {
-  it('are counted, by what became of each', async () => {
+describe('the reads', () => {
+  it('are counted by outcome', async () => {
     await find('a');
     down();
     await find('a', 'https://elsewhere.test/keys').catch(() => undefined);
@@ -56,7 +56,7 @@ describe('the readings', () => {
 });
 
 describe('the keys of an issuer', () => {
-  it('are read once and good for four minutes without another look, by name or all of them', async () => {
+  it('are read once and used for four minutes without another read, by kid or all of them', async () => {
     answers.set(url, setOf('a', 'b'));
     expect(await find('a')).toEqual(['a']);
     clock.advance(minutes(4) - 1);
@@ -64,7 +64,7 @@ describe('the keys of an issuer', () => {
     expect(reads).toHaveLength(1);
   });
 
-  it('are read again a minute before that, without anybody waiting for it', async () => {
+  it('are read again in the minute after that, and no caller waits for it', async () => {
     await find('a');
     clock.advance(minutes(4));
     answers.set(url, setOf('b'));
@@ -74,7 +74,7 @@ describe('the keys of an issuer', () => {
     expect(reads).toHaveLength(2);
   });
 
-  it('that were taken out are gone with the next reading', async () => {
+  it('are no longer used after the next read if they were removed', async () => {
     await find('a');
     answers.set(url, setOf('b'));
     clock.advance(minutes(5) - 1);
@@ -85,7 +85,7 @@ describe('the keys of an issuer', () => {
     expect(reads).toHaveLength(2);
   });
 
-  it('that were taken out are good for five minutes at most, also where nobody asked meanwhile', async () => {
+  it('are used for five minutes at most after they were removed, even without a use in between', async () => {
     await find('a');
     answers.set(url, setOf('b'));
     clock.advance(minutes(5));
@@ -93,13 +93,13 @@ describe('the keys of an issuer', () => {
     expect(reads).toHaveLength(2);
   });
 
-  it('are read by one for all who ask at the same time', async () => {
+  it('are read once for all concurrent callers', async () => {
     const found = await Promise.all(Array.from({ length: 50 }, () => find('a')));
     expect(found.every(([kid]) => kid === 'a')).toBe(true);
     expect(reads).toHaveLength(1);
   });
 
-  it('that are new are found at once, by one reading for all who ask', async () => {
+  it('are found at once if they are new, with one read for all callers', async () => {
     await find('a');
     clock.advance(31);
     answers.set(url, setOf('a', 'b'));
@@ -108,7 +108,7 @@ describe('the keys of an issuer', () => {
     expect(reads).toHaveLength(2);
   });
 
-  it('are read at most once in 30 s, however many unknown names are asked for', async () => {
+  it('are read at most once in 30 s, for any number of unknown kids', async () => {
     await find('a');
     for (let second = 0; second < 90; second += 1) {
       for (let n = 0; n < 20; n += 1) expect(await find(`unknown-${second}-${n}`)).toEqual([]);
@@ -119,7 +119,7 @@ describe('the keys of an issuer', () => {
 });
 
 describe('an issuer that is down', () => {
-  it('has its keys used for an hour after they were read, and then none', async () => {
+  it('has its keys used for an hour after they were read, and then no longer', async () => {
     await find('a');
     down();
     for (let n = 0; n < 59; n += 1) {
@@ -135,7 +135,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('has unknown names refused meanwhile, without a mistake for known ones', async () => {
+  it('has unknown kids refused meanwhile, and known ones accepted', async () => {
     await find('a');
     down();
     clock.advance(minutes(6));
@@ -143,7 +143,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('from the start is asked at most once in 30 s, and heard as soon as it is up then', async () => {
+  it('from the start is asked at most once in 30 s, and works as soon as it is up then', async () => {
     down('refused');
     for (let n = 0; n < 29; n += 1) {
       await expect(find('a')).rejects.toMatchObject({ problem: 'refused' });
@@ -159,7 +159,7 @@ describe('an issuer that is down', () => {
     { keys: 1 },
     { keys: [{ kty: 'oct', k: 'AA' }] },
     new Error('unforeseen'),
-  ])('in that it answers %j does not take away what was read before', async (answer) => {
+  ])('in that it responds with %j does not remove the keys that were read before', async (answer) => {
     await find('a');
     answers.set(url, answer);
     clock.advance(minutes(6));
@@ -168,7 +168,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('in that it is slow delays nobody of another', async () => {
+  it('in that it is slow does not delay the keys of another', async () => {
     const other = 'https://other.test/jwks';
     answers.set(other, setOf('b'));
     hold.set(url, new Promise(() => {}));
@@ -179,13 +179,13 @@ describe('an issuer that is down', () => {
   });
 });
 
-describe('memory', () => {
+describe('the cache', () => {
   const at = (n: number): string => `https://issuer-${n}.test/`;
 
   it.each([
     ['ten thousand issuers', 10_000, setOf('a')],
     ['fifty thousand keys', 500, setOf(...Array.from({ length: 99 }, (_, n) => `k${n}`), 'a')],
-  ])('is kept of %s, those that were asked for last', async (_, count, set) => {
+  ])('keeps %s, the most recently used ones', async (_, count, set) => {
     for (let n = 0; n < count + 1; n += 1) {
       answers.set(at(n), set);
       await find('a', at(n));
@@ -198,7 +198,7 @@ describe('memory', () => {
     expect(reads).toEqual([at(0)]);
   });
 
-  it('of a clock that was ahead is not trusted when it was set back', async () => {
+  it('is not trusted after a clock that was ahead is set back', async () => {
     clock.advance(minutes(120));
     await find('a');
     clock.advance(-minutes(120));

@@ -21,7 +21,7 @@ describe('normaliseAddress', () => {
     '1.2.3.4/8',
     '1.2.3.4, 5.6.7.8',
     ':::',
-  ])('knows no address in "%s"', (given) => {
+  ])('finds no address in "%s"', (given) => {
     expect(normaliseAddress(given)).toBeUndefined();
   });
 });

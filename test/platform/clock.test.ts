@@ -3,7 +3,7 @@ import { addSeconds, delay, systemClock, toEpochSeconds } from '../../src/platfo
 import { FakeClock } from '../support/fake-clock.ts';
 
 describe('clock', () => {
-  it('floors claims, so that iat never lies ahead of its instant', () => {
+  it('rounds claims down, so that iat is never in the future', () => {
     expect(toEpochSeconds(new Date(1_999))).toBe(1);
     expect(toEpochSeconds(new Date(2_000))).toBe(2);
   });
@@ -13,7 +13,7 @@ describe('clock', () => {
     expect(addSeconds(new Date(10_000), -5)).toEqual(new Date(5_000));
   });
 
-  it('does not fire a timer at once when its delay is longer than Node can hold', async () => {
+  it('does not fire a timer at once when its delay is longer than Node supports', async () => {
     let fired = false;
     const timer = systemClock.setTimer(2 ** 31 + 5, () => {
       fired = true;
@@ -23,7 +23,7 @@ describe('clock', () => {
     expect(fired).toBe(false);
   });
 
-  it('fires a fake timer only when its time has come, and never after it was cancelled', async () => {
+  it('fires a fake timer only when it is due, and never after it was cancelled', async () => {
     const clock = new FakeClock();
     const done = delay(clock, 1_000);
     const fired: string[] = [];

@@ -21,7 +21,7 @@ describe('ids', () => {
     expect(timeOf(id)).toBe(clock.now().getTime());
   });
 
-  it('are encoded as the reference implementation of TypeID encodes them, random bits and all', () => {
+  it('are encoded as the reference implementation of TypeID does, including the random bits', () => {
     const clock = new FakeClock();
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 8, maxLength: 8 }), fc.nat(2 ** 40), (entropy, ms) => {
@@ -38,7 +38,7 @@ describe('ids', () => {
     );
   });
 
-  it('sort by the time they were made', () => {
+  it('sort by creation time', () => {
     const clock = new FakeClock();
     const ids = createIds(clock, createSystemRandom());
     const made = Array.from({ length: 50 }, () => {
@@ -48,14 +48,14 @@ describe('ids', () => {
     expect([...made].sort()).toEqual(made);
   });
 
-  it('sort in the order they were made in, whatever their kind, within a millisecond and past its end', () => {
+  it('sort in the order of creation, across all kinds, within a millisecond and beyond it', () => {
     const ids = createIds(new FakeClock(), createSystemRandom());
     const made = Array.from({ length: 20_000 }, (_, n) => ids.next(n % 2 === 0 ? 'event' : 'grant').slice(4));
     expect([...made].sort()).toEqual(made);
     expect(new Set(made).size).toBe(made.length);
   });
 
-  it('sort so though the clock is set back a little, and follow one that is set back a lot', () => {
+  it('sort that way even if the clock is set back a little, and follow a clock that is set back a lot', () => {
     const clock = new FakeClock();
     const ids = createIds(clock, createSystemRandom());
     const made = [-1, 0, -5, 0.5, -9.9].map((seconds) => {
@@ -68,7 +68,7 @@ describe('ids', () => {
     expect(timeOf(ids.next('event'))).toBe(clock.now().getTime());
   });
 
-  it('begin to count at a random number that leaves room, and borrow from the next millisecond if it does not', () => {
+  it('start the counter at a random number that leaves room, and continue in the next millisecond if necessary', () => {
     const clock = new FakeClock();
     const ids = createIds(clock, { bytes: (length) => Buffer.alloc(length, 0xff) });
     const made = Array.from({ length: 2050 }, () => ids.next('event'));
@@ -91,7 +91,7 @@ describe('ids', () => {
 });
 
 describe('generated secrets', () => {
-  it('carry all 256 bits in [A-Za-z0-9_] behind a recognisable prefix', () => {
+  it('contain all 256 bits in [A-Za-z0-9_] after a recognisable prefix', () => {
     const highest = { bytes: (length: number) => Buffer.alloc(length, 0xff) };
     const lowest = { bytes: (length: number) => Buffer.alloc(length) };
     expect(generateSecret(highest, 'hpa')).toMatch(/^hpa_[A-Za-z0-9]{43}$/);
@@ -104,7 +104,7 @@ describe('generated secrets', () => {
     expect(value).toBe(2n ** 256n - 1n);
   });
 
-  it('are never handed out twice by the pooled generator', () => {
+  it('are never repeated by the pooled generator', () => {
     const random = createSystemRandom();
     const seen = new Set(Array.from({ length: 2_000 }, () => random.bytes(32).toString('hex')));
     expect(seen.size).toBe(2_000);

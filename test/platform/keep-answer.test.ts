@@ -28,8 +28,8 @@ function counting() {
   return { clock, kept, turn, settle, begun: () => begun };
 }
 
-describe('an answer that is kept', () => {
-  it('is worked out once for all who ask within the time, and again after it', async () => {
+describe('a cached answer', () => {
+  it('is computed once for all callers within the time, and again after it', async () => {
     const { clock, kept, settle, begun } = counting();
     const first = [kept.read(), kept.read()];
     await settle();
@@ -42,7 +42,7 @@ describe('an answer that is kept', () => {
     expect(begun()).toBe(2);
   });
 
-  it('is never one that was begun longer ago than that, however long the work takes, and runs do not overlap', async () => {
+  it('is never older than that, however long the work takes, and runs do not overlap', async () => {
     const { clock, kept, turn, settle, begun } = counting();
     const early = kept.read();
     await turn();
@@ -55,7 +55,7 @@ describe('an answer that is kept', () => {
     expect(begun()).toBe(2);
   });
 
-  it('is kept too where it is a failure, and no longer', async () => {
+  it('is also cached if it is a failure, but no longer', async () => {
     const { clock, kept, settle, begun } = counting();
     for (const expected of [1, 2]) {
       const answer = kept.read();
@@ -73,7 +73,7 @@ describe('an answer that is kept', () => {
     expect([await fourth, begun()]).toEqual([4, 4]);
   });
 
-  it('is worked out again once it is forgotten, and when the clock is set back', async () => {
+  it('is computed again after it was dropped, and when the clock is set back', async () => {
     const { clock, kept, settle } = counting();
     const first = kept.read();
     await settle();

@@ -17,7 +17,7 @@ describe('log', () => {
     expect(lines.join()).not.toContain('canary');
   });
 
-  it('writes of an error its name, code, message and stack, and not what a driver hung on it', () => {
+  it('writes the name, code, message and stack of an error, and nothing that a driver attached to it', () => {
     const { log, lines, last } = capture();
     const error = Object.assign(new Error('boom'), {
       code: '23505',
@@ -31,7 +31,7 @@ describe('log', () => {
     expect(last().err).toMatchObject({ code: 'conflict', internal: 'why' });
   });
 
-  it('encodes control characters, so that a name cannot forge a line', () => {
+  it('encodes control characters, so that a value cannot forge a line', () => {
     const { log, lines } = capture();
     log.info('x', { path: 'a\n{"level":60}\u001b[31m' });
     expect(lines).toHaveLength(1);

@@ -12,8 +12,8 @@ function start() {
   return { clock, ran, paced, put: (n: number) => paced.put(() => ran.push(n)) };
 }
 
-describe('what is put off', () => {
-  it('runs after the delay and no later than a tick after it, in order, so many in a tick, and leaves no timer', () => {
+describe('paced work', () => {
+  it('runs after the delay and at most a tick later, in order, with a limit per tick, and leaves no timer', () => {
     const { clock, ran, put } = start();
     for (const n of [1, 2, 3, 4, 5]) put(n);
     clock.advance(0.25);
@@ -27,7 +27,7 @@ describe('what is put off', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('waits its own delay, however long others have waited', () => {
+  it('waits its own delay, however long other work has waited', () => {
     const { clock, ran, put } = start();
     put(1);
     clock.advance(0.21);
@@ -41,7 +41,7 @@ describe('what is put off', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('runs at once when too much waits already', () => {
+  it('runs at once if too much work is already waiting', () => {
     const { clock, ran, paced, put } = start();
     for (const n of [1, 2, 3, 4, 5, 6]) put(n);
     expect(ran).toEqual([6]);
@@ -53,7 +53,7 @@ describe('what is put off', () => {
     expect(ran.at(-1)).toBe(7);
   });
 
-  it('may put off something again', () => {
+  it('may add further work', () => {
     const { clock, ran, paced } = start();
     paced.put(() => paced.put(() => ran.push(1)));
     clock.advance(0.3);
@@ -63,12 +63,12 @@ describe('what is put off', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('runs once and in order, whatever the clock says meanwhile', () => {
+  it('runs once and in order, even if the clock is wrong meanwhile', () => {
     const step = fc.oneof(fc.constant('put' as const), fc.integer({ min: 0, max: 400 }));
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), fc.array(fc.integer()), (steps, times) => {
         const clock = new FakeClock();
-        // Its timers go on as timers do; what it says of the time is wrong.
+        // A clock whose timers work, but whose time is wrong.
         let asked = 0;
         const now = (): Date => new Date(times[asked++ % Math.max(times.length, 1)] ?? 0);
         const setTimer = clock.setTimer.bind(clock);

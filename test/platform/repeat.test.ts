@@ -5,7 +5,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('repeat', () => {
-  it('runs after each interval, never twice at once, and goes on after a failure', async () => {
+  it('runs after each interval, never concurrently, and continues after a failure', async () => {
     const clock = new FakeClock();
     const errors: unknown[] = [];
     let runs = 0;
@@ -22,7 +22,7 @@ describe('repeat', () => {
     await job.stop();
   });
 
-  it('waits for the run under way when it is stopped, and leaves no timer', async () => {
+  it('waits for the current run when it is stopped, and leaves no timer', async () => {
     const clock = new FakeClock();
     let finish = (): void => {};
     const job = repeat({

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { shareRuns } from '../../src/platform/share-runs.ts';
 
-/** Work that counts its runs and ends when told to. */
+/** Work that counts its runs and ends when the test ends it. */
 function manualWork() {
   const ends: ((error?: Error) => void)[] = [];
   const work = () =>
@@ -13,7 +13,7 @@ function manualWork() {
 
 const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
 
-it('calls at the same time share one run', async () => {
+it('concurrent calls share one run', async () => {
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const calls = [run(), run(), run()];
@@ -23,7 +23,7 @@ it('calls at the same time share one run', async () => {
   await Promise.all(calls);
 });
 
-it('a call that comes while one runs waits for a run of its own, shared with those after it', async () => {
+it('a call during a run waits for the next run, and shares it with later calls', async () => {
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const first = run();
@@ -39,7 +39,7 @@ it('a call that comes while one runs waits for a run of its own, shared with tho
   await Promise.all(later);
 });
 
-it('a run that fails fails for those who share it, and not for those after it', async () => {
+it('a failed run fails for the calls that share it, and not for later ones', async () => {
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const first = run();

@@ -11,8 +11,8 @@ function start() {
   return { clock, turns, ran, put: (n: number) => turns.afterTurn(() => ran.push(n)) };
 }
 
-describe('what is put off to the end of a turn', () => {
-  it('runs then, in order, once', async () => {
+describe('work that is deferred to the end of a turn', () => {
+  it('runs then, once and in order', async () => {
     const { ran, put } = start();
     for (const n of [1, 2, 3]) put(n);
     await Promise.resolve();
@@ -23,7 +23,7 @@ describe('what is put off to the end of a turn', () => {
     expect(ran).toEqual([1, 2, 3]);
   });
 
-  it('runs within a turn that lasts, at the first beat after 10 ms, and not again at its end', async () => {
+  it('runs within a long turn, at the first beat after 10 ms, and not again at its end', async () => {
     const { clock, turns, ran, put } = start();
     put(1);
     clock.advance(0.009);
@@ -41,7 +41,7 @@ describe('what is put off to the end of a turn', () => {
     expect(ran).toEqual([1, 2, 3]);
   });
 
-  it('may be put off by what was', async () => {
+  it('may defer further work', async () => {
     const { turns, ran, put } = start();
     turns.afterTurn(() => put(1));
     await endOfTurn();

@@ -20,7 +20,7 @@ const pol = (index: number) => ({ id: `pol_${index}`, version: 1 });
 const denied = (code: string) => expect.objectContaining({ outcome: 'denied', code });
 
 describe('probe', () => {
-  it('permits what policy allows with no approvals, whatever approvals the facts carry', () => {
+  it('permits what policy permits without approvals, for any approvals in the facts', () => {
     expect(probe(engineWith(permitAll), requestOf(), nobody)).toEqual({
       outcome: 'permit',
       policies: [pol(0)],
@@ -29,7 +29,7 @@ describe('probe', () => {
     expect(probe(engineWith(onePersonAgrees), facts, someone)).toMatchObject({ outcome: 'pending' });
   });
 
-  it.each([1, 2, 3, 4, 5])('asks for the fewest approvals that do: %i', (n) => {
+  it.each([1, 2, 3, 4, 5])('requires the smallest number of approvals: %i', (n) => {
     const engine = engineWith(permitWhen(`context.approvals >= ${n}`));
     expect(probe(engine, requestOf(), someone)).toEqual({
       outcome: 'pending',
@@ -38,12 +38,12 @@ describe('probe', () => {
     });
   });
 
-  it('denies what more than five approvals would take', () => {
+  it('denies what would need more than five approvals', () => {
     const engine = engineWith(permitWhen(`context.approvals > ${maxApprovals}`));
     expect(probe(engine, requestOf(), someone)).toEqual(denied('policy-denied'));
   });
 
-  it('denies what a forbid forbids with any approvals, and names the forbid', () => {
+  it('denies what policy forbids with any approvals, and names the policy that forbids it', () => {
     const engine = engineWith(permitAll, forbidWhen('resource.kind == "api"'));
     expect(probe(engine, requestOf(), someone)).toEqual({
       outcome: 'denied',
@@ -60,20 +60,20 @@ describe('probe', () => {
   describe('with the example policies', () => {
     const engine = engineWith(lowRiskAtOnce, onePersonAgrees, productionDatabases);
     const database = requestOf({ resource: { kind: 'postgres' }, principal: { environment: 'production' } });
-    it('asks two for a production database if one eligible is of security', () => {
+    it('requires two approvals for a production database if an eligible approver is in security', () => {
       const result = probe(engine, database, { groups: [['data'], ['data', 'security']] });
       expect(result).toMatchObject({ outcome: 'pending', approvalsRequired: 2 });
     });
-    it('denies a production database if nobody eligible is of security', () => {
+    it('denies a production database if no eligible approver is in security', () => {
       expect(probe(engine, database, { groups: [['data'], []] })).toEqual(denied('policy-denied'));
     });
-    it('asks one for what is of higher risk', () => {
+    it('requires one approval for a higher risk', () => {
       const result = probe(engine, requestOf({ context: { max_risk: 'high' } }), someone);
       expect(result).toEqual({ outcome: 'pending', approvalsRequired: 1, policies: [pol(1)] });
     });
   });
 
-  it('tries each group alone, which a policy against another group may need', () => {
+  it('tries each group alone, which a policy that forbids another group may need', () => {
     const engine = engineWith(
       onePersonAgrees,
       forbidWhen('context.approvals >= 1 && !context.approver_groups.contains("a")'),
@@ -82,19 +82,19 @@ describe('probe', () => {
     expect(probe(engine, requestOf(), { groups: [['a', 'b']] })).toMatchObject({ approvalsRequired: 1 });
   });
 
-  it('tries all groups together, which a policy that wants two of them needs', () => {
+  it('tries all groups together, which a policy that requires two of them needs', () => {
     const engine = engineWith(
       permitWhen('context.approver_groups.containsAll(["a", "b"]) && context.approvals >= 2'),
     );
     expect(probe(engine, requestOf(), { groups: [['a'], ['b']] })).toMatchObject({ approvalsRequired: 2 });
   });
 
-  it('tries no group at all, which a policy against any may need', () => {
+  it('tries the empty set, which a policy that forbids any group may need', () => {
     const engine = engineWith(permitWhen('context.approvals >= 1 && context.approver_groups.isEmpty()'));
     expect(probe(engine, requestOf(), { groups: [['a'], ['b']] })).toMatchObject({ approvalsRequired: 1 });
   });
 
-  it('tries a group that only a fact names', () => {
+  it('tries a group that appears only in a fact', () => {
     const engine = engineWith(
       permitWhen('context.approvals >= 1 && context.approver_groups.containsAny(principal.labels)'),
       forbidWhen('context.approver_groups.contains("zz")'),
@@ -104,7 +104,7 @@ describe('probe', () => {
     });
   });
 
-  it('tries a group that nothing names', () => {
+  it('tries a group that appears nowhere', () => {
     const engine = engineWith(
       permitWhen('context.approvals >= 1 && !context.approver_groups.isEmpty()'),
       forbidWhen('context.approver_groups.contains("zz")'),
@@ -114,12 +114,12 @@ describe('probe', () => {
     });
   });
 
-  it('says no-eligible-approver only where an approval would do and nobody may give it', () => {
+  it('denies with no-eligible-approver only if approvals would suffice and no person may give them', () => {
     expect(probe(engineWith(onePersonAgrees), requestOf(), nobody)).toEqual(denied('no-eligible-approver'));
     expect(probe(engineWith(), requestOf(), nobody)).toEqual(denied('policy-denied'));
   });
 
-  it('denies with policy-error where an evaluation errs, at once or on the way', () => {
+  it('denies with policy-error if an evaluation fails, the first or a later one', () => {
     expect(probe(engineWith(permitAll, forbidWhen(overflows)), requestOf(), someone)).toEqual(
       denied('policy-error'),
     );
@@ -132,7 +132,7 @@ describe('probe', () => {
     expect(result).toHaveProperty('errors.length', 1);
   });
 
-  it('evaluates a bounded number of times however many groups and people there are', () => {
+  it('evaluates a bounded number of times, for any number of groups and people', () => {
     const names = Array.from({ length: 100 }, (_, i) => `g${String(i).padStart(3, '0')}`);
     const people = { groups: Array.from({ length: 200 }, () => names) };
     const most = (sets: number) => 1 + maxApprovals * sets;
@@ -144,7 +144,7 @@ describe('probe', () => {
     expect(named.count()).toBe(most(maxProbedGroups + 2));
   });
 
-  it('agrees with trying everything', () => {
+  it('agrees with an exhaustive search', () => {
     const names = ['a', 'b', 'c', 'd'];
     const group = fc.constantFrom(...names);
     const condition = fc.oneof(

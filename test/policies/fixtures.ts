@@ -1,6 +1,6 @@
+import type { AgentFacts, ContextFacts, DecisionRequest, ResourceFacts } from '../../src/grants/facts.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { createPolicyEngine, type PolicyEngine } from '../../src/policies/engine.ts';
-import type { AgentFacts, ContextFacts, DecisionRequest, ResourceFacts } from '../../src/policies/facts.ts';
 
 export interface Changes {
   principal?: Partial<AgentFacts>;
@@ -40,7 +40,7 @@ export function requestOf({ principal, resource, context }: Changes = {}): Decis
   };
 }
 
-/** An engine with these texts as the policies `pol_0`, `pol_1`, ... of version 1. */
+/** Creates an engine with these texts as the policies `pol_0`, `pol_1`, ... in version 1. */
 export function engineWith(...texts: string[]): PolicyEngine {
   const engine = createPolicyEngine({ random: createSystemRandom() });
   engine.load(
@@ -50,7 +50,7 @@ export function engineWith(...texts: string[]): PolicyEngine {
   return engine;
 }
 
-/** The same engine, counting its decisions. */
+/** Wraps an engine to count its decisions. */
 export function counting(engine: PolicyEngine): { engine: PolicyEngine; count: () => number } {
   let decisions = 0;
   const counted: PolicyEngine = {
@@ -75,7 +75,7 @@ export const permitWhen = (condition: string): string =>
 export const forbidWhen = (condition: string): string =>
   `forbid(principal, action == Action::"request", resource) when { ${condition} };`;
 export const permitAll = 'permit(principal, action, resource);';
-/** Strictly valid, and errs at run time for every duration above 1. */
+/** Strictly valid, but fails at run time for every duration above 1. */
 export const overflows = 'context.duration_seconds * 9223372036854775807 > 0';
 
 export const lowRiskAtOnce = `// low-risk scopes at once, for up to 15 minutes

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { maxRisk, type Risk } from '../../src/grants/facts.ts';
 import { probe } from '../../src/policies/decision.ts';
 import type { PolicyEngine } from '../../src/policies/engine.ts';
-import { maxRisk, type Risk } from '../../src/policies/facts.ts';
 import { hints, maxHintEvaluations } from '../../src/policies/hints.ts';
 import {
   counting,
@@ -36,19 +36,19 @@ const hintsFor = (
 ) => hints(engine, asking(scopes, seconds), { eligible, risks });
 
 describe('hints', () => {
-  it('name the longest standard duration that would do, if that was all', () => {
+  it('name the longest standard duration that is permitted, if only the duration was too long', () => {
     expect(hintsFor(engineWith(lowRiskAtOnce), ['read', 'list'], 7200)).toEqual([
       { scopes: ['read', 'list'], duration_seconds: 900, approvals_required: 0 },
     ]);
   });
 
-  it('name the scopes that would do for as long as was asked, if those were all', () => {
+  it('name the scopes that are permitted for the requested duration, if only scopes were too many', () => {
     expect(
       hintsFor(engineWith(permitWhen('context.max_risk != "high"')), ['drop', 'write', 'read'], 7200),
     ).toEqual([{ scopes: ['write', 'read'], duration_seconds: 7200, approvals_required: 0 }]);
   });
 
-  it('name fewer scopes for a shorter time, if it takes both', () => {
+  it('name fewer scopes for a shorter duration, if both are necessary', () => {
     expect(hintsFor(engineWith(lowRiskAtOnce), ['write', 'read'], 3600)).toEqual([
       { scopes: ['read'], duration_seconds: 900, approvals_required: 0 },
     ]);
@@ -61,7 +61,7 @@ describe('hints', () => {
     ]);
   });
 
-  it('name first what people would have to approve, if that is more than what is permitted at once', () => {
+  it('name first what approvals would permit, if that is more than what is permitted at once', () => {
     const engine = engineWith(
       lowRiskAtOnce,
       permitWhen('context.approvals >= 2 && context.duration_seconds <= 3600'),
@@ -75,19 +75,19 @@ describe('hints', () => {
     ]);
   });
 
-  it('use the risk of the part, not of the whole', () => {
+  it('use the risk of the part, not of the whole request', () => {
     const engine = engineWith(permitAll, forbidWhen('context.max_risk == "high"'));
     expect(hintsFor(engine, ['read', 'drop'], 60)).toEqual([
       { scopes: ['read'], duration_seconds: 60, approvals_required: 0 },
     ]);
   });
 
-  it('are none where no part would do', () => {
+  it('are empty if no part would be permitted', () => {
     expect(hintsFor(engineWith(), ['read', 'drop'], 3600, someone)).toEqual([]);
     expect(hintsFor(engineWith(onePersonAgrees), ['read'], 60)).toEqual([]);
   });
 
-  it('never name a part whose evaluation errs', () => {
+  it('never name a part whose evaluation fails', () => {
     expect(hintsFor(engineWith(permitAll, forbidWhen(overflows)), ['read', 'drop'], 3600, someone)).toEqual(
       [],
     );
@@ -100,7 +100,7 @@ describe('hints', () => {
     ]);
   });
 
-  it('are parts of what was asked, true, alike every time, and cost at most 16 evaluations', () => {
+  it('are correct parts of the request, are deterministic, and cost at most 16 evaluations', () => {
     const scope = fc.constantFrom(...risks.keys());
     const condition = fc.oneof(
       fc.constantFrom('low', 'medium').map((risk) => `context.max_risk == "${risk}"`),

@@ -13,7 +13,7 @@ beforeAll(async () => {
 const nowhere = '/v1/policies/pol_01kjdw0a5vf8h8v0m6gq3r9x2c';
 
 describe('policies', () => {
-  it('of a new broker are the one that everything needs one approval', async () => {
+  it('of a new broker consist of the default policy, which requires one approval for everything', async () => {
     const { body } = await admin.get('/v1/policies').expect(200);
     expect(body).toMatchObject({
       items: [{ name: 'default: one approval for everything', version: 1, updated_by: 'start' }],
@@ -40,7 +40,7 @@ describe('policies', () => {
     await admin.get(path).expect(404);
   });
 
-  it('that do not pass strict validation answer 400 with the place of each error', async () => {
+  it('that do not pass strict validation respond with 400 and the position of each error', async () => {
     const { body } = await admin
       .post('/v1/policies', { name: 'bad', cedar: `${permitAll}\n${permitWhen('context.nothing')}` })
       .expect(400);
@@ -50,7 +50,7 @@ describe('policies', () => {
     });
   });
 
-  it('answer 409 to a name that is in use and to a version that is not in force', async () => {
+  it('respond with 409 to a name in use and to a version that is not the current one', async () => {
     const { body } = await admin.post('/v1/policies', { name: 'taken', cedar: permitAll }).expect(201);
     const taken = await admin.post('/v1/policies', { name: 'taken', cedar: permitAll }).expect(409);
     expect(taken.body.code).toBe('name-taken');
@@ -58,7 +58,7 @@ describe('policies', () => {
     expect(stale.body.code).toBe('conflict');
   });
 
-  it('that there never were answer 404', async () => {
+  it('that never existed respond with 404', async () => {
     await admin.get(nowhere).expect(404);
     await admin.put(nowhere, { cedar: permitAll }).expect(404);
     await admin.delete(nowhere).expect(404);

@@ -9,11 +9,11 @@ import { act, observed, replicaOn, storedEpoch } from './store-fixtures.ts';
 let database: TestDatabase;
 let one: PoliciesService;
 let other: PoliciesService;
-/** How often the second replica read the whole policy set. */
+/** How often the second replica has read all policies. */
 let loads: number;
-/** How often it read the epoch alone. */
+/** How often it has read only the epoch. */
 let epochReads: number;
-/** What holds back the policies that it read. */
+/** Delays the policies that it reads. */
 let hold: Promise<void> | undefined;
 
 function countedReplica(): PoliciesService {
@@ -44,7 +44,7 @@ beforeEach(async () => {
 const decide = (replica: PoliciesService) => replica.engine.decide(requestOf()).decision;
 const forbidAll = forbidWhen('true');
 
-/** Writes over the text in force, which the application role cannot do; raises the epoch if told to. */
+/** Overwrites the current text, which the application role cannot do. Raises the epoch if requested. */
 async function overwrite(id: string, cedar: string, { raise }: { raise: boolean }): Promise<void> {
   await database.owner.query('update policy_versions set cedar = $2 where policy_id = $1', [id, cedar]);
   if (raise) await database.owner.query('update policy_epoch set epoch = epoch + 1');
@@ -57,7 +57,7 @@ describe('a replica', () => {
     expect(other.engine.epoch).toBeUndefined();
   });
 
-  it('decides by what another changed, once it has refreshed', async () => {
+  it("uses another replica's changes after a refresh", async () => {
     const { id } = await one.create(act, { name: 'all', cedar: permitAll });
     expect(await other.refresh()).toBe(await storedEpoch(database));
     expect(decide(other)).toBe('permit');
@@ -75,14 +75,14 @@ describe('a replica', () => {
     expect(loads).toBe(1);
   });
 
-  it('reads them once for 20 calls at the same time', async () => {
+  it('reads them once for 20 concurrent calls', async () => {
     await one.create(act, { name: 'all', cedar: permitAll });
     const epochs = await Promise.all(Array.from({ length: 20 }, () => other.refresh()));
     expect(new Set(epochs)).toEqual(new Set([await storedEpoch(database)]));
     expect(loads).toBe(1);
   });
 
-  it('never answers an epoch older than the call, whatever changes at the same time', async () => {
+  it('never returns an epoch older than the call, with any concurrent changes', async () => {
     const changes = Array.from({ length: 10 }, async (_, index) => {
       await one.create(act, { name: `policy ${index}`, cedar: permitAll });
       const epoch = await storedEpoch(database);
@@ -92,7 +92,7 @@ describe('a replica', () => {
     expect(other.engine.epoch).toBe(await storedEpoch(database));
   });
 
-  it('does not take policies that were read before a change for those after it', async () => {
+  it('does not mistake policies that were read before a change for those after it', async () => {
     await one.create(act, { name: 'all', cedar: permitAll });
     let release = (): void => {};
     hold = new Promise((resolve) => {
@@ -111,7 +111,7 @@ describe('a replica', () => {
     expect(decide(other)).toBe('deny');
   });
 
-  it('refreshes inside transactions that hold every connection there is', async () => {
+  it('refreshes in transactions that hold every connection', async () => {
     await one.create(act, { name: 'all', cedar: permitAll });
     const refreshes = Array.from({ length: 30 }, (_, index) =>
       index % 2 === 0 ? other.refresh() : database.db.transaction().execute((tx) => other.refresh(tx)),
@@ -119,14 +119,14 @@ describe('a replica', () => {
     expect(new Set(await Promise.all(refreshes))).toEqual(new Set([await storedEpoch(database)]));
   });
 
-  it('denies by default with no policy at all', async () => {
+  it('denies by default without any policy', async () => {
     await other.refresh();
     expect(decide(other)).toBe('deny');
   });
 });
 
-describe('a database that was set back to an earlier state, as by a failover that lost the last changes', () => {
-  /** Takes back what was done to the policies since epoch `to`: the policy of this name. */
+describe('a database that lost its last changes in a failover', () => {
+  /** Undoes the changes to the policy of this name since epoch `to`. */
   async function setBack(to: bigint, lost: string): Promise<void> {
     const { owner } = database;
     await owner.query('alter table policy_epoch disable trigger policy_epoch_rises');
@@ -139,7 +139,7 @@ describe('a database that was set back to an earlier state, as by a failover tha
     await owner.query('delete from policies where name = $1', [lost]);
   }
 
-  it('is decided by as it is now: what was lost permits nothing more', async () => {
+  it('decides by its current policies: lost ones permit nothing more', async () => {
     await one.create(act, { name: 'kept', cedar: forbidWhen('context.max_risk == "high"') });
     const kept = await storedEpoch(database);
     await one.create(act, { name: 'lost', cedar: permitAll });
@@ -150,7 +150,7 @@ describe('a database that was set back to an earlier state, as by a failover tha
     expect(decide(other)).toBe('deny');
   });
 
-  it('is decided by as it is now, also where as many changes were made again: no epoch is given twice', async () => {
+  it('decides by its current policies also after as many new changes: no epoch is used twice', async () => {
     await one.create(act, { name: 'kept', cedar: forbidWhen('context.max_risk == "high"') });
     const kept = await storedEpoch(database);
     await one.create(act, { name: 'lost', cedar: permitAll });
@@ -163,7 +163,7 @@ describe('a database that was set back to an earlier state, as by a failover tha
     expect(decide(other)).toBe('deny');
   });
 
-  it('opens a replica that could not load what was lost', async () => {
+  it('ends the failure of a replica that could not load a lost policy', async () => {
     await one.create(act, { name: 'kept', cedar: permitAll });
     const kept = await storedEpoch(database);
     const { id } = await one.create(act, { name: 'lost', cedar: permitAll });
@@ -175,8 +175,8 @@ describe('a database that was set back to an earlier state, as by a failover tha
   });
 });
 
-describe('a stored policy that does not load', () => {
-  it('denies everything with `unavailable`, instead of deciding by the policies before it', async () => {
+describe('a stored policy that cannot be loaded', () => {
+  it('denies everything with `unavailable`, instead of using the previous policies', async () => {
     await one.create(act, { name: 'all', cedar: permitAll });
     const { id } = await one.create(act, { name: 'other', cedar: forbidWhen('context.delegated') });
     await other.refresh();
@@ -191,14 +191,14 @@ describe('a stored policy that does not load', () => {
     await expect(other.refresh()).rejects.toMatchObject({ code: 'unavailable' });
   });
 
-  it('does not stop a replica that starts from saying so and denying', async () => {
+  it('does not prevent a replica from starting, reporting it and denying', async () => {
     const { id } = await one.create(act, { name: 'all', cedar: permitAll });
     await overwrite(id, 'nonsense', { raise: true });
     await expect(other.refresh()).rejects.toMatchObject({ code: 'unavailable' });
     expect(decide(other)).toBe('error');
   });
 
-  it('denies no longer once it is mended, in place or by the next change', async () => {
+  it('denies no longer after it was fixed, in place or by the next change', async () => {
     const { id } = await one.create(act, { name: 'all', cedar: permitAll });
     await overwrite(id, 'nonsense', { raise: true });
     await expect(other.refresh()).rejects.toMatchObject({ code: 'unavailable' });
@@ -213,7 +213,7 @@ describe('a stored policy that does not load', () => {
     expect(decide(other)).toBe('permit');
   });
 
-  it('does not make a change of another policy fail: it is committed, and decides nothing yet', async () => {
+  it('does not make a change of another policy fail: it is committed, but not yet used', async () => {
     const { id } = await one.create(act, { name: 'all', cedar: permitAll });
     await overwrite(id, 'nonsense', { raise: true });
     const added = await one.create(act, { name: 'other', cedar: permitAll });

@@ -25,10 +25,7 @@ describe('validatePolicyText accepts', () => {
     ['the production example', productionDatabases],
     ['an owner', permitWhen('principal in Owner::"adm_1"')],
     ['an address range', permitWhen('context.source_ip.isInRange(ip("10.0.0.0/8"))')],
-    [
-      'an address range where there is an address',
-      permitWhen('context has source_ip && context.source_ip.isIpv4()'),
-    ],
+    ['a fact that is checked to be known', permitWhen('context has source_ip && context.source_ip.isIpv4()')],
     ['labels', permitWhen('principal.labels.containsAny(resource.labels)')],
     ['time', permitWhen('context.hour >= 8 && context.weekday <= 5')],
     ['the other facts', permitWhen('context.has_ticket && !context.delegated && context.auth_method == "x"')],
@@ -37,14 +34,14 @@ describe('validatePolicyText accepts', () => {
     expect(validatePolicyText(text)).toEqual({ ok: true, statements: 1 });
   });
 
-  it('several statements in one text and counts them', () => {
+  it('several statements in one text, and counts them', () => {
     const text = [lowRiskAtOnce, onePersonAgrees, productionDatabases].join('\n');
     expect(validatePolicyText(text)).toEqual({ ok: true, statements: 3 });
   });
 });
 
 describe('validatePolicyText refuses', () => {
-  it('a syntax error, naming line and column after characters of several bytes', () => {
+  it('a syntax error, with line and column after multi-byte characters', () => {
     const text = `// é € 😀\r\n${permitAll}\n/* no */ permit(principal, action, resource);`;
     expect(errorsOf(text)[0]).toMatchObject({ line: 3, column: 1 });
     const inLine = `${permitAll}\n@note("é😀") permit(principal, action, resource) wen { true };`;
@@ -58,8 +55,8 @@ describe('validatePolicyText refuses', () => {
   it.each([
     ['an unknown fact', 'context.reason == "x"', 'reason'],
     ['an unknown attribute of the agent', 'principal.email == "x"', 'email'],
-    ['a comparison of unlike types', 'context.max_risk == 1', 'compatible'],
-    ['a bad address range', 'context.source_ip.isInRange(ip("10.0.0.0/99"))', '10.0.0.0/99'],
+    ['a comparison of different types', 'context.max_risk == 1', 'compatible'],
+    ['an invalid address range', 'context.source_ip.isInRange(ip("10.0.0.0/99"))', '10.0.0.0/99'],
     ['an unknown entity type', 'principal in User::"x"', 'User'],
   ])('%s, naming its line', (_, condition, word) => {
     const [first] = errorsOf(`${permitAll}\n\n${permitWhen(`\n${condition}`)}`);
@@ -67,18 +64,18 @@ describe('validatePolicyText refuses', () => {
     expect(first?.message).not.toMatch(/policy\d/);
   });
 
-  it('an action there is not', () => {
+  it('an unknown action', () => {
     expect(errorsOf('permit(principal, action == Action::"admin", resource);')[0]).toMatchObject({ line: 1 });
   });
 
-  it('every faulty statement in one answer', () => {
+  it('all faulty statements, with one response', () => {
     const lines = errorsOf(`${permitWhen('context.a == 1')}\n${permitWhen('context.b == 1')}`).map(
       (e) => e.line,
     );
     expect(lines.sort()).toEqual([1, 2]);
   });
 
-  it('a template, naming the line of its slot', () => {
+  it('a template, with the line of its slot', () => {
     const errors = errorsOf(
       `${permitAll}\n// ?principal\npermit(principal == ?principal, action, resource);`,
     );
@@ -86,7 +83,7 @@ describe('validatePolicyText refuses', () => {
   });
 
   it.each(['', '  \n', '// nothing but a comment'])('a text without a statement: %j', (text) => {
-    expect(errorsOf(text)).toEqual([{ message: 'The text holds no policy statement', line: 1 }]);
+    expect(errorsOf(text)).toEqual([{ message: 'The text contains no policy statement', line: 1 }]);
   });
 
   it('more than 64 kB, counted in bytes', () => {
@@ -140,7 +137,7 @@ describe('a text that would overflow the stack of Cedar', () => {
 
   it.each(
     Object.entries(deepShapes),
-  )('is not refused a little shallower, and then evaluates or is told its fault: %s', (_, shape) => {
+  )('is not refused if it is slightly less deep, and then is evaluated or has another error: %s', (_, shape) => {
     for (const n of [maxDepth, maxDepth - 5, maxDepth / 2, maxDepth / 4, maxDepth / 6].map(Math.floor)) {
       const text = shape(n);
       const result = validatePolicyText(text);
@@ -149,7 +146,7 @@ describe('a text that would overflow the stack of Cedar', () => {
     }
   });
 
-  it('cannot be hidden in brackets of any shape', () => {
+  it('cannot be hidden in brackets of any kind', () => {
     const token = fc.constantFrom(
       '(',
       ')',
@@ -179,20 +176,20 @@ describe('a text that would overflow the stack of Cedar', () => {
 });
 
 describe('scanPolicy', () => {
-  it('finds the strings a policy compares with, unescaped, and none in comments', () => {
+  it('finds the strings that a policy compares with, unescaped, but not those in comments', () => {
     const text = permitWhen('["a", "b\\"c", "\\u{e9}\\x41\\n"].contains(context.max_risk) // "d"\n');
     expect([...scanPolicy(text).literals].sort()).toEqual(['a', 'b"c', 'request', 'éA\n']);
   });
 
-  it('counts each statement by itself', () => {
+  it('measures each statement separately', () => {
     expect(scanPolicy(permitWhen('context.has_ticket || true').repeat(200)).tooDeepAt).toBeUndefined();
   });
 
-  it('takes no template slot from a string', () => {
+  it('finds no template slot within a string', () => {
     expect(scanPolicy(permitWhen('context.max_risk == "?principal"')).slotAt).toBeUndefined();
   });
 });
 
-it('an error at run time is not a fault of the text', () => {
+it('an error at run time is not an error of the text', () => {
   expect(validatePolicyText(permitWhen(overflows)).ok).toBe(true);
 });

@@ -24,7 +24,7 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 const nowhere = 'pol_01kjdw0a5vf8h8v0m6gq3r9x2c';
 const decide = () => policies.engine.decide(requestOf()).decision;
 
-/** How many of `attempts` succeed, and the codes of the others. */
+/** Returns how many of `attempts` succeed, and the codes of the others. */
 async function outcomes(
   attempts: Promise<unknown>[],
 ): Promise<{ succeeded: number; codes: Set<string | undefined> }> {
@@ -36,7 +36,7 @@ async function outcomes(
 }
 
 describe('a new policy', () => {
-  it('is in force here when the call returns, with version 1 and its author', async () => {
+  it('is used here when the call returns, with version 1 and its author', async () => {
     const policy = await policies.create(act, { name: 'all', cedar: permitAll });
     expect(policy).toEqual({
       id: expect.stringMatching(/^pol_/),
@@ -55,7 +55,7 @@ describe('a new policy', () => {
     expect(policies.engine.epoch).toBe(await storedEpoch(database));
   });
 
-  it('is recorded with name, version and digest, and without its text', async () => {
+  it('is audited with name, version and digest, and without its text', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     expect(await recordedEvents(database)).toEqual([
       {
@@ -67,7 +67,7 @@ describe('a new policy', () => {
     ]);
   });
 
-  it('is refused with the place of each error, and nothing changes, if its text is not valid', async () => {
+  it('is refused with the position of each error, and changes nothing, if its text is not valid', async () => {
     const before = await storedEpoch(database);
     await expect(
       policies.create(act, { name: 'bad', cedar: permitWhen('context.nothing == 1') }),
@@ -81,7 +81,7 @@ describe('a new policy', () => {
     expect(await recordedEvents(database)).toEqual([]);
   });
 
-  it('has a name of its own among the living: of 20 at once one is made, and the name is free after deletion', async () => {
+  it('has a name that is unique among existing policies: of 20 concurrent ones one is created, and the name is free after deletion', async () => {
     const attempts = Array.from({ length: 20 }, () =>
       policies.create(act, { name: 'same', cedar: permitAll }),
     );
@@ -94,7 +94,7 @@ describe('a new policy', () => {
     });
   });
 
-  it('is not made if it cannot be recorded', async () => {
+  it('is not created if it cannot be audited', async () => {
     const before = await storedEpoch(database);
     const unrecorded = replicaOn(database.db, new FakeClock('2031-01-01T00:00:00Z'));
     await expect(unrecorded.create(act, { name: 'all', cedar: permitAll })).rejects.toMatchObject({
@@ -107,7 +107,7 @@ describe('a new policy', () => {
 });
 
 describe('an update', () => {
-  it('makes the next version, keeps the earlier text, and is in force here at once', async () => {
+  it('creates the next version, keeps the earlier text, and is used here at once', async () => {
     const { id, createdAt } = await policies.create(act, { name: 'all', cedar: permitAll });
     clock.advance(60);
     const updated = await policies.update(act, id, { cedar: onePersonAgrees });
@@ -130,7 +130,7 @@ describe('an update', () => {
     });
   });
 
-  it('renames, but not to a name that is in use', async () => {
+  it('renames the policy, but not to a name in use', async () => {
     await policies.create(act, { name: 'one', cedar: permitAll });
     const { id } = await policies.create(act, { name: 'two', cedar: permitAll });
     await expect(policies.update(act, id, { name: 'one', cedar: permitAll })).rejects.toMatchObject({
@@ -141,7 +141,7 @@ describe('an update', () => {
     });
   });
 
-  it('of a version that is not in force is refused, so of 20 editors of one version one wins', async () => {
+  it('of a version that is not the current one is refused, so of 20 concurrent editors of one version one succeeds', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     const edits = Array.from({ length: 20 }, () =>
       policies.update(act, id, { cedar: onePersonAgrees, version: 1 }),
@@ -149,20 +149,20 @@ describe('an update', () => {
     expect(await outcomes(edits)).toEqual({ succeeded: 1, codes: new Set(['conflict']) });
     await expect(policies.update(act, id, { cedar: permitAll, version: 3 })).rejects.toMatchObject({
       code: 'conflict',
-      detail: 'the version in force is 2',
+      detail: 'the current version is 2',
     });
     await expect(policies.update(act, id, { cedar: permitAll, version: 2 })).resolves.toMatchObject({
       version: 3,
     });
   });
 
-  it('without a version always makes the next one: 20 at once make 20', async () => {
+  it('without a version always creates the next one: 20 concurrent updates create 20', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     await Promise.all(Array.from({ length: 20 }, () => policies.update(act, id, { cedar: permitAll })));
     expect((await policies.get(id)).version).toBe(21);
   });
 
-  it('that is refused leaves the epoch as it was', async () => {
+  it('that is refused leaves the epoch unchanged', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     const before = await storedEpoch(database);
     await expect(policies.update(act, nowhere, { cedar: permitAll })).rejects.toMatchObject({
@@ -180,7 +180,7 @@ describe('an update', () => {
 });
 
 describe('a deleted policy', () => {
-  it('decides nothing any more, is not found, and is recorded with the text it had', async () => {
+  it('is no longer used, is not found, and is audited with its last text', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     await policies.remove(act, id);
     expect(decide()).toBe('deny');
@@ -195,7 +195,7 @@ describe('a deleted policy', () => {
     });
   });
 
-  it('keeps its row and versions for what was decided by them', async () => {
+  it('keeps its row and versions, to which earlier decisions refer', async () => {
     const { id } = await policies.create(act, { name: 'all', cedar: permitAll });
     await policies.remove(act, id);
     const rows = await database.db.selectFrom('policies').select(['id', 'deleted_at']).execute();
@@ -204,7 +204,7 @@ describe('a deleted policy', () => {
   });
 });
 
-it('pages list the living oldest first', async () => {
+it('pages list the existing policies, oldest first', async () => {
   const names = ['a', 'b', 'c'];
   for (const name of names) {
     clock.advance(1);
@@ -219,7 +219,7 @@ it('pages list the living oldest first', async () => {
 describe('the default policy', () => {
   const parallel = () => Promise.all(Array.from({ length: 20 }, () => policies.ensureDefaultPolicy()));
 
-  it('is made once by 20 that start at the same time, and asks for one approval for everything', async () => {
+  it('is created once for 20 concurrent starts, and requires one approval for everything', async () => {
     expect((await parallel()).filter((made) => made)).toHaveLength(1);
     const { items } = await policies.list({ limit: 5 });
     expect(items).toEqual([
@@ -232,14 +232,14 @@ describe('the default policy', () => {
     expect(policies.engine.decide(requestOf({ context: { approvals: 1 } })).decision).toBe('permit');
   });
 
-  it('is never made again, not even after every policy was deleted', async () => {
+  it('is never created again, even after every policy was deleted', async () => {
     await policies.ensureDefaultPolicy();
     for (const { id } of (await policies.list({ limit: 5 })).items) await policies.remove(act, id);
     expect(await policies.ensureDefaultPolicy()).toBe(false);
     expect((await policies.list({ limit: 5 })).items).toEqual([]);
   });
 
-  it('is not made where somebody made another policy before', async () => {
+  it('is not created if another policy was created before', async () => {
     await policies.create(act, { name: 'all', cedar: permitAll });
     const before = await storedEpoch(database);
     expect(await policies.ensureDefaultPolicy()).toBe(false);

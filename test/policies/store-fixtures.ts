@@ -1,5 +1,5 @@
 import type { KyselyPlugin } from 'kysely';
-import { createAudit } from '../../src/audit/store.ts';
+import { createAudit } from '../../src/audit/audit.ts';
 import type { Act, Person } from '../../src/caller.ts';
 import type { Db } from '../../src/db/database.ts';
 import { createIds } from '../../src/platform/ids.ts';
@@ -8,20 +8,22 @@ import { createPoliciesService, type PoliciesService } from '../../src/policies/
 import { FakeClock } from '../support/fake-clock.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
-/** What an admin does. */
+/** The act of an admin. */
 export const act: Act<Person> = {
   caller: { kind: 'person', id: 'adm_1', keyId: 'adk_1', keyIssuedBy: null, roles: ['admin'], groups: [] },
   origin: { requestId: 'req_1', address: '192.0.2.1' },
 };
 
-/** One replica of the service on `db`. */
+/** Creates one replica of the service on `db`. */
 export function replicaOn(db: Db, clock = new FakeClock()): PoliciesService {
   const random = createSystemRandom();
   const ids = createIds(clock, random);
   return createPoliciesService({ db, audit: createAudit({ clock, ids }), clock, ids, random });
 }
 
-/** `db`, telling `see` of every query that was answered; its result is held back until what `see` returns resolves. */
+/**
+ * Wraps `db` to call `see` after every query. The result of the query is delayed until the promise of `see` resolves.
+ */
 export function observed(db: Db, see: (query: string) => Promise<void> | undefined): Db {
   const queries = new WeakMap<object, string>();
   const plugin: KyselyPlugin = {
@@ -44,7 +46,7 @@ export interface RecordedEvent {
   details: unknown;
 }
 
-/** What was recorded of policies, oldest first. */
+/** Returns the audit events of policies, oldest first. */
 export async function recordedEvents(database: TestDatabase): Promise<RecordedEvent[]> {
   const rows = await database.db
     .selectFrom('audit_events')
@@ -60,7 +62,7 @@ export async function recordedEvents(database: TestDatabase): Promise<RecordedEv
   }));
 }
 
-/** The epoch as the database has it. */
+/** Reads the epoch from the database. */
 export async function storedEpoch({ db }: TestDatabase): Promise<bigint> {
   const row = await db.selectFrom('policy_epoch').select('epoch').executeTakeFirstOrThrow();
   return BigInt(row.epoch);

@@ -33,7 +33,7 @@ const use = (one: OneTimeValue, replica = 0): Promise<boolean> =>
   (replicas[replica] as OneTimeValues).use(one);
 
 describe('a one-time value', () => {
-  it('is used once, for each purpose, issuer, text and end', async () => {
+  it('is used once for each purpose, issuer, jti and expiry', async () => {
     expect(await use(value('a'))).toBe(true);
     expect(await use(value('a'))).toBe(false);
     expect(await use(value('a'), 1)).toBe(false);
@@ -42,12 +42,12 @@ describe('a one-time value', () => {
     }
   });
 
-  it('is used once by two hundred at the same time on two replicas', async () => {
+  it('is used once by two hundred concurrent calls on two replicas', async () => {
     const uses = Array.from({ length: 200 }, (_, n) => use(value('race'), n % 2));
     expect((await Promise.all(uses)).filter(Boolean)).toHaveLength(1);
   });
 
-  it('is used once when two statements use many of them, in opposite order', async () => {
+  it('is used once when two statements use many of them in opposite order', async () => {
     const hot = { pool: database.pool, prepared: false };
     for (let round = 0; round < 10; round += 1) {
       const values = Array.from({ length: 200 }, (_, n) => value(`${round}-${n}`));
@@ -58,7 +58,7 @@ describe('a one-time value', () => {
     }
   });
 
-  it('that comes twice in one statement is used by one of them', async () => {
+  it('that occurs twice in one statement is used by one of the calls', async () => {
     const hot = { pool: database.pool, prepared: false };
     expect(await useValues(hot, [value('twice'), value('twice'), value('other')])).toEqual([
       true,
@@ -67,7 +67,7 @@ describe('a one-time value', () => {
     ]);
   });
 
-  it('is forgotten with its partition, long after its end, and not by a wrong clock', async () => {
+  it('is deleted with its partition, long after its expiry, and not because of a wrong clock', async () => {
     const old = Date.parse('2020-01-01T12:00:00Z') / 1000;
     await database.owner.query("select ensure_partitions('2020-01-01T00:00:00Z', '2020-01-01T00:00:00Z')");
     expect(await use(value('old', { exp: old }))).toBe(true);
@@ -81,7 +81,7 @@ describe('a one-time value', () => {
     await database.pool.query("select drop_partitions('2099-01-01Z')");
   });
 
-  it('stays used: the application role cannot take it back', async () => {
+  it('stays used: the application role cannot delete it', async () => {
     for (const statement of [
       'delete from used_values',
       'update used_values set jti = jti',

@@ -1,7 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Act, Person } from '../../src/caller.ts';
 import { withTransaction } from '../../src/db/transaction.ts';
-import type { Resource, Risk } from '../../src/resources/resource.ts';
+import type { Risk } from '../../src/grants/facts.ts';
+import type { Resource } from '../../src/resources/resource.ts';
 import {
   actOf,
   addGrant,
@@ -12,6 +13,7 @@ import {
   type Services,
   servicesOn,
 } from '../client-secrets/fixtures.ts';
+import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
@@ -36,7 +38,7 @@ beforeEach(async () => {
 
 const catalogue = (risks: Record<string, Risk>) =>
   Object.entries(risks).map(([name, risk]) => ({ name, description: name, risk }));
-/** The catalogue of `newResource` with the risk of `chat` raised. */
+/** The catalogue of `newResource` with a higher risk of `chat`. */
 const chatRaised = catalogue({ chat: 'high', embed: 'medium' });
 const grantOf = (scopes: string[], terms = {}) =>
   addGrant(services, { agentId, resourceId: resource.id, scopes, ...terms });
@@ -50,13 +52,13 @@ async function grant(id: string) {
     .executeTakeFirstOrThrow();
 }
 
-describe('a scope that is taken out, or whose risk is raised', () => {
-  it('ends every grant and request that uses it, with the person and the reason, one event each', async () => {
+describe('a scope that is removed, or whose risk is raised', () => {
+  it('ends every grant and request that uses it, with the person and the reason, and one event each', async () => {
     const pending = await grantOf(['chat', 'embed'], { status: 'pending' });
     const scheduled = await grantOf(['chat'], { status: 'scheduled' });
     const active = await grantOf(['chat']);
     await raiseChat();
-    const reason = 'scope was taken out or its risk raised: chat';
+    const reason = 'scope was removed or its risk raised: chat';
     const end = { ended_at: clock.now(), ended_by: act.caller.id, end_reason: reason };
     expect(await grant(pending)).toEqual({ status: 'denied', ...end });
     expect(await grant(scheduled)).toEqual({ status: 'revoked', ...end });
@@ -74,22 +76,22 @@ describe('a scope that is taken out, or whose risk is raised', () => {
     expect(updated?.details).toMatchObject({ ended_scopes: ['chat'], grants_ended: 3 });
   });
 
-  it('names in each grant only what that grant uses', async () => {
+  it('names in the event of each grant only the scopes that it uses', async () => {
     const one = await grantOf(['embed']);
     const both = await grantOf(['chat', 'embed']);
     await services.resources.update(act, resource.id, { scopes: catalogue({ other: 'low' }) });
-    expect((await grant(one)).end_reason).toBe('scope was taken out or its risk raised: embed');
-    expect((await grant(both)).end_reason).toBe('scope was taken out or its risk raised: chat embed');
+    expect((await grant(one)).end_reason).toBe('scope was removed or its risk raised: embed');
+    expect((await grant(both)).end_reason).toBe('scope was removed or its risk raised: chat embed');
   });
 
-  it('ends nothing of other scopes or other resources', async () => {
+  it('ends nothing for other scopes or other resources', async () => {
     const other = await services.resources.create(act, newResource());
     const kept = [await grantOf(['embed']), await grantOf(['chat'], { resourceId: other.id })];
     await raiseChat();
     for (const id of kept) expect(await grant(id)).toMatchObject({ status: 'active', ended_at: null });
   });
 
-  it('leaves what has ended already, by its own time or by an epoch, as it ended', async () => {
+  it('leaves grants that have already ended, by expiry or by an epoch, unchanged', async () => {
     await services.agents.disable(act, { id: agentId });
     const left = [
       await grantOf(['chat'], { seconds: 60, agentEpoch: 2 }),
@@ -103,7 +105,7 @@ describe('a scope that is taken out, or whose risk is raised', () => {
     expect(types).toEqual(['resource.created', 'resource.updated']);
   });
 
-  it('ends thousands of grants at once, and records each', async () => {
+  it('ends thousands of grants at once, with an event for each', async () => {
     await database.owner.query(
       `insert into grants (id, agent_id, resource_id, status, requested_scopes, requested_duration_seconds, scopes,
           duration_seconds, reason, request_digest, request_facts, approvals_required, decision_policies,
@@ -114,11 +116,11 @@ describe('a scope that is taken out, or whose risk is raised', () => {
       [agentId, resource.id, clock.now()],
     );
     await raiseChat();
-    expect(await eventsAbout(services, 'grt_many_')).toHaveLength(2500);
+    await eventually(async () => expect(await eventsAbout(services, 'grt_many_')).toHaveLength(2500));
   });
 });
 
-describe('lowering a risk, or changing what is not the catalogue', () => {
+describe('lowering a risk, or changing anything but the catalogue', () => {
   it('ends nothing', async () => {
     const id = await grantOf(['chat', 'embed']);
     const scopes = catalogue({ embed: 'low', chat: 'low', more: 'high' });
@@ -128,8 +130,8 @@ describe('lowering a risk, or changing what is not the catalogue', () => {
   });
 });
 
-describe('a risk that is raised while grants are made', () => {
-  it('leaves no grant that uses the scope: each is made before and ended, or not made', async () => {
+describe('a risk that is raised while grants are created', () => {
+  it('leaves no grant that uses the scope: each is created before and ended, or not created', async () => {
     const { db } = database;
     const request = () =>
       withTransaction(db, async (tx) => {
@@ -149,7 +151,7 @@ describe('a risk that is raised while grants are made', () => {
     expect(await request()).toBeUndefined();
   });
 
-  it('is not raised, and ends nothing, if it cannot be recorded', async () => {
+  it('is not raised, and ends nothing, if it cannot be audited', async () => {
     const id = await grantOf(['chat'], { seconds: 400 * 24 * 3600 });
     clock.advance(100 * 24 * 3600);
     await expect(raiseChat()).rejects.toMatchObject({

@@ -47,21 +47,21 @@ describe('resources', () => {
   it.each([
     ['a fragment', { identifier: 'https://a.example/#x' }, 'identifier must not have a fragment'],
     ['the issuer', { identifier: testIssuer }, 'identifier must not be the issuer or under it'],
-    ['a name that is not one', { identifier: 'not a uri' }, 'identifier must not have whitespace'],
+    ['an invalid name', { identifier: 'not a uri' }, 'identifier must not have whitespace'],
   ])('are refused for %s as identifier', async (_what, terms, detail) => {
     const refused = await admin.post('/v1/resources', newResource(terms)).expect(400);
     expect(refused.body).toMatchObject({ code: 'invalid-request', detail });
   });
 
-  it('are refused for a scope that is there twice', async () => {
+  it('are refused if a scope is given twice', async () => {
     const [chat] = newResource().scopes;
     const refused = await admin.post('/v1/resources', newResource({ scopes: [chat, chat] })).expect(400);
-    expect(refused.body.detail).toBe('scope chat is there twice');
+    expect(refused.body.detail).toBe('scope chat is given twice');
     const { path } = await create();
     await admin.patch(path, { scopes: [chat, chat] }).expect(400);
   });
 
-  it('keep their identifier for ever, with and without a slash at the end', async () => {
+  it('keep their identifier permanently, with and without a trailing slash', async () => {
     const { identifier, path } = await create();
     await admin.delete(path).expect(204);
     for (const taken of [identifier, `${identifier}/`]) {
@@ -70,7 +70,7 @@ describe('resources', () => {
     }
   });
 
-  it('change in all but identifier and kind', async () => {
+  it('can be changed in all but identifier and kind', async () => {
     const { path, identifier } = await create();
     const scopes = [{ name: 'embed', description: 'Compute embeddings', risk: 'high' }];
     const change = { name: 'n', labels: ['a'], scopes, max_grant_seconds: 60, token_ttl_seconds: 60 };
@@ -80,7 +80,7 @@ describe('resources', () => {
     await admin.patch(path, { kind: 'api' }).expect(400);
   });
 
-  it('are signed only with what a key is at hand for', async () => {
+  it('can only use an algorithm that has an active key', async () => {
     const { path } = await create();
     for (const status of [200, 503]) {
       const keys: { id: string; alg: string; status: string }[] = (await admin.get('/v1/keys')).body.items;
@@ -98,7 +98,7 @@ describe('resources', () => {
     await admin.patch(path, { token_alg: 'RS256' }).expect(200);
   });
 
-  it('are gone for every operation once they are deleted, like those that never were', async () => {
+  it('are not found by any operation after they are deleted, like those that never existed', async () => {
     const { path } = await create();
     await admin.delete(path).expect(204);
     for (const gone of [path, nowhere]) {
@@ -113,7 +113,7 @@ describe('resources', () => {
 });
 
 describe('secrets of resource servers', () => {
-  it('are two at most, shown once, and end when they are revoked, which can be done twice', async () => {
+  it('are at most two, are shown once, and are invalid after they are revoked, which may be repeated', async () => {
     const { path } = await create();
     const issued = await admin.post(`${path}/secrets`).expect(201);
     expect(issued.body.client_secret).toMatch(/^hpr_[A-Za-z0-9]{43}$/);

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Risk } from '../../src/grants/facts.ts';
 import {
   checkIdentifier,
   endedScopes,
   findDuplicateScope,
-  type Risk,
   sameIdentifier,
   sameIdentifiers,
 } from '../../src/resources/resource.ts';
@@ -72,12 +72,12 @@ describe('an identifier', () => {
     'https://x/../../@hallpass.test',
     'blob:https://hallpass.test/v1',
     'https:\\\\hallpass.test/v1',
-  ])('is never the issuer, or under it, however it is written: %s', (text) => {
+  ])('is never the issuer, or under it, in any notation: %s', (text) => {
     const problem = checkIdentifier(text, issuer);
     expect(problem).toMatch(/issuer or under it|normal form/);
   });
 
-  it('of the same host but another port than the issuer is not under it', () => {
+  it('on the same host but another port than the issuer is not under it', () => {
     expect(checkIdentifier('http://127.0.0.1:9000/v1', 'http://127.0.0.1:8080')).toBeUndefined();
     expect(checkIdentifier('http://127.0.0.1:8080/v1', 'http://127.0.0.1:8080')).toBeDefined();
   });
@@ -93,13 +93,13 @@ describe('an identifier', () => {
     expect(sameIdentifier('', registered)).toBe(false);
   });
 
-  it('that is asked for never means two resources that may both be registered', () => {
+  it('in a request never means two resources that may both be registered', () => {
     const identifier = fc.string({ unit: fc.constantFrom('/', 'a'), maxLength: 6 });
     const registrable = (text: string): boolean => !text.endsWith('//');
     fc.assert(
       fc.property(identifier, (tail) => {
         const meant = sameIdentifiers(`https://llm.example/a${tail}`).filter(registrable);
-        // Creation refuses the second of two that are the same but for a slash.
+        // The second of two that differ only by a slash cannot be created.
         const apart = meant.filter(
           (one, i) => !meant.slice(0, i).some((other) => sameIdentifier(one, other)),
         );
@@ -121,7 +121,7 @@ describe('a catalogue', () => {
   it.each([
     ['the same', before, []],
     ['in another order', [...before].reverse(), []],
-    ['with one scope more', [...before, scope('new', 'high')], []],
+    ['with one more scope', [...before, scope('new', 'high')], []],
     ['with other descriptions', before.map(({ name, risk }) => scope(name, risk, 'other')), []],
     ['with risks lowered', before.map(({ name }) => scope(name, 'low')), []],
     ['without a scope', [scope('chat', 'low'), scope('tune', 'high')], ['embed']],
@@ -131,7 +131,7 @@ describe('a catalogue', () => {
       ['chat', 'embed'],
     ],
     ['empty', [], ['chat', 'embed', 'tune']],
-  ])('that is %s ends just the scopes taken out or raised in risk', (_what, after, ended) => {
+  ])('that is %s ends exactly the scopes that are removed or have a higher risk', (_what, after, ended) => {
     expect(endedScopes(before, after)).toEqual(ended);
   });
 });

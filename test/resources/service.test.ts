@@ -36,7 +36,7 @@ const nowhere = 'res_01kjdw0a5vf8h8v0m6gq3r9x2c';
 const typesAbout = async (id: string) => (await eventsAbout(services, id)).map(({ type }) => type);
 
 describe('a new resource', () => {
-  it('has the defaults for what is not given, and is recorded', async () => {
+  it('has the defaults for values that are not given, and is audited', async () => {
     const terms = newResource();
     const resource = await resources.create(act, terms);
     expect(resource).toEqual({
@@ -80,12 +80,12 @@ describe('a new resource', () => {
     ]);
   });
 
-  it('keeps what is given, labels as a set', async () => {
+  it('keeps the given values, with each label once', async () => {
     const given = { labels: ['b', 'a', 'b'], tokenTtlSeconds: 60, tokenAlg: 'EdDSA' as const };
     expect(await resources.create(act, newResource(given))).toMatchObject({ ...given, labels: ['b', 'a'] });
   });
 
-  it('is refused for an identifier that is not one, or is under the issuer', async () => {
+  it('is refused for an invalid identifier, or one under the issuer', async () => {
     const attempt = (identifier: string) => resources.create(act, newResource({ identifier }));
     await expect(attempt('https://llm.example/#x')).rejects.toMatchObject({
       code: 'invalid-request',
@@ -97,12 +97,12 @@ describe('a new resource', () => {
     });
   });
 
-  it('is refused for a scope that is there twice and for an algorithm without an active key', async () => {
+  it('is refused for a scope that is given twice and for an algorithm without an active key', async () => {
     const [chat] = newResource().scopes;
     if (chat === undefined) throw new Error('no scope');
     await expect(resources.create(act, newResource({ scopes: [chat, chat] }))).rejects.toMatchObject({
       code: 'invalid-request',
-      detail: 'scope chat is there twice',
+      detail: 'scope chat is given twice',
     });
     await expect(resources.create(act, newResource({ tokenAlg: 'RS256' }))).rejects.toMatchObject({
       code: 'conflict',
@@ -127,7 +127,7 @@ describe('a new resource', () => {
     expect(await outcomes(attempts())).toEqual(refused);
   });
 
-  it('is one of 20 made at once with identifiers that are the same but for a slash', async () => {
+  it('is one of 20 that are created at once with identifiers that differ only by a slash', async () => {
     const { identifier } = newResource();
     const attempts = Array.from({ length: 20 }, (_, i) =>
       resources.create(act, newResource({ identifier: i % 2 === 0 ? identifier : `${identifier}/` })),
@@ -136,7 +136,7 @@ describe('a new resource', () => {
     expect(await eventsAbout(services, identifier)).toHaveLength(1);
   });
 
-  it('is not made if it cannot be recorded', async () => {
+  it('is not created if it cannot be audited', async () => {
     const unrecorded = servicesOn(database, new FakeClock('2031-01-01T00:00:00Z'));
     const terms = newResource();
     await expect(unrecorded.resources.create(act, terms)).rejects.toMatchObject({
@@ -161,7 +161,7 @@ describe('a resource', () => {
     expect((await resources.list({ limit: 200 })).items.map(({ id }) => id)).not.toContain(made[0]);
   });
 
-  it('changes in what an update names, and is recorded', async () => {
+  it('is changed as an update says, and the change is audited', async () => {
     const before = await resources.create(act, newResource());
     clock.advance(5);
     const change = { labels: ['x', 'x'], tokenTtlSeconds: 120, tokenAlg: 'EdDSA' as const };
@@ -198,7 +198,7 @@ describe('a resource', () => {
     expect(await typesAbout(id)).toEqual(['resource.created']);
   });
 
-  it('is deleted softly and once: its epoch is raised, its secrets are revoked, its row stays', async () => {
+  it('is marked as deleted once: its epoch is raised, its secrets are revoked, its row stays', async () => {
     const { id } = await resources.create(act, newResource());
     const { id: secret } = await resources.issueSecret(act, { resourceId: id, expiresAt: null });
     const attempts = Array.from({ length: 20 }, () => resources.remove(act, id));
@@ -218,7 +218,7 @@ describe('a resource', () => {
 });
 
 describe('for other services', () => {
-  it('a resource is found by id, and by its identifier with one slash more or less, until it is deleted', async () => {
+  it('a resource is found by id, and by its identifier with or without a trailing slash, until it is deleted', async () => {
     const { db } = database;
     const terms = newResource();
     const resource = await resources.create(act, terms);
@@ -241,7 +241,7 @@ describe('for other services', () => {
     expect(await resources.findByIdentifier(db, terms.identifier)).toBeUndefined();
   });
 
-  it('a resource server comes with its live digests only', async () => {
+  it('a resource server is returned with the digests of its unexpired secrets only', async () => {
     const { db } = database;
     const { id, identifier } = await resources.create(act, newResource());
     const server = () => resources.findServer(db, id, clock.now());

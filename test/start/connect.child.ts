@@ -1,23 +1,21 @@
-import { connect, type Socket } from 'node:net';
+import { writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 
-/** Opens many connections at once, when told to, and answers how many were open before a lost one is tried again. */
-const [port, count] = process.argv.slice(2).map(Number) as [number, number];
-/** TCP sends a SYN that was not answered again after 1 s. */
-const waitMs = 900;
+/**
+ * Opens many connections at once when told to, and creates a file when all of them are open. Ends when its input
+ * ends.
+ */
+const [port, count, file] = process.argv.slice(2) as [string, string, string];
 
 process.stdout.write('ready\n');
 process.stdin.once('data', () => {
   let connected = 0;
-  const sockets = Array.from({ length: count }, (): Socket => {
-    const socket = connect({ port, host: '127.0.0.1' }, () => {
+  for (let n = 0; n < Number(count); n += 1) {
+    const socket = connect({ port: Number(port), host: '127.0.0.1' }, () => {
       connected += 1;
+      if (connected === Number(count)) writeFileSync(file, '');
     });
-    return socket.on('error', () => {});
-  });
-  setTimeout(() => {
-    process.stdout.write(`${JSON.stringify({ connected })}\n`, () => {
-      for (const socket of sockets) socket.destroy();
-      process.exit(0);
-    });
-  }, waitMs);
+    socket.on('error', () => {});
+  }
 });
+process.stdin.once('end', () => process.exit(0));

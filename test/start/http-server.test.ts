@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/platform/clock.ts';
@@ -9,16 +10,17 @@ import { type HttpServer, startHttpServer } from '../../src/start/http-server.ts
 import { onlyProbes } from '../../src/start/probes.ts';
 import { send, sendRaw } from '../support/http.ts';
 
-/** How many connections this system lets wait for any server (Linux). */
+/** How many connections this system lets wait for a server (Linux). */
 function systemBacklog(): number {
   const file = '/proc/sys/net/core/somaxconn';
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
 }
 
-/** Longer than the child waits for its connections. */
-const busyMs = 1_500;
+/** The longest time for which the thread is blocked, and the interval of its checks. */
+const longestMs = 60_000;
+const stepMs = 20;
 
-/** What is answered where no broker is asked: before it runs, beside it, and to what is no request. */
+/** Responses without a broker: before it runs, beside it, and to bytes that are not a valid request. */
 let server: HttpServer;
 let url: string;
 beforeEach(async () => {
@@ -26,10 +28,10 @@ beforeEach(async () => {
   url = `http://127.0.0.1:${server.port}`;
 });
 afterEach(async () => {
-  await server.drain(100);
+  await server.drain({ graceMs: 0, deadlineMs: 100 });
 });
 
-/** An answer as it came over the wire; what it says of its length must be true. */
+/** Parses a response as it was received. Its Content-Length must be correct. */
 function parse(answer: string) {
   const end = answer.indexOf('\r\n\r\n');
   const [statusLine = '', ...lines] = answer.slice(0, end).split('\r\n');
@@ -57,7 +59,7 @@ async function exchange(text: string) {
 }
 
 describe('before the broker runs', () => {
-  it('every request is answered 503, as a problem document, and told to come back', async () => {
+  it('every request gets a 503 with a problem document and Retry-After', async () => {
     const answer = await exchange('GET /v1/agents HTTP/1.1\r\nHost: a\r\n\r\n');
     expect(answer.status).toBe(503);
     expect(answer.headers.get('retry-after')).toBe('1');
@@ -70,14 +72,14 @@ describe('before the broker runs', () => {
     });
   });
 
-  it('HEAD is answered so, too', async () => {
+  it('HEAD gets the same response, without a body', async () => {
     const answer = await send({ url }, { method: 'HEAD', path: '/readyz', headers: {} });
     expect([answer.status, answer.text]).toEqual([503, '']);
   });
 });
 
-describe('a replica that only works off jobs', () => {
-  it('answers probes, and 404 as a problem document to all else', async () => {
+describe('a replica that only runs jobs', () => {
+  it('serves probes, and responds to everything else with 404 and a problem document', async () => {
     server.serve(onlyProbes((_request, response) => void response.writeHead(204).end()));
     expect((await send({ url }, { method: 'GET', path: '/readyz', headers: {} })).status).toBe(204);
     const answer = await exchange('POST /oauth2/token HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n');
@@ -86,7 +88,7 @@ describe('a replica that only works off jobs', () => {
   });
 });
 
-describe('what is no request', () => {
+describe('a message that is not a valid request', () => {
   it.each([
     [400, 'nonsense', 'nonsense\r\n\r\n'],
     [400, 'a target that is none', 'GET v1/agents HTTP/1.1\r\nHost: a\r\n\r\n'],
@@ -98,15 +100,15 @@ describe('what is no request', () => {
       'a length beside a transfer coding',
       'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     ],
-    [417, 'an expectation nobody knows', 'GET / HTTP/1.1\r\nHost: a\r\nExpect: the-unexpected\r\n\r\n'],
+    [417, 'an unknown expectation', 'GET / HTTP/1.1\r\nHost: a\r\nExpect: the-unexpected\r\n\r\n'],
     [431, 'headers that are too large', `GET / HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(20_000)}\r\n\r\n`],
-  ])('is answered %i, with the headers of every other answer, and the end: %s', async (status, _what, text) => {
+  ])('gets a %i with the headers of every other response, and the connection is closed: %s', async (status, _what, text) => {
     server.serve((_request, response) => void response.writeHead(204).end());
     const answer = await exchange(text);
     expect([answer.status, answer.body]).toEqual([status, '']);
   });
 
-  it('is not answered into the middle of the answer before it', async () => {
+  it('gets no response within another response', async () => {
     server.serve((_request, response) => {
       response.writeHead(200, { 'Content-Length': 100 });
       response.write('half');
@@ -123,26 +125,103 @@ describe('what is no request', () => {
     expect(received).toMatch(/half$/);
   });
 
-  it('does not keep requests of HTTP/1.0 out, which have no Host', async () => {
+  it('may be a request of HTTP/1.0 without a Host, which is served', async () => {
     server.serve((_request, response) => void response.writeHead(204).end());
     expect(await sendRaw({ url }, 'GET / HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 204 /);
   });
 });
 
+/** Blocks this thread until `check` is true. Returns whether it became true in time. */
+function blockUntil(check: () => boolean): boolean {
+  for (let waitedMs = 0; waitedMs < longestMs; waitedMs += stepMs) {
+    if (check()) return true;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, stepMs);
+  }
+  return false;
+}
+
 describe('a thousand clients that connect at the same time', () => {
   it.skipIf(systemBacklog() < 1_000)(
     'are all connected, although the broker is busy: none has to try again a second later',
     async () => {
-      const script = join(import.meta.dirname, 'connect.child.ts');
-      const child = spawn(process.execPath, ['--import', 'tsx', script, String(server.port), '1000'], {
+      const directory = mkdtempSync(join(tmpdir(), 'hallpass-connect-'));
+      const connected = join(directory, 'connected');
+      const args = [join(import.meta.dirname, 'connect.child.ts'), String(server.port), '1000', connected];
+      const child = spawn(process.execPath, ['--import', 'tsx', ...args], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       await once(child.stdout, 'data');
       child.stdin.write('now\n');
-      // This thread is the broker's, too: it accepts nothing until this ends.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, busyMs);
-      const told = JSON.parse(String((await once(child.stdout, 'data'))[0]));
-      expect(told).toEqual({ connected: 1000 });
+      // This thread is also the broker's. It accepts nothing meanwhile, so only connections with a place in the queue
+      // are open.
+      expect(blockUntil(() => existsSync(connected))).toBe(true);
+      child.stdin.end();
+      await once(child, 'exit');
+      rmSync(directory, { recursive: true });
     },
   );
+});
+
+describe('a server that is drained', () => {
+  const request = (path: string): string => `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}`;
+
+  it('answers what was pipelined before the end, and only the last response closes the connection', async () => {
+    const waiting: (() => void)[] = [];
+    server.serve((_request, response) => waiting.push(() => response.end('x')));
+    const answers = sendRaw({ url }, request('/first') + request('/second'));
+    while (waiting.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    const drained = server.drain({ graceMs: 0, deadlineMs: 5_000 });
+    for (const answer of waiting) answer();
+    const [first = '', second = ''] = (await answers).split(/(?=HTTP\/1\.1 )/);
+    expect(first).not.toMatch(/connection: close/i);
+    expect(second).toMatch(/connection: close/i);
+    expect(await drained).toBe(true);
+  });
+
+  it('does not handle what comes after a response that ends the connection', async () => {
+    const paths: string[] = [];
+    let finish: () => void = () => {};
+    server.serve((incoming, response) => {
+      paths.push(incoming.url ?? '');
+      response.writeHead(200).flushHeaders();
+      finish = () => response.end('x');
+    });
+    server.closeAfterResponses();
+    const socket = connect(server.port, '127.0.0.1');
+    socket.write(request('/first'));
+    let received = '';
+    socket.on('data', (chunk) => {
+      received += chunk;
+    });
+    await once(socket, 'data');
+    expect(received).toMatch(/connection: close/i);
+    socket.write(request('/second'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    finish();
+    await once(socket, 'close');
+    expect(paths).toEqual(['/first']);
+  });
+
+  it('closes an idle connection after the grace, and answers a request that arrives within it', async () => {
+    server.serve((_request, response) => response.end('x'));
+    const [idle, late] = [connect(server.port, '127.0.0.1'), connect(server.port, '127.0.0.1')];
+    await Promise.all([once(idle, 'connect'), once(late, 'connect')]);
+    await send({ url }, { method: 'GET', path: '/', headers: {} });
+    const drained = server.drain({ graceMs: 300, deadlineMs: 5_000 });
+    late.write(request('/late'));
+    const [answer] = await once(late, 'data');
+    expect(String(answer)).toMatch(/^HTTP\/1\.1 200 [\s\S]*connection: close/i);
+    idle.resume();
+    await once(idle, 'end');
+    idle.end();
+    expect(await drained).toBe(true);
+  });
+
+  it('cuts off a request that is in progress at the deadline, and says so', async () => {
+    server.serve(() => {});
+    const socket = connect(server.port, '127.0.0.1').on('error', () => {});
+    socket.write(request('/never'));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await server.drain({ graceMs: 0, deadlineMs: 200 })).toBe(false);
+  });
 });

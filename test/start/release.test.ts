@@ -13,8 +13,8 @@ async function release(outcomes: Record<string, boolean | undefined | Error>) {
   return { clean, done, errors };
 }
 
-describe('what was started is released', () => {
-  it('in order, cleanly where all of it ended by itself or was never started', async () => {
+describe('started resources are released', () => {
+  it('in order, and cleanly if all ended by themselves or were never started', async () => {
     expect(await release({ api: true, metrics: undefined, broker: true })).toEqual({
       clean: true,
       done: ['api', 'metrics', 'broker'],
@@ -22,7 +22,7 @@ describe('what was started is released', () => {
     });
   });
 
-  it('to the end, whatever fails or has to be cut off on the way', async () => {
+  it('completely, even if one fails or is cut off', async () => {
     const failure = new Error('the pool does not close');
     expect(await release({ api: false, broker: failure, server: true })).toEqual({
       clean: false,

@@ -1,5 +1,5 @@
 /**
- * Whatever JSON somebody answers: a test says by what it expects of it what it is, and a wrong guess fails there.
+ * Any JSON of a response. A test states the expected shape by its assertions, and a wrong assumption fails there.
  */
-// biome-ignore lint/suspicious/noExplicitAny: `unknown` would make every test describe each answer a second time, in types
+// biome-ignore lint/suspicious/noExplicitAny: `unknown` would make every test describe each response twice
 export type AnyJson = any;

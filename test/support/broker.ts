@@ -3,23 +3,22 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import supertest from 'supertest';
 import { type Broker, type BrokerConfig, compose, type Overrides } from '../../src/compose.ts';
-import { MasterKey } from '../../src/crypto/master-key.ts';
-import { parseIssuer } from '../../src/oauth/issuer.ts';
+import { type CompiledContract, compileContract } from '../../src/http/compiled-contract.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { createLog, type Log } from '../../src/platform/log.ts';
 import { atEnd } from './at-end.ts';
 import { recordCoverage } from './contract-coverage.ts';
 import { FakeClock } from './fake-clock.ts';
+import { templateStart } from './templates.ts';
+import { bootstrapKey, testConfig } from './test-config.ts';
 import { createTestDatabase, type TestDatabase } from './test-database.ts';
 
-/** The key of the person `bootstrap` in every test broker: admin, approver and auditor. */
-export const bootstrapKey = `hpa_${'0123456789abcdefghijABCDEFGHIJKLMNOPQRSTUVW'}`;
-export const testIssuer = 'https://hallpass.test';
-/** Silent, unless HALLPASS_TEST_LOG names a level. */
+export { bootstrapKey, testConfig, testIssuer, testMasterKey } from './test-config.ts';
+
+/** The log of test brokers: silent, unless HALLPASS_TEST_LOG names a level. */
 const testLog = createLog((process.env.HALLPASS_TEST_LOG ?? 'silent') as 'silent', {
   write: (line) => process.stderr.write(line),
 });
-export const testMasterKey = new MasterKey(Buffer.alloc(32, 7));
 
 export interface TestBroker extends Broker {
   database: TestDatabase;
@@ -31,42 +30,25 @@ export interface TestBrokerOptions {
   clock?: Clock;
   log?: Log;
   config?: Partial<BrokerConfig>;
-  /** Another broker's database: a second replica. */
+  /** The database of another broker, to start a second replica. */
   database?: TestDatabase;
   overrides?: Partial<Overrides>;
 }
 
-/** What a broker of a test is told, unless it says otherwise. */
-export function testConfig(databaseUrl: string): BrokerConfig {
-  const issuer = parseIssuer(testIssuer);
-  if (issuer === undefined) throw new Error('the test issuer is not one');
-  return {
-    databaseUrl,
-    masterKey: testMasterKey,
-    oldMasterKeys: [],
-    issuer,
-    logLevel: 'silent',
-    trustedProxies: [],
-    outboundAllow: [],
-    dpopNonce: 'required',
-    preparedStatements: true,
-    rateLimitPerSecond: 'off',
-    bootstrapAdminKey: bootstrapKey,
-  };
-}
-
-/** A whole broker over a database of its own, listening on a loopback port; closed when the test file ends. */
+/** Starts a complete broker with its own database on a loopback port; closed when the test file ends. */
 export async function startBroker(options: TestBrokerOptions = {}): Promise<TestBroker> {
-  const database = options.database ?? (await createTestDatabase());
+  const { clock = new FakeClock() } = options;
+  const database = options.database ?? (await createTestDatabase(templateFor(clock, options.config)));
   const config: BrokerConfig = { ...testConfig(database.url), ...options.config };
   const broker = await compose(config, {
-    clock: options.clock ?? new FakeClock(),
+    clock,
     log: options.log ?? testLog,
-    validateResponses: true,
+    contract: testContract(),
     observe: recordCoverage,
     ...options.overrides,
   });
-  const server = createServer(broker.app);
+  // As in production: with Node's 5 s, a slow test sends a request into a connection that is closing.
+  const server = createServer({ keepAliveTimeout: 75_000 }, broker.app);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   atEnd(async () => {
@@ -77,9 +59,25 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
   return { ...broker, database, server, url };
 }
 
+/** Returns the template on which a broker has started if this start would do the same, otherwise the empty one. */
+function templateFor(clock: Clock, config: Partial<BrokerConfig> = {}): 'started' | 'empty' {
+  const isSameStart = clock.now().getTime() === templateStart().getTime();
+  return isSameStart && config.masterKey === undefined && config.bootstrapAdminKey === undefined
+    ? 'started'
+    : 'empty';
+}
+
+let compiled: CompiledContract | undefined;
+
+/** Compiles the contract once per process, because that takes as long as the rest of a broker's start. */
+function testContract(): CompiledContract {
+  compiled ??= compileContract({ validateResponses: true });
+  return compiled;
+}
+
 export type Api = ReturnType<typeof apiOf>;
 
-/** Calls of one caller: supertest requests with its bearer credential. */
+/** Returns the requests of one caller: supertest with its bearer credential. */
 export function apiOf(broker: { url: string }, credential: string | undefined) {
   const client = supertest(broker.url);
   const authorise = (request: supertest.Test): supertest.Test =>
@@ -103,7 +101,7 @@ export interface TestPerson {
   api: Api;
 }
 
-/** A person with a key of their own. */
+/** Creates a person and a key for them. */
 export async function createPerson(
   broker: { url: string },
   person: { roles?: string[]; groups?: string[]; name?: string } = {},
@@ -125,13 +123,13 @@ export async function createPerson(
 export interface TestAgent {
   id: string;
   secret: string;
-  /** A form to the token endpoint, authenticated with client_secret_basic. */
+  /** Posts a form to the token endpoint, authenticated with client_secret_basic. */
   token(form?: Record<string, string>): supertest.Test;
-  /** Calls `/v1` with a broker token that was got now. */
+  /** Returns requests to `/v1` with a new broker token. */
   api(): Promise<Api>;
 }
 
-/** An agent owned by a person of its own (or by `owner`). */
+/** Creates an agent, owned by a new person (or by `owner`). */
 export async function createAgent(
   broker: { url: string },
   options: {
@@ -168,7 +166,7 @@ export function agentOf(broker: { url: string }, client: { id: string; secret: s
   };
 }
 
-/** A form to /oauth2 with client_secret_basic. */
+/** Posts a form to /oauth2, with client_secret_basic if there is a client. */
 export function oauthPost(
   broker: { url: string },
   path: string,
@@ -181,7 +179,7 @@ export function oauthPost(
 
 let resources = 0;
 
-/** A resource with a low-risk scope `read`, a medium-risk `write` and a high-risk `admin`. */
+/** Creates a resource with a low-risk scope `read`, a medium-risk `write` and a high-risk `admin`. */
 export async function createResource(
   broker: { url: string },
   options: Record<string, unknown> = {},
@@ -204,7 +202,7 @@ export async function createResource(
   return { id: created.body.id, identifier: created.body.identifier };
 }
 
-/** `read` at once for up to an hour; anything else as the default policy has it. */
+/** A policy that permits low-risk scopes at once for up to an hour; the default policy decides the rest. */
 export const readAtOnce =
   'permit(principal, action == Action::"request", resource) when { context.max_risk == "low" && context.duration_seconds <= 3600 };';
 
@@ -214,7 +212,7 @@ export async function createPolicy(broker: { url: string }, cedar: string): Prom
   return created.body.id;
 }
 
-/** A request for a grant, as its body. */
+/** Returns the body of a request for a grant. */
 export function grantRequest(resource: string, request: Record<string, unknown> = {}) {
   return { resource, scopes: ['read'], duration_seconds: 600, reason: 'because', ...request };
 }

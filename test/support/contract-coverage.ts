@@ -5,8 +5,8 @@ import type { TestProject } from 'vitest/node';
 import { type OperationEntry, readContract } from '../../src/http/contract.ts';
 
 /**
- * Remembers that `operation` answered `status`, for the check after the suite that every status which the contract
- * declares was seen. Each pair is written once a process; lines this short are appended whole.
+ * Records that `operation` returned `status`, for the check after the suite that every declared
+ * status was seen. Each process writes each pair once; lines this short are appended atomically.
  */
 export function recordCoverage(operation: string, status: number): void {
   const file = process.env.HALLPASS_CONTRACT_COVERAGE;
@@ -18,16 +18,16 @@ export function recordCoverage(operation: string, status: number): void {
 
 const recorded = new Set<string>();
 
-/** What any operation may answer without saying so: no such method, gone away, a mistake of ours. */
+/** The statuses that any operation may return undeclared: method not allowed, client gone, internal error. */
 const undeclared: ReadonlySet<number> = new Set([405, 499, 500]);
 
-/** What the contract and the answers that were seen (`operation status` each) disagree about, one line for each pair. */
+/** Lists the differences between the contract and the seen pairs (`operation status`), one line for each pair. */
 export function disagreements(
   operations: readonly Pick<OperationEntry, 'id' | 'statuses'>[],
   seen: ReadonlySet<string>,
 ): string[] {
   const declared = operations.flatMap(({ id, statuses }) => statuses.map((status) => `${id} ${status}`));
-  const missing = declared.filter((pair) => !seen.has(pair)).map((pair) => `never answered: ${pair}`);
+  const missing = declared.filter((pair) => !seen.has(pair)).map((pair) => `never returned: ${pair}`);
   const extra = [...seen].filter((pair) => {
     const [id, status] = pair.split(' ');
     const known = operations.some((operation) => operation.id === id);
@@ -36,7 +36,7 @@ export function disagreements(
   return [...missing, ...extra.map((pair) => `not in the contract: ${pair}`)].sort();
 }
 
-/** Whether every test of every file was run, and none failed. */
+/** Whether every test of every file has run and none has failed. */
 async function isWholeSuite(project: TestProject): Promise<boolean> {
   const { vitest } = project;
   const files = vitest.state.getFiles();
@@ -50,7 +50,7 @@ async function isWholeSuite(project: TestProject): Promise<boolean> {
   );
 }
 
-/** Starts to collect what the brokers of all test processes answer; the returned function checks and throws. */
+/** Starts to collect the statuses of all test processes. The returned function checks them and throws. */
 export function collectCoverage(project: TestProject): () => Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'hallpass-coverage-'));
   const file = join(directory, 'seen');
@@ -64,6 +64,6 @@ export function collectCoverage(project: TestProject): () => Promise<void> {
     if (found.length === 0) return;
     // An error at this point is printed, but does not fail the run.
     process.exitCode = 1;
-    throw new Error(`openapi.yaml and what the tests saw disagree:\n${found.join('\n')}`);
+    throw new Error(`openapi.yaml and the statuses seen in tests differ:\n${found.join('\n')}`);
   };
 }

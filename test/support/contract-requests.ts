@@ -1,7 +1,7 @@
 import type { Contract, OperationEntry } from '../../src/http/contract.ts';
 import type { WireRequest } from './http.ts';
 
-/** Requests made from the contract alone: its own examples, with syntactically valid ids in the path. */
+/** Makes requests from the contract alone: its own examples, with syntactically valid ids in the path. */
 
 export interface Schema {
   $ref?: string;
@@ -31,14 +31,14 @@ interface Document {
 
 export interface OperationDetails {
   entry: OperationEntry;
-  /** With references resolved, those of the path among them. */
+  /** The parameters of the operation and of its path, with references resolved. */
   parameters: Parameter[];
-  /** Names of the security schemes; none: anyone. */
+  /** The names of the security schemes; empty if the operation needs no authentication. */
   security: string[];
   body: { type: string; schema: Schema; example: Record<string, unknown> } | undefined;
 }
 
-/** What stands at a reference, with what is beside it in its place. */
+/** Resolves a reference. Members beside it replace those at the reference. */
 export function resolve<T extends object>(contract: Contract, value: T & { $ref?: string }): T {
   const { $ref, ...beside } = value;
   if ($ref === undefined) return value;
@@ -47,7 +47,7 @@ export function resolve<T extends object>(contract: Contract, value: T & { $ref?
   return resolve(contract, { ...(found as T), ...beside } as T);
 }
 
-/** Everything that a request to this operation is made of. */
+/** Returns the parts from which a request to this operation is made. */
 export function detailsOf(contract: Contract, entry: OperationEntry): OperationDetails {
   const item = (contract.document as Document).paths[entry.path];
   const operation = item?.[entry.method];
@@ -69,7 +69,7 @@ export function detailsOf(contract: Contract, entry: OperationEntry): OperationD
   };
 }
 
-/** An id of the kind that the pattern allows, of a thing that does not exist. */
+/** Returns an id that matches the pattern and names no existing object. */
 function idFor({ name, schema }: Parameter): string {
   const prefix = /^\^([a-z]{3})_/.exec(schema.pattern ?? '')?.[1];
   if (prefix === undefined) throw new Error(`${name} has no pattern of an id`);
@@ -82,7 +82,7 @@ function encode(body: NonNullable<OperationDetails['body']>): string {
     : new URLSearchParams(body.example as Record<string, string>).toString();
 }
 
-/** The operation's own example as a request, without a credential. */
+/** Returns the operation's example as a request without a credential. */
 export function exampleRequest(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const { entry, parameters, body } = details;
   const path = parameters
@@ -93,7 +93,7 @@ export function exampleRequest(details: OperationDetails): WireRequest & { heade
   return { method, path, headers: { 'Content-Type': body.type }, body: encode(body) };
 }
 
-/** The paths of everything in a JSON value: `['scopes']`, `['scopes', 0]`, `['scopes', 0, 'name']`, ... */
+/** Lists the paths of all members and elements of a JSON value: `['scopes']`, `['scopes', 0]`, ... */
 export function pathsIn(value: unknown, prefix: (string | number)[] = []): (string | number)[][] {
   if (typeof value !== 'object' || value === null) return [];
   const entries = Array.isArray(value) ? [...value.entries()] : Object.entries(value);
@@ -104,7 +104,7 @@ export function valueAt(value: unknown, path: (string | number)[]): unknown {
   return path.reduce<unknown>((at, step) => (at as Record<string | number, unknown>)[step], value);
 }
 
-/** A copy of `value` with something else at `path`. */
+/** Returns a copy of `value` with `replacement` at `path`. */
 export function replaced<T>(value: T, path: (string | number)[], replacement: unknown): T {
   const copy = structuredClone(value);
   const parent = valueAt(copy, path.slice(0, -1)) as Record<string | number, unknown>;

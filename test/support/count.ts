@@ -1,6 +1,6 @@
 import type { TestDatabase } from './test-database.ts';
 
-/** How many events of a type there are about a grant (or of all), read past the API. */
+/** Counts the audit events of a type, of one grant or agent or of all, without the API. */
 export async function countEvents(
   database: TestDatabase,
   type: string,
@@ -14,7 +14,7 @@ export async function countEvents(
   return Number(rows[0]?.n);
 }
 
-/** How often each status was answered. */
+/** Counts the responses by status. */
 export function tally(responses: { status: number }[]): Record<number, number> {
   const counts: Record<number, number> = {};
   for (const { status } of responses) counts[status] = (counts[status] ?? 0) + 1;

@@ -3,12 +3,12 @@ import { SignJWT } from 'jose';
 import { type TestAgent, testIssuer } from './broker.ts';
 import { createKey, type TestKey } from './key-agent.ts';
 
-/** Whoever holds a key, and proves it with requests. */
+/** The holder of a key, who makes DPoP proofs for requests. */
 export interface Holder {
   key: TestKey;
-  /** The last nonce that an answer brought. */
+  /** The last nonce that a response had. */
   nonce: string | undefined;
-  /** A good proof, but for what `terms` change; a claim that is undefined is left out. */
+  /** Makes a valid proof, except for the changes in `terms`; a claim that is undefined is left out. */
   prove(
     method: string,
     path: string,
@@ -34,7 +34,7 @@ export function createHolder(place: { now: () => Date; issuer?: string }, key = 
   return holder;
 }
 
-/** Somebody who has asked for a nonce already, in the name of `agent`. */
+/** Creates a holder that has already received a nonce, by a token request of `agent`. */
 export async function createReadyHolder(place: { now: () => Date }, agent: TestAgent): Promise<Holder> {
   const holder = createHolder(place);
   const asked = agent.token().set('DPoP', await holder.prove('POST', '/oauth2/token'));

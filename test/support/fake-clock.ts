@@ -5,7 +5,7 @@ interface Pending {
   run: () => void;
 }
 
-/** A clock that moves only when told to. Timers fire, in order, while it is advanced. */
+/** A clock that only moves when it is advanced. Timers fire, in order, meanwhile. */
 export class FakeClock implements Clock {
   #nowMs: number;
   #pending = new Set<Pending>();
@@ -24,7 +24,7 @@ export class FakeClock implements Clock {
     return { cancel: () => this.#pending.delete(entry) };
   }
 
-  /** How many timers wait: a test that ends with more than it began with has found a leak. */
+  /** The number of waiting timers. More at the end of a test than at its beginning means a leak. */
   get timers(): number {
     return this.#pending.size;
   }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type supertest from 'supertest';
-import { jwtBearerGrant } from '../../src/oauth/clients/client-credentials.ts';
+import { jwtBearerGrant } from '../../src/oauth/grant-types/jwt-bearer.ts';
 import { type Api, apiOf, asBootstrap, createPerson, oauthPost } from './broker.ts';
 import { createKey } from './key-agent.ts';
 import { sayOf } from './test-issuer.ts';
@@ -8,15 +8,15 @@ import { sayOf } from './test-issuer.ts';
 export interface FederatedAgent {
   id: string;
   issuerId: string;
-  /** What the issuer says of `sub`, of the agent unless there is another. */
+  /** Issues a token of the issuer for the subject `sub`, by default the agent. */
   say(sub?: string): Promise<string>;
-  /** A form to the token endpoint with what the issuer says of the agent. */
+  /** Posts a form to the token endpoint with the issuer's token for the agent. */
   token(form?: Record<string, string>): Promise<supertest.Response>;
-  /** Calls `/v1` with a broker token that was got now. */
+  /** Returns requests to `/v1` with a new broker token. */
   api(): Promise<Api>;
 }
 
-/** An agent that is the subject `job` of an issuer of its own, which is trusted by its keys, for people too. */
+/** Creates an agent that is the subject `job` of a new trusted issuer, which is also a subject token issuer. */
 export async function createFederatedAgent(place: { url: string; now: () => Date }): Promise<FederatedAgent> {
   const admin = asBootstrap(place);
   const issuer = `https://${randomBytes(6).toString('hex')}.example`;

@@ -2,18 +2,18 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 /**
- * Below every system's ephemeral ports (Linux: from 32768): between our look and the broker's `listen`, no outgoing
- * connection and no `listen(0)` of anybody can be given the port. Each test worker has a slice of its own.
+ * Below the ephemeral ports of every system (Linux: from 32768), so that no outgoing connection and no
+ * `listen(0)` gets the port between this check and the broker's `listen`. Each test worker has its own range.
  */
 const lowest = 12_000;
 const sliceSize = 1_000;
 const slices = 20;
 
 const slice = lowest + (Number(process.env.VITEST_POOL_ID ?? 0) % slices) * sliceSize;
-/** Where the file before this one in the same worker began is unlikely to be where we begin: its sockets may linger. */
+/** The first port depends on the process, because sockets of the previous test file of this worker may linger. */
 let next = process.pid % sliceSize;
 
-/** A loopback port that is free and that only a caller of this function is likely to take. */
+/** Finds a free loopback port that other callers of this function are not given. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < sliceSize; tries += 1) {
     const port = slice + (next++ % sliceSize);

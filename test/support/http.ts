@@ -1,7 +1,7 @@
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 import { connect } from 'node:net';
 
-/** A request as it goes over the wire: nothing is normalised, added or left out on the way. */
+/** A request exactly as it is sent: nothing is normalized, added or left out. */
 export interface WireRequest {
   method: string;
   path: string;
@@ -13,7 +13,7 @@ export interface Answer {
   status: number;
   headers: IncomingHttpHeaders;
   text: string;
-  /** The body, where it is a JSON object. */
+  /** The body if it is JSON, otherwise an empty object. */
   json: Record<string, unknown>;
 }
 
@@ -42,7 +42,7 @@ export function send(broker: { url: string }, wire: WireRequest): Promise<Answer
   });
 }
 
-/** Writes `text` to a connection of its own and answers everything that comes back. */
+/** Writes `text` to a new connection and returns everything that is received. */
 export function sendRaw(broker: { url: string }, text: string): Promise<string> {
   const { hostname, port } = new URL(broker.url);
   return new Promise((resolve, reject) => {

@@ -8,7 +8,7 @@ export interface TestKey {
   kid: string;
   alg: string;
   privateKey: KeyObject;
-  /** Its public half as a JWK. */
+  /** The public key as a JWK. */
   jwk: Jwk;
 }
 
@@ -22,7 +22,7 @@ export function createKey(options: { kid?: string } = {}): TestKey {
 }
 
 export interface AssertionTerms {
-  /** Claims that differ from those of a good assertion; undefined leaves one out. */
+  /** Claims that replace those of a valid assertion; undefined leaves one out. */
   claims?: Record<string, unknown>;
   header?: Record<string, unknown>;
   key?: TestKey;
@@ -31,11 +31,11 @@ export interface AssertionTerms {
 export interface KeyAgent {
   id: string;
   key: TestKey;
-  /** A good assertion of its own, at `now` in seconds. */
+  /** Makes a valid assertion of the agent at the current time, except for the changes in `terms`. */
   assert(terms?: AssertionTerms): Promise<string>;
-  /** A form to the token endpoint with an assertion: a good one of its own, unless there is another. */
+  /** Posts a form to the token endpoint with an assertion: a valid one, unless the form has another. */
   token(form?: Record<string, string>): Promise<supertest.Response>;
-  /** Calls `/v1` with a broker token that was got now. */
+  /** Returns requests to `/v1` with a new broker token. */
   api(): Promise<Api>;
 }
 
@@ -52,7 +52,7 @@ interface Place {
   issuer?: string;
 }
 
-/** How the agent `id` with `key` proves itself. */
+/** Returns the client functions of the agent `id`, which authenticates with `key`. */
 export function keyAgentOf(place: Place, { id, key }: { id: string; key: TestKey }): KeyAgent {
   const assert = ({ claims = {}, header = {}, key: by = key }: AssertionTerms = {}): Promise<string> => {
     const now = Math.floor(place.now().getTime() / 1000);
@@ -85,7 +85,7 @@ export function keyAgentOf(place: Place, { id, key }: { id: string; key: TestKey
   };
 }
 
-/** An agent with keys: with `key` unless `terms` say where else they are. */
+/** Creates an agent that authenticates with `key`, unless `terms` name a `jwks_uri`. */
 export async function createKeyAgent(
   place: Place,
   { key = createKey(), ...terms }: { key?: TestKey; [term: string]: unknown } = {},

@@ -1,5 +1,5 @@
 import { afterAll } from 'vitest';
 import { finishAll } from './at-end.ts';
 
-// Runs before each test file, also where files share a process.
+// This module runs before each test file, also if files share a process.
 afterAll(finishAll);

@@ -1,6 +1,6 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
-/** A way to the database that the test can cut and restore. */
+/** A proxy to the database that a test can cut and restore. */
 export interface TcpProxy {
   port: number;
   /** Ends every connection, in both directions, and refuses new ones. */

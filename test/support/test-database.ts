@@ -4,11 +4,12 @@ import { inject } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
 import { atEnd } from './at-end.ts';
+import type { Templates } from './templates.ts';
 
 export interface TestDatabase extends Database {
-  /** URL of the application role: what the broker under test is given. */
+  /** The URL of the application role, for the broker under test. */
   url: string;
-  /** A connection of the owner, for what only tests do (break a table, edit history). */
+  /** A connection of the owner, for statements that only tests need (break a table, edit history). */
   owner: pg.Client;
   ownerUrl: string;
 }
@@ -26,7 +27,7 @@ async function withAdmin(adminUrl: string, statement: string): Promise<void> {
 const objectInUse = '55006';
 const copyAttempts = 4;
 
-/** A server that somebody named vacuums the template when it likes; each attempt waits 5 s for that, and asks it to stop. */
+/** Copies a template. Autovacuum of an external server may use it: each attempt waits 5 s and asks it to stop. */
 async function copyTemplate(adminUrl: string, statement: string): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
@@ -38,13 +39,17 @@ async function copyTemplate(adminUrl: string, statement: string): Promise<void> 
   }
 }
 
-/** A database of this test file's own, cloned from the migrated template; dropped when the file ends. */
-export async function createTestDatabase(): Promise<TestDatabase> {
+/**
+ * Creates a database for this test file as a copy of a template; dropped when the file ends.
+ *
+ * @param template `empty`: migrated, without a row; `started`: as the first start of a test broker left it.
+ */
+export async function createTestDatabase(template: keyof Templates = 'empty'): Promise<TestDatabase> {
   const server = inject('server');
   const name = `hallpass_test_${randomBytes(6).toString('hex')}`;
   await copyTemplate(
     server.adminUrl,
-    `create database ${name} template ${server.template} owner ${server.ownerRole}`,
+    `create database ${name} template ${server.templates[template]} owner ${server.ownerRole}`,
   );
   const urlOf = (role: string): string => {
     const url = new URL(server.adminUrl);

@@ -5,7 +5,7 @@ import { type HttpsServer, startHttpsServer, testCa } from '../outbound/https-se
 import { testIssuer } from './broker.ts';
 import { createKey, type TestKey } from './key-agent.ts';
 
-/** Calls the servers of tests: on loopback, by the certificate of their own authority. */
+/** Creates a client for the servers of tests: on the loopback interface, with the tests' certificate authority. */
 export function createTestOutbound(allowed = ['127.0.0.0/8', '::1/128']): OutboundClient {
   return createOutboundClient({
     isAllowed: createAddressRules(allowed),
@@ -17,10 +17,10 @@ export function createTestOutbound(allowed = ['127.0.0.0/8', '::1/128']): Outbou
 export interface Platform {
   issuer: string;
   server: HttpsServer;
-  /** What it answers with: tests change it. */
+  /** The state that determines its responses. Tests change it. */
   state: { keys: TestKey[]; named: string; jwksUri: string; isDown: boolean; hold: Promise<void> };
   key: TestKey;
-  /** A token for us of the workload `sub`, good for ten minutes. */
+  /** Issues a token for the workload `sub`, with the broker as audience, valid for ten minutes. */
   token(sub: string, change?: TokenChange): Promise<string>;
 }
 
@@ -30,7 +30,7 @@ interface TokenChange {
   key?: TestKey;
 }
 
-/** What an issuer says of `sub` to us, good for ten minutes. */
+/** Issues a token of an issuer for `sub`, with the broker as audience, valid for ten minutes. */
 export function sayOf(
   { issuer, key, now }: { issuer: string; key: TestKey; now: () => Date },
   sub: string,
@@ -42,7 +42,7 @@ export function sayOf(
     .sign(by.privateKey);
 }
 
-/** An issuer of workload tokens that is found by discovery over https. */
+/** Starts an issuer of workload tokens that publishes its keys by discovery over HTTPS. */
 export async function startPlatform(clock: { now: () => Date }): Promise<Platform> {
   const key = createKey();
   const state = { keys: [key], named: '', jwksUri: '', isDown: false, hold: Promise.resolve() };

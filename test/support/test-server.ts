@@ -1,26 +1,35 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openEmbeddedServer } from '../../src/db/embedded/embedded-server.ts';
+import { openEmbeddedServer } from '../../src/embedded/embedded-server.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createLog } from '../../src/platform/log.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 
-/** A PostgreSQL server for the whole run, and how to end it. */
+/** A PostgreSQL server for the whole run. */
 export interface TestServer {
-  /** URL of a superuser: it makes roles and databases, nothing that is tested uses it. */
+  /** The URL of a superuser, only for making roles and databases. */
   adminUrl: string;
   stop(): Promise<void>;
 }
 
+const memoryDir = '/dev/shm';
+const neededBytes = 4 * 2 ** 30;
+
+/** Returns a directory in memory if there is enough: each test file copies a database of 600 files. */
+async function findRoomyDir(): Promise<string> {
+  const { bavail, bsize } = await statfs(memoryDir).catch(() => ({ bavail: 0, bsize: 0 }));
+  return bavail * bsize >= neededBytes ? memoryDir : tmpdir();
+}
+
 /**
- * The server that `HALLPASS_TEST_DATABASE_URL` names (a superuser's URL), else an embedded one in a directory of
- * its own, which is thrown away; so it need not survive a power cut (fsync off).
+ * Starts the server: the one in `HALLPASS_TEST_DATABASE_URL` (a superuser's URL), otherwise an
+ * embedded one in a temporary directory, which need not survive a power failure (fsync off).
  */
 export async function startTestServer(): Promise<TestServer> {
   const adminUrl = process.env.HALLPASS_TEST_DATABASE_URL;
   if (adminUrl !== undefined && adminUrl !== '') return { adminUrl, stop: async () => {} };
-  const dataDir = await mkdtemp(join(tmpdir(), 'hallpass-test-'));
+  const dataDir = await mkdtemp(join(await findRoomyDir(), 'hallpass-test-'));
   const server = await openEmbeddedServer({
     dataDir,
     clock: systemClock,

@@ -14,10 +14,10 @@ import {
 } from './broker.ts';
 import { bearer, type WireRequest } from './http.ts';
 
-/** Operations that are no GET and change nothing all the same. */
-export const readingPosts = ['simulatePolicies', 'introspectToken'] as const;
+/** POST operations that change nothing. */
+export const readingPosts = ['checkTrustedIssuerToken', 'simulatePolicies', 'introspectToken'] as const;
 
-/** What the requests below are about: one of each that is not changed by any of them. */
+/** The objects of the requests below, one of each kind. No request changes them. */
 export interface World {
   broker: { url: string };
   agent: TestAgent;
@@ -37,12 +37,12 @@ export function byAdmin(method: string, path: string, body?: object): WireReques
   return { method, path, headers: { ...json, ...bearer(bootstrapKey) }, ...encoded };
 }
 
-/** A request of somebody else than the bootstrap admin. */
+/** Makes a request of another caller than the bootstrap admin. */
 function by(credential: string, wire: WireRequest): WireRequest {
   return { ...wire, headers: { ...wire.headers, ...bearer(credential) } };
 }
 
-/** A form to `/oauth2`, of nobody but what is in it. */
+/** Makes a form request to `/oauth2` without an Authorization header. */
 export function byForm(path: string, fields: Record<string, string>): WireRequest {
   return { method: 'POST', path, headers: form, body: new URLSearchParams(fields).toString() };
 }
@@ -83,16 +83,16 @@ async function newGrant({ broker, agentToken, resource }: World, scope: 'read' |
   return { path: `/v1/grants/${grant.id}`, digest: grant.request_digest };
 }
 
-/** The secret or key that was made last under `path`. */
+/** Returns the path of the secret or key that was made last under `path`. */
 async function lastOf({ broker }: World, path: string, list: 'keys' | 'secrets'): Promise<string> {
   const { body } = await asBootstrap(broker).get(path).expect(200);
   return `${path}/${list}/${body[list].at(-1).id}`;
 }
 
-/** Takes nothing from the other requests, whichever is made first. */
+/** A policy that does not affect the other requests, in any order. */
 const cedar = 'forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" };';
 
-/** For every operation that changes something: a request that would, with all it needs in place. */
+/** For each operation that changes something: makes a valid request and everything that it needs. */
 const arrangements = {
   createAdmin: async () =>
     byAdmin('POST', '/v1/admins', { name: 'Ada', email: `${unique()}@example.com`, roles: ['approver'] }),
@@ -180,8 +180,8 @@ export type MutationId = keyof typeof arrangements;
 export const mutationIds = Object.keys(arrangements) as MutationId[];
 
 /**
- * Makes what the requests need. The broker's clock must be ten minutes past its first start: until then no signing key
- * has been published long enough to take over.
+ * Makes the objects that the requests need. The broker's clock must be ten minutes past
+ * its first start: until then no signing key has been published long enough to sign.
  */
 export async function createWorld(broker: { url: string }): Promise<World> {
   await createPolicy(broker, readAtOnce);
@@ -196,7 +196,7 @@ export async function createWorld(broker: { url: string }): Promise<World> {
   };
 }
 
-/** A request of this operation that succeeds and changes something, once. */
+/** Makes a request of this operation that succeeds and changes something, once. */
 export function validRequest(world: World, id: MutationId): Promise<WireRequest> {
   const arrange: Arrange = arrangements[id];
   return arrange(world);

@@ -1,4 +1,5 @@
-import { exchangeGrant, jwtBearerGrant } from '../../src/oauth/clients/client-credentials.ts';
+import { jwtBearerGrant } from '../../src/oauth/grant-types/jwt-bearer.ts';
+import { exchangeGrant } from '../../src/oauth/grant-types/token-exchange.ts';
 import { asBootstrap, createAgent, grantRequest, type TestAgent } from './broker.ts';
 import { createReadyHolder } from './dpop.ts';
 import type { FakeClock } from './fake-clock.ts';
@@ -7,13 +8,13 @@ import type { WireRequest } from './http.ts';
 import { createKey, createKeyAgent, proofOf, type TestKey } from './key-agent.ts';
 import { byAdmin, byClient, byForm, type World } from './valid-requests.ts';
 
-/** A request that changes something: not the first form of its operation that comes to mind. */
+/** A request that changes something, in a less usual form of its operation. */
 export interface Variant {
-  /** The same request each time, but for what it uses up. */
+  /** Makes the same request each time, except for one-time values. */
   request: () => Promise<WireRequest>;
-  /** How many values are used up each time, whatever becomes of the request. */
+  /** How many one-time values each request consumes, even if it fails. */
   uses?: number;
-  /** Of which tables rows are written before the last event, and kept whatever becomes of it: of a grant, without its token. */
+  /** The tables in which rows stay even if the last event fails, such as those of a grant without its token. */
   keeps?: readonly string[];
 }
 
@@ -36,14 +37,14 @@ const withProof = (wire: WireRequest, proof: string): WireRequest => ({
   headers: { ...wire.headers, DPoP: proof },
 });
 
-/** An exchange of `token`: by a client, or by nobody but the token. */
+/** Makes an exchange of `token`, by a client or with no other client authentication. */
 function exchangeOf(token: string, client?: TestAgent, more: Record<string, string> = {}): WireRequest {
   const subject = { subject_token: token, subject_token_type: accessToken };
   const fields = { grant_type: exchangeGrant, ...subject, ...more };
   return client === undefined ? byForm(tokenPath, fields) : byClient(client, tokenPath, fields);
 }
 
-/** A new agent with a grant, and a token under it. */
+/** Creates an agent with a grant, and a token under it. */
 async function createHolding({ broker, resource }: World): Promise<{ agent: TestAgent; token: string }> {
   const agent = await createAgent(broker);
   const api = await agent.api();
@@ -52,8 +53,8 @@ async function createHolding({ broker, resource }: World): Promise<{ agent: Test
   return { agent, token: body.access_token };
 }
 
-/** What a new agent gets in exchange for `token`. */
-async function handDown(world: World, token: string): Promise<string> {
+/** Exchanges `token` as a new agent, and returns the new token. */
+async function delegate(world: World, token: string): Promise<string> {
   const { path, headers, body } = exchangeOf(token, await createAgent(world.broker));
   const answer = await fetch(`${world.broker.url}${path}`, {
     method: 'POST',
@@ -65,21 +66,21 @@ async function handDown(world: World, token: string): Promise<string> {
   return got.access_token;
 }
 
-/** As `createHolding`, and what two others have in exchange for that token, one from the other. */
-async function createLine(world: World): Promise<{ agent: TestAgent; token: string }> {
+/** Does the same as `createHolding`, then two more agents exchange the token, one from the other. */
+async function createChain(world: World): Promise<{ agent: TestAgent; token: string }> {
   const held = await createHolding(world);
-  await handDown(world, await handDown(world, held.token));
+  await delegate(world, await delegate(world, held.token));
   return held;
 }
 
-/** An issuer that is trusted: an agent is its subject, and a grant was handed down for a person whom it speaks of. */
-async function createBelieved(world: VariantWorld): Promise<string> {
+/** Creates a trusted issuer with an agent as a subject, and a grant delegated for a person of that issuer. */
+async function createTrustedIssuer(world: VariantWorld): Promise<string> {
   const { issuerId, say } = await createFederatedAgent(placeOf(world));
   const { agent } = await createHolding(world);
   const form = { resource: world.resource.identifier, scope: 'read' };
   const exchange = { grant_type: exchangeGrant, subject_token: await say('alice') };
   const { body } = await agent.token({ ...form, ...exchange, subject_token_type: accessToken }).expect(200);
-  await handDown(world, body.access_token);
+  await delegate(world, body.access_token);
   return `/v1/trusted-issuers/${issuerId}`;
 }
 
@@ -96,7 +97,7 @@ const arrangements = {
     const { token } = await createHolding(world);
     return { ...always(exchangeOf(token, await createAgent(world.broker))), keeps: ofGrant };
   },
-  'issueToken, a grant that is asked for on demand': async (world) => {
+  'issueToken, a grant that is requested on demand': async (world) => {
     const agent = await createAgent(world.broker);
     await asBootstrap(world.broker).patch(`/v1/agents/${agent.id}`, { grants_on_demand: true }).expect(200);
     const form = { ...brokerToken, resource: world.resource.identifier, scope: 'read' };
@@ -128,9 +129,9 @@ const arrangements = {
     return { request, uses: 1 };
   },
   'updateTrustedIssuer, other keys': async (world) =>
-    always(byAdmin('PATCH', await createBelieved(world), jwksOf(createKey()))),
+    always(byAdmin('PATCH', await createTrustedIssuer(world), jwksOf(createKey()))),
   'deleteTrustedIssuer, one that is relied on': async (world) =>
-    always(byAdmin('DELETE', await createBelieved(world))),
+    always(byAdmin('DELETE', await createTrustedIssuer(world))),
   'createAgent, with keys': async ({ approver }) => {
     const proof = { token_endpoint_auth_method: 'private_key_jwt', ...jwksOf(createKey()) };
     const agent = { name: 'agent', owner: approver.id, environment: 'development', ...proof };
@@ -140,12 +141,12 @@ const arrangements = {
     const { id } = await createKeyAgent(placeOf(world));
     return always(byAdmin('PATCH', `/v1/agents/${id}`, jwksOf(createKey())));
   },
-  'revokeToken, with grants that were handed down': async (world) => {
-    const { agent, token } = await createLine(world);
+  'revokeToken, with delegated grants': async (world) => {
+    const { agent, token } = await createChain(world);
     return always(byClient(agent, '/oauth2/revoke', { token }));
   },
-  'disableAgent, with grants that were handed down': async (world) => {
-    const { agent } = await createLine(world);
+  'disableAgent, with delegated grants': async (world) => {
+    const { agent } = await createChain(world);
     return always(byAdmin('POST', `/v1/agents/${agent.id}/disable`, { reason: 'leaked' }));
   },
 } satisfies Record<string, Arrange>;

@@ -54,6 +54,21 @@ describe('a condition', () => {
     expect(meetsConditions(claims, conditions)).toBe(false);
   });
 
+  it.each<[string, unknown, string | undefined]>([
+    ['ref_protected', true, 'write "true"'],
+    ['/ref_protected', [false], 'write "false"'],
+    ['repository_id', 42, 'write "42"'],
+    ['ref_protected', 'true', undefined],
+    ['ref_protected', [true, 'true'], undefined],
+    ['email_verified', true, undefined],
+    ['repository', 'octo/*', 'no patterns'],
+    ['repository', ['octo/repo', '*'], 'no patterns'],
+  ])('is refused at registration where a platform would never meet it: %s %j', (name, value, problem) => {
+    const conditions = Object.fromEntries([[name, value as string]]);
+    if (problem === undefined) expect(conditionsProblem(conditions)).toBeUndefined();
+    else expect(conditionsProblem(conditions)).toContain(problem);
+  });
+
   it('is never about a number that JSON rounds', () => {
     const wide = { id: JSON.parse('9007199254740993') };
     expect(meetsConditions(wide, wide)).toBe(false);
@@ -62,7 +77,7 @@ describe('a condition', () => {
     expect(conditionsProblem({ id: [2 ** 53 - 1, 0.5, true] })).toBeUndefined();
   });
 
-  it('is met with all others, or none is; none at all are', () => {
+  it('is met only together with all others; no conditions are met', () => {
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: true })).toBe(false);
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: false })).toBe(true);
     expect(meetsConditions(claims, {})).toBe(true);

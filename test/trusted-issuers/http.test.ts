@@ -132,7 +132,7 @@ describe('a trusted issuer', () => {
     expect(refused.body.code).toBe('invalid-request');
   });
 
-  it('is nowhere for every operation once it is removed, like one that never was', async () => {
+  it('is not found by any operation once it is removed, like an unknown one', async () => {
     const { id } = await create();
     await admin.delete(`/v1/trusted-issuers/${id}`).expect(204);
     for (const path of [`/v1/trusted-issuers/${id}`, nowhere]) {
@@ -192,7 +192,7 @@ describe('the identity of an agent', () => {
     await admin.post('/v1/agents', await agent({ trusted_issuer_id, subject })).expect(201);
   });
 
-  it('waits for who takes the trust away, and is none then', async () => {
+  it('waits for a transaction that removes the issuer, and is refused then', async () => {
     const { id: trusted_issuer_id } = await create();
     const body = await agent({ trusted_issuer_id, subject: 's' });
     const { owner } = broker.database;
@@ -209,7 +209,7 @@ describe('the identity of an agent', () => {
     expect(await asked).toBe(400);
   });
 
-  it('leaves no switch of another method behind', async () => {
+  it('leaves no setting of another method behind', async () => {
     const { id: trusted_issuer_id } = await create();
     const keys = { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [createKey().jwk] } };
     const { identity: _, ...terms } = await agent({});
@@ -222,7 +222,7 @@ describe('the identity of an agent', () => {
     expect(changed.body).toMatchObject({ legacy_audience: false, jwks: null });
   });
 
-  it('of twenty agents that ask for it at once is one’s', async () => {
+  it('goes to one of twenty agents that request it at once', async () => {
     const { id: trusted_issuer_id } = await create();
     const bodies = await Promise.all(
       Array.from({ length: 20 }, () => agent({ trusted_issuer_id, subject: 'same' })),

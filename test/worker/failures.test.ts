@@ -17,7 +17,7 @@ const start = Date.parse('2026-03-02T10:00:00Z');
 const slot = (n: number) => new Date(start + n * 10_000);
 const job = (name: string, run: Job['run']): Job => ({ name, schedule, run });
 
-describe('a runner that died', () => {
+describe('a process that died during a run', () => {
   const dies = (name: string, clock: FakeClock) =>
     withTransaction(database.db, async (tx) => {
       const expires = new Date(clock.now().getTime() + 30_000);
@@ -29,7 +29,7 @@ describe('a runner that died', () => {
         .execute();
     });
 
-  it('holds its job up until its lease has run out, then the next slot runs; the lost run is counted', async () => {
+  it('blocks its job until its lease has expired, then the next slot runs; the lost run is counted', async () => {
     const clock = new FakeClock();
     await dies('died', clock);
     const b = await startReplica(database, {
@@ -49,7 +49,7 @@ describe('a runner that died', () => {
     });
   });
 
-  it('does not hold it up for longer because its clock was ahead', async () => {
+  it('does not block it longer because its clock was ahead', async () => {
     const ahead = new FakeClock('2027-03-02T10:00:00Z');
     await dies('ahead', ahead);
     const clock = new FakeClock();
@@ -59,7 +59,7 @@ describe('a runner that died', () => {
 });
 
 describe('a job that throws', () => {
-  it('is recorded, without secrets, and runs at the next slot; success ends the count', async () => {
+  it('is recorded without secrets, and runs at the next slot; a success resets the count', async () => {
     let broken = true;
     const secret = `hpa_${'x'.repeat(43)}`;
     const jobs = [
@@ -82,7 +82,7 @@ describe('a job that throws', () => {
     expect(await readJob(database, 'thrower')).toMatchObject(good);
   });
 
-  it('throws nothing at whoever runs it, be it at once or because the database is gone', async () => {
+  it('throws nothing to its caller, whether it fails at once or the database is unreachable', async () => {
     const common = {
       clock: new FakeClock(),
       holder: 'a',
@@ -104,8 +104,8 @@ describe('a job that throws', () => {
   });
 });
 
-describe('a run whose end could not be recorded', () => {
-  it('does not hold up its own replica, and holds up the others until its lease runs out', async () => {
+describe('a run whose outcome could not be recorded', () => {
+  it('does not block its own replica, and blocks the others until its lease expires', async () => {
     const mine = await createTestDatabase();
     const owner = (text: string) => mine.owner.query(text);
     let interrupt = true;
@@ -128,7 +128,7 @@ describe('a run whose end could not be recorded', () => {
     expect(await b.runNow('cut', slot(3))).toBe('done');
   });
 
-  it('gives its replica no claim to the lease of a later run, its own or one of the same name', async () => {
+  it('gives its replica no claim to the lease of a later run, whether its own or of another replica', async () => {
     const mine = await createTestDatabase();
     const owner = (text: string) => mine.owner.query(text);
     let during = (): Promise<unknown> => owner('alter table job_runs rename to job_runs_away');

@@ -10,7 +10,7 @@ beforeAll(async () => {
 });
 
 describe('GET /v1/jobs', () => {
-  it('shows every job, and what became of its last run', async () => {
+  it('shows every job, and the outcome of its last run', async () => {
     const empty = await asBootstrap(broker).get('/v1/jobs').expect(200);
     expect(empty.body.items.map((job: { name: string }) => job.name)).toEqual(Object.keys(schedules));
     expect(empty.body.items[0]).toMatchObject({ last_slot: null, last_error: null, running: false });

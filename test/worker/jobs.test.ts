@@ -20,7 +20,7 @@ beforeEach(() => {
   calls = [];
 });
 
-/** Stands for the other features: it passes the fence, as they must, and says what was called. */
+/** A stand-in for the other features: it calls the fence, as they must, and records the calls. */
 const called =
   (name: string, rows: number) =>
   async (fence: Fence): Promise<number> => {
@@ -33,12 +33,13 @@ async function start() {
   const jobs = createJobs({
     db: database.db,
     grants: { expireDue: called('expireDue', 2), lapseDue: called('lapseDue', 3) },
+    feeds: { catchUp: called('catchUp', 5) },
     keys: { rotateDue: called('rotateDue', 4) },
   });
   return startReplica(database, { holder: 'a', clock, jobs });
 }
 
-/** Runs a job for a slot that has not been yet. */
+/** Runs a job for a slot that was not used before. */
 async function runOnce(name: string) {
   slots += 1;
   const outcome = await (await start()).runNow(name, new Date(clock.now().getTime() + slots * 1000));
@@ -46,7 +47,7 @@ async function runOnce(name: string) {
 }
 
 describe('the table of jobs', () => {
-  it('has a run for every schedule, and each runs once on an empty database without an error', async () => {
+  it('has a function for every schedule, and each runs once on an empty database without an error', async () => {
     const worker = createWorkerService({ db: database.db, clock });
     const before = await worker.list();
     expect(before.map((job) => [job.name, job.schedule])).toEqual(Object.entries(schedules));
@@ -55,7 +56,7 @@ describe('the table of jobs', () => {
     for (const name of Object.keys(schedules)) {
       expect([name, await replica.runNow(name, clock.now())]).toEqual([name, 'done']);
     }
-    expect(calls).toEqual(['expireDue', 'lapseDue', 'rotateDue']);
+    expect(calls).toEqual(['expireDue', 'lapseDue', 'catchUp', 'rotateDue']);
     for (const job of await worker.list()) {
       expect(job).toMatchObject({ lastError: null, consecutiveFailures: 0, running: false });
       expect(job.lastSlot).toEqual(clock.now());
@@ -66,6 +67,7 @@ describe('the table of jobs', () => {
   it('reports the rows that the features changed', async () => {
     expect(await runOnce('expire-grants')).toEqual({ outcome: 'done', rows: 2 });
     expect(await runOnce('lapse-requests')).toEqual({ outcome: 'done', rows: 3 });
+    expect(await runOnce('read-feeds')).toEqual({ outcome: 'done', rows: 5 });
     expect(await runOnce('rotate-keys')).toEqual({ outcome: 'done', rows: 4 });
   });
 });
@@ -80,18 +82,18 @@ async function partitions(): Promise<string[]> {
 }
 
 describe('partitions', () => {
-  it('are made seven days ahead, each once', async () => {
-    clock.advance(36 * 24 * 3600);
+  it('are created seven days ahead, once each', async () => {
+    clock.advance(4 * 24 * 3600);
     const before = await partitions();
-    expect(before).not.toContain('tokens_20260414');
+    expect(before).not.toContain('tokens_20260313');
     expect(await runOnce('make-partitions')).toEqual({ outcome: 'done', rows: 8 });
     const made = (await partitions()).filter((name) => !before.includes(name)).sort();
-    const days = ['20260411', '20260412', '20260413', '20260414'];
+    const days = ['20260310', '20260311', '20260312', '20260313'];
     expect(made).toEqual(['tokens', 'used_values'].flatMap((table) => days.map((day) => `${table}_${day}`)));
     expect(await runOnce('make-partitions')).toEqual({ outcome: 'done', rows: 0 });
   });
 
-  it('are dropped when all of it is past its retention, and never inside it', async () => {
+  it('are dropped when all of their rows are past the retention, and never before', async () => {
     const day = (ago: number) => new Date(clock.now().getTime() - ago * 24 * 3600 * 1000);
     const nameOf = (instant: Date) => instant.toISOString().slice(0, 10).replaceAll('-', '');
     for (const ago of [1, 2, 3, 400, 431, 462]) {
@@ -118,7 +120,7 @@ describe('partitions', () => {
 });
 
 describe('drop-idempotency-records', () => {
-  // What the tests before have left is not counted here.
+  // The rows of the previous tests are not counted here.
   beforeAll(() => runOnce('drop-idempotency-records'));
 
   const insertRecords = (count: number, agoSeconds: number) =>
@@ -137,7 +139,7 @@ describe('drop-idempotency-records', () => {
     return result.rows[0]?.n;
   };
 
-  it('drops what is a day old, in more than one batch, and nothing younger', async () => {
+  it('deletes records that are a day old, in more than one batch, and no younger ones', async () => {
     await insertRecords(1200, 86_400);
     await insertRecords(3, 86_399);
     expect(await runOnce('drop-idempotency-records')).toEqual({ outcome: 'done', rows: 1200 });
@@ -159,12 +161,13 @@ describe('drop-idempotency-records', () => {
     expect(await count('r90000')).toBe(1);
   });
 
-  it('ends between two batches when it is told to', async () => {
+  it('ends between two batches when it is aborted', async () => {
     await insertRecords(1200, 100_000);
     const controller = new AbortController();
     const jobs = createJobs({
       db: database.db,
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
+      feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
     });
     const job = jobs.find(({ name }) => name === 'drop-idempotency-records');
@@ -178,7 +181,7 @@ describe('drop-idempotency-records', () => {
     await runOnce('drop-idempotency-records');
   });
 
-  it('forgets runs that are a week old by every clock, so a slot cannot come again', async () => {
+  it('deletes runs that are a week old by every clock, so that a slot cannot run again', async () => {
     await sql`insert into job_runs (job, slot, fencing, started_at) values
       ('expire-grants', '2020-01-01Z', 1, '2020-01-01Z'),
       ('expire-grants', '2020-01-02Z', 2, clock_timestamp() - interval '8 days'),
@@ -187,6 +190,7 @@ describe('drop-idempotency-records', () => {
     const jobs = createJobs({
       db: database.db,
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
+      feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
     });
     const replica = await startReplica(database, { holder: 'ahead', clock: ahead, jobs });

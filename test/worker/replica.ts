@@ -5,11 +5,11 @@ import { createScheduler, type Scheduler } from '../../src/worker/scheduler.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
 export interface Replica extends Scheduler {
-  /** What was told of every attempt. */
+  /** The reports of every attempt. */
   reports: RunReport[];
 }
 
-/** A scheduler of its own over a database that others share. Its jobs' rows are there. */
+/** Creates a scheduler over a shared database that has the rows of its jobs. */
 export async function startReplica(
   database: TestDatabase,
   options: { holder: string; clock: Clock; jobs: Job[] },
@@ -25,7 +25,7 @@ export async function startReplica(
   return { ...scheduler, reports };
 }
 
-/** Something to wait for until somebody lets it go. */
+/** Creates a promise that the test resolves. */
 export function gate(): { opened: Promise<void>; open(): void } {
   let open = (): void => {};
   const opened = new Promise<void>((resolve) => {

@@ -8,12 +8,12 @@ const at = (seconds: number) => new Date(now.getTime() + seconds * 1000);
 
 describe('a lease', () => {
   it.each([
-    ['nobody has it', null, true],
-    ['it ended', at(-1), true],
-    ['it ends now', at(0), true],
+    ['it is not held', null, true],
+    ['it has expired', at(-1), true],
+    ['it expires now', at(0), true],
     ['it has a second left', at(1), false],
-    ['it was just taken by a clock that is ahead of ours', at(59), false],
-    ['it ends later than any clock near ours can have written', at(61), true],
+    ['it was just taken with a clock ahead of ours', at(59), false],
+    ['it expires later than any correct clock could have set', at(61), true],
   ])('when %s (%s) is free: %s', (_what, expiresAt, free) => {
     expect(isLeaseFree(expiresAt, { now, leaseSeconds: 30 })).toBe(free);
   });
@@ -22,7 +22,7 @@ describe('a lease', () => {
 describe('the description of a failure', () => {
   const database = (code: string, message: string) => Object.assign(new Error(message), { code });
 
-  it('says what went wrong', () => {
+  it('contains the reason', () => {
     expect(describeFailure(new TypeError('no such thing'))).toBe('TypeError: no such thing');
     expect(describeFailure(new BrokerError('conflict', { detail: 'there', internal: 'secret' }))).toBe(
       'BrokerError: conflict: there',
@@ -37,18 +37,18 @@ describe('the description of a failure', () => {
     ['a password in a URL', 'cannot reach postgres://app:hunter2@db/hallpass', 'hunter2'],
     ['a token', `refused eyJhbGciOiJFUzI1NiJ9.${'e'.repeat(40)}.${'s'.repeat(40)}`, 'eyJ'],
     ['key material', `the key ${'Qq7_-'.repeat(9)} is wrong`, 'Qq7'],
-  ])('does not repeat %s', (_what, message, secret) => {
+  ])('does not contain %s', (_what, message, secret) => {
     expect(describeFailure(new Error(message))).not.toContain(secret);
     expect(describeFailure(new Error(message))).toContain('[redacted]');
   });
 
-  it('does not repeat the value that the database could not read', () => {
+  it('does not contain the value that the database could not read', () => {
     expect(describeFailure(database('22P02', 'invalid input syntax for type json: "hunter2"'))).toBe(
       'SQLSTATE 22P02',
     );
   });
 
-  it('is one line of at most 500 characters that the database can store', () => {
+  it('is one line of at most 500 characters that can be stored in the database', () => {
     const text = describeFailure(new Error(`a\u0000b\nc\ud800 ${'word '.repeat(200)}`));
     expect(text).toMatch(/^Error: a b c\ufffd word /);
     expect(text).toHaveLength(500);

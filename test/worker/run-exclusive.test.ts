@@ -16,7 +16,7 @@ const start = Date.parse('2026-03-02T10:00:00Z');
 const slot = (n: number) => new Date(start + n * 10_000);
 const job = (name: string, run: Job['run']): Job => ({ name, schedule, run });
 
-/** A job's write, in a transaction that the fence guards: one idempotency record. */
+/** Writes as a job does: one row of `idempotency_keys`, in a transaction that begins with the fence. Returns 1. */
 function write({ fence }: JobContext, key: string): Promise<number> {
   return withTransaction(database.db, async (tx) => {
     await fence(tx);
@@ -28,11 +28,11 @@ function write({ fence }: JobContext, key: string): Promise<number> {
     return 1;
   });
 }
-const written = async (key: string) =>
+const countWritten = async (key: string) =>
   (await database.db.selectFrom('idempotency_keys').select('key').where('key', '=', key).execute()).length;
 
 describe('one slot', () => {
-  it('runs once, tried by twenty callers of two replicas at the same time (P14)', async () => {
+  it('runs once for twenty concurrent callers on two replicas', async () => {
     let runs = 0;
     const jobs = [
       job('once', async (context) => {
@@ -52,10 +52,10 @@ describe('one slot', () => {
     expect((await readJob(database, 'once')).fencing).toBe(1);
   });
 
-  it('runs once on two replicas that tick the same slots, and fencing numbers only rise (P14)', async () => {
+  it('runs once if two replicas attempt it, and each slot gets the next fencing number', async () => {
     const ran: number[] = [];
     const jobs = [
-      job('ticked', async ({ slot: at }) => {
+      job('every-slot', async ({ slot: at }) => {
         ran.push(at.getTime());
         return 0;
       }),
@@ -64,15 +64,15 @@ describe('one slot', () => {
     const a = await startReplica(database, { holder: 'a', clock, jobs });
     const b = await startReplica(database, { holder: 'b', clock, jobs });
     for (let n = 0; n < 10; n += 1) {
-      await Promise.all([a.runNow('ticked', slot(n)), b.runNow('ticked', slot(n))]);
+      await Promise.all([a.runNow('every-slot', slot(n)), b.runNow('every-slot', slot(n))]);
       clock.advance(10);
     }
     expect(ran).toEqual(Array.from({ length: 10 }, (_, n) => slot(n).getTime()));
-    const fencing = (await readRuns(database, 'ticked')).map((run) => run.fencing);
+    const fencing = (await readRuns(database, 'every-slot')).map((run) => run.fencing);
     expect(fencing).toEqual(Array.from({ length: 10 }, (_, n) => n + 1));
   });
 
-  it('does not run again after the clock stepped back, whoever tries it, even if it failed (P14)', async () => {
+  it('does not run again on any replica after the clock was set back, even if its run failed', async () => {
     let runs = 0;
     const jobs = [
       job('stepped', async () => {
@@ -93,7 +93,7 @@ describe('one slot', () => {
 });
 
 describe('a run', () => {
-  it('keeps every other run of its job out, and gives the job back when it ends', async () => {
+  it('excludes every other run of its job, and releases the job when it ends', async () => {
     const paused = gate();
     const begun = gate();
     const clock = new FakeClock();
@@ -130,7 +130,7 @@ describe('a run', () => {
     expect(a.reports).toEqual([{ job: 'exclusive', outcome: 'done', durationMs: 250, rows: 7 }]);
   });
 
-  it('renews its lease for as long as it lives', async () => {
+  it('renews its lease until it ends', async () => {
     const paused = gate();
     const begun = gate();
     const clock = new FakeClock();
@@ -145,7 +145,7 @@ describe('a run', () => {
     const b = await startReplica(database, { holder: 'b', clock, jobs });
     const run = a.runNow('long', slot(1));
     await begun.opened;
-    for (let third = 1; third <= 9; third += 1) {
+    for (let renewal = 1; renewal <= 9; renewal += 1) {
       clock.advance(10);
       const end = new Date(clock.now().getTime() + 30_000);
       await expect.poll(() => readJob(database, 'long')).toMatchObject({ lease_expires_at: end });
@@ -154,10 +154,10 @@ describe('a run', () => {
     expect(await b.runNow('long', slot(9))).toBe('busy');
     paused.open();
     expect(await run).toBe('done');
-    expect(await written('long')).toBe(1);
+    expect(await countWritten('long')).toBe(1);
   });
 
-  it('that was stopped past its lease changes nothing with its late write, nor the record of the next run', async () => {
+  it('that was suspended past its lease can write nothing, and does not change the stored outcome of the next run', async () => {
     const asleep = new FakeClock();
     const awake = new FakeClock();
     const paused = gate();
@@ -201,9 +201,11 @@ describe('a run', () => {
     expect(await first).toBe('lost');
     expect(late).toBeInstanceOf(LeaseLost);
     expect(signal?.aborted).toBe(true);
-    expect([await written('late-early'), await written('late-a'), await written('late-b')]).toEqual([
-      1, 0, 1,
-    ]);
+    expect([
+      await countWritten('late-early'),
+      await countWritten('late-a'),
+      await countWritten('late-b'),
+    ]).toEqual([1, 0, 1]);
     expect(await readJob(database, 'late')).toEqual(afterB);
     expect((await readRuns(database, 'late')).map((run) => [run.fencing, run.rows, run.error])).toEqual([
       [1, null, null],
@@ -212,7 +214,7 @@ describe('a run', () => {
     expect(asleep.timers).toBe(0);
   });
 
-  it('may not write while the run that took its job is under way', async () => {
+  it('cannot write while a run that has taken over its job is in progress', async () => {
     const asleep = new FakeClock();
     const awake = new FakeClock();
     const paused = gate();
@@ -244,10 +246,10 @@ describe('a run', () => {
     await begun.opened;
     awake.advance(31);
     expect(await b.runNow('taken', slot(4))).toBe('done');
-    expect([await written('taken-a'), await written('taken-b')]).toEqual([0, 1]);
+    expect([await countWritten('taken-a'), await countWritten('taken-b')]).toEqual([0, 1]);
   });
 
-  it('may not write, and revives nothing, once its lease has run out, even if nobody else took it', async () => {
+  it('cannot write, and does not extend its lease, after the lease has expired, even if no other run took it', async () => {
     const clock = new SteppingClock();
     const a = await startReplica(database, {
       holder: 'a',
@@ -262,7 +264,7 @@ describe('a run', () => {
       ],
     });
     expect(await a.runNow('expired', slot(1))).toBe('failed');
-    expect(await written('expired')).toBe(0);
+    expect(await countWritten('expired')).toBe(0);
     expect((await readJob(database, 'expired')).last_error).toContain('LeaseLost');
   });
 

@@ -12,14 +12,14 @@ const schedule = '*/10 * * * * *';
 const slot = new Date('2026-03-02T10:00:10Z');
 
 describe('the scheduler', () => {
-  it('makes the rows of its jobs, however many replicas start at once', async () => {
+  it('creates the rows of its jobs, for any number of replicas that start at once', async () => {
     const jobs = [{ name: 'registered', schedule, run: async () => 0 }];
     const clock = new FakeClock();
     await Promise.all(['a', 'b', 'c', 'd'].map((holder) => startReplica(database, { holder, clock, jobs })));
     expect(await readJob(database, 'registered')).toMatchObject({ fencing: 0, last_slot: null });
   });
 
-  it('tries every slot from its start to its stop, by its clock', async () => {
+  it('attempts every slot between its start and its stop, and none afterwards', async () => {
     const clock = new FakeClock();
     const jobs = [{ name: 'ticking', schedule, run: async () => 0 }];
     const replica = await startReplica(database, { holder: 'a', clock, jobs });
@@ -39,11 +39,11 @@ describe('the scheduler', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('stops by telling what runs to end, waiting for it and giving its lease back, and starts nothing more', async () => {
+  it('stops by aborting current runs and waiting for them to release their leases, and starts no others', async () => {
     const clock = new FakeClock();
     const begun = gate();
     const mayEnd = gate();
-    let told = false;
+    let wasAborted = false;
     const jobs = [
       {
         name: 'stopping',
@@ -51,7 +51,7 @@ describe('the scheduler', () => {
         async run({ signal }: { signal: AbortSignal }) {
           begun.open();
           await new Promise((resolve) => signal.addEventListener('abort', resolve));
-          told = true;
+          wasAborted = true;
           await mayEnd.opened;
           return 4;
         },
@@ -65,7 +65,7 @@ describe('the scheduler', () => {
     const stopping = replica.stop().then(() => {
       stopped = true;
     });
-    await expect.poll(() => told).toBe(true);
+    await expect.poll(() => wasAborted).toBe(true);
     expect(await replica.runNow('stopping', new Date(slot.getTime() + 10_000))).toBe('stopped');
     expect(stopped).toBe(false);
     mayEnd.open();
@@ -80,7 +80,7 @@ describe('the scheduler', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('that is stopped before or while it starts leaves no timer behind', async () => {
+  it('has no timer left if it is stopped before or during its start', async () => {
     const clock = new FakeClock();
     const jobs = [{ name: 'brief', schedule, run: async () => 0 }];
     const replica = await startReplica(database, { holder: 'a', clock, jobs });
@@ -89,11 +89,11 @@ describe('the scheduler', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('knows only its own jobs, and refuses a schedule that is not one', async () => {
+  it('refuses unknown jobs and invalid schedules', async () => {
     const clock = new FakeClock();
     const jobs = [{ name: 'odd', schedule: 'every day', run: async () => 0 }];
     const replica = await startReplica(database, { holder: 'a', clock, jobs });
-    await expect(replica.runNow('other', slot)).rejects.toThrow('no job other');
+    await expect(replica.runNow('other', slot)).rejects.toThrow('unknown job other');
     await expect(replica.start()).rejects.toThrow();
   });
 });

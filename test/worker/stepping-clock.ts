@@ -1,7 +1,7 @@
 import type { Clock } from '../../src/platform/clock.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-/** A clock that can be put forward or back without time passing: timers run by the time that passes, as in Node. */
+/** A clock that can be set forward or back without time passing. Timers depend on the time that passes, as in Node. */
 export class SteppingClock implements Clock {
   readonly #steady: FakeClock;
   #stepMs = 0;
@@ -22,12 +22,12 @@ export class SteppingClock implements Clock {
     return this.#steady.timers;
   }
 
-  /** Time passes. */
+  /** Lets time pass. */
   advance(seconds: number): void {
     this.#steady.advance(seconds);
   }
 
-  /** The clock is put forward (or back, if negative). */
+  /** Sets the clock forward, or back if negative. */
   step(seconds: number): void {
     this.#stepMs += seconds * 1000;
   }

@@ -44,7 +44,7 @@ describe('ticks', () => {
   it.each([
     ['to', '2026-03-28T23:59:30Z'],
     ['from', '2026-10-24T23:59:30Z'],
-  ])('come once a slot through the change %s summer time of the zone the machine is in', (_way, start) => {
+  ])('occur once per slot across the change %s summer time in the zone of the machine', (_way, start) => {
     process.env.TZ = 'Europe/Berlin';
     const clock = new SteppingClock(start);
     const quarters = collect('0 */15 * * * *', clock);
@@ -56,7 +56,7 @@ describe('ticks', () => {
     expect(daily.slots).toEqual([new Date(midnight + 197 * 60_000).toISOString()]);
   });
 
-  it('name the slot alike on replicas whose timers are late by different amounts', () => {
+  it('name the same slots on replicas whose timers are late by different times', () => {
     const clocks = ['10:00:03.789', '10:00:04.001'].map((time) => new SteppingClock(`2026-03-02T${time}Z`));
     const seen = clocks.map((clock) => {
       const { slots } = collect('*/10 * * * * *', clock);
@@ -67,7 +67,7 @@ describe('ticks', () => {
     expect(seen[0]).toEqual(seen[1]);
   });
 
-  it('come once for all the slots that passed while the process slept, and go on after them', () => {
+  it('occur once for all the slots that passed while the process slept, and continue after them', () => {
     const clock = new SteppingClock('2026-03-02T10:00:55Z');
     const { slots } = collect('0 * * * * *', clock);
     clock.step(3600);
@@ -75,7 +75,7 @@ describe('ticks', () => {
     expect(slots).toEqual(['2026-03-02T10:01:00.000Z', '2026-03-02T11:02:00.000Z']);
   });
 
-  it('follow the clock within a minute when it has stepped back', () => {
+  it('follow the clock within a minute after it was set back', () => {
     const clock = new SteppingClock('2026-03-02T10:00:55Z');
     const { slots } = collect('0 0 * * * *', clock);
     clock.step(-3600);
@@ -94,7 +94,7 @@ describe('ticks', () => {
     expect([slots.length, clock.timers]).toEqual([2, 0]);
   });
 
-  it('come at the times that each schedule of the table says', () => {
+  it('occur at the times of each schedule in the table', () => {
     const clock = new SteppingClock('2026-03-02T03:00:05Z');
     const names = Object.keys(schedules) as (keyof typeof schedules)[];
     const all = names.map((name) => [name, collect(schedules[name], clock)] as const);
@@ -102,6 +102,7 @@ describe('ticks', () => {
     expect(Object.fromEntries(all.map(([name, { slots }]) => [name, slots.length]))).toEqual({
       'expire-grants': 360,
       'lapse-requests': 120,
+      'read-feeds': 720,
       'rotate-keys': 60,
       'make-partitions': 1,
       'drop-partitions': 1,

@@ -56,7 +56,7 @@ export async function listKeys(db: Db, adminId: string): Promise<AdminKey[]> {
   }));
 }
 
-/** Revokes a key; answers whether the person has it and whether this call ended it. */
+/** Revokes a key. Returns `already` if it was revoked before, `unknown` if the person has no key with this id. */
 export async function revokeKey(
   tx: Tx,
   key: { id: string; adminId: string; at: Date },
@@ -78,7 +78,7 @@ export async function revokeKey(
   return row === undefined ? 'unknown' : 'already';
 }
 
-/** Revokes every key of every person; answers how many were not revoked before. */
+/** Revokes every key of every person. Returns how many were not revoked before. */
 export async function revokeEveryKey(tx: Tx, at: Date): Promise<number> {
   const result = await tx
     .updateTable('admin_keys')
@@ -96,7 +96,7 @@ export interface KeyHolder {
   groups: string[];
 }
 
-/** Who holds the key with this digest, if it is good at `now`. */
+/** Returns the holder of the key with this digest if the key is valid at `now`. */
 export async function findKeyHolder(db: Db, keyHash: Buffer, now: Date): Promise<KeyHolder | undefined> {
   const row = await db
     .selectFrom('admin_keys')
@@ -123,7 +123,7 @@ export async function findKeyHolder(db: Db, keyHash: Buffer, now: Date): Promise
   };
 }
 
-/** Writes when keys were last used, many at once; never moves the time back. */
+/** Writes when keys were last used, in one statement. Never replaces a later time by an earlier one. */
 export async function recordKeyUse(db: Db, uses: ReadonlyMap<string, Date>): Promise<void> {
   await sql`
     update admin_keys k set last_used_at = u.at

@@ -12,18 +12,18 @@ import {
 export interface EndedEpochsSweep {
   /** Runs one batch in a transaction of its own. */
   inBatch: <T>(work: (tx: Tx, batch: Omit<Batch, 'from'>) => Promise<T>) => Promise<T>;
-  /** Aborted: the batch that is under way is the last. */
+  /** If aborted, the current batch is the last one. */
   signal: AbortSignal;
 }
 
-/** So many are looked at together: most agents have few open grants. */
-const together = 20;
+/** How many agents or resources one batch covers: most have few open grants. */
+const subjectsPerBatch = 20;
 
-/** Where the sweep is: which subjects it has passed, and up to which grant it has seen those behind them. */
+/** The position of the sweep: the last subject that is done, and the last grant read of the subjects after it. */
 interface Place {
   passed: string;
   after: GrantOf;
-  /** Of the walk over the grants of these subjects that is under way: whether there was any, and how many were ended. */
+  /** Whether the current walk over the grants of these subjects found any, and how many it ended. */
   seen: boolean;
   ended: number;
 }
@@ -36,8 +36,8 @@ const startBehind = (passed: string): Place => ({
 });
 
 /**
- * Writes down as ended what raised epochs have ended. The grants of each subject are walked in the order of their ids until
- * a walk meets none: then the subject is forgotten. One whose grants others hold waits for the next run.
+ * Writes as ended the grants that raised epochs have ended. Walks the grants of each agent and resource in id order
+ * until a walk finds none, then deletes the subject's row of `ended_epochs`. Locked grants wait for the next run.
  */
 export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number> {
   return (await sweepKind(sweep, 'agent')) + (await sweepKind(sweep, 'resource'));
@@ -60,7 +60,7 @@ async function step(
   batch: Omit<Batch, 'from'>,
   { kind, from }: { kind: SubjectKind; from: Place },
 ): Promise<{ rows: number; next: Place | undefined }> {
-  const ended = await listEndedEpochs(tx, { kind, after: from.passed, limit: together });
+  const ended = await listEndedEpochs(tx, { kind, after: from.passed, limit: subjectsPerBatch });
   const last = ended.at(-1)?.subjectId;
   if (last === undefined) return { rows: 0, next: undefined };
   const subjectIds = ended.map(({ subjectId }) => subjectId);
@@ -71,7 +71,7 @@ async function step(
   return { rows, next: await afterWalk(tx, { ended, last, from }) };
 }
 
-/** Again from the first grant, if the walk ended some; else on to the next subjects. */
+/** Returns the start of another walk over these subjects if this one ended grants, else over the next ones. */
 async function afterWalk(
   tx: Tx,
   { ended, last, from }: { ended: readonly EndedEpoch[]; last: string; from: Place },

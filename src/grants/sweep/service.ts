@@ -1,51 +1,56 @@
+import { systemActor } from '../../audit/audit-event.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
-import { type Clock, delay } from '../../platform/clock.ts';
+import type { Clock } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
+import { ancestorEndedReason } from '../endings/ending.ts';
+import type { GrantEndings } from '../endings/endings.ts';
+import { pauseBetweenBatches } from '../pause-between-batches.ts';
 import { sweepEndedEpochs } from './ended-epochs.ts';
 import { type Batch, countByStatus, readSweepLag, type Swept, sweepExpired, sweepLapsed } from './store.ts';
 
 /**
- * So many share a plan and a commit, and keep the database from others no longer than a few tens of milliseconds. Of what
- * epochs have ended fewer: to look for many, a planner would rather read all grants.
+ * How many grants one transaction ends, so that it takes a few tens of milliseconds. Batches of
+ * grants that epochs have ended are smaller: with a higher limit the planner would read all grants.
  */
 const batchRows = { due: 250, outdated: 100 };
-/** This part of the time is left to whoever waits for an answer: what is written down here has ended long before. */
-const pausedShare = 1 / 3;
-/** A clock that is put forward makes a batch look long. */
-const longestPauseMs = 1_000;
 const beforeAll = new Date(0);
 
-/** Run first in a transaction of a job; throws if the job is no longer ours. */
+/** Runs first in each transaction of a job. Throws if this process no longer holds the job's lease. */
 type Fence = (tx: Tx) => Promise<void>;
 
 interface Run {
   by: string;
   fence: Fence;
   batchRows: number;
+  /** If aborted, the current batch is the last one. */
+  signal: AbortSignal;
 }
 
 interface Sweep extends Run {
-  /** Aborted: the batch that is under way is the last. */
-  signal: AbortSignal;
   end: (tx: Tx, batch: Batch) => Promise<Swept>;
 }
 
-/** Writes down the endings that time or an epoch has brought; what has ended was inactive before that already. */
-export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: Clock }) {
+export interface GrantSweepDeps {
+  db: Db;
+  ids: Ids;
+  clock: Clock;
+  grantEndings: Pick<GrantEndings, 'end' | 'settleAll'>;
+}
+
+/** Writes as ended the grants that time or a raised epoch has ended. No reader saw them as active since then. */
+export function createGrantSweep({ db, ids, clock, grantEndings }: GrantSweepDeps) {
   async function inBatch<T>(
-    { by, fence, batchRows: length }: Run,
+    { by, fence, batchRows: length, signal }: Run,
     work: (tx: Tx, batch: Omit<Batch, 'from'>) => Promise<T>,
   ): Promise<T> {
-    const startedAt = clock.now().getTime();
+    const startedAt = clock.now();
     const result = await withTransaction(db, async (tx) => {
       await fence(tx);
       const eventIds = Array.from({ length }, () => ids.next('event'));
       return work(tx, { now: clock.now(), by, eventIds });
     });
-    const tookMs = clock.now().getTime() - startedAt;
-    const pauseMs = Math.ceil((tookMs * pausedShare) / (1 - pausedShare));
-    if (tookMs > 0) await delay(clock, Math.min(pauseMs, longestPauseMs));
+    await pauseBetweenBatches(clock, startedAt, signal);
     return result;
   }
 
@@ -62,18 +67,40 @@ export function createGrantSweep({ db, ids, clock }: { db: Db; ids: Ids; clock: 
   }
 
   return {
-    /** Ends the grants whose time is over, or whose agent or resource is gone; answers how many. */
+    /** Ends the grants that have expired or whose agent's or resource's epoch was raised. Returns how many. */
     async expireDue(fence: Fence, signal: AbortSignal): Promise<number> {
-      const run = { by: 'expire-grants', fence, batchRows: batchRows.due };
-      const expired = await sweep({ ...run, signal, end: sweepExpired });
+      const run = { by: 'expire-grants', fence, batchRows: batchRows.due, signal };
+      const expired = await sweep({ ...run, end: sweepExpired });
       const outdated = { ...run, batchRows: batchRows.outdated };
-      return expired + (await sweepEndedEpochs({ signal, inBatch: (work) => inBatch(outdated, work) }));
+      // Queued endings come first, because they name their cause. The sweep does not find their grants again.
+      const settled = await grantEndings.settleAll(fence, signal);
+      const ended = await sweepEndedEpochs({ signal, inBatch: (work) => inBatch(outdated, work) });
+      const derived = ended === 0 ? 0 : await settleDerived({ db, clock, grantEndings }, fence, signal);
+      return expired + settled + ended + derived;
     },
-    /** Ends the requests that nobody decided in time; answers how many. */
+    /** Ends the requests that were not decided in time. Returns how many. */
     lapseDue: (fence: Fence, signal: AbortSignal) =>
       sweep({ by: 'lapse-requests', fence, batchRows: batchRows.due, signal, end: sweepLapsed }),
     /** For the metrics. */
     countOpen: (): Promise<Record<string, number>> => countByStatus(db, clock.now()),
     lagSeconds: (): Promise<number> => readSweepLag(db, clock.now()),
   };
+}
+
+/** Ends the grants delegated, directly or not, from grants that a raised epoch has ended. */
+async function settleDerived(
+  { db, clock, grantEndings }: Omit<GrantSweepDeps, 'ids'>,
+  fence: Fence,
+  signal: AbortSignal,
+): Promise<number> {
+  await withTransaction(db, async (tx) => {
+    await fence(tx);
+    await grantEndings.end(tx, {
+      selection: { kind: 'derived' },
+      reason: ancestorEndedReason,
+      at: clock.now(),
+      actor: systemActor('expire-grants'),
+    });
+  });
+  return grantEndings.settleAll(fence, signal);
 }

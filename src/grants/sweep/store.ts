@@ -1,16 +1,21 @@
 import { type RawBuilder, sql } from 'kysely';
+import { systemActor } from '../../audit/audit-event.ts';
 import type { Db, Tx } from '../../db/database.ts';
-import { lineEndedAt } from '../../db/line-ended-at.ts';
-import { effectiveStatusSql, outerEndedAt, ownEnd } from '../store.ts';
+import { endDue } from '../endings/store/end-due.ts';
+import * as liveness from '../liveness-sql.ts';
+import { bindInstants } from '../liveness-sql.ts';
+
+const epochsEndedAt = bindInstants<Date | null>(liveness.epochsEndedAt);
+const ownEnd = bindInstants<Date>(liveness.ownEnd);
 
 /** One batch of a sweep. */
 export interface Batch {
   now: Date;
-  /** The job that ends them. */
+  /** The name of the job, for the audit events. */
   by: string;
   /**
-   * Where the batch before ended. The index still has entries of what that one ended, and while some other transaction
-   * is older, each batch would read all of them again.
+   * The end of the previous batch. While an older transaction runs, the index keeps the entries of
+   * grants that earlier batches have ended; without this bound each batch would read all of them again.
    */
   from: Date;
   /** Ids for the events, one for each grant that the batch may end. */
@@ -19,66 +24,51 @@ export interface Batch {
 
 export interface Swept {
   rows: number;
-  /** Where the next batch begins; null: nothing was left. */
+  /** Where the next batch begins; null if nothing was left. */
   until: Date | null;
 }
 
-/**
- * Ends the grants that `due` locks (as id and the instant `at` of their end) and records it, in one statement: of a
- * million grants none is sent to and fro. What each status is, its event is called.
- */
-async function end<Answer extends Swept | OutdatedSwept>(
-  tx: Tx,
-  { by, now, eventIds }: Omit<Batch, 'from'>,
-  { due, set, until }: Record<'due' | 'set' | 'until', RawBuilder<unknown>>,
-): Promise<Answer | undefined> {
-  const result = await sql<Answer>`
-    with ${due}, ended as (
-      update grants g set ${set}, ended_at = due.at, ended_by = ${by} from due where g.id = due.id
-      returning g.id, g.agent_id, g.status, due.at
-    ), numbered as (
-      select id, agent_id, status, row_number() over () as n from ended
-    ), recorded as (
-      insert into audit_events (id, at, type, outcome, actor_kind, actor_id, agent_id, grant_id, details)
-      select event.id, ${now}, 'grant.' || e.status, 'success', 'system', ${by}, e.agent_id, e.id, '{}'
-        from numbered e join unnest(${eventIds}::text[]) with ordinality as event (id, n) using (n)
-    )
-    select count(*)::integer as rows, ${until} as until from ended`.execute(tx);
-  return result.rows[0];
-}
-
 const outdatedReason =
-  'its agent or resource was disabled or removed, what it was handed down from ended or was taken back, or everything was ended';
+  'its agent or resource was disabled or deleted, an ancestor or subject token ended, or all grants were ended';
 
 interface Kind {
-  /** When the time of such a grant is over. */
+  /** The column with the instant at which the grant expires or lapses. */
   column: 'expires_at' | 'lapses_at';
   isOpen: RawBuilder<unknown>;
-  /** What becomes of it then, and what it became if an epoch had ended it before. */
+  /** The status of a grant whose own time is over, and of one that depended on something that ended before. */
   over: 'expired' | 'lapsed';
   outdated: 'revoked' | 'denied';
 }
 
 /**
- * Reads the batch that is due through the partial index on just those rows; what another replica holds is its. What an
- * epoch had ended before is written down as that, whoever has missed it: no grant stays open in its row for longer than its
- * own time. The epochs' ends are read by keys, because they are asked for with every row.
+ * Ends the next grants whose own time is over. A partial index has these rows; rows that another replica has locked
+ * are left to it. A grant gets an earlier end if something on which it depends ended before, so that no row
+ * stays open for longer than its own time. The ends of epochs are read by primary key, because every row needs them.
  */
 async function sweepDue(tx: Tx, batch: Batch, { column, isOpen, over, outdated }: Kind): Promise<Swept> {
   const own = sql.ref(`g.${column}`);
-  const due = sql`due as (
-    select g.id, ${own} as own, least(${own},
-        (select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id),
-        (select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id), ${lineEndedAt}) as at
+  const foundation = liveness.epochsEndedAtBy({
+    agent: '(select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id)',
+    resource: '(select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id)',
+  });
+  const due = sql`found as (
+    select g.id, ${own} as own, least(${own}, ${sql.raw(foundation)}) as at
       from grants g
      where ${isOpen} and ${own} <= ${batch.now} and ${own} >= ${batch.from}
-     order by ${own} limit ${batch.eventIds.length} for update skip locked)`;
-  const set = sql`status = case when due.at < due.own then ${sql.lit(outdated)} else ${sql.lit(over)} end,
-    end_reason = case when due.at < due.own then ${outdatedReason} end`;
-  // The next batch begins where this one ended, by the column that the index is in the order of.
-  const until = sql`(select max(own) from due)`;
-  return (await end<Swept>(tx, batch, { due, set, until })) ?? { rows: 0, until: null };
+     order by ${own} limit ${batch.eventIds.length} for update skip locked
+  ), due as (
+    select id, at, case when at < own then ${sql.lit(outdated)} else ${sql.lit(over)} end as status,
+      case when at < own then ${outdatedReason} end as reason from found)`;
+  // The next batch begins where this one ended, in the order of the index.
+  const answer = sql`json_build_object('rows', (select count(*) from ended), 'until', (select max(own) from found))`;
+  const swept = await endDue<{ rows: number; until: string | null }>(tx, endedBy(batch), { due, answer });
+  return { rows: swept?.rows ?? 0, until: toDate(swept?.until) };
 }
+
+const toDate = (text: string | null | undefined): Date | null =>
+  text === null || text === undefined ? null : new Date(text);
+
+const endedBy = ({ by, now, eventIds }: Omit<Batch, 'from'>) => ({ actor: systemActor(by), now, eventIds });
 
 export function sweepExpired(tx: Tx, batch: Batch): Promise<Swept> {
   const isOpen = sql`g.status in ('active', 'scheduled')`;
@@ -98,7 +88,7 @@ export interface EndedEpoch {
   epoch: number;
 }
 
-/** Of the agents or resources whose grants from before a raised epoch may not have been looked at, the first behind `after`. */
+/** Lists the first agents or resources after `after` that may have open grants of an epoch before the raised one. */
 export async function listEndedEpochs(
   tx: Tx,
   { kind, after, limit }: { kind: SubjectKind; after: string; limit: number },
@@ -111,7 +101,7 @@ export async function listEndedEpochs(
   return result.rows;
 }
 
-/** Nothing of before these epochs is open. One that was raised again since stays. */
+/** Deletes the rows of epochs before which no grant is open. A row whose epoch was raised again meanwhile stays. */
 export async function forgetEndedEpochs(tx: Tx, ended: readonly EndedEpoch[]): Promise<void> {
   const [ids, epochs] = [ended.map(({ subjectId }) => subjectId), ended.map(({ epoch }) => epoch)];
   await sql`
@@ -127,14 +117,14 @@ export interface GrantOf {
 
 export interface OutdatedSwept {
   rows: number;
-  /** The last grant that was looked at, also if another transaction holds it; null: none is left. */
+  /** The last grant that was read, even if another transaction has locked it; null if none is left. */
   until: GrantOf | null;
 }
 
 /**
- * Ends what a raised epoch of these subjects (in order) has ended already, the first grants behind `after`, one subject
- * after the other: each has its grants in the order of their ids in an index, so that none is read twice. What its own time
- * had ended before is left to that.
+ * Writes as ended the first grants after `after` that a raised epoch of these subjects (in order) has
+ * ended, subject by subject. An index has the grants of each subject in the order of ids, so that
+ * none is read twice. A grant that expired or lapsed before its epoch ended is left to `sweepDue`.
  */
 export async function sweepOutdated(
   tx: Tx,
@@ -148,35 +138,33 @@ export async function sweepOutdated(
   const limit = sql`limit ${batch.eventIds.length}`;
   const outdated = sql`outdated as materialized (
     select s.id as subject, o.id, o.at from unnest(${subjectIds}::text[]) as s (id), lateral (
-      select g.id, ${outerEndedAt} as at
+      select g.id, ${epochsEndedAt} as at
         from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-       where g.status in ('pending', 'scheduled', 'active') and ${ofSubject}
+       where ${sql.raw(liveness.isOpen)} and ${ofSubject}
          and g.id > case when s.id = ${after.subject} then ${after.grant} else '' end
-         and ${outerEndedAt} < ${ownEnd}
+         and ${epochsEndedAt} < ${ownEnd}
        order by g.id ${limit}) o
      where s.id >= ${after.subject} ${limit}
   )`;
   const due = sql`${outdated}, due as (
-    select g.id, o.at from grants g join outdated o on o.id = g.id
-     where g.status in ('pending', 'scheduled', 'active') for update of g skip locked)`;
-  const set = sql`status = case g.status when 'pending' then 'denied' else 'revoked' end,
-    end_reason = ${outdatedReason}`;
-  const until = sql`(select json_build_object('subject', subject, 'grant', id)
-    from outdated order by subject desc, id desc limit 1)`;
-  const ended = await end<OutdatedSwept>(tx, batch, { due, set, until });
-  return ended ?? { rows: 0, until: null };
+    select g.id, o.at, case g.status when 'pending' then 'denied' else 'revoked' end as status, ${outdatedReason} as reason
+      from grants g join outdated o on o.id = g.id
+     where ${sql.raw(liveness.isOpen)} for update of g skip locked)`;
+  const answer = sql`json_build_object('rows', (select count(*) from ended), 'until', (
+    select json_build_object('subject', subject, 'grant', id) from outdated order by subject desc, id desc limit 1))`;
+  return (await endDue<OutdatedSwept>(tx, endedBy(batch), { due, answer })) ?? { rows: 0, until: null };
 }
 
-/** How many open grants there are, by what they are now: every one is read, through the partial index on them. */
+/** Counts the open grants by effective status. Reads each of them, through the partial index on open grants. */
 export async function countByStatus(db: Db, now: Date): Promise<Record<string, number>> {
   const counted = await sql<{ status: string; n: number }>`
-    select ${effectiveStatusSql(now)} as status, count(*)::integer as n
+    select ${bindInstants(liveness.effectiveStatus, { now })} as status, count(*)::integer as n
       from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-     where g.status in ('pending', 'scheduled', 'active') group by 1`.execute(db);
+     where ${sql.raw(liveness.isOpen)} group by 1`.execute(db);
   return Object.fromEntries(counted.rows.map(({ status, n }) => [status, n]));
 }
 
-/** How many seconds ago the oldest grant ended whose end is not written down; 0: there is none. */
+/** Returns the seconds since the oldest expiry that has not been written; 0 without such an expiry. */
 export async function readSweepLag(db: Db, now: Date): Promise<number> {
   const oldest = await sql<{ due: Date | null }>`
     select min(expires_at) as due from grants

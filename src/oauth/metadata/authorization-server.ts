@@ -1,14 +1,15 @@
 import { builtInTypes } from '../../authorization-details/details-type.ts';
-import { signingAlgs } from '../clients/signed-jwt.ts';
-import type { Issuer } from '../issuer.ts';
-import { grantTypes } from '../token-request.ts';
+import { signingAlgs } from '../../client-auth/signed-jwt.ts';
+import { signingAlgs as tokenAlgs } from '../../crypto/algorithms.ts';
+import type { Issuer } from '../../platform/issuer.ts';
+import { grantTypes } from '../grant-types.ts';
 
-/** What this authorization server can do (RFC 8414 section 2): only what is true. */
+/** Returns the metadata of this authorization server (RFC 8414 section 2). */
 export function serverMetadata(issuer: Issuer) {
   const authMethods = ['client_secret_basic', 'client_secret_post', 'private_key_jwt'];
   return {
     issuer: issuer as string,
-    // Nobody signs in there: some clients refuse metadata without it.
+    // This endpoint refuses every request; some clients refuse metadata without it.
     authorization_endpoint: `${issuer}/oauth2/authorize`,
     token_endpoint: `${issuer}/oauth2/token`,
     token_endpoint_auth_methods_supported: authMethods,
@@ -20,12 +21,24 @@ export function serverMetadata(issuer: Issuer) {
     revocation_endpoint_auth_methods_supported: authMethods,
     revocation_endpoint_auth_signing_alg_values_supported: signingAlgs,
     dpop_signing_alg_values_supported: signingAlgs,
-    // Those that any resource may take; others are a resource's own.
+    // The types that every resource may accept; a resource's metadata names its own types.
     authorization_details_types_supported: builtInTypes,
     jwks_uri: `${issuer}/oauth2/jwks`,
-    grant_types_supported: grantTypes,
-    // Required by RFC 8414; the authorization endpoint refuses every one.
-    response_types_supported: [] as string[],
+    grant_types_supported: [...grantTypes.keys()],
+    // RFC 8414 requires it, and section 3.2 forbids an empty array. The authorization endpoint issues nothing.
+    response_types_supported: ['none'],
     service_documentation: `${issuer}/openapi.json`,
+  };
+}
+
+/**
+ * Returns the same metadata with what OpenID Connect Discovery 1.0 section 3 requires besides: clouds and strict clients read
+ * the keys of an issuer through this document. No ID token is issued; the algorithms are those of the access tokens.
+ */
+export function openidConfiguration(issuer: Issuer) {
+  return {
+    ...serverMetadata(issuer),
+    subject_types_supported: ['public'],
+    id_token_signing_alg_values_supported: tokenAlgs,
   };
 }

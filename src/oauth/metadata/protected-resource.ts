@@ -1,24 +1,24 @@
+import { signingAlgs } from '../../client-auth/signed-jwt.ts';
+import type { Issuer } from '../../platform/issuer.ts';
 import type { Resource } from '../../resources/resource.ts';
-import { signingAlgs } from '../clients/signed-jwt.ts';
-import type { Issuer } from '../issuer.ts';
-import { brokerScope } from '../token-request.ts';
+import { brokerScope } from '../../tokens/token-request.ts';
 
-/** Where the metadata of `/v1` is (RFC 9728 section 3): what a 401 of it points at. */
+/** Returns the URL of the metadata of `/v1` (RFC 9728 section 3), which its 401 answers name. */
 export function ownMetadataUrl(issuer: Issuer): string {
   return `${issuer}/.well-known/oauth-protected-resource`;
 }
 
-/** `/v1` as a protected resource (RFC 9728 section 2): only what is true. */
+/** Returns the metadata of `/v1` as a protected resource (RFC 9728 section 2). */
 export function ownMetadata(issuer: Issuer) {
   return {
-    // Broker tokens are for the issuer (RFC 8707), whatever of /v1 they are sent to.
+    // Broker tokens have the issuer as audience (RFC 8707), for all of /v1.
     resource: issuer as string,
     authorization_servers: [issuer as string],
     scopes_supported: [brokerScope],
     bearer_methods_supported: ['header'],
     resource_name: 'Hallpass',
     resource_documentation: `${issuer}/openapi.json`,
-    // An agent may have to show bound tokens, but not everybody who calls.
+    // Only some agents must use bound tokens.
     dpop_bound_access_tokens_required: false,
     dpop_signing_alg_values_supported: [...signingAlgs],
   };
@@ -30,14 +30,14 @@ type Described = Pick<
 >;
 
 /**
- * A resource as RFC 9728 section 2 describes it, for whoever serves it. Which proofs it verifies is known only where every
- * token for it is bound: to a key of one of these algorithms.
+ * Returns the metadata of a resource (RFC 9728 section 2), for the resource server to publish.
+ * It names algorithms of DPoP proofs only if every token for the resource must be bound.
  */
 export function resourceMetadata(issuer: Issuer, resource: Described) {
   const { requireBoundTokens } = resource;
   const types = resource.authorizationDetailsTypes.map(({ type }) => type);
   return {
-    // Exactly as registered: a client compares it with what it called, and `aud` has the same text.
+    // Exactly as registered: clients compare it with the URL they called, and with `aud`.
     resource: resource.identifier,
     authorization_servers: [issuer as string],
     scopes_supported: resource.scopes.map(({ name }) => name),

@@ -1,12 +1,13 @@
 import { BrokerError } from '../../errors.ts';
+import { anyOrigin } from '../../http/headers.ts';
 import type { Handlers } from '../../http/operation.ts';
+import type { Issuer } from '../../platform/issuer.ts';
 import type { ResourcesService } from '../../resources/service.ts';
-import type { Issuer } from '../issuer.ts';
-import { serverMetadata } from './authorization-server.ts';
+import { openidConfiguration, serverMetadata } from './authorization-server.ts';
 import { ownMetadata, resourceMetadata } from './protected-resource.ts';
 
 /** Metadata changes only with a new version of the broker, but a mistaken issuer should not stay cached for long. */
-const metadataHeaders = { 'Cache-Control': 'public, max-age=300' };
+const metadataHeaders = { 'Cache-Control': 'public, max-age=300', ...anyOrigin };
 
 type MetadataOperations =
   | 'getAuthorizationServerMetadata'
@@ -21,14 +22,13 @@ interface MetadataDeps {
 }
 
 export function metadataRoutes({ issuer, resources }: MetadataDeps): Pick<Handlers, MetadataOperations> {
-  const server = async () => ({
-    status: 200 as const,
-    body: serverMetadata(issuer),
-    headers: metadataHeaders,
-  });
   return {
-    getAuthorizationServerMetadata: server,
-    getOpenidConfiguration: server,
+    async getAuthorizationServerMetadata() {
+      return { status: 200, body: serverMetadata(issuer), headers: metadataHeaders };
+    },
+    async getOpenidConfiguration() {
+      return { status: 200, body: openidConfiguration(issuer), headers: metadataHeaders };
+    },
     async refuseAuthorization() {
       throw new BrokerError('unsupported-response-type');
     },

@@ -1,7 +1,7 @@
 import type { AddressInfo } from 'node:net';
 import express from 'express';
 
-/** A bare Express route that parses the form and answers a constant: what any handler on Express pays at least. */
+/** A bare Express route that parses the form and sends a constant: the minimum cost of any handler with Express. */
 const app = express();
 app.post('/token', express.urlencoded({ extended: false }), (request, response) => {
   const { scope } = request.body as { scope: string };

@@ -1,13 +1,13 @@
 import { createInterface } from 'node:readline';
 
-/** A module of the built broker: what a transpiler adds while it runs sources is not the broker's. */
+/** Imports a module of the built broker: a transpiler that runs sources would add its own cost. */
 const built = <Module>(path: string): Promise<Module> =>
   import(new URL(`../../../dist/${path}.js`, import.meta.url).href) as Promise<Module>;
 
 const { compose } = await built<typeof import('../../../src/compose.ts')>('compose');
 const { parseMasterKey } =
   await built<typeof import('../../../src/crypto/master-key.ts')>('crypto/master-key');
-const { parseIssuer } = await built<typeof import('../../../src/oauth/issuer.ts')>('oauth/issuer');
+const { parseIssuer } = await built<typeof import('../../../src/platform/issuer.ts')>('platform/issuer');
 const { systemClock } = await built<typeof import('../../../src/platform/clock.ts')>('platform/clock');
 const { createSystemRandom, generateSecret } =
   await built<typeof import('../../../src/platform/random.ts')>('platform/random');
@@ -15,8 +15,9 @@ const { startHttpServer } =
   await built<typeof import('../../../src/start/http-server.ts')>('start/http-server');
 
 /**
- * A broker over a database, with an agent that has an active grant. Answers one line: how to ask it. `about`: what the
- * line said when another one had the database before; nothing is made then. Takes orders: {"job": name} runs a job.
+ * A broker over a database, with an agent that has an active grant. Writes one line that says how to send requests.
+ * `about` is that line of another broker that used the database before; then nothing is created. Accepts orders:
+ * {"job": name} runs a job.
  */
 interface Options {
   databaseUrl: string;
@@ -27,7 +28,7 @@ interface Options {
   about?: Story & { form: string; authorization: string };
 }
 
-/** What the orchestrator needs to call it as everybody there is. */
+/** The credentials and ids that the orchestrator needs to act as any caller. */
 interface Story {
   masterKey: string;
   adminKey: string;
@@ -54,7 +55,7 @@ const broker = await compose({
   outboundAllow: [],
   dpopNonce: options.dpopNonce ?? 'required',
   preparedStatements: true,
-  // In use, and out of reach.
+  // Used, but unreachable.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
 });
 const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
@@ -117,7 +118,7 @@ createInterface({ input: process.stdin }).on('line', (line) => {
 });
 process.once('SIGTERM', () => {
   void server
-    .drain(0)
+    .drain({ graceMs: 0, deadlineMs: 0 })
     .then(() => broker.close())
     .then(() => process.exit(0));
 });

@@ -6,11 +6,11 @@ import pg from 'pg';
 import { createAdapterFactory } from './postgres-adapter.ts';
 
 /**
- * oidc-provider with the same client authentication. Without options in memory, with an ES256 JWT of 900 s, which it
- * does not store. With `databaseUrl` it issues opaque tokens instead and keeps them in Postgres, where introspection
- * looks for them. With `accessTokens` too it has that many tokens of the model that introspection finds with one
- * look-up, and no token endpoint for clients: the line names them. With `clientKey` the client proves itself by that key, and
- * tokens are bound by DPoP.
+ * oidc-provider with the same client authentication. Without options it works in memory and issues an ES256 JWT of
+ * 900 s, which it does not store. With `databaseUrl` it issues opaque tokens instead and stores them in Postgres,
+ * where introspection finds them. With `accessTokens` it also has that many tokens of the model that introspection
+ * finds with one look-up, and no token endpoint for clients: its line lists them. With `clientKey` the client
+ * authenticates with that key, and tokens are bound by DPoP.
  */
 interface Options {
   databaseUrl?: string;

@@ -1,4 +1,4 @@
-/** The little of oidc-provider (which ships no types) that benchmarks and tests use. */
+/** The part of oidc-provider (which has no types) that benchmarks and tests use. */
 declare module 'oidc-provider' {
   import type { RequestListener } from 'node:http';
 

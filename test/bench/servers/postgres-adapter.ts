@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-/** The table that the adapter keeps everything in; made by whoever owns the database. */
+/** The table of the adapter, created by the owner of the database. */
 export const adapterTable = `
 create table oidc_payloads (
   model text not null, id text not null, payload jsonb not null, grant_id text, uid text, user_code text,
@@ -28,8 +28,8 @@ const found = `select payload, consumed_at from oidc_payloads
   where (expires_at is null or expires_at > now()) and model = $1 and`;
 
 /**
- * oidc-provider's adapter as its documentation describes it, over one table: each call one parameterised statement,
- * kept prepared by name, as the broker's own hot statements are.
+ * oidc-provider's adapter as its documentation describes it, over one table: each call is one parameterised statement
+ * that is kept prepared by name, as the broker's own hot statements are.
  */
 export function createAdapterFactory(pool: pg.Pool) {
   const run = (name: string, text: string, values: unknown[]) => pool.query({ name, text, values });

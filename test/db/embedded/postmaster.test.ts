@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { findPostmaster, isRunning, parsePostmasterFile } from '../../../src/db/embedded/postmaster.ts';
+import { findPostmaster, isRunning, parsePostmasterFile } from '../../../src/embedded/postmaster.ts';
 
 const lockFile = (pid: number, status = 'ready   '): string =>
   `${pid}\n/data\n1795489416\n5999\n\n127.0.0.1\n 16039945         9\n${status}\n`;
@@ -22,11 +22,11 @@ describe('the lock file', () => {
     '-4711\n/data\n1\n5999\n',
     'x\n/data\n1\n5999\n',
     '1\n/d\n1\n\n',
-  ])('half written or damaged says nothing: %j', (text) => {
+  ])('is ignored when it is incomplete or damaged: %j', (text) => {
     expect(parsePostmasterFile(text)).toBeUndefined();
   });
 
-  test('whatever it holds, never a process group or a broadcast is named', () => {
+  test('never names a process group or a broadcast, with any contents', () => {
     fc.assert(
       fc.property(fc.string(), (text) => {
         const file = parsePostmasterFile(text);
@@ -62,13 +62,13 @@ describe.runIf(process.platform === 'linux')('a lock file after a crash', () => 
     return stranger.pid ?? 0;
   };
 
-  test('that names a living stranger is removed, so that Postgres does not refuse to start', async () => {
+  test('that names another running process is removed, so that Postgres does not refuse to start', async () => {
     const path = write(lockFile(start('/')));
     expect(await findPostmaster(cluster)).toEqual({ state: 'absent' });
     expect(existsSync(path)).toBe(false);
   });
 
-  test('that names a dead process is left to Postgres, which checks for its orphans', async () => {
+  test('that names a dead process is left to Postgres, which checks for orphaned processes', async () => {
     const pid = start('/');
     stranger.kill('SIGKILL');
     await ended;
@@ -78,7 +78,7 @@ describe.runIf(process.platform === 'linux')('a lock file after a crash', () => 
     expect(existsSync(path)).toBe(true);
   });
 
-  test('is believed where the process works in the cluster: ready, or busy while it starts and stops', async () => {
+  test('is trusted if the process works in the cluster: ready, or busy while it starts and stops', async () => {
     const pid = start(cluster);
     write(lockFile(pid));
     expect(await findPostmaster(cluster)).toEqual({ state: 'ready', pid, port: 5999 });

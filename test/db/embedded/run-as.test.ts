@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { findAccount, minimalEnvironment } from '../../../src/db/embedded/run-as.ts';
+import { findAccount, minimalEnvironment } from '../../../src/embedded/run-as.ts';
 
 const passwd = [
   'root:x:0:0:root:/root:/bin/bash',
@@ -11,16 +11,16 @@ const passwd = [
   '',
 ].join('\n');
 
-test('takes the first account by preference, not by its place in the file', () => {
+test('takes the first account by preference, not by its position in the file', () => {
   expect(findAccount(passwd, ['hallpass', 'postgres', 'nobody'])).toEqual({ uid: 101, gid: 104 });
   expect(findAccount(passwd, ['nobody', 'postgres'])).toEqual({ uid: 65534, gid: 65533 });
 });
 
-test('never takes an account that is root by another name, nor one that is not there', () => {
+test('never takes an account with uid 0, nor one that does not exist', () => {
   expect(findAccount(passwd, ['toor', 'root', 'missing', 'damaged'])).toBeUndefined();
 });
 
-test('whatever the file holds, an account has numbers and is not root', () => {
+test('takes only accounts with numbers that are not root, with any contents of the file', () => {
   fc.assert(
     fc.property(fc.string(), fc.array(fc.string()), (text, names) => {
       const account = findAccount(`${text}\n${passwd}`, [...names, 'postgres']);
@@ -29,6 +29,6 @@ test('whatever the file holds, an account has numbers and is not root', () => {
   );
 });
 
-test('the environment of server programs has no name that could carry a secret', () => {
+test('the environment of server programs has no variable that could contain a secret', () => {
   expect(Object.keys(minimalEnvironment).sort()).toEqual(['LANG', 'LC_ALL', 'PATH', 'TZ']);
 });

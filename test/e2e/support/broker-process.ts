@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { atEnd } from '../../support/at-end.ts';
 import { root } from './build.ts';
 
@@ -17,23 +17,30 @@ export interface BrokerProcess {
   child: ChildProcess;
   stdout(): string;
   stderr(): string;
-  /** Resolves when `text` stands in standard output or error; throws if the process ends before. */
+  /** Resolves when standard output or error contains `text`; throws if the process ends before. */
   seen(text: string): Promise<void>;
   exited: Promise<Exit>;
 }
 
 type Env = Record<string, string | undefined>;
 
-/** Only what a process needs to be found and started: nothing of the test's own environment configures it. */
-const baseEnv: Env = { PATH: process.env.PATH, HOME: process.env.HOME, HALLPASS_METRICS_PORT: '0' };
+/**
+ * The environment that a process needs to start. It has none of the test's own variables. `node` is the one that runs
+ * the tests.
+ */
+const baseEnv: Env = {
+  PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
+  HOME: process.env.HOME,
+  HALLPASS_METRICS_PORT: '0',
+};
 
 interface Place {
   cwd?: string;
-  /** Runs as this user and group instead of ours. */
+  /** Runs as this user and group instead of the current one. */
   uid?: number | undefined;
 }
 
-/** Runs the built broker, or another command of the repository; killed when the test file ends, if it still runs. */
+/** Runs the built broker, or another command of the repository. Killed when the test file ends, if it still runs. */
 export function launch(
   env: Env,
   command: string[] = ['node', 'dist/main.js'],
@@ -45,7 +52,7 @@ export function launch(
     env: { ...baseEnv, ...env } as NodeJS.ProcessEnv,
     ...(uid === undefined ? {} : { uid, gid: uid }),
     stdio: ['ignore', 'pipe', 'pipe'],
-    // A process group of its own, so that npm's children can be ended with it.
+    // In its own process group, so that child processes of npm can be ended with it.
     detached: true,
   });
   let stdout = '';
@@ -100,7 +107,7 @@ async function killGroup(child: ChildProcess): Promise<void> {
   await closed;
 }
 
-/** A data directory of this test file's own; a PostgreSQL that is left in it is killed when the file ends. */
+/** Creates a data directory for this test file. A PostgreSQL server that is left in it is killed when the file ends. */
 export async function temporaryDirectory(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'hallpass-e2e-'));
   await chmod(path, 0o755);
@@ -116,6 +123,6 @@ async function killServerOf(dataDir: string): Promise<void> {
     const file = await readFile(join(dataDir, 'server/data/postmaster.pid'), 'utf8');
     process.kill(Number(file.split('\n')[0]), 'SIGKILL');
   } catch {
-    // It was stopped, or there was none.
+    // It was stopped, or never started.
   }
 }

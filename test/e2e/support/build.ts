@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** The repository. */
+/** The root of the repository. */
 export const root = join(import.meta.dirname, '../../..');
 
 const lockFile = join(
@@ -14,7 +14,9 @@ const lockFile = join(
 );
 const stepMs = 100;
 
-/** Builds `dist` unless it is newer than every source. Test files run beside each other, so one builds and the others wait. */
+/**
+ * Builds `dist` unless it is newer than every source. Test files run concurrently, so one builds and the others wait.
+ */
 export async function ensureBuilt(): Promise<void> {
   while (!isFresh()) {
     if (!takeLock()) {
@@ -31,7 +33,8 @@ export async function ensureBuilt(): Promise<void> {
 }
 
 function isFresh(): boolean {
-  const built = modifiedMs(join(root, 'dist/.tsbuildinfo'));
+  // The build always writes this file last.
+  const built = modifiedMs(join(root, 'dist/openapi.json'));
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });
   const newest = Math.max(...sources.map((name) => modifiedMs(join(root, 'src', name))));
   return built > newest && modifiedMs(join(root, 'dist/main.js')) > 0;
@@ -41,7 +44,7 @@ function modifiedMs(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 }
 
-/** False if somebody who lives has it. */
+/** Returns false if a running process has the lock. */
 function takeLock(): boolean {
   try {
     const file = openSync(lockFile, 'wx');

@@ -17,7 +17,7 @@ interface Call {
   agent?: Agent;
 }
 
-/** One HTTP request with node:http, whose connections a test can hold on to. Rejects if the connection breaks. */
+/** Sends one HTTP request with node:http, whose connection a test can hold. Rejects if the connection breaks. */
 export function call(url: string, { method, bearer, basic, json, form, agent }: Call = {}): Promise<Answer> {
   const body = json === undefined ? form && new URLSearchParams(form).toString() : JSON.stringify(json);
   const headers: Record<string, string> = {};
@@ -46,7 +46,7 @@ export function call(url: string, { method, bearer, basic, json, form, agent }: 
   });
 }
 
-/** Resolves with the answer once it has `status`. */
+/** Resolves with the response if it has `status`. */
 export async function expecting(status: number, answer: Promise<Answer>): Promise<Answer> {
   const got = await answer;
   if (got.status !== status)
@@ -58,13 +58,13 @@ export interface Story {
   /** `id:secret` of an agent that has an active grant for `resource`. */
   client: string;
   resource: string;
-  /** Its broker token. */
+  /** The agent's broker token. */
   token: string;
-  /** A grant of it that nobody has decided yet. */
+  /** A pending grant of the agent. */
   pendingGrant: string;
 }
 
-/** Owner, resource, a policy for low risk, an agent with one active and one pending grant. */
+/** Creates an owner, a resource, a policy for low risk, and an agent with one active and one pending grant. */
 export async function tell(url: string, adminKey: string): Promise<Story> {
   const post = (path: string, json: object, bearer = adminKey) => call(`${url}${path}`, { bearer, json });
   const person = { name: 'owner', email: `${Math.random()}@example.com`, roles: [] };

@@ -2,11 +2,11 @@
 export interface Block {
   language: string;
   text: string;
-  /** Line of its first line of text, from 1. */
+  /** The number of its first line of text. Starts at 1. */
   line: number;
 }
 
-/** The fenced code blocks of a Markdown text, in order. */
+/** Returns the fenced code blocks of a Markdown text, in order. */
 export function blocksOf(markdown: string): Block[] {
   const blocks: Block[] = [];
   let open: Block | undefined;
@@ -25,7 +25,10 @@ export function blocksOf(markdown: string): Block[] {
   return blocks;
 }
 
-/** The section under `## heading`, with the empty lines before it kept so that line numbers stay those of the file. */
+/**
+ * Returns the section under `## heading`, after as many empty lines as precede it in the file, so that line numbers
+ * stay the same.
+ */
 export function sectionOf(markdown: string, heading: string): string {
   const lines = markdown.split('\n');
   const begin = lines.indexOf(`## ${heading}`);
@@ -35,7 +38,7 @@ export function sectionOf(markdown: string, heading: string): string {
   return [...Array.from({ length: begin }, () => ''), ...lines.slice(begin, end)].join('\n');
 }
 
-/** Whether `actual` is what `expected` shows, line by line; `...` stands for any text within a line. */
+/** Whether `actual` matches `expected`, line by line; `...` stands for any text within a line. */
 export function matches(expected: string, actual: string): boolean {
   const pattern = expected
     .trimEnd()

@@ -8,7 +8,7 @@ interface Lock {
   packages: Record<string, { dev?: boolean; optional?: boolean; devOptional?: boolean }>;
 }
 
-/** The packages that `npm ci --omit=dev --omit=optional` installs, as paths in the repository. */
+/** Returns the packages that `npm ci --omit=dev --omit=optional` installs, as paths in the repository. */
 export function productionPackages(): string[] {
   const { packages }: Lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   return Object.entries(packages)
@@ -17,8 +17,8 @@ export function productionPackages(): string[] {
 }
 
 /**
- * The tree of the image's last stage, without a registry: what a production install holds is copied from what is
- * installed here. Nobody may write into it.
+ * Creates the tree of the image's last stage without a registry: a copy of the installed packages that a production
+ * install has. It is read-only.
  */
 export async function installForProduction(copied: readonly string[]): Promise<string> {
   const target = await temporaryDirectory();
@@ -28,7 +28,7 @@ export async function installForProduction(copied: readonly string[]): Promise<s
   return target;
 }
 
-/** Without the packages that lie in it: they are listed by themselves. */
+/** Copies a package without the packages within it, which are listed separately. */
 function copyPackage(path: string, target: string): void {
   const from = join(root, path);
   const nested = join(from, 'node_modules') + sep;

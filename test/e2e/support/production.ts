@@ -6,22 +6,21 @@ import { inject } from 'vitest';
 import { atEnd } from '../../support/at-end.ts';
 import { launch } from './broker-process.ts';
 import { root } from './build.ts';
-import { blocksOf, sectionOf } from './markdown.ts';
+import { blocksOf } from './markdown.ts';
 
 export interface Production {
   databaseUrl: string;
   ownerUrl: string;
   bootstrapKey: string;
-  /** What a broker in production is given. */
+  /** The environment of a broker in production. */
   env: Record<string, string>;
   /** Runs a statement as the owner. */
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
-/** The README's set-up of a production database, with names and a password of this test's own. */
-function readmeSql(suffix: string, password: string): [server: string, database: string] {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8');
-  const [server, database, ...more] = blocksOf(sectionOf(readme, 'In production'))
+/** Returns the two SQL blocks of docs/production.md, with the names and the password replaced. */
+function productionSql(suffix: string, password: string): [server: string, database: string] {
+  const [server, database, ...more] = blocksOf(readFileSync(join(root, 'docs/production.md'), 'utf8'))
     .filter(({ language }) => language === 'sql')
     .map(({ text }) =>
       text
@@ -29,7 +28,7 @@ function readmeSql(suffix: string, password: string): [server: string, database:
         .replaceAll(/'choose-\w+'/g, `'${password}'`),
     );
   if (server === undefined || database === undefined || more.length > 0)
-    throw new Error('the README has two blocks of SQL');
+    throw new Error('docs/production.md must have exactly two blocks of SQL');
   return [server, database];
 }
 
@@ -44,7 +43,7 @@ async function execute(url: string, sql: string): Promise<void> {
   }
 }
 
-/** A database set up as the README says, not migrated yet; dropped with its roles when the test file ends. */
+/** Creates a database and its roles as docs/production.md says, without migrations. They are dropped when the test file ends. */
 export async function createProduction(): Promise<Production> {
   const { adminUrl } = inject('server');
   const suffix = `e2e_${randomBytes(5).toString('hex')}`;
@@ -52,7 +51,7 @@ export async function createProduction(): Promise<Production> {
   const urlOf = (change: Partial<Pick<URL, 'username' | 'password' | 'pathname'>>): string =>
     Object.assign(new URL(adminUrl), change).href;
   const pathname = `/hallpass_${suffix}`;
-  const [server, database] = readmeSql(suffix, password);
+  const [server, database] = productionSql(suffix, password);
   await execute(adminUrl, server);
   atEnd(() =>
     execute(
@@ -81,7 +80,7 @@ export async function createProduction(): Promise<Production> {
   };
 }
 
-/** Runs `node dist/cli.js ...` to its end. */
+/** Runs `node dist/cli.js ...` and resolves when it has ended. */
 export function cli(env: Record<string, string>, ...words: string[]) {
   return launch(env, ['node', 'dist/cli.js', ...words]).exited;
 }

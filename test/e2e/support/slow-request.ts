@@ -3,11 +3,11 @@ import { connect, type Socket } from 'node:net';
 
 export interface SlowRequest {
   socket: Socket;
-  /** Sends the rest of the body, and `more` right behind it; resolves to all that comes back until the end. */
+  /** Sends the rest of the body, directly followed by `more`. Resolves to everything that is received until the end. */
   finish(more?: string): Promise<string>;
 }
 
-/** Sends a request's head and half of its body, and keeps the connection. */
+/** Sends the head and half of the body of a request, and keeps the connection. */
 export async function beginSlowRequest(
   port: number,
   request: { path: string; bearer: string; json: object },

@@ -1,0 +1,51 @@
+import type { Db } from '../db/database.ts';
+import { isOutage } from '../db/sqlstate.ts';
+import { BrokerError } from '../errors.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Ids } from '../platform/ids.ts';
+import type { NewAuditEvent } from './audit-event.ts';
+import { boundEvent } from './bounded-event.ts';
+import { insertEvents } from './store.ts';
+
+/** Appends events to the audit log, each cut to `eventLimits`. `tx` must be that of the change. */
+export interface Audit {
+  append(tx: Db, ...events: NewAuditEvent[]): Promise<void>;
+  /** Appends any number of events, in several statements if necessary. */
+  appendAll(tx: Db, events: readonly NewAuditEvent[]): Promise<void>;
+}
+
+/** Keeps a statement far below the maximum of 65,535 parameters. */
+const eventsPerStatement = 1_000;
+
+export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
+  const audit: Audit = {
+    async append(tx, ...events) {
+      if (events.length === 0) return;
+      const named = events.map((event) => ({ ...boundEvent(event), id: ids.next('event') }));
+      try {
+        await insertEvents(tx, named, clock.now());
+      } catch (error) {
+        throw asUnrecorded(error);
+      }
+    },
+    async appendAll(tx, events) {
+      for (let from = 0; from < events.length; from += eventsPerStatement) {
+        await audit.append(tx, ...events.slice(from, from + eventsPerStatement));
+      }
+    },
+  };
+  return audit;
+}
+
+/**
+ * Returns the error to throw if an event could not be written, so that the change fails and
+ * the caller may retry. An outage is returned unchanged, so that `withTransaction` can retry.
+ */
+export function asUnrecorded(error: unknown): unknown {
+  if (isOutage(error)) return error;
+  return new BrokerError('unavailable', {
+    cause: error,
+    internal: 'the audit event could not be written',
+    retryAfterSeconds: 1,
+  });
+}

@@ -1,0 +1,82 @@
+import type { Config } from '../config.ts';
+import type { MasterKey } from '../crypto/master-key.ts';
+import { type Database, type Db, openDatabase } from '../db/database.ts';
+import type { Feed } from '../feeds/feed.ts';
+import type { CompiledContract } from '../http/compiled-contract.ts';
+import { createAddressRules } from '../outbound/address-rules.ts';
+import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
+import { type Clock, systemClock } from '../platform/clock.ts';
+import { createIds } from '../platform/ids.ts';
+import type { Issuer } from '../platform/issuer.ts';
+import { createLog, type Log } from '../platform/log.ts';
+import { createSystemRandom, type Random } from '../platform/random.ts';
+import { createFeeds } from './feeds.ts';
+
+/** The configuration of a broker. In embedded mode `main` supplies the parts that it generates. */
+export interface BrokerConfig
+  extends Pick<
+    Config,
+    | 'logLevel'
+    | 'oldMasterKeys'
+    | 'trustedProxies'
+    | 'outboundAllow'
+    | 'dpopNonce'
+    | 'preparedStatements'
+    | 'rateLimitPerSecond'
+  > {
+  databaseUrl: string;
+  masterKey: MasterKey;
+  issuer: Issuer;
+  bootstrapAdminKey: string | undefined;
+}
+
+/** The parts that tests and benchmarks replace. */
+export interface Overrides {
+  clock?: Clock;
+  random?: Random;
+  log?: Log;
+  /** The client for all outbound calls. */
+  outbound?: OutboundClient;
+  /** The readers of the audit log. */
+  feeds?: readonly Feed[];
+  /** The name of this replica as the holder of job leases. */
+  holder?: string;
+  /** The compiled contract, for brokers of one process to share. */
+  contract?: CompiledContract;
+  observe?: (operation: string, status: number) => void;
+}
+
+/** The dependencies that every part of a broker shares. */
+export interface Base {
+  config: BrokerConfig;
+  clock: Clock;
+  random: Random;
+  log: Log;
+  ids: ReturnType<typeof createIds>;
+  /** The pool for everything but minting and introspection, so that their load leaves connections to revocation. */
+  database: Database;
+  hot: Database;
+  db: Db;
+  outbound: OutboundClient;
+  feeds: readonly Feed[];
+}
+
+const generalConnections = 10;
+/** Two concurrent batches of writes and two of reads, and the look-ups that missed the caches. */
+const hotConnections = 6;
+
+export function createBase(config: BrokerConfig, overrides: Overrides): Base {
+  const { clock = systemClock, random = createSystemRandom() } = overrides;
+  const log = overrides.log ?? createLog(config.logLevel);
+  const shared = { url: config.databaseUrl, log };
+  const general = { maxConnections: generalConnections, applicationName: 'hallpass' };
+  const database = openDatabase({ ...shared, ...general });
+  // The parameters are arrays of rows, from which a planner learns nothing; with many rows it would plan each time.
+  const tokens = { maxConnections: hotConnections, applicationName: 'hallpass tokens' };
+  const hot = openDatabase({ ...shared, ...tokens, keepPlans: config.preparedStatements });
+  const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
+    overrides;
+  const ids = createIds(clock, random);
+  const { feeds = createFeeds() } = overrides;
+  return { config, clock, random, log, ids, database, hot, db: database.db, outbound, feeds };
+}

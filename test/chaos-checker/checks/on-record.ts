@@ -1,0 +1,63 @@
+import type { Facts } from '../facts.ts';
+import { isOk, type Kind, type Violation } from '../history.ts';
+
+const check = 'on-record';
+
+/**
+ * The operations whose every success changes something. Requests for grants and withdrawals are not among them:
+ * repeated ones change nothing.
+ */
+const changes: ReadonlySet<Kind> = new Set<Kind>([
+  'approve',
+  'deny',
+  'cancel',
+  'return',
+  'revoke-grant',
+  'broker-token',
+  'mint',
+  'mint-pinned',
+  'exchange',
+  'issue-secret',
+  'disable',
+  'enable',
+  'rotate',
+  'compromise',
+]);
+
+interface TokenRecord {
+  jti: string;
+  agentId: string;
+}
+
+function missing(records: readonly TokenRecord[], from: readonly TokenRecord[], what: string): Violation[] {
+  const known = new Set(from.map(({ jti }) => jti));
+  return records
+    .filter(({ jti }) => !known.has(jti))
+    .map(({ jti, agentId }) => ({ check, agentId, what: `token ${jti} ${what}`, operations: [] }));
+}
+
+/**
+ * Every issued token has a row and an event, every row an event and every event a row; every successful change has an
+ * event.
+ */
+export function onRecord(facts: Facts): Violation[] {
+  const { ending, operations } = facts;
+  if (ending === undefined) return [];
+  const { tokenRows, tokenEvents, recordedRequests } = ending;
+  const answered = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
+  const unrecorded = operations
+    .filter((one) => isOk(one) && changes.has(one.kind) && !recordedRequests.has(one.requestId ?? ''))
+    .map((one) => ({
+      check,
+      agentId: one.answered.grants?.[0]?.agentId ?? one.asked.agentId,
+      what: `${one.kind} was answered and has no event`,
+      operations: [one],
+    }));
+  return [
+    ...missing(answered, tokenRows, 'was answered and has no row'),
+    ...missing(answered, tokenEvents, 'was answered and has no event'),
+    ...missing(tokenRows, tokenEvents, 'has a row and no event'),
+    ...missing(tokenEvents, tokenRows, 'has an event and no row'),
+    ...unrecorded,
+  ];
+}

@@ -1,0 +1,146 @@
+import type { Facts, GrantFacts, Sighting } from '../facts.ts';
+import { isOk, isPossible, type Operation, type TokenSeen, type Violation } from '../history.ts';
+import { approvalsNeeded } from '../risks.ts';
+
+type Scopes = readonly string[];
+
+const isWithin = (narrow: Scopes, wide: Scopes): boolean => narrow.every((scope) => wide.includes(scope));
+
+interface Finding {
+  what: string;
+  operations: Operation[];
+}
+
+/** Whether the grant has ever been active: its terms are final then. */
+const isSettled = ({ grant }: Sighting): boolean => grant.startsAtMs !== null;
+
+/** Whether the grant is delegated. Its approvals are those of the first ancestor. */
+const isDelegated = ({ parentId = null }: Sighting['grant']): boolean => parentId !== null;
+
+/** A delegated grant has no more scopes than its parent, and ends no later. */
+function wrongAgainstParent(facts: Facts, { operation, grant }: Sighting): Finding[] {
+  const parent = facts.grants.get(grant.parentId ?? '');
+  const settled = parent?.sightings.find(isSettled);
+  if (settled === undefined) return [];
+  const faults = {
+    'has scopes beyond its parent': !isWithin(grant.scopes, settled.grant.scopes),
+    'outlives its parent': (grant.expiresAtMs ?? 0) > (settled.grant.expiresAtMs ?? 0),
+  };
+  return findings(faults, [settled.operation, operation]);
+}
+
+/** Finds the problems that a single read of a grant shows. */
+function wrongInItself({ operation, grant }: Sighting): Finding[] {
+  const { scopes, requestedScopes, durationSeconds, requestedDurationSeconds, startsAtMs, expiresAtMs } =
+    grant;
+  const lifeMs = startsAtMs === null || expiresAtMs === null ? 0 : expiresAtMs - startsAtMs;
+  const faults = {
+    'has scopes that were not requested': !isWithin(scopes, requestedScopes),
+    'is longer than requested': durationSeconds > requestedDurationSeconds,
+    'runs longer than its duration': lifeMs > durationSeconds * 1000,
+    'was active without its approvals':
+      startsAtMs !== null && !isDelegated(grant) && grant.approvedBy.length < approvalsNeeded(scopes),
+  };
+  return findings(faults, [operation]);
+}
+
+function findings(faults: Record<string, boolean>, operations: Operation[]): Finding[] {
+  return Object.entries(faults)
+    .filter(([, isFault]) => isFault)
+    .map(([what]) => ({ what, operations }));
+}
+
+/** Compares a grant with the terms of its request, and of each approval after its response. */
+function wrongAgainst(limits: readonly Operation[], { operation, grant }: Sighting): Finding[] {
+  return limits
+    .filter((limit) => limit === operation || limit.endedMs < operation.begunMs)
+    .flatMap((limit) => {
+      const { scopes = grant.scopes, durationSeconds = grant.durationSeconds } = limit.asked;
+      const faults = {
+        [`has scopes beyond its ${limit.kind}`]: !isWithin(grant.scopes, scopes),
+        [`is longer than its ${limit.kind}`]: grant.durationSeconds > durationSeconds,
+      };
+      return findings(faults, [limit, operation]);
+    });
+}
+
+/** Each approval that is shown was sent by its person before the response that shows it. */
+function wrongApprovals(approvals: readonly Operation[], { operation, grant }: Sighting): Finding[] {
+  return grant.approvedBy
+    .filter((person) =>
+      approvals.every((one) => one.asked.personId !== person || one.begunMs > operation.endedMs),
+    )
+    .map((person) => ({ what: `shows an approval that ${person} did not give`, operations: [operation] }));
+}
+
+/** The terms of a grant never change after it has become active. */
+function wrongLater(settled: readonly Sighting[]): Finding[] {
+  const [first, ...later] = settled;
+  if (first === undefined) return [];
+  const terms = ({ grant: { scopes, durationSeconds, startsAtMs, expiresAtMs } }: Sighting): string =>
+    JSON.stringify([scopes, durationSeconds, startsAtMs, expiresAtMs]);
+  return later
+    .filter((one) => terms(one) !== terms(first))
+    .map((one) => ({
+      what: 'changed its terms after it was active',
+      operations: [first.operation, one.operation],
+    }));
+}
+
+/** Keeps the first finding of each kind: a wrong grant is read often. */
+function firstOfEach(found: Finding[]): Finding[] {
+  const seen = new Set<string>();
+  return found.filter(({ what }) => !seen.has(what) && seen.add(what));
+}
+
+function wrongGrant(facts: Facts, { attempts, request, sightings }: GrantFacts): Finding[] {
+  const reason = sightings[0]?.grant.reason ?? '';
+  const requests = request === undefined ? (facts.requests.get(reason) ?? []).slice(0, 1) : [request];
+  const approvals = attempts.filter((one) => one.kind === 'approve' && isPossible(one));
+  const limits = [...requests, ...approvals.filter(isOk)];
+  const all = sightings.flatMap((one) => [
+    ...wrongInItself(one),
+    ...wrongAgainst(limits, one),
+    ...wrongApprovals(approvals, one),
+    ...wrongAgainstParent(facts, one),
+  ]);
+  return firstOfEach([...all, ...wrongLater(sightings.filter(isSettled))]);
+}
+
+function wrongToken(facts: Facts, token: TokenSeen, mint: Operation): Finding[] {
+  const { scopes = token.scopes, grantId: pinned = token.grantId } = mint.asked;
+  const grant = facts.grants.get(token.grantId ?? '');
+  const settled = grant?.sightings.find(isSettled)?.grant;
+  const subject = facts.tokens.get(mint.asked.subjectJti ?? '')?.token ?? token;
+  const faults = {
+    'has scopes beyond its subject token': !isWithin(token.scopes, subject.scopes),
+    'outlives its subject token': token.expiresAtMs > subject.expiresAtMs,
+    'has scopes that were not requested': !isWithin(token.scopes, scopes),
+    'is under another grant than requested': pinned !== token.grantId,
+    'has scopes beyond its grant': settled !== undefined && !isWithin(token.scopes, settled.scopes),
+    'outlives its grant': grant?.expiresAtMs !== undefined && token.expiresAtMs > grant.expiresAtMs,
+  };
+  return findings(faults, [mint]);
+}
+
+/** No grant exceeds its request and its approvals, and no token exceeds its grant. */
+export function withinTerms(facts: Facts): Violation[] {
+  const check = 'within-terms';
+  const grants = [...facts.grants.values()].flatMap((grant) =>
+    wrongGrant(facts, grant).map(({ what, operations }) => ({
+      check,
+      agentId: grant.agentId,
+      what: `grant ${grant.id} ${what}`,
+      operations,
+    })),
+  );
+  const tokens = [...facts.tokens.values()].flatMap(({ token, mint }) =>
+    wrongToken(facts, token, mint).map(({ what, operations }) => ({
+      check,
+      agentId: token.agentId,
+      what: `token ${token.jti} ${what}`,
+      operations,
+    })),
+  );
+  return [...grants, ...tokens];
+}

@@ -1,0 +1,3 @@
+import { testClient } from './client-test.ts';
+
+testClient('kubb');

@@ -1,0 +1,115 @@
+import { existsSync } from 'node:fs';
+import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { startHttpsServer, testCa } from '../../outbound/https-server.ts';
+import { eventually } from '../../support/eventually.ts';
+import { logIn, renew } from './clients/amqp-agent.ts';
+import { rabbitmqServer, startRabbitmq } from './rabbitmq-node.ts';
+import { isLeftOut } from './software.ts';
+import { startTokens, type TokenService, type Tokens } from './tokens.ts';
+
+/**
+ * Debian's rabbitmq-server with its OAuth 2 plugin, in a separate node: a token is the password of an AMQP
+ * connection.
+ */
+const missing = isLeftOut('rabbitmq-server', existsSync(rabbitmqServer));
+const identifier = 'urn:example:rabbitmq';
+
+let service: TokenService;
+let port: number;
+const open: ChannelModel[] = [];
+
+/** The plugin reads keys only over https. */
+async function startFront(issuer: string): Promise<string> {
+  const front = await startHttpsServer((request, response) => {
+    const answer = fetch(`${issuer}${request.url}`).then((given) => given.text());
+    void answer.then((text) => response.end(text));
+  });
+  return `https://localhost:${front.port}`;
+}
+
+beforeAll(async () => {
+  if (missing) return;
+  const [configure, write, read] = ['configure:%2F/orders', 'write:%2F/amq.default', 'read:%2F/orders'].map(
+    (scope) => `${identifier}.${scope}`,
+  );
+  const scopes = { good: `${configure} ${write}`, narrow: `${read}` };
+  service = await startTokens({ identifier, scopes });
+  port = await startRabbitmq({
+    ISSUER: await startFront(service.issuer),
+    IDENTIFIER: identifier,
+    ca: testCa,
+  });
+});
+
+afterEach(async () => {
+  for (const connection of open.splice(0)) await connection.close().catch(() => {});
+});
+
+/** Opens a channel of a connection with this token. A refusal closes the channel, so each check needs a new one. */
+async function connect(
+  token: string,
+): Promise<{ connection: ChannelModel; channel: () => Promise<Channel> }> {
+  const connection = await logIn(port, token);
+  connection.on('error', () => {});
+  open.push(connection);
+  const channel = async (): Promise<Channel> => {
+    const created = await connection.createChannel();
+    created.on('error', () => {});
+    return created;
+  };
+  return { connection, channel };
+}
+
+const refused = /ACCESS_REFUSED|403/;
+
+describe.skipIf(missing)('RabbitMQ with a token as password', () => {
+  it('allows an agent what its scopes permit, until the token expires', async () => {
+    for (const token of [service.tokens.good, service.tokens.aged]) {
+      const { channel } = await connect(token);
+      const orders = await channel();
+      await orders.assertQueue('orders');
+      orders.sendToQueue('orders', Buffer.from('two'));
+      const message = await orders.get('orders', { noAck: true });
+      expect(message).toMatchObject({ content: Buffer.from('two') });
+    }
+  });
+
+  it('allows nothing else', async () => {
+    const { channel } = await connect(service.tokens.good);
+    await expect((await channel()).assertQueue('other')).rejects.toThrow(refused);
+    const writing = await channel();
+    const closed = new Promise((_, reject) => writing.once('error', reject));
+    writing.publish('amq.fanout', '', Buffer.from('x'));
+    await expect(closed).rejects.toThrow(refused);
+    const reading = await connect(service.tokens.narrow);
+    expect(await (await reading.channel()).get('orders')).toBe(false);
+    await expect((await reading.channel()).deleteQueue('orders')).rejects.toThrow(refused);
+  });
+
+  it.each<keyof Tokens>([
+    'expired',
+    'otherAudience',
+    'garbage',
+  ])('refuses the login with a token with this fault: %s', async (name) => {
+    await expect(connect(service.tokens[name])).rejects.toThrow(refused);
+  });
+
+  // RabbitMQ lets the consumer continue; docs/integrations.md explains how to handle that.
+  it('ends with the grant, unless the agent sends a token of another grant in time, except for a running consumer', async () => {
+    const [ending, renewed] = [
+      await connect(await service.mintFor(4)),
+      await connect(await service.mintFor(4)),
+    ];
+    await renew(renewed.connection, service.tokens.good);
+    const received: string[] = [];
+    const keep = (message: ConsumeMessage | null): void => void received.push(String(message?.content));
+    await (await ending.channel()).assertQueue('orders');
+    await (await ending.channel()).consume('orders', keep, { noAck: true });
+    await eventually(async () =>
+      expect((await ending.channel()).assertQueue('orders')).rejects.toThrow(refused),
+    );
+    (await renewed.channel()).sendToQueue('orders', Buffer.from('late'));
+    await eventually(async () => expect(received).toEqual(['late']));
+  });
+});

@@ -1,0 +1,48 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { atEnd } from '../../../support/at-end.ts';
+import { freePort } from '../../../support/free-port.ts';
+
+/** A process of the broker that runs jobs when the test says so. */
+export interface ManualReplica {
+  url: string;
+  pid: number;
+  /** Runs a job for a slot. Resolves to the outcome, or undefined if the process ends before. */
+  run(job: string, slot: Date): Promise<string | undefined>;
+  /** Sends kill -9. Resolves when the process has ended. */
+  kill(): Promise<void>;
+}
+
+const script = new URL('./replica.child.ts', import.meta.url).pathname;
+
+/** Starts one and waits until it listens. Killed when the test file ends. */
+export async function startManualReplica(env: Record<string, string>): Promise<ManualReplica> {
+  const port = await freePort();
+  const child = fork(script, [], {
+    execArgv: ['--import', import.meta.resolve('tsx')],
+    env: { PATH: process.env.PATH, ...env, HALLPASS_PORT: String(port) },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const exited = once(child, 'exit');
+  const kill = async (): Promise<void> => {
+    child.kill('SIGKILL');
+    await exited;
+  };
+  atEnd(kill);
+  const message = async (): Promise<{ outcome?: string } | undefined> =>
+    Promise.race([
+      once(child, 'message').then(([message]) => message as object),
+      exited.then(() => undefined),
+    ]);
+  if ((await message()) === undefined) throw new Error('the replica ended before it listened');
+  return {
+    url: `http://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
+    async run(job, slot) {
+      const answer = message();
+      child.send({ job, slot: slot.toISOString() });
+      return (await answer)?.outcome;
+    },
+    kill,
+  };
+}

@@ -1,0 +1,296 @@
+import { decodeJwt, decodeProtectedHeader } from 'jose';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createServerOf, forge, grantTo, introspect, permitAll, tokenOf } from '../oauth/fixtures.ts';
+import {
+  type Api,
+  agentOf,
+  apiOf,
+  asBootstrap,
+  createAgent,
+  createPolicy,
+  createResource,
+  oauthPost,
+  startBroker,
+  type TestAgent,
+  type TestBroker,
+} from '../support/broker.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+const clock = new FakeClock();
+const inSeconds = (seconds: number): string => new Date(clock.now().getTime() + seconds * 1000).toISOString();
+let replicas: [TestBroker, TestBroker];
+let admin: Api;
+
+beforeAll(async () => {
+  const first = await startBroker({ clock });
+  replicas = [first, await startBroker({ clock, database: first.database })];
+  admin = asBootstrap(first);
+  await createPolicy(first, permitAll);
+});
+
+/** An agent with a grant, known to both replicas from a token that each has just minted. */
+interface Scene {
+  agent: TestAgent;
+  /** The same agent, as a client of each replica. */
+  clients: TestAgent[];
+  resource: { id: string; identifier: string };
+  server: { id: string; secret: string };
+  grantId: string;
+  tokens: string[];
+  brokerTokens: string[];
+}
+
+async function arrange(): Promise<Scene> {
+  const agent = await createAgent(replicas[0]);
+  const resource = await createResource(replicas[0]);
+  const server = await createServerOf(replicas[0], resource);
+  const grantId = await grantTo(agent, resource, { duration_seconds: 1200 });
+  const clients = replicas.map((replica) => agentOf(replica, agent));
+  const form = { resource: resource.identifier, scope: 'read' };
+  const scene = { agent, clients, resource, server, grantId, tokens: [], brokerTokens: [] } as Scene;
+  for (const client of clients) {
+    scene.tokens.push(await tokenOf(client, form));
+    scene.brokerTokens.push(await tokenOf(client));
+  }
+  return scene;
+}
+
+/** Every distinct answer of both replicas about every one of `tokens`. */
+async function told(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
+  const answers = new Set<string>();
+  for (const replica of replicas) {
+    for (const token of tokens) answers.add(JSON.stringify(await introspect(replica, token, client)));
+  }
+  return [...answers].map((text) => JSON.parse(text));
+}
+
+/** Every distinct answer of both replicas to `form`. */
+async function asked({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
+  const answers = new Set<string>();
+  for (const client of clients) {
+    const { status, body } = await client.token(form);
+    answers.add(`${status} ${body.error ?? 'token'}`);
+  }
+  return [...answers];
+}
+
+/** Every distinct status of both replicas to both broker tokens. */
+async function used({ brokerTokens }: Scene): Promise<number[]> {
+  const statuses = new Set<number>();
+  for (const replica of replicas) {
+    for (const token of brokerTokens) statuses.add((await apiOf(replica, token).get('/v1/grants')).status);
+  }
+  return [...statuses];
+}
+
+const inactive = [{ active: false }];
+const accessForm = ({ resource }: Scene) => ({ resource: resource.identifier, scope: 'read' });
+const pinnedForm = ({ resource, grantId }: Scene) => ({ resource: resource.identifier, grant_id: grantId });
+
+async function expectAlive(scene: Scene): Promise<void> {
+  const { tokens, server } = scene;
+  const answers = await told(tokens, server);
+  expect(answers).toHaveLength(2);
+  for (const answer of answers) expect(answer).toMatchObject({ active: true, sub: scene.agent.id });
+  expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+  expect(await used(scene)).toEqual([200]);
+}
+
+describe('what ends a grant ends, at once and on every replica, its tokens and the issue of more', () => {
+  const revoke = ({ grantId }: Scene) =>
+    admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
+  const endings: [string, (scene: Scene) => Promise<unknown>][] = [
+    ['it is revoked', revoke],
+    [
+      'it is returned',
+      async ({ agent, grantId }) => (await agent.api()).post(`/v1/grants/${grantId}/return`).expect(200),
+    ],
+    [
+      'the risk of one of its scopes is raised',
+      ({ resource }) => {
+        const scopes = [{ name: 'read', description: 'Read everything', risk: 'medium' }];
+        return admin.patch(`/v1/resources/${resource.id}`, { scopes }).expect(200);
+      },
+    ],
+  ];
+
+  it.each(endings)('%s', async (_, end) => {
+    const scene = await arrange();
+    await expectAlive(scene);
+    await end(scene);
+    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await used(scene)).toEqual([200]);
+  });
+
+  it('its time passes, before its row says so', async () => {
+    const scene = await arrange();
+    clock.advance(1000);
+    scene.tokens = [await tokenOf(scene.clients[0] ?? scene.agent, accessForm(scene))];
+    clock.advance(199);
+    expect(await told(scene.tokens, scene.server)).toMatchObject([{ active: true }]);
+    clock.advance(1);
+    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+  });
+
+  it('its resource is deleted, whose resource server can then not authenticate', async () => {
+    const scene = await arrange();
+    await expectAlive(scene);
+    await admin.delete(`/v1/resources/${scene.resource.id}`).expect(204);
+    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    for (const replica of replicas) {
+      const [token = ''] = scene.tokens;
+      const { body } = await oauthPost(replica, '/oauth2/introspect', { token }, scene.server).expect(401);
+      expect(body.error).toBe('invalid_client');
+    }
+  });
+});
+
+describe('what ends an agent ends, at once and on every replica, everything it has, permanently', () => {
+  async function expectDead(scene: Scene): Promise<void> {
+    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
+    expect(await used(scene)).toEqual([401]);
+    for (const replica of replicas) {
+      const [token = ''] = scene.tokens;
+      await oauthPost(replica, '/oauth2/introspect', { token }, scene.agent).expect(401);
+      await oauthPost(replica, '/oauth2/revoke', { token }, scene.agent).expect(401);
+    }
+  }
+
+  /** It can authenticate again, and that is all. */
+  async function expectEmptyHanded(scene: Scene): Promise<void> {
+    const brokerTokens = await Promise.all(scene.clients.map((client) => tokenOf(client)));
+    expect(await used({ ...scene, brokerTokens })).toEqual([200]);
+    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await told([...scene.tokens, ...scene.brokerTokens], scene.agent)).toEqual(inactive);
+    expect(await used(scene)).toEqual([401]);
+    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+  }
+
+  it('it is disabled, and enabling it makes nothing active again', async () => {
+    const scene = await arrange();
+    const path = `/v1/agents/${scene.agent.id}`;
+    await admin.post(`${path}/disable`).expect(200);
+    await expectDead(scene);
+    await admin.post(`${path}/enable`).expect(200);
+    await expectEmptyHanded(scene);
+  });
+
+  it('it is deleted', async () => {
+    const scene = await arrange();
+    await admin.delete(`/v1/agents/${scene.agent.id}`).expect(204);
+    await expectDead(scene);
+  });
+
+  it('it expires earlier than was thought, and moving its end afterwards makes nothing active again', async () => {
+    const scene = await arrange();
+    const path = `/v1/agents/${scene.agent.id}`;
+    await admin.patch(path, { expires_at: inSeconds(10) }).expect(200);
+    clock.advance(9);
+    await expectAlive(scene);
+    clock.advance(1);
+    await expectDead(scene);
+    await admin.patch(path, { expires_at: null }).expect(200);
+    await expectEmptyHanded(scene);
+  });
+});
+
+describe('a client secret that is revoked', () => {
+  it('gets no token on any replica at once, and the tokens that were obtained with it are inactive', async () => {
+    const scene = await arrange();
+    const { agent } = scene;
+    expect(await told(scene.tokens, agent)).toHaveLength(2);
+    const path = `/v1/agents/${agent.id}/secrets`;
+    const next = (await admin.post(path).expect(201)).body;
+    const { secrets } = (await admin.get(`/v1/agents/${agent.id}`).expect(200)).body;
+    const old = secrets.find(({ id }: { id: string }) => id !== next.id);
+    await admin.delete(`${path}/${old.id}`).expect(204);
+    for (const replica of replicas) {
+      const [token = ''] = scene.tokens;
+      await oauthPost(replica, '/oauth2/introspect', { token }, agent).expect(401);
+      await oauthPost(replica, '/oauth2/revoke', { token }, agent).expect(401);
+    }
+    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
+    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    const renewed = { id: agent.id, secret: next.client_secret };
+    expect(await told(scene.tokens, renewed)).toEqual(inactive);
+    expect(await used(scene)).toEqual([401]);
+    for (const replica of replicas) await agentOf(replica, renewed).token(accessForm(scene)).expect(200);
+  });
+});
+
+describe('a signing key that is compromised', () => {
+  // So that the next key has been published long enough to take over.
+  beforeEach(() => clock.advance(400));
+
+  it('takes its tokens with it at once and on every replica, and the next tokens have another key', async () => {
+    const scene = await arrange();
+    const [token = ''] = scene.tokens;
+    const { kid } = decodeProtectedHeader(token);
+    await admin.post('/v1/keys/rotate', { key_id: kid, compromised: true, reason: 'leaked' }).expect(200);
+    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await used(scene)).toEqual([401]);
+    for (const client of scene.clients) {
+      const fresh = await tokenOf(client, accessForm(scene));
+      expect(decodeProtectedHeader(fresh).kid).not.toBe(kid);
+      expect(await told([fresh], scene.server)).toMatchObject([{ active: true }]);
+    }
+  });
+
+  it('verifies nothing any more, even for tokens that another key has signed', async () => {
+    const scene = await arrange();
+    const [first, second] = replicas;
+    const [leaked = ''] = scene.tokens;
+    const { kid } = decodeProtectedHeader(leaked);
+    await admin.post('/v1/keys/rotate', { key_id: kid, compromised: true, reason: 'leaked' }).expect(200);
+    const good = decodeJwt(await tokenOf(agentOf(first, scene.agent), accessForm(scene)));
+    const forged = await forge(first.database, leaked, { ...good, scope: 'admin' });
+    expect(await introspect(second, forged, scene.server)).toEqual({ active: false });
+  });
+
+  it('and whose successor is too, stops every replica until there is one that may sign, and no longer', async () => {
+    const scene = await arrange();
+    let status = 200;
+    for (let leaks = 0; status === 200 && leaks < 3; leaks += 1) {
+      const { kid } = decodeProtectedHeader(await tokenOf(scene.agent));
+      const leaked = { key_id: kid, compromised: true, reason: 'leaked' };
+      ({ status } = await admin.post('/v1/keys/rotate', leaked));
+    }
+    expect(status).toBe(503);
+    const refused = await scene.clients[1]?.token().expect(503);
+    expect(refused?.body.error).toBe('temporarily_unavailable');
+    expect(Number(refused?.headers['retry-after'])).toBeGreaterThan(0);
+    expect(await asked(scene, {})).toEqual(['503 temporarily_unavailable']);
+    clock.advance(360);
+    await admin.post('/v1/keys/rotate', { reason: 'after the leak' }).expect(200);
+    expect(await asked(scene, {})).toEqual(['200 token']);
+    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+  });
+});
+
+describe('a policy that is tightened on one replica', () => {
+  it.each([
+    ['forbids', 'true'],
+    ['fails', 'context.duration_seconds * 9223372036854775807 > 0'],
+  ])('takes effect on the next use on every replica: one that %s', async (_, when) => {
+    const scene = await arrange();
+    const of = `resource == Resource::"${scene.resource.identifier}"`;
+    const id = await createPolicy(
+      replicas[0],
+      `forbid(principal, action == Action::"request", ${of}) when { ${when} };`,
+    );
+    expect((await scene.clients[1]?.token(accessForm(scene)).expect(400))?.body.error).toBe('invalid_grant');
+    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_grant']);
+    await admin.delete(`/v1/policies/${id}`).expect(204);
+    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+  });
+});
