@@ -1,7 +1,7 @@
 import type { Audit } from '../audit/audit.ts';
 import type { Actor, AuditEventType, NewAuditEvent } from '../audit/audit-event.ts';
 import type { Origin } from '../caller.ts';
-import { exportPublicJwk, generateSigningKeyPair, type KeyPair } from '../crypto/algorithms.ts';
+import { exportPublicJwk, type KeyPair, type SigningAlg } from '../crypto/algorithms.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import type { Tx } from '../db/database.ts';
 import { BrokerError } from '../errors.ts';
@@ -14,9 +14,14 @@ export interface ApplyDeps {
   audit: Audit;
   ids: Ids;
   envelope: Envelope;
+  generateKeyPair: (alg: SigningAlg) => Promise<KeyPair>;
 }
 
+/** Key pairs that no key has yet, by algorithm. */
+export type SparePairs = ReadonlyMap<SigningAlg, readonly KeyPair[]>;
+
 export interface PlanToApply extends Pick<RotationPlan, 'actions'> {
+  spare: SparePairs;
   /** The time for which the plan was made. */
   now: Date;
   actor: Actor;
@@ -46,17 +51,32 @@ interface Applied {
 }
 
 /**
+ * Generates the key pairs that the actions need. Called before the lock on the keys is taken: on a busy machine, RSA
+ * keys take seconds, and other replicas wait for the lock.
+ */
+export async function generateSpare(deps: ApplyDeps, actions: RotationAction[]): Promise<SparePairs> {
+  const spare = new Map<SigningAlg, KeyPair[]>();
+  const addPair = async ({ alg }: CreateAction): Promise<void> => {
+    const pair = await deps.generateKeyPair(alg);
+    spare.set(alg, [...(spare.get(alg) ?? []), pair]);
+  };
+  await Promise.all(actions.filter((action) => action.kind === 'create').map(addPair));
+  return spare;
+}
+
+/**
  * Applies a plan, in its order, and appends an audit event for each action. The plan was made under the lock on the
- * keys, in this transaction.
+ * keys, in this transaction. It may need more pairs than `spare` has if the keys have changed since.
  */
 export async function applyPlan(deps: ApplyDeps, tx: Tx, plan: PlanToApply): Promise<void> {
-  const { actions, now, actor, origin, reason } = plan;
-  const pairs = await generatePairs(actions);
+  const { actions, spare, now, actor, origin, reason } = plan;
+  const left = new Map([...spare].map(([alg, pairs]) => [alg, [...pairs]]));
+  const takePair = (alg: SigningAlg) => left.get(alg)?.pop() ?? deps.generateKeyPair(alg);
   const events: NewAuditEvent[] = [];
   for (const action of actions) {
     const { type, kid } =
       action.kind === 'create'
-        ? await create(deps, tx, { action, now, pair: pairs.get(action) })
+        ? await create(deps, tx, { action, now, pair: await takePair(action.alg) })
         : await move(tx, action, now);
     const unpublished = action.kind === 'activate' && action.unpublished ? { unpublished: true } : {};
     const details = { alg: action.alg, ...unpublished, ...(reason === undefined ? {} : { reason }) };
@@ -65,22 +85,12 @@ export async function applyPlan(deps: ApplyDeps, tx: Tx, plan: PlanToApply): Pro
   await deps.audit.append(tx, ...events);
 }
 
-/** Generates all key pairs at once: an RSA key takes up to a second, while other replicas wait for the lock. */
-async function generatePairs(actions: RotationAction[]): Promise<Map<RotationAction, KeyPair>> {
-  const creations = actions.filter((action) => action.kind === 'create');
-  const pairs = await Promise.all(
-    creations.map(async (action) => [action, await generateSigningKeyPair(action.alg)] as const),
-  );
-  return new Map(pairs);
-}
-
 async function create(
   { ids, envelope }: ApplyDeps,
   tx: Tx,
-  { action, now, pair }: { action: CreateAction; now: Date; pair: KeyPair | undefined },
+  { action, now, pair }: { action: CreateAction; now: Date; pair: KeyPair },
 ): Promise<Applied> {
   const { alg, state } = action;
-  if (pair === undefined) throw new BrokerError('internal', { internal: `no key pair was made for ${alg}` });
   const kid = ids.next('signingKey');
   await store.insertKey(tx, {
     kid,

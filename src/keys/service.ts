@@ -4,7 +4,9 @@ import type { Act, Person } from '../caller.ts';
 import {
   defaultSigningAlg,
   exportPublicJwk,
+  generateSigningKeyPair,
   importPublicJwk,
+  type KeyPair,
   type PublicJwk,
   type SigningAlg,
 } from '../crypto/algorithms.ts';
@@ -15,7 +17,7 @@ import type { Refusal } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
-import { applyPlan } from './apply-plan.ts';
+import { applyPlan, generateSpare, type SparePairs } from './apply-plan.ts';
 import { createKeyRing, type KeyRing } from './key-ring.ts';
 import { resealKeys } from './reseal.ts';
 import { planRotation, type RotationRequest } from './rotation-plan.ts';
@@ -30,6 +32,7 @@ export interface KeysDeps {
   /** Called for a published key that this replica cannot use, once until it is fixed. */
   onBroken: (kid: string, error: Error) => void;
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
+  generateKeyPair?: (alg: SigningAlg) => Promise<KeyPair>;
 }
 
 /** A rotation that an admin requests. If neither `alg` nor `kid` is given, it is for the default algorithm. */
@@ -43,14 +46,14 @@ export interface KeyRotation {
 export type { KeyRecord } from './store.ts';
 export type KeysService = ReturnType<typeof createKeysService>;
 
-interface Context extends KeysDeps {
+interface Context extends Required<KeysDeps> {
   ring: KeyRing;
 }
 
 /** Creates the service for the signing keys, which are created, rotated and published automatically by any replica. */
 export function createKeysService(deps: KeysDeps) {
   const ring = createKeyRing(deps);
-  const context = { ...deps, ring };
+  const context = { generateKeyPair: generateSigningKeyPair, ...deps, ring };
   return {
     ring,
     start: () => start(context),
@@ -72,16 +75,24 @@ export function createKeysService(deps: KeysDeps) {
 async function applyDueChanges(context: Context, fence: (tx: Tx) => Promise<void>): Promise<number> {
   const { db, clock, ring } = context;
   const actor = systemActor('rotate-keys');
+  const spare = await prepareSpare(context);
   const count = await withTransaction(db, async (tx) => {
     await store.lockKeys(tx);
     await fence(tx);
     const now = clock.now();
     const { actions } = planRotation({ now, keys: await store.listKeys(tx) });
-    await applyPlan(context, tx, { actions, now, actor });
+    await applyPlan(context, tx, { actions, spare, now, actor });
     return actions.length + (await resealKeys(context, tx));
   });
   await ring.refresh();
   return count;
+}
+
+/** Generates the key pairs for the plan as it is now; `request` is an admin's. */
+async function prepareSpare(context: Context, request?: RotationRequest): Promise<SparePairs> {
+  const keys = await store.listKeys(context.db);
+  const options = { now: context.clock.now(), keys, ...(request === undefined ? {} : { request }) };
+  return generateSpare(context, planRotation(options).actions);
 }
 
 /**
@@ -116,13 +127,15 @@ async function status({ ring }: Context): Promise<{ canSign: boolean; broken: st
  */
 async function rotate(context: Context, act: Act<Person>, rotation: KeyRotation): Promise<store.KeyRecord[]> {
   const { db, clock, ring, grantEndings } = context;
+  const request = requestOf(rotation);
   try {
+    const spare = await prepareSpare(context, request);
     return await withTransaction(db, async (tx): Promise<store.KeyRecord[] | Refusal> => {
       await store.lockKeys(tx);
       const now = clock.now();
       const keys = await store.listKeys(tx);
-      const { actions, refusal } = planRotation({ now, keys, request: requestOf(rotation) });
-      await applyPlan(context, tx, { actions, now, ...byAct(act), reason: rotation.reason });
+      const { actions, refusal } = planRotation({ now, keys, request });
+      await applyPlan(context, tx, { actions, spare, now, ...byAct(act), reason: rotation.reason });
       const reason = 'the key that signed its subject token was compromised';
       for (const action of actions) {
         if (action.kind !== 'compromise') continue;

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { signingAlgs } from '../../src/crypto/algorithms.ts';
+import { generateSigningKeyPair, signingAlgs } from '../../src/crypto/algorithms.ts';
 import { verifyJwt } from '../../src/crypto/jwt.ts';
 import type { KeysService } from '../../src/keys/service.ts';
 import { keyTimes } from '../../src/keys/signing-key.ts';
@@ -48,7 +48,7 @@ describe('the first start', () => {
     await database.owner.query('truncate signing_keys, audit_events');
     const replica = replicaOn(database.db, { clock });
     const counts = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
+      Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
     );
     expect(counts.filter((count) => count !== 0)).toEqual([6]);
     expect(census(await keys.list())).toEqual(firstStart);
@@ -61,6 +61,23 @@ describe('the first start', () => {
       const alg = (await keys.list()).find((key) => key.kid === kid)?.alg;
       expect({ actor, details }).toEqual({ actor: 'system rotate-keys', details: { alg } });
     }
+  });
+
+  it('generates every key pair before it locks the keys, because other replicas wait for the lock', async () => {
+    await database.owner.query('truncate signing_keys, audit_events');
+    const locks: unknown[] = [];
+    const replica = replicaOn(database.db, {
+      clock,
+      generateKeyPair: async (alg) => {
+        const { rows } = await sql`select 1 from pg_locks where locktype = 'advisory' and granted
+          and database = (select oid from pg_database where datname = current_database())
+          and objid = hashtext('hallpass.keys')::bit(32)::bigint::oid`.execute(database.db);
+        locks.push(...rows);
+        return generateSigningKeyPair(alg);
+      },
+    });
+    expect(await replica.rotateDue(noFence)).toBe(6);
+    expect(locks).toEqual([]);
   });
 
   it('leaves nothing to do for the next run', async () => {
@@ -180,7 +197,7 @@ describe('a rotation that is due', () => {
     clock.advance(keyTimes.rotationSeconds);
     const replica = replicaOn(database.db, { clock });
     const counts = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
+      Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? keys : replica).rotateDue(noFence)),
     );
     expect(counts.filter((count) => count !== 0)).toEqual([9]);
     const after = await keys.list();

@@ -3,8 +3,12 @@ import type { Act, Person } from '../../src/caller.ts';
 import { createEnvelope, type Envelope } from '../../src/crypto/envelope.ts';
 import { MasterKey } from '../../src/crypto/master-key.ts';
 import type { Db } from '../../src/db/database.ts';
-import type { KeyRecord, KeysService } from '../../src/keys/service.ts';
-import { createKeysService } from '../../src/keys/service.ts';
+import {
+  createKeysService,
+  type KeyRecord,
+  type KeysDeps,
+  type KeysService,
+} from '../../src/keys/service.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -33,6 +37,7 @@ export interface ReplicaOptions {
   clock?: FakeClock;
   envelope?: Envelope;
   onBroken?: (kid: string, error: Error) => void;
+  generateKeyPair?: NonNullable<KeysDeps['generateKeyPair']>;
 }
 
 /** Creates one replica of the service. */

@@ -100,22 +100,21 @@ end
 }
 
 /**
- * Runs wrk for two seconds. Of its errors, those of `read` are connections that ended without a response; it counts
- * connections that are refused as `write`.
+ * Runs wrk until it is interrupted, which its owner does when the server has ended. Of its errors, those of `read` are
+ * connections that ended without a response; it counts connections that are refused as `write`.
  */
-export function startWrk(origin: string, script: string, connected: string): Client {
-  const args = ['-t1', `-c${connections}`, '-d2s', '-s', script, origin + posts.read.path];
+export function startWrk(origin: string, script: string, connected: string): Client & { interrupt(): void } {
+  const args = ['-t1', `-c${connections}`, '-d60s', '-s', script, origin + posts.read.path];
   const child = spawn('wrk', args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;
   });
   const failures: string[] = [];
-  let isOver = false;
   const ended = once(child, 'close').then(() => {
-    isOver = true;
     const errors = /Socket errors: .*/.exec(output)?.[0];
     if (errors !== undefined && !errors.includes('read 0,')) failures.push(errors);
+    if (!output.includes('requests in')) failures.push(`wrk printed: ${output}`);
   });
-  return { ended, failures, isBusy: () => isOver || existsSync(connected) };
+  return { ended, failures, isBusy: () => existsSync(connected), interrupt: () => child.kill('SIGINT') };
 }

@@ -63,17 +63,19 @@ async function startNginx(): Promise<string> {
 async function stopUnderLoad(server: BrokerProcess): Promise<string[]> {
   const origin = `http://127.0.0.1:${port}`;
   rmSync(connected, { force: true });
+  const wrkClient = startWrk(origin, script, connected);
   const clients: Record<string, Client> = {
     undici: startUndici(origin),
     agent: startHttpAgent(origin),
     nginx: startBehindNginx(proxy),
-    wrk: startWrk(origin, script, connected),
+    wrk: wrkClient,
   };
   const areBusy = () => Object.values(clients).every(({ isBusy }) => isBusy());
   while (!areBusy()) await new Promise((resolve) => setTimeout(resolve, 5));
   server.child.kill('SIGTERM');
-  await Promise.all(Object.values(clients).map(({ ended }) => ended));
   const { code } = await server.exited;
+  wrkClient.interrupt();
+  await Promise.all(Object.values(clients).map(({ ended }) => ended));
   const failures = Object.entries(clients).flatMap(([name, client]) =>
     client.failures.map((failure) => `${name}: ${failure}`),
   );
