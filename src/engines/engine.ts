@@ -1,0 +1,134 @@
+import type { Socket } from 'node:net';
+import type { Mapping } from './mapping.ts';
+
+/** A server at which an engine makes accounts, as the broker reaches it. */
+export interface Address {
+  /** A host name or an IP address. */
+  host: string;
+  port: number;
+}
+
+/** How an engine reaches and administers a target. */
+export interface TargetConnection extends Address {
+  /** The database (postgres, mysql) or virtual host (rabbitmq) to which leases belong; undefined if the engine has none. */
+  database?: string | undefined;
+  /** The admin account in the target. */
+  username: string;
+  password: string;
+  tls: TlsSettings;
+  /** Further servers with the same accounts, at which sessions must end too. */
+  replicas: readonly Address[];
+  /** What happens to objects that an account still owns at its end. They never delay the end of its access. */
+  ownedObjects: 'keep' | 'drop';
+}
+
+export interface TlsSettings {
+  /** `verify`: the certificate and the host name are checked. `off`: no TLS. */
+  mode: 'verify' | 'off';
+  /** Certificates (PEM) that are trusted instead of those of Node. */
+  ca?: string | undefined;
+}
+
+/**
+ * Opens a connection to an address that the rules for targets allow. `encrypted` is false if no TLS will follow. The
+ * socket is not connected yet: `connect` fails with `TargetFailure` (`address-not-allowed`, `name-not-found`).
+ */
+export type CreateSocket = (options: { encrypted: boolean }) => Socket;
+
+export interface TargetOptions {
+  connection: TargetConnection;
+  createSocket: CreateSocket;
+  /** The most connections to the target at one time. Calls beyond it wait. */
+  maxConnections: number;
+  /** How long a call may take altogether, in milliseconds. */
+  timeoutMs: number;
+}
+
+/** An account that an engine makes. */
+export interface NewAccount {
+  /** The final name: `[a-z0-9_]`, at most 32 bytes, so that every engine takes it. */
+  name: string;
+  /** 43 characters of `[A-Za-z0-9]`. */
+  password: string;
+  /** What its scopes mean in the target. */
+  mappings: readonly Mapping[];
+  expiresAt: Date;
+  /** No account may come into being after this time, whatever happens to this process meanwhile. */
+  deadline: Date;
+}
+
+export interface AccountRenewal {
+  name: string;
+  expiresAt: Date;
+}
+
+/** What is left of an account after it was cleaned up. */
+export interface CleanUp {
+  /** Whether the account is gone, read back from the target. False only while it owns objects that are kept. */
+  isGone: boolean;
+  /** The objects that it owns, described for a person, at most 100; empty if it is gone. */
+  ownedObjects: readonly string[];
+}
+
+/** An account in the target, as it is now. */
+export interface FoundAccount {
+  name: string;
+  canLogIn: boolean;
+  /** Null if the target does not end the account by itself. */
+  expiresAt: Date | null;
+}
+
+/** A session of an account, which a preflight holds. */
+export interface HeldSession {
+  /** Whether the target has ended the session; asks the target. */
+  hasEnded(): Promise<boolean>;
+  close(): Promise<void>;
+}
+
+/** A reason why leases cannot work, with what an admin of the target has to do. */
+export interface TargetProblem {
+  /** What is wrong, as a sentence without a full stop. */
+  problem: string;
+  /** The statement that an admin of the target runs to fix it; undefined if no single statement does. */
+  statement?: string | undefined;
+}
+
+/**
+ * A target that is open for calls. Every call may be repeated: making an account that exists with the same name fails,
+ * and ending what is not there succeeds. Every call throws `TargetFailure`.
+ */
+export interface Target {
+  /** Makes an account that can log in and has what its mappings say. Leaves nothing if it fails before the deadline. */
+  create(account: NewAccount): Promise<void>;
+  /** Moves the time at which the target itself ends the account, where it can. */
+  renew(renewal: AccountRenewal): Promise<void>;
+  /** Takes the login and every privilege from an account. Afterwards no new session begins, on any server. */
+  disableAccess(name: string): Promise<void>;
+  /** Ends every session of a disabled account, on every server, and returns how many there were. */
+  endSessions(name: string): Promise<number>;
+  /** Removes a disabled account without sessions, as far as what it owns permits. */
+  cleanUp(name: string): Promise<CleanUp>;
+  /** Finds the accounts whose name begins with `prefix`. */
+  listAccounts(prefix: string): Promise<FoundAccount[]>;
+  /** Sets another password of the admin account. */
+  rotateAdminCredential(password: string): Promise<void>;
+  /** Whether the target answers the admin account; throws if not. */
+  checkHealth(): Promise<void>;
+  /** Returns what the admin account lacks, and mappings that are missing in the target or give too much. */
+  findProblems(mappings: readonly Mapping[]): Promise<TargetProblem[]>;
+  /** Logs in as an account, as an agent would, and holds the session. */
+  holdSession(account: Pick<NewAccount, 'name' | 'password'>): Promise<HeldSession>;
+  /** A name that differs for two servers that are not the same, if the target has one. */
+  identify(): Promise<string | undefined>;
+  close(): Promise<void>;
+}
+
+/** What the broker needs to know of a kind of target. */
+export interface Engine {
+  /** What ends an account in the target itself if the broker never does: `valid_until`, or `none`. */
+  fence: 'valid_until' | 'none';
+  defaultPort: number;
+  /** Returns what is wrong with a mapping, without asking a target; undefined if it may be right. */
+  mappingProblem(mapping: Mapping): string | undefined;
+  open(options: TargetOptions): Target;
+}

@@ -1,0 +1,40 @@
+/** Why a call to a target failed. */
+export type TargetProblemCode =
+  /** The rules for targets do not allow the address. */
+  | 'address-not-allowed'
+  | 'name-not-found'
+  /** No connection, or it was lost. Whether the call had an effect is unknown. */
+  | 'unreachable'
+  /** No answer in time. Whether the call had an effect is unknown. */
+  | 'timed-out'
+  | 'tls-failed'
+  /** The target does not accept the user name and the password. */
+  | 'login-refused'
+  /** The admin account may not do this. */
+  | 'missing-privilege'
+  /** The deadline of a creation has passed; nothing was made. */
+  | 'deadline-passed'
+  /** An account of this name exists. */
+  | 'account-exists'
+  /** Anything else that the target refused. */
+  | 'refused';
+
+/**
+ * Error thrown when a call to a target fails. It never contains a password. It is not a BrokerError: the caller decides
+ * what the failure means for the request that it serves.
+ */
+export class TargetFailure extends Error {
+  readonly problem: TargetProblemCode;
+
+  /** `detail` is the target's own message, without secrets. */
+  constructor(problem: TargetProblemCode, detail: string, options: { cause?: unknown } = {}) {
+    super(`${problem}: ${detail}`, options);
+    this.name = 'TargetFailure';
+    this.problem = problem;
+  }
+
+  /** Whether the target may be well and the next attempt succeed only when it can be reached again. */
+  get isUnreachable(): boolean {
+    return ['unreachable', 'timed-out', 'name-not-found', 'tls-failed', 'login-refused'].includes(this.problem);
+  }
+}
