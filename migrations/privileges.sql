@@ -6,10 +6,14 @@ select pg_advisory_xact_lock(hashtext('hallpass.grants'));
 -- Revokes what an earlier version granted and this one does not. Other transactions do not see the state between.
 revoke all on all tables in schema public from :role;
 grant usage on schema public to :role;
-grant select on public.migrations, public.audit_order, public.agent_owners to :role;
+grant select on public.migrations, public.audit_order, public.agent_owners, public.installation to :role;
 grant select, insert, update on public.admins, public.admin_keys, public.agents, public.agent_secrets,
   public.resources, public.resource_secrets, public.policies, public.grants, public.signing_keys, public.jobs,
   public.trusted_issuers, public.feeds to :role;
+grant select, insert, update on public.leases to :role;
+grant select, insert, delete on public.connections to :role;
+grant update (password_sealed) on public.connections to :role;
+grant select, insert, update, delete on public.preflights to :role;
 grant select, insert on public.bootstrap, public.policy_versions, public.approvals, public.used_values to :role;
 -- Not tx: the position in the audit log is never chosen by the application.
 grant select, insert (id, at, type, outcome, actor_kind, actor_id, actor_key_id, agent_id, grant_id,

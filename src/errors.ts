@@ -118,7 +118,9 @@ export const errorTable = {
   'already-approved': { status: 409, title: 'You have approved this grant already' },
   'idempotency-key-reused': { status: 409, title: 'The idempotency key was used with another request' },
   'key-not-rotatable': { status: 409, title: 'The key is not in a state that allows this' },
-  // 412, 413, 415, 428, 429
+  'lease-not-active': { status: 409, title: 'The lease is not active' },
+  'too-many-leases': { status: 409, title: 'There are too many leases' },
+  // 412, 413, 415, 422, 428, 429
   'stale-digest': { status: 412, title: 'The terms changed since you saw them' },
   'content-too-large': { status: 413, title: 'The body is too large', oauth: 'invalid_request' },
   'unsupported-media-type': {
@@ -126,6 +128,7 @@ export const errorTable = {
     title: 'The content type is not supported',
     oauth: 'invalid_request',
   },
+  'target-not-usable': { status: 422, title: 'Leases would not work in this target' },
   'digest-required': { status: 428, title: 'An approval must name the request_digest it approves' },
   // RFC 6749 has no error for this. Other authorization servers send this one with a 429.
   'rate-limited': { status: 429, title: 'Too many requests', oauth: 'temporarily_unavailable' },
@@ -136,6 +139,16 @@ export const errorTable = {
     status: 503,
     title: 'The server is overloaded',
     oauth: 'temporarily_unavailable',
+    isRefusal: true,
+  },
+  'target-not-ready': {
+    status: 503,
+    title: 'The target is not ready for leases',
+    isRefusal: true,
+  },
+  'target-unavailable': {
+    status: 503,
+    title: 'The target made no account',
     isRefusal: true,
   },
   'no-published-key': {

@@ -140,6 +140,24 @@ export interface Bootstrap {
   singleton: Generated<boolean>;
 }
 
+export interface Connections {
+  created_at: Timestamp;
+  created_by: string;
+  database: string | null;
+  endpoint: Json;
+  host: string;
+  id: string;
+  kind: string;
+  owned_objects: string;
+  password_sealed: Buffer;
+  port: number;
+  replicas: Json;
+  resource_id: string;
+  tls_ca: string | null;
+  tls_mode: string;
+  username: string;
+}
+
 export interface EndedEpochs {
   epoch: number;
   subject_id: string;
@@ -222,6 +240,11 @@ export interface IdempotencyKeys {
   route: string;
 }
 
+export interface Installation {
+  id: string;
+  is_only: Generated<boolean>;
+}
+
 export interface JobRuns {
   error: string | null;
   fencing: number;
@@ -244,6 +267,29 @@ export interface Jobs {
   last_started_at: Timestamp | null;
   lease_expires_at: Timestamp | null;
   name: string;
+}
+
+export interface Leases {
+  access_disabled_at: Timestamp | null;
+  account_name: string;
+  activated_at: Timestamp | null;
+  agent_id: string;
+  attempts: Generated<number>;
+  cleaned_up_at: Timestamp | null;
+  connection_id: string;
+  create_deadline_at: Timestamp;
+  created_at: Timestamp;
+  expires_at: Timestamp;
+  grant_id: string;
+  id: string;
+  last_error: string | null;
+  next_attempt_at: Timestamp | null;
+  owned_objects: Generated<string[]>;
+  resource_id: string;
+  revoke_reason: string | null;
+  revoked_at: Timestamp | null;
+  revoked_by: string | null;
+  status: string;
 }
 
 export interface MasterKeyCheck {
@@ -273,8 +319,18 @@ export interface PolicyVersions {
   version: number;
 }
 
+export interface Preflights {
+  account_name: string;
+  attempts: Generated<number>;
+  connection_id: string;
+  deadline_at: Timestamp;
+  last_error: string | null;
+  next_attempt_at: Timestamp;
+}
+
 export interface Resources {
   authorization_details_types: Generated<Json>;
+  connection_id: string | null;
   created_at: Timestamp;
   created_by: string;
   deleted_at: Timestamp | null;
@@ -286,6 +342,8 @@ export interface Resources {
   labels: string[];
   max_grant_seconds: number;
   name: string;
+  preflight_at: Timestamp | null;
+  preflight_problems: Generated<Json>;
   require_bound_tokens: Generated<boolean>;
   scopes: Json;
   token_alg: string;
@@ -376,17 +434,21 @@ export interface DB {
   audit_events: AuditEvents;
   audit_order: AuditOrder;
   bootstrap: Bootstrap;
+  connections: Connections;
   ended_epochs: EndedEpochs;
   feeds: Feeds;
   grant_endings: GrantEndings;
   grants: Grants;
   idempotency_keys: IdempotencyKeys;
+  installation: Installation;
   job_runs: JobRuns;
   jobs: Jobs;
+  leases: Leases;
   master_key_check: MasterKeyCheck;
   policies: Policies;
   policy_epoch: PolicyEpoch;
   policy_versions: PolicyVersions;
+  preflights: Preflights;
   resource_secrets: ResourceSecrets;
   resources: Resources;
   signing_keys: SigningKeys;

@@ -48,7 +48,7 @@ export interface TargetOptions {
 export interface NewAccount {
   /** The final name: `[a-z0-9_]`, at most 32 bytes, so that every engine takes it. */
   name: string;
-  /** 43 characters of `[A-Za-z0-9]`. */
+  /** Only characters of `[A-Za-z0-9_]`. */
   password: string;
   /** What its scopes mean in the target. */
   mappings: readonly Mapping[];

@@ -1,4 +1,5 @@
 import type { Detail } from '../authorization-details/details-type.ts';
+import type { Mapping } from '../engines/mapping.ts';
 import { addSeconds } from '../platform/clock.ts';
 import type { Delegation } from './delegation.ts';
 import type { PolicyRef, Risk } from './facts.ts';
@@ -36,6 +37,8 @@ export interface ScopeText {
   name: string;
   description: string;
   risk: Risk;
+  /** What it means in the target; only of the scopes of an engine's resource. */
+  mapping?: Mapping;
 }
 
 export interface Grant extends GrantLife {

@@ -51,6 +51,12 @@ export function isUsableUntil(grant: GrantLife, { now, until }: { now: Date; unt
   return lasts && hasBegun(grant, now);
 }
 
+/** Returns when an active grant ends by itself: at its own expiry, or at that of an agent on which it depends. */
+export function endOf({ expiresAt, agentExpiresAt }: Pick<GrantLife, 'expiresAt' | 'agentExpiresAt'>): Date {
+  const times = [expiresAt, agentExpiresAt].filter((time) => time !== null);
+  return new Date(Math.min(...times.map((time) => time.getTime())));
+}
+
 /** Whether a grant has begun. An active one has, even if this clock is behind that of another replica. */
 function hasBegun({ status, startsAt }: GrantLife, now: Date): boolean {
   return status === 'active' || (status === 'scheduled' && startsAt !== null && startsAt <= now);

@@ -52,14 +52,18 @@ function selectGrants(db: Db) {
     .select(sql<boolean>`${sql.raw(liveness.isEndedByPerson)}`.as('ended_by_person'))
     .select(['a.version as agent_version', 'g.ancestors', 'g.delegation'])
     .select(bindInstants<Date | null>(liveness.agentExpiresAt).as('agent_expires_at'))
-    .select(['r.version as resource_version', 'g.request_facts'])
+    .select(['r.version as resource_version', 'g.request_facts', 'g.approval_facts'])
     .select(bindInstants<Date | null>(liveness.epochsEndedAt).as('foundation_ended_at'))
     .select(bindInstants<number>(liveness.ancestorsVersion).as('ancestors_version'));
 }
 
 type GrantRow = Awaited<ReturnType<ReturnType<typeof selectGrants>['executeTakeFirstOrThrow']>>;
 
-export type StoredGrant = Grant & { facts: DecisionRequest };
+export type StoredGrant = Grant & {
+  facts: DecisionRequest;
+  /** The approvals that count for its uses; null while it is pending. */
+  approvals: ApprovalFacts | null;
+};
 
 function toGrant(row: GrantRow): StoredGrant {
   return {
@@ -101,6 +105,7 @@ function toGrant(row: GrantRow): StoredGrant {
     endReason: row.end_reason,
     endedByPerson: row.ended_by_person,
     facts: row.request_facts as unknown as DecisionRequest,
+    approvals: row.approval_facts as unknown as ApprovalFacts | null,
   };
 }
 

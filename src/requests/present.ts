@@ -39,7 +39,7 @@ export function present(view: GrantView) {
     scopes: grant.scopes,
     scope_details: grant.catalogue
       .filter((scope) => grant.scopes.includes(scope.name))
-      .map(({ name: scope, description, risk }) => ({ name: scope, description, risk })),
+      .map(({ name: scope, description, risk, mapping }) => ({ name: scope, description, risk, ...mapping })),
     requested_scopes: grant.requestedScopes,
     duration_seconds: grant.durationSeconds,
     requested_duration_seconds: grant.requestedDurationSeconds,

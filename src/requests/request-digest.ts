@@ -22,8 +22,8 @@ export interface Terms {
 export function requestDigest(terms: Terms, catalogue: readonly ScopeText[]): string {
   const texts = new Map(catalogue.map((scope) => [scope.name, scope]));
   const scopes = [...terms.scopes].sort(byCodeUnit).map((name) => {
-    const { description = null, risk = null } = texts.get(name) ?? {};
-    return [name, description, risk];
+    const { description = null, risk = null, mapping } = texts.get(name) ?? {};
+    return mapping === undefined ? [name, description, risk] : [name, description, risk, mapping];
   });
   // An array has one reading and one order. Its first element is the version: 2 for terms with authorization details.
   const { agentId, resource, durationSeconds, reason, ticket, authorizationDetails: details } = terms;

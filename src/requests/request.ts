@@ -3,19 +3,17 @@ import { byAct } from '../audit/audit-event.ts';
 import type { Detail } from '../authorization-details/details-type.ts';
 import { assertDetailsSize } from '../authorization-details/size.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
-import { equalDigests, sha256 } from '../crypto/hash.ts';
 import type { Tx } from '../db/database.ts';
 import { BrokerError, type Refusal, refuse } from '../errors.ts';
 import type { DecisionRequest } from '../grants/facts.ts';
 import { grantPeriod, lapseTime } from '../grants/grant.ts';
 import * as store from '../grants/grants.ts';
-import { canonicalJson } from '../platform/canonical-json.ts';
+import { claimCall, describeCall, findEarlier, type IdempotentCall } from '../idempotency/idempotent-call.ts';
 import type { DeniedResult, ProbeResult } from '../policies/decision.ts';
 import type { Resource } from '../resources/resource.ts';
 import { type Assessment, assess, denied, eligibleApprovers } from './assess.ts';
 import { type DecidedAbout, decideAndRecord } from './decide-and-record.ts';
 import type { RequestsDeps } from './deps.ts';
-import { claimCall, findCall, type IdempotentCall } from './idempotency/store.ts';
 import { refuseOverLimit } from './limits/gate.ts';
 import { requestDigest } from './request-digest.ts';
 
@@ -56,34 +54,24 @@ export async function requestGrant(
 ): Promise<string> {
   assertDetailsSize(request.authorizationDetails);
   const call =
-    idempotencyKey === undefined ? undefined : describeCall(act, request, { route, key: idempotencyKey });
+    idempotencyKey === undefined
+      ? undefined
+      : describeCall({ caller: act.caller.id, route, key: idempotencyKey }, bodyOf(request));
   return decideAndRecord(deps, {
     decide: async () =>
-      (call === undefined ? undefined : await findEarlier(deps, call)) ?? decide(deps, act, request),
+      (call === undefined ? undefined : await findEarlier(deps.db, call, deps.clock.now())) ??
+      decide(deps, act, request),
     permit: (tx, decided) => toPermitted(deps, tx, { act, request, decided }),
     otherAgents: () => [],
     record: (tx, permitted) => record(deps, tx, { act, request, call, permitted }),
   });
 }
 
-function describeCall(
-  act: Act<WorkloadAgent>,
-  request: GrantRequest,
-  { route, key }: { route: string; key: string },
-): IdempotentCall {
-  const { resource, scopes, durationSeconds, reason, ticket, authorizationDetails } = request;
+/** Returns what must be equal when a request is repeated with its idempotency key. */
+function bodyOf({ resource, scopes, durationSeconds, reason, ticket, authorizationDetails }: GrantRequest) {
   const terms = [resource, scopes, durationSeconds, reason, ticket];
   // A request without details has the digest that versions without details computed for it.
-  const body = authorizationDetails === null ? terms : [...terms, authorizationDetails];
-  const bodyHash = sha256(canonicalJson(body));
-  return { caller: act.caller.id, route, key, bodyHash };
-}
-
-async function findEarlier({ db, clock }: RequestsDeps, call: IdempotentCall): Promise<string | undefined> {
-  const earlier = await findCall(db, call, clock.now());
-  if (earlier === undefined) return undefined;
-  if (!equalDigests(earlier.bodyHash, call.bodyHash)) throw new BrokerError('idempotency-key-reused');
-  return earlier.objectId;
+  return authorizationDetails === null ? terms : [...terms, authorizationDetails];
 }
 
 async function decide(deps: RequestsDeps, act: Act<WorkloadAgent>, request: GrantRequest): Promise<Decided> {
@@ -122,6 +110,8 @@ function decoy({ resource, scopes, durationSeconds }: GrantRequest, now: Date): 
     tokenAlg: 'ES256',
     requireBoundTokens: false,
     authorizationDetailsTypes: [],
+    connection: null,
+    preflight: null,
     epoch: 1,
     version: 1,
     createdAt: now,

@@ -1,9 +1,19 @@
 import type { DetailsType } from '../authorization-details/details-type.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
+import type { TargetProblem } from '../engines/engine.ts';
+import { type EngineKind, engines } from '../engines/engines.ts';
+import type { Mapping } from '../engines/mapping.ts';
 import type { Risk } from '../grants/facts.ts';
+import { canonicalJson } from '../platform/canonical-json.ts';
+import type { Connection } from './connections/connection.ts';
 
-/** The kind of credential that a resource accepts. `api`: a JWT access token. */
-export type ResourceKind = 'api';
+/** The kind of credential that a resource accepts: a JWT access token (`api`), or an account in a target of an engine. */
+export type ResourceKind = 'api' | EngineKind;
+
+/** Whether a resource yields leases: accounts in a target. */
+export function isEngineKind(kind: ResourceKind): kind is EngineKind {
+  return kind in engines;
+}
 
 /** One privilege in a resource's catalogue. */
 export interface Scope {
@@ -11,7 +21,19 @@ export interface Scope {
   name: string;
   description: string;
   risk: Risk;
+  /** What it means in the target; only of the scopes of an engine's resource. */
+  mapping?: Mapping;
 }
+
+/** The last test of a target. */
+export interface PreflightResult {
+  at: Date;
+  /** Empty if leases work. While it is not empty, no lease is made. */
+  problems: readonly TargetProblem[];
+}
+
+/** The connection of a resource as admins see it. */
+export type ConnectionView = Omit<Connection, 'resourceId' | 'kind' | 'createdAt' | 'createdBy'>;
 
 export interface Resource {
   id: string;
@@ -29,6 +51,10 @@ export interface Resource {
   requireBoundTokens: boolean;
   /** The types of authorization details that a grant may have (RFC 9396). */
   authorizationDetailsTypes: DetailsType[];
+  /** Null if it yields no leases, or not yet. */
+  connection: ConnectionView | null;
+  /** Null if it has no connection. */
+  preflight: PreflightResult | null;
   /** Credentials that were issued under an earlier epoch are permanently invalid. */
   epoch: number;
   /** Increases with every change. */
@@ -97,23 +123,52 @@ export function findDuplicateScope(scopes: readonly Pick<Scope, 'name'>[]): stri
 
 const riskOrder: Record<Risk, number> = { low: 0, medium: 1, high: 2 };
 
+const mappingOf = ({ mapping }: Scope): string => canonicalJson(mapping ?? null);
+
 /**
- * Returns the names of the scopes whose grants end: removed, or now with a higher risk. A lower risk or another
- * description ends no grant.
+ * Returns what is wrong with the mappings of scopes; undefined if they fit the kind of the resource. Each scope of an
+ * engine's resource says what it means in the target, and no other scope does.
+ */
+export function mappingsProblem(kind: ResourceKind, scopes: readonly Scope[]): string | undefined {
+  for (const { name, mapping } of scopes) {
+    if (!isEngineKind(kind)) {
+      if (mapping !== undefined) return `scope ${name} has a mapping, but a resource of kind ${kind} has no target`;
+      continue;
+    }
+    if (mapping === undefined) return `scope ${name} does not say what it means in the target`;
+    const problem = engines[kind].mappingProblem(mapping);
+    if (problem !== undefined) return `scope ${name}: ${problem}`;
+  }
+  return undefined;
+}
+
+/** Returns the mappings of the scopes with these names. */
+export function mappingsOf(scopes: readonly Scope[], names?: readonly string[]): Mapping[] {
+  return scopes.flatMap(({ name, mapping }) =>
+    mapping === undefined || names?.includes(name) === false ? [] : [mapping],
+  );
+}
+
+/**
+ * Returns the names of the scopes whose grants end: removed, now with a higher risk, or with another mapping. A lower
+ * risk or another description ends no grant.
  */
 export function endedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
-  const risks = new Map(after.map((scope) => [scope.name, riskOrder[scope.risk]]));
-  const isEnded = ({ name, risk }: Scope): boolean => (risks.get(name) ?? Infinity) > riskOrder[risk];
+  const now = new Map(after.map((scope) => [scope.name, scope]));
+  const isEnded = (scope: Scope): boolean => {
+    const same = now.get(scope.name);
+    if (same === undefined || mappingOf(same) !== mappingOf(scope)) return true;
+    return riskOrder[same.risk] > riskOrder[scope.risk];
+  };
   return before.filter(isEnded).map((scope) => scope.name);
 }
 
 /**
- * Returns the names of the scopes that an approver would see differently now: removed, or with another description or
- * risk.
+ * Returns the names of the scopes that an approver would see differently now: removed, or with another description,
+ * risk or mapping.
  */
 export function changedScopes(before: readonly Scope[], after: readonly Scope[]): string[] {
-  const texts = new Map(after.map(({ name, description, risk }) => [name, `${risk} ${description}`]));
-  return before
-    .filter(({ name, description, risk }) => texts.get(name) !== `${risk} ${description}`)
-    .map(({ name }) => name);
+  const textOf = (scope: Scope): string => `${scope.risk} ${mappingOf(scope)} ${scope.description}`;
+  const texts = new Map(after.map((scope) => [scope.name, textOf(scope)]));
+  return before.filter((scope) => texts.get(scope.name) !== textOf(scope)).map(({ name }) => name);
 }

@@ -2,6 +2,7 @@ import { presentIssued, presentSecret } from '../client-secrets/present.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { Resource } from './resource.ts';
+import { presentConnection, presentPreflight, presentScope, toConnectionInput, toScope } from './present.ts';
 import type { ResourcesService } from './service.ts';
 
 function present(resource: Resource) {
@@ -11,12 +12,14 @@ function present(resource: Resource) {
     name: resource.name,
     kind: resource.kind,
     labels: resource.labels,
-    scopes: resource.scopes,
+    scopes: resource.scopes.map(presentScope),
     max_grant_seconds: resource.maxGrantSeconds,
     token_ttl_seconds: resource.tokenTtlSeconds,
     token_alg: resource.tokenAlg,
     require_bound_tokens: resource.requireBoundTokens,
     authorization_details_types: resource.authorizationDetailsTypes,
+    connection: presentConnection(resource.connection),
+    preflight: presentPreflight(resource.preflight),
     epoch: resource.epoch,
     created_at: resource.createdAt.toISOString(),
     created_by: resource.createdBy,
@@ -27,12 +30,13 @@ function present(resource: Resource) {
 interface Terms {
   name?: string;
   labels?: string[];
-  scopes?: Resource['scopes'];
+  scopes?: Parameters<typeof toScope>[0][];
   max_grant_seconds?: number;
   token_ttl_seconds?: number;
   token_alg?: Resource['tokenAlg'];
   require_bound_tokens?: boolean;
   authorization_details_types?: Resource['authorizationDetailsTypes'];
+  connection?: Parameters<typeof toConnectionInput>[0];
 }
 
 /** Converts a body of the contract to the terms that may change; identifier and kind may not. */
@@ -40,12 +44,13 @@ function toChange({ name, labels, scopes, ...rest }: Terms) {
   return {
     name,
     labels,
-    scopes,
+    scopes: scopes?.map(toScope),
     maxGrantSeconds: rest.max_grant_seconds,
     tokenTtlSeconds: rest.token_ttl_seconds,
     tokenAlg: rest.token_alg,
     requireBoundTokens: rest.require_bound_tokens,
     authorizationDetailsTypes: rest.authorization_details_types,
+    connection: rest.connection === undefined ? undefined : toConnectionInput(rest.connection),
   };
 }
 
@@ -55,6 +60,7 @@ type Operations =
   | 'getResource'
   | 'updateResource'
   | 'deleteResource'
+  | 'testResourceTarget'
   | 'createResourceSecret'
   | 'revokeResourceSecret';
 
@@ -67,7 +73,7 @@ export function resourceRoutes({ resources, cursors }: ResourceRoutesDeps): Pick
   return {
     async createResource({ body, ...act }) {
       const { identifier, kind, name, scopes, max_grant_seconds: maxGrantSeconds } = body;
-      const required = { identifier, kind, name, scopes, maxGrantSeconds };
+      const required = { identifier, kind, name, scopes: scopes.map(toScope), maxGrantSeconds };
       const resource = await resources.create(act, { ...toChange(body), ...required });
       return {
         status: 201,
@@ -92,6 +98,9 @@ export function resourceRoutes({ resources, cursors }: ResourceRoutesDeps): Pick
     async deleteResource({ path, ...act }) {
       await resources.remove(act, path.resource_id);
       return { status: 204 };
+    },
+    async testResourceTarget({ path, ...act }) {
+      return { status: 200, body: presentPreflight(await resources.testTarget(act, path.resource_id)) };
     },
     async createResourceSecret({ path, body, ...act }) {
       const expiresAt = body.expires_at === undefined ? null : new Date(body.expires_at);

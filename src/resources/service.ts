@@ -16,17 +16,22 @@ import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
+import type { ConnectionInput } from './connections/connection.ts';
+import type { ConnectionsService } from './connections/service.ts';
+import { prepareTarget } from './prepare-target.ts';
 import {
   changedScopes,
   checkIdentifier,
   endedScopes,
   findDuplicateScope,
+  type PreflightResult,
   type Resource,
   type ResourceKind,
   resourceDefaults,
   type Scope,
 } from './resource.ts';
 import * as store from './store.ts';
+import { testDueTargets, testTarget } from './test-target.ts';
 
 export interface ResourcesDeps extends ClientSecretsDeps {
   db: Db;
@@ -35,6 +40,7 @@ export interface ResourcesDeps extends ClientSecretsDeps {
   /** Whether a key can sign with `alg` now. A resource may only choose such an algorithm. */
   hasActiveKey: (alg: SigningAlg) => Promise<boolean>;
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
+  connections: Pick<ConnectionsService, 'prepare' | 'test'>;
 }
 
 export interface NewResource {
@@ -48,7 +54,13 @@ export interface NewResource {
   tokenAlg?: SigningAlg | undefined;
   requireBoundTokens?: boolean | undefined;
   authorizationDetailsTypes?: DetailsType[] | undefined;
+  connection?: ConnectionInput | undefined;
 }
+
+/** What an admin changes of a resource. */
+export type ResourceUpdate = Omit<store.ResourceChange, 'connectionId'> & {
+  connection?: ConnectionInput | undefined;
+};
 
 export type ResourcesService = ReturnType<typeof createResourcesService>;
 
@@ -58,8 +70,11 @@ export function createResourcesService(deps: ResourcesDeps) {
     create: (act: Act<Person>, resource: NewResource) => create(deps, act, resource),
     list: (page: { limit: number; after?: string | undefined }) => list(deps, page),
     get: (id: string) => get(deps, id),
-    update: (act: Act<Person>, id: string, change: store.ResourceChange) => update(deps, act, { id, change }),
+    update: (act: Act<Person>, id: string, change: ResourceUpdate) => update(deps, act, { id, change }),
     remove: (act: Act<Person>, id: string) => remove(deps, act, id),
+    testTarget: (act: Act<Person>, id: string): Promise<PreflightResult> => testTarget(deps, act, id),
+    testDueTargets: (fence: (tx: Tx) => Promise<void>, signal: AbortSignal): Promise<number> =>
+      testDueTargets(deps, fence, signal),
     issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
     revokeSecret: (act: Act<Person>, secret: { resourceId: string; secretId: string }) =>
       revokeSecret(deps, act, secret),
@@ -93,11 +108,15 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
     ],
   };
   await assertTerms(deps, terms);
+  const id = ids.next('resource');
+  const { connection, kind, scopes } = terms;
+  const resource = { id, kind, scopes, connection: null };
+  const connectionId = await prepareTarget(deps.connections, act, { resource, change: { connection } });
   return withTransaction(db, async (tx) => {
     if (!(await store.claimIdentifier(tx, terms.identifier))) return refuse('identifier-taken');
     const by = { createdAt: clock.now(), createdBy: act.caller.id };
-    const resource = await store.insertResource(tx, { ...terms, ...by, id: ids.next('resource') });
-    const details = { identifier: terms.identifier, kind: terms.kind, ...describe(terms) };
+    const resource = await store.insertResource(tx, { ...terms, ...by, id, connectionId: connectionId ?? null });
+    const details = { identifier: terms.identifier, kind, ...describe({ ...terms, connectionId }) };
     await audit.append(tx, { ...byAct(act), type: 'resource.created', objectId: resource.id, details });
     return resource;
   });
@@ -142,11 +161,18 @@ async function get({ db }: ResourcesDeps, id: string): Promise<Resource & { secr
 async function update(
   deps: ResourcesDeps,
   act: Act<Person>,
-  { id, change }: { id: string; change: store.ResourceChange },
+  { id, change: { connection, ...change } }: { id: string; change: ResourceUpdate },
 ): Promise<Resource> {
   const { db, audit, clock, grantEndings } = deps;
   await assertTerms(deps, change);
-  const terms = change.labels === undefined ? change : { ...change, labels: asSet(change.labels) };
+  const current = await store.findResource(db, id);
+  if (current === undefined) throw new BrokerError('not-found');
+  const connectionId = await prepareTarget(deps.connections, act, {
+    resource: current,
+    change: { scopes: change.scopes, connection },
+  });
+  const labels = change.labels === undefined ? undefined : asSet(change.labels);
+  const terms = { ...change, labels, connectionId };
   const updated = await withTransaction(db, async (tx) => {
     const before = await store.lockResource(tx, id);
     if (before === undefined) return refuse('not-found');
@@ -248,11 +274,12 @@ function describe(terms: store.ResourceChange): Record<string, unknown> {
   return {
     name: terms.name,
     labels: terms.labels,
-    scopes: terms.scopes?.map(({ name, risk }) => ({ name, risk })),
+    scopes: terms.scopes?.map(({ name, risk, mapping }) => ({ name, risk, ...mapping })),
     max_grant_seconds: terms.maxGrantSeconds,
     token_ttl_seconds: terms.tokenTtlSeconds,
     token_alg: terms.tokenAlg,
     require_bound_tokens: terms.requireBoundTokens,
     authorization_details_types: terms.authorizationDetailsTypes?.map(({ type }) => type),
+    connection_id: terms.connectionId,
   };
 }

@@ -4,7 +4,14 @@ import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/l
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Resources } from '../db/schema.gen.ts';
-import { type Resource, type ResourceKind, type Scope, sameIdentifiers } from './resource.ts';
+import type { TargetProblem } from '../engines/engine.ts';
+import {
+  type ConnectionView,
+  type Resource,
+  type ResourceKind,
+  type Scope,
+  sameIdentifiers,
+} from './resource.ts';
 
 const columns = [
   'id',
@@ -23,9 +30,22 @@ const columns = [
   'created_at',
   'created_by',
   'updated_at',
+  'preflight_at',
+  'preflight_problems',
 ] as const;
 
-function toResource(row: Pick<Selectable<Resources>, (typeof columns)[number]>): Resource {
+/** Reads the connection of a resource, without its password. */
+const connectionView = sql<ConnectionView | null>`(
+  select jsonb_build_object('id', c.id, 'host', c.host, 'port', c.port, 'database', c.database, 'username', c.username,
+      'tls', jsonb_strip_nulls(jsonb_build_object('mode', c.tls_mode, 'ca', c.tls_ca)), 'replicas', c.replicas,
+      'endpoint', c.endpoint, 'ownedObjects', c.owned_objects)
+    from connections c where c.id = resources.connection_id)`.as('connection');
+
+const selection = [...columns, connectionView] as const;
+
+type Row = Pick<Selectable<Resources>, (typeof columns)[number]> & { connection: ConnectionView | null };
+
+function toResource(row: Row): Resource {
   return {
     id: row.id,
     identifier: row.identifier,
@@ -38,6 +58,11 @@ function toResource(row: Pick<Selectable<Resources>, (typeof columns)[number]>):
     tokenAlg: row.token_alg as SigningAlg,
     requireBoundTokens: row.require_bound_tokens,
     authorizationDetailsTypes: row.authorization_details_types as unknown as DetailsType[],
+    connection: row.connection,
+    preflight:
+      row.preflight_at === null
+        ? null
+        : { at: row.preflight_at, problems: row.preflight_problems as unknown as TargetProblem[] },
     epoch: row.epoch,
     version: row.version,
     createdAt: row.created_at,
@@ -47,7 +72,7 @@ function toResource(row: Pick<Selectable<Resources>, (typeof columns)[number]>):
 }
 
 function undeleted(db: Db) {
-  return db.selectFrom('resources').select(columns).where('deleted_at', 'is', null);
+  return db.selectFrom('resources').select(selection).where('deleted_at', 'is', null);
 }
 
 /**
@@ -67,7 +92,9 @@ export async function claimIdentifier(tx: Tx, identifier: string): Promise<boole
 
 export async function insertResource(
   tx: Tx,
-  resource: Omit<Resource, 'epoch' | 'version' | 'updatedAt'>,
+  resource: Omit<Resource, 'epoch' | 'version' | 'updatedAt' | 'connection' | 'preflight'> & {
+    connectionId: string | null;
+  },
 ): Promise<Resource> {
   const row = await tx
     .insertInto('resources')
@@ -83,11 +110,13 @@ export async function insertResource(
       token_alg: resource.tokenAlg,
       require_bound_tokens: resource.requireBoundTokens,
       authorization_details_types: JSON.stringify(resource.authorizationDetailsTypes),
+      connection_id: resource.connectionId,
+      preflight_at: resource.connectionId === null ? null : resource.createdAt,
       created_at: resource.createdAt,
       created_by: resource.createdBy,
       updated_at: resource.createdAt,
     })
-    .returning(columns)
+    .returning(selection)
     .executeTakeFirstOrThrow();
   return toResource(row);
 }
@@ -148,7 +177,10 @@ type Changeable = Pick<
   | 'authorizationDetailsTypes'
 >;
 
-export type ResourceChange = { [Field in keyof Changeable]?: Changeable[Field] | undefined };
+export type ResourceChange = { [Field in keyof Changeable]?: Changeable[Field] | undefined } & {
+  /** A connection whose target was tested. */
+  connectionId?: string | undefined;
+};
 
 const toJson = (value: unknown): string | undefined =>
   value === undefined ? undefined : JSON.stringify(value);
@@ -169,10 +201,12 @@ export async function updateResource(
       token_alg: change.tokenAlg,
       require_bound_tokens: change.requireBoundTokens,
       authorization_details_types: toJson(change.authorizationDetailsTypes),
+      connection_id: change.connectionId,
+      ...(change.connectionId === undefined ? {} : { preflight_at: at, preflight_problems: '[]' }),
       updated_at: at,
     })
     .where('id', '=', id)
-    .returning(columns)
+    .returning(selection)
     .executeTakeFirstOrThrow();
   return toResource(row);
 }
@@ -184,7 +218,7 @@ export async function updateResource(
 export async function deleteResource(tx: Tx, { id, at }: { id: string; at: Date }): Promise<boolean> {
   const result = await tx
     .updateTable('resources')
-    .set((eb) => ({ deleted_at: at, epoch: eb('epoch', '+', 1), updated_at: at }))
+    .set((eb) => ({ deleted_at: at, epoch: eb('epoch', '+', 1), connection_id: null, updated_at: at }))
     .where('id', '=', id)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
@@ -210,4 +244,29 @@ export async function findResourceServer(
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
   return row === undefined ? undefined : { ...row, secrets: toLiveDigests(row.secrets) };
+}
+
+/** Records the result of a test of the resource's target, unless it has another connection by now. */
+export async function recordPreflight(
+  tx: Tx,
+  { id, connectionId, at, problems }: { id: string; connectionId: string; at: Date; problems: readonly TargetProblem[] },
+): Promise<boolean> {
+  const result = await tx
+    .updateTable('resources')
+    .set({ preflight_at: at, preflight_problems: JSON.stringify(problems) })
+    .where('id', '=', id)
+    .where('connection_id', '=', connectionId)
+    .executeTakeFirst();
+  return result.numUpdatedRows === 1n;
+}
+
+/** Lists the resources with a connection whose target was last tested before `before`. */
+export async function listUntested(db: Db, before: Date): Promise<Resource[]> {
+  const rows = await undeleted(db)
+    .where('connection_id', 'is not', null)
+    .where('preflight_at', '<', before)
+    .orderBy('preflight_at')
+    .limit(100)
+    .execute();
+  return rows.map(toResource);
 }

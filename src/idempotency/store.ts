@@ -1,5 +1,5 @@
-import type { Db, Tx } from '../../db/database.ts';
-import { addSeconds } from '../../platform/clock.ts';
+import type { Db, Tx } from '../db/database.ts';
+import { addSeconds } from '../platform/clock.ts';
 
 /** How long an idempotency key is kept. */
 const keepSeconds = 24 * 60 * 60;

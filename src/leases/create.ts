@@ -1,0 +1,170 @@
+import { byAct, systemActor } from '../audit/audit-event.ts';
+import type { Act, WorkloadAgent } from '../caller.ts';
+import type { Tx } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { nextAccountName } from '../engines/account-name.ts';
+import { TargetFailure } from '../engines/target-failure.ts';
+import { BrokerError, Refusal, refuse } from '../errors.ts';
+import * as grants from '../grants/grants.ts';
+import { claimCall, type IdempotentCall } from '../idempotency/idempotent-call.ts';
+import { generateSecret } from '../platform/random.ts';
+import type { StoredConnection } from '../resources/connections/store.ts';
+import { endOf } from '../grants/liveness.ts';
+import { isEngineKind, mappingsOf, type Resource } from '../resources/resource.ts';
+import type { LeasesDeps } from './deps.ts';
+import { createDeadline, type LeaseCredential, leaseExpiry, maxLeases } from './lease.ts';
+import * as store from './store/leases.ts';
+import { refuseUse } from './use.ts';
+
+export interface LeaseRequest {
+  grantId: string;
+  /** Undefined if the lease shall last as long as its grant. */
+  ttlSeconds: number | undefined;
+  call: IdempotentCall | undefined;
+}
+
+/** A lease on record whose account is not made yet. */
+interface Intent {
+  lease: store.NewLease;
+  connection: StoredConnection;
+  resource: Resource;
+  scopes: string[];
+}
+
+/**
+ * Makes an account in the target of a grant's resource. Returns the id of the lease and, this once, the credential;
+ * undefined if another call with the same idempotency key has claimed it meanwhile. Throws `not-found`,
+ * `grant-not-active`, `policy-denied`, `invalid-request` (the resource has no target), `target-not-ready`,
+ * `too-many-leases` and `target-unavailable`; after the last one nothing is left in the target, or a worker destroys it.
+ */
+export async function createLease(
+  deps: LeasesDeps,
+  act: Act<WorkloadAgent>,
+  request: LeaseRequest,
+): Promise<{ id: string; credential: LeaseCredential } | undefined> {
+  const { db, random } = deps;
+  await deps.policies.refresh();
+  const accountName = nextAccountName(await deps.connections.installationId(), random);
+  const intent = await withTransaction(db, (tx) => recordIntent(deps, tx, { act, request, accountName }));
+  if (intent === undefined) return undefined;
+  const { lease, connection } = intent;
+  const password = generateSecret(random, 'hpl');
+  await makeAccount(deps, act, { intent, password });
+  const { endpoint, database } = connection;
+  return { id: lease.id, credential: { username: accountName, password, ...endpoint, database } };
+}
+
+interface Recording {
+  act: Act<WorkloadAgent>;
+  request: LeaseRequest;
+  accountName: string;
+}
+
+/** Records the lease before the target is touched, so that its account can be found whatever happens. */
+async function recordIntent(
+  deps: LeasesDeps,
+  tx: Tx,
+  { act, request, accountName }: Recording,
+): Promise<Intent | undefined | Refusal> {
+  const { clock, ids, audit } = deps;
+  const found = await grants.findGrant(tx, request.grantId);
+  if (found === undefined || found.agentId !== act.caller.id) return refuse('not-found');
+  // Locks the resource before the grant, as a change of the resource does, so that the two cannot deadlock.
+  const target = await findTarget(deps, tx, found.resourceId);
+  const grant = await grants.lockGrant(tx, request.grantId);
+  if (grant === undefined) return refuse('not-found');
+  const now = clock.now();
+  const refusal = refuseUse(deps, { act, grant, now });
+  if (refusal !== undefined) return refusal;
+  if (target instanceof Refusal) return target;
+  const open = await store.countOpenLeases(tx, grant);
+  for (const [of, most] of Object.entries(maxLeases) as [keyof typeof maxLeases, number][]) {
+    if (open[of] >= most) return refuse('too-many-leases', { detail: tooMany[of], retryAfterSeconds: 60 });
+  }
+  const id = ids.next('lease');
+  if (request.call !== undefined && !(await claimCall(tx, request.call, { objectId: id, now }))) return undefined;
+  const lease = {
+    id,
+    grantId: grant.id,
+    agentId: grant.agentId,
+    resourceId: grant.resourceId,
+    connectionId: target.connection.id,
+    accountName,
+    createdAt: now,
+    createDeadlineAt: createDeadline(now),
+    expiresAt: leaseExpiry({ now, ttlSeconds: request.ttlSeconds, grantExpiresAt: endOf(grant) }),
+  };
+  await store.insertLease(tx, lease);
+  const details = { account_name: accountName, expires_at: lease.expiresAt, scopes: grant.scopes };
+  const about = { agentId: grant.agentId, grantId: grant.id, objectId: id };
+  await audit.append(tx, { ...byAct(act), ...about, type: 'lease.requested', details });
+  return { lease, ...target, scopes: grant.scopes };
+}
+
+const tooMany: Record<keyof typeof maxLeases, string> = {
+  ofAgent: `the agent has ${maxLeases.ofAgent} leases for this resource: revoke those that are not needed`,
+  ofResource: `the resource has ${maxLeases.ofResource} leases`,
+  total: `the broker has ${maxLeases.total} leases`,
+};
+
+async function findTarget(
+  { resources, connections }: LeasesDeps,
+  tx: Tx,
+  resourceId: string,
+): Promise<{ resource: Resource; connection: StoredConnection } | Refusal> {
+  const resource = await resources.lockShared(tx, resourceId);
+  if (resource === undefined) return refuse('grant-not-active');
+  if (!isEngineKind(resource.kind)) {
+    return refuse('invalid-request', { detail: `a resource of kind ${resource.kind} has tokens, not leases` });
+  }
+  const { connection: current, preflight } = resource;
+  if (current === null) return refuse('target-not-ready', { detail: 'the resource has no connection yet' });
+  if (preflight !== null && preflight.problems.length > 0) {
+    return refuse('target-not-ready', { detail: 'an admin must repair the target first', retryAfterSeconds: 300 });
+  }
+  const connection = await connections.find(tx, current.id);
+  return connection === undefined ? refuse('target-not-ready') : { resource, connection };
+}
+
+/** Makes the account and the lease active; otherwise destroys the account, or leaves that to a worker. */
+async function makeAccount(
+  deps: LeasesDeps,
+  act: Act<WorkloadAgent>,
+  { intent, password }: { intent: Intent; password: string },
+): Promise<void> {
+  const { lease, connection, resource, scopes } = intent;
+  const { accountName: name, expiresAt, createDeadlineAt: deadline } = lease;
+  const mappings = mappingsOf(resource.scopes, scopes);
+  try {
+    const target = deps.connections.open(connection, 'create');
+    await target.create({ name, password, mappings, expiresAt, deadline });
+  } catch (error) {
+    deps.onTargetFailure({ connectionId: connection.id, leaseId: lease.id, error });
+    const reason = 'its account could not be made';
+    await revokeUnmade(deps, lease, reason);
+    if (!(error instanceof TargetFailure)) throw error;
+    throw new BrokerError('target-unavailable', { detail: reason, cause: error, retryAfterSeconds: 5 });
+  }
+  if (await activate(deps, act, lease)) return;
+  await revokeUnmade(deps, lease, 'it had ended before its account was made');
+  throw new BrokerError('grant-not-active');
+}
+
+async function activate(deps: LeasesDeps, act: Act<WorkloadAgent>, lease: store.NewLease): Promise<boolean> {
+  return withTransaction(deps.db, async (tx) => {
+    if (!(await store.activateLease(tx, { id: lease.id, at: deps.clock.now() }))) return false;
+    const about = { agentId: lease.agentId, grantId: lease.grantId, objectId: lease.id };
+    await deps.audit.append(tx, { ...byAct(act), ...about, type: 'lease.activated' });
+    return true;
+  });
+}
+
+/** Begins to revoke a lease that did not become active: a worker destroys what may have been made of its account. */
+async function revokeUnmade(deps: LeasesDeps, lease: store.NewLease, reason: string): Promise<void> {
+  const actor = systemActor('create-lease');
+  await withTransaction(deps.db, async (tx) => {
+    if (!(await store.beginRevoking(tx, lease.id, { at: deps.clock.now(), by: actor.id, reason }))) return;
+    const about = { agentId: lease.agentId, grantId: lease.grantId, objectId: lease.id };
+    await deps.audit.append(tx, { ...about, actor, type: 'lease.revoking', details: { reason } });
+  });
+}

@@ -1,0 +1,119 @@
+import { addSeconds } from '../platform/clock.ts';
+import { nextAttemptAt } from '../platform/retry.ts';
+
+export type LeaseStatus = 'creating' | 'active' | 'revoking' | 'revoked';
+
+/** An account in a target, made for one agent under one grant. */
+export interface Lease {
+  /** `lse_...` */
+  id: string;
+  grantId: string;
+  agentId: string;
+  resourceId: string;
+  connectionId: string;
+  /** The stored status. See `effectiveStatus`. */
+  status: LeaseStatus;
+  /** Whether its grant is active. */
+  isGrantActive: boolean;
+  accountName: string;
+  createdAt: Date;
+  /** After this instant no process makes the account any more. */
+  createDeadlineAt: Date;
+  /** Null if the account was not made. */
+  activatedAt: Date | null;
+  expiresAt: Date;
+  revokedAt: Date | null;
+  revokedBy: string | null;
+  revokeReason: string | null;
+  /** When the target had taken login and privileges from the account and had ended its sessions. */
+  accessDisabledAt: Date | null;
+  /** When the account was gone, read back from the target. */
+  cleanedUpAt: Date | null;
+  /** What the account still owns in the target, for a person to read. */
+  ownedObjects: string[];
+  /** How often a worker has tried to end it. */
+  attempts: number;
+  nextAttemptAt: Date | null;
+  lastError: string | null;
+}
+
+/**
+ * Returns the status of a lease at `now`: one that has expired, or whose grant has ended, is no longer active, although
+ * a worker writes it a moment later.
+ */
+export function effectiveStatus(
+  { status, expiresAt, isGrantActive }: Pick<Lease, 'status' | 'expiresAt' | 'isGrantActive'>,
+  now: Date,
+): LeaseStatus {
+  const hasEnded = expiresAt <= now || !isGrantActive;
+  return hasEnded && (status === 'creating' || status === 'active') ? 'revoking' : status;
+}
+
+/** The most leases that are not revoked: of one agent at one resource, of one resource, and in total. */
+export const maxLeases = { ofAgent: 100, ofResource: 1_000, total: 10_000 };
+
+/** The longest time in which a target may make an account. It is longer than an engine's calls take altogether. */
+const createSeconds = 20;
+
+export function createDeadline(createdAt: Date): Date {
+  return addSeconds(createdAt, createSeconds);
+}
+
+/** Returns when a lease expires: never after its grant. `ttlSeconds` is undefined if the agent did not ask for less. */
+export function leaseExpiry(options: {
+  now: Date;
+  ttlSeconds: number | undefined;
+  grantExpiresAt: Date;
+}): Date {
+  const { now, ttlSeconds, grantExpiresAt } = options;
+  if (ttlSeconds === undefined) return grantExpiresAt;
+  const end = addSeconds(now, ttlSeconds);
+  return end < grantExpiresAt ? end : grantExpiresAt;
+}
+
+/**
+ * Whether an account that was destroyed now may still be made: a process that was stopped in between could make it
+ * until the deadline. A lease whose account was never used must therefore be destroyed again after it.
+ */
+export function mayStillBeMade(
+  { activatedAt, createDeadlineAt }: Pick<Lease, 'activatedAt' | 'createDeadlineAt'>,
+  now: Date,
+): boolean {
+  return activatedAt === null && now <= addSeconds(createDeadlineAt, clockDifferenceSeconds);
+}
+
+/** How much the clocks of replicas may differ. */
+const clockDifferenceSeconds = 2;
+
+/** Returns when an account that may still be made is destroyed again. */
+export function destroyAgainAt({ createDeadlineAt }: Pick<Lease, 'createDeadlineAt'>): Date {
+  return addSeconds(createDeadlineAt, clockDifferenceSeconds + 1);
+}
+
+/** The longest wait for a target that cannot be reached: access must end soon after it is back. */
+const longestOutageWaitSeconds = 15;
+
+/** Returns the next attempt to end a lease after `attempts` failures. There is no last attempt. */
+export function retryAt(options: { attempts: number; now: Date; isOutage: boolean }): Date {
+  const { attempts, now, isOutage } = options;
+  const next = nextAttemptAt(attempts, now);
+  const latest = addSeconds(now, longestOutageWaitSeconds);
+  return isOutage && next > latest ? latest : next;
+}
+
+/** How often a worker looks whether an account still owns objects that are kept. */
+const ownedObjectsSeconds = 3_600;
+
+export function lookAgainAt(now: Date): Date {
+  return addSeconds(now, ownedObjectsSeconds);
+}
+
+/** What an agent needs to log in, shown once. */
+export interface LeaseCredential {
+  username: string;
+  password: string;
+  host: string;
+  port: number;
+  database: string | null;
+}
+

@@ -1,0 +1,58 @@
+import type { Address, TlsSettings } from '../../engines/engine.ts';
+import { type EngineKind, engines } from '../../engines/engines.ts';
+
+/** How the broker reaches a target, without the password. A connection never changes: a change makes another one. */
+export interface Connection extends Address {
+  /** `con_...` */
+  id: string;
+  resourceId: string;
+  kind: EngineKind;
+  /** Null if the kind of target has no databases. */
+  database: string | null;
+  username: string;
+  tls: TlsSettings;
+  /** Further servers with the same accounts. */
+  replicas: Address[];
+  /** The server as agents reach it. */
+  endpoint: Address;
+  ownedObjects: 'keep' | 'drop';
+  createdAt: Date;
+  createdBy: string;
+}
+
+/** A connection as an admin writes it. */
+export interface ConnectionInput {
+  host: string;
+  port?: number | undefined;
+  database?: string | undefined;
+  username: string;
+  password: string;
+  tls?: TlsSettings | undefined;
+  replicas?: { host: string; port?: number | undefined }[] | undefined;
+  endpoint?: { host: string; port?: number | undefined } | undefined;
+  ownedObjects?: 'keep' | 'drop' | undefined;
+}
+
+/** Fills in the defaults: the port of the engine, verified TLS, no replicas, agents reach what the broker reaches. */
+export function toConnection(
+  input: ConnectionInput,
+  about: Pick<Connection, 'id' | 'resourceId' | 'kind' | 'createdAt' | 'createdBy'>,
+): Connection {
+  const { defaultPort } = engines[about.kind];
+  const port = input.port ?? defaultPort;
+  const withPort = (address: { host: string; port?: number | undefined }): Address => ({
+    host: address.host,
+    port: address.port ?? defaultPort,
+  });
+  return {
+    ...about,
+    host: input.host,
+    port,
+    database: input.database ?? null,
+    username: input.username,
+    tls: input.tls ?? { mode: 'verify' },
+    replicas: (input.replicas ?? []).map(withPort),
+    endpoint: input.endpoint === undefined ? { host: input.host, port } : withPort(input.endpoint),
+    ownedObjects: input.ownedObjects ?? 'keep',
+  };
+}

@@ -1,0 +1,111 @@
+import type { Act, Person } from '../../caller.ts';
+import type { Envelope } from '../../crypto/envelope.ts';
+import { EnvelopeError } from '../../crypto/envelope.ts';
+import type { Db, Tx } from '../../db/database.ts';
+import { withTransaction } from '../../db/transaction.ts';
+import type { Target, TargetProblem } from '../../engines/engine.ts';
+import type { EngineKind } from '../../engines/engines.ts';
+import type { Mapping } from '../../engines/mapping.ts';
+import { BrokerError } from '../../errors.ts';
+import { addSeconds, type Clock } from '../../platform/clock.ts';
+import type { Ids } from '../../platform/ids.ts';
+import type { PreflightsService } from '../preflights/service.ts';
+import { type Connection, type ConnectionInput, toConnection } from './connection.ts';
+import * as store from './store.ts';
+import { passwordPlace, type Targets, type TargetUse } from './targets.ts';
+
+export interface ConnectionsDeps {
+  db: Db;
+  clock: Clock;
+  ids: Ids;
+  envelope: Envelope;
+  targets: Targets;
+  preflights: Pick<PreflightsService, 'run'>;
+}
+
+/** A connection that is being written, with the resource for which it is. */
+export interface NewConnection {
+  resourceId: string;
+  kind: EngineKind;
+  input: ConnectionInput;
+  /** The mappings of all scopes of the resource. */
+  mappings: readonly Mapping[];
+}
+
+/** How long a connection is kept that nothing uses, so that a resource can begin to use it meanwhile. */
+const unusedSeconds = 3_600;
+
+export type ConnectionsService = ReturnType<typeof createConnectionsService>;
+
+/** Creates the service for the connections to targets: they are tested, sealed, opened, and forgotten when unused. */
+export function createConnectionsService(deps: ConnectionsDeps) {
+  const { db, clock, envelope, targets } = deps;
+  return {
+    /**
+     * Stores a connection and tests its target. Returns it for the transaction in which the resource begins to use it.
+     * Throws `target-not-usable` with the `problems` of the target.
+     */
+    prepare: (act: Act<Person>, connection: NewConnection) => prepare(deps, act, connection),
+    find: (tx: Db, id: string): Promise<store.StoredConnection | undefined> => store.findConnection(tx, id),
+    /** Returns the id that the names of this installation's accounts carry. */
+    installationId: (): Promise<string> => store.readInstallationId(db),
+    /** Returns the target of a connection. Throws `EnvelopeError` if its password cannot be decrypted. */
+    open: (connection: store.StoredConnection, use: TargetUse): Target => targets.open(connection, use),
+    /** Tests the current target of a resource again. Throws `not-found` if it has no connection. */
+    async test(resourceId: string, mappings: readonly Mapping[]): Promise<TargetProblem[]> {
+      const connection = await store.findCurrentConnection(db, resourceId);
+      if (connection === undefined) throw new BrokerError('not-found');
+      return deps.preflights.run(connection, mappings);
+    },
+    /** Deletes connections that nothing needs any more, with their passwords. Returns how many. */
+    deleteUnused: (fence: (tx: Tx) => Promise<void>): Promise<number> =>
+      withTransaction(db, async (tx) => {
+        await fence(tx);
+        return store.deleteUnusedConnections(tx, addSeconds(clock.now(), -unusedSeconds));
+      }),
+    /** Encrypts the passwords again that an old master key encrypted. Returns how many. */
+    reseal: (fence: (tx: Tx) => Promise<void>): Promise<number> =>
+      withTransaction(db, async (tx) => {
+        await fence(tx);
+        return resealPasswords(tx, envelope);
+      }),
+  };
+}
+
+async function prepare(
+  deps: ConnectionsDeps,
+  act: Act<Person>,
+  { resourceId, kind, input, mappings }: NewConnection,
+): Promise<Connection> {
+  const { db, clock, ids, envelope, preflights } = deps;
+  const about = { id: ids.next('connection'), resourceId, kind, createdAt: clock.now(), createdBy: act.caller.id };
+  const connection = toConnection(input, about);
+  const passwordSealed = envelope.seal(Buffer.from(input.password, 'utf8'), passwordPlace(connection.id));
+  const stored = { ...connection, passwordSealed };
+  await withTransaction(db, (tx) => store.insertConnection(tx, stored));
+  const problems = await preflights.run(stored, mappings);
+  if (problems.length > 0) throw notUsable(problems);
+  return connection;
+}
+
+/** Returns the error that tells an admin what a target lacks. */
+export function notUsable(problems: readonly TargetProblem[]): BrokerError {
+  const detail = problems.map(({ problem }) => problem).join('; ');
+  return new BrokerError('target-not-usable', { detail: detail.slice(0, 1_000), extensions: { problems } });
+}
+
+async function resealPasswords(tx: Tx, envelope: Envelope): Promise<number> {
+  let resealed = 0;
+  for (const { id, passwordSealed } of await store.listSealedPasswords(tx)) {
+    if (envelope.isCurrent(passwordSealed)) continue;
+    const place = passwordPlace(id);
+    try {
+      const to = envelope.seal(envelope.open(passwordSealed, place), place);
+      resealed += await store.replaceSealedPassword(tx, { id, from: passwordSealed, to });
+    } catch (error) {
+      // Nothing can be done about it here; whoever opens the connection reports it.
+      if (!(error instanceof EnvelopeError)) throw error;
+    }
+  }
+  return resealed;
+}

@@ -1,0 +1,64 @@
+import type { Address } from '../engines/engine.ts';
+import type { Mapping } from '../engines/mapping.ts';
+import type { ConnectionInput } from './connections/connection.ts';
+import type { ConnectionView, PreflightResult, Scope } from './resource.ts';
+
+/** A scope in the API: its mapping is among its members. */
+interface ScopeBody extends Omit<Scope, 'mapping'> {
+  roles?: string[];
+}
+
+export function toScope({ name, description, risk, ...mapping }: ScopeBody): Scope {
+  const scope = { name, description, risk };
+  return Object.keys(mapping).length === 0 ? scope : { ...scope, mapping: mapping as Mapping };
+}
+
+export function presentScope({ mapping, ...scope }: Scope): ScopeBody {
+  return { ...scope, ...mapping };
+}
+
+interface ConnectionBody {
+  host: string;
+  port?: number;
+  database?: string;
+  username: string;
+  password: string;
+  tls?: { mode: 'verify' | 'off'; ca?: string };
+  replicas?: { host: string; port?: number }[];
+  endpoint?: { host: string; port?: number };
+  owned_objects?: 'keep' | 'drop';
+}
+
+export function toConnectionInput({ owned_objects: ownedObjects, ...body }: ConnectionBody): ConnectionInput {
+  return { ...body, ownedObjects };
+}
+
+const presentAddress = ({ host, port }: Address): { host: string; port: number } => ({ host, port });
+
+/** Converts a connection to its representation in the API, which never has a password. */
+export function presentConnection(connection: ConnectionView | null) {
+  if (connection === null) return null;
+  const { id, host, port, database, username, tls, replicas, endpoint, ownedObjects } = connection;
+  return {
+    id,
+    host,
+    port,
+    database,
+    username,
+    tls: { mode: tls.mode, ...(tls.ca === undefined ? {} : { ca: tls.ca }) },
+    replicas: replicas.map(presentAddress),
+    endpoint: presentAddress(endpoint),
+    owned_objects: ownedObjects,
+  };
+}
+
+export function presentPreflight<P extends PreflightResult | null>(preflight: P) {
+  const shown =
+    preflight === null
+      ? null
+      : {
+          at: preflight.at.toISOString(),
+          problems: preflight.problems.map(({ problem, statement = null }) => ({ problem, statement })),
+        };
+  return shown as P extends null ? typeof shown : NonNullable<typeof shown>;
+}
