@@ -12,6 +12,7 @@ const layers = {
   credentials: ['client-secrets', 'replay'],
   life: ['grants'],
   record: ['worker', 'audit'],
+  engines: ['engines'],
   ground: [
     'embedded',
     'authorization-details',
@@ -43,6 +44,7 @@ const pure = [
   'authorization-details/(details-type|llm|schema|size)',
   'client-auth/restrictions',
   'client-secrets/client-secret',
+  'engines/(mapping|target-failure)',
   'grants/(delegation|facts|grant|liveness|states|endings/ending)',
   'keys/(rotation-plan|signing-key)',
   'oauth/(shape|token-parameter|token-exchange/exchange-shape)',
@@ -120,6 +122,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/policies/cedar\\.ts$' },
       to: { path: 'node_modules/@cedar-policy/' },
+    },
+    {
+      name: 'engines-know-no-database-of-the-broker',
+      severity: 'error',
+      // An engine works on other servers: what it needs is in its options.
+      from: { path: '^src/engines/' },
+      to: { path: ['^src/db/', '^src/http/', '^src/(caller|errors)\\.ts$', 'node_modules/kysely/'] },
     },
     {
       name: 'source-does-not-import-tests',

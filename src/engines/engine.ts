@@ -1,4 +1,6 @@
 import type { Socket } from 'node:net';
+import type { Clock } from '../platform/clock.ts';
+import type { Random } from '../platform/random.ts';
 import type { Mapping } from './mapping.ts';
 
 /** A server at which an engine makes accounts, as the broker reaches it. */
@@ -30,8 +32,9 @@ export interface TlsSettings {
 }
 
 /**
- * Opens a connection to an address that the rules for targets allow. `encrypted` is false if no TLS will follow. The
- * socket is not connected yet: `connect` fails with `TargetFailure` (`address-not-allowed`, `name-not-found`).
+ * Creates a socket for a connection to an address that the rules for targets allow (src/outbound/target-socket.ts).
+ * `encrypted` is false if no TLS will follow. The socket is not connected yet: `connect(port, host)` fails with
+ * `OutboundFailure`, which the engine converts to `TargetFailure`.
  */
 export type CreateSocket = (options: { encrypted: boolean }) => Socket;
 
@@ -42,6 +45,9 @@ export interface TargetOptions {
   maxConnections: number;
   /** How long a call may take altogether, in milliseconds. */
   timeoutMs: number;
+  /** The broker's clock. Times in calls and results are its times: an engine converts them to the clock of the target. */
+  clock: Clock;
+  random: Random;
 }
 
 /** An account that an engine makes. */
@@ -64,7 +70,10 @@ export interface AccountRenewal {
 
 /** What is left of an account after it was cleaned up. */
 export interface CleanUp {
-  /** Whether the account is gone, read back from the target. False only while it owns objects that are kept. */
+  /**
+   * Whether the account is gone, read back from the target. False only while it owns objects that are kept, or that cannot be
+   * dropped because objects of others depend on them.
+   */
   isGone: boolean;
   /** The objects that it owns, described for a person, at most 100; empty if it is gone. */
   ownedObjects: readonly string[];
@@ -102,11 +111,17 @@ export interface Target {
   create(account: NewAccount): Promise<void>;
   /** Moves the time at which the target itself ends the account, where it can. */
   renew(renewal: AccountRenewal): Promise<void>;
-  /** Takes the login and every privilege from an account. Afterwards no new session begins, on any server. */
+  /**
+   * Takes the login and every privilege from an account. No login that begins afterwards succeeds; on a replica, as soon as it has
+   * replayed this, for which `endSessions` waits. Privileges that only `cleanUp` can find are revoked there.
+   */
   disableAccess(name: string): Promise<void>;
   /** Ends every session of a disabled account, on every server, and returns how many there were. */
   endSessions(name: string): Promise<number>;
-  /** Removes a disabled account without sessions, as far as what it owns permits. */
+  /**
+   * Revokes what is left of the privileges of a disabled account without sessions, and removes the account as far as what it
+   * owns permits.
+   */
   cleanUp(name: string): Promise<CleanUp>;
   /** Finds the accounts whose name begins with `prefix`. */
   listAccounts(prefix: string): Promise<FoundAccount[]>;

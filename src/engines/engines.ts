@@ -1,9 +1,14 @@
 import type { Engine } from './engine.ts';
+import { postgres } from './postgres/engine.ts';
 
-/** The kinds of targets in which the broker makes accounts. */
-export type EngineKind = 'postgres';
+/** Every kind of target in which the broker makes accounts. Invariant: nothing else in the code base enumerates them. */
+const table = { postgres } satisfies Record<string, Engine>;
 
-/** One row for each engine. Nothing else lists them. */
-export const engines: Readonly<Record<EngineKind, Engine>> = {} as Record<EngineKind, Engine>;
+export type EngineKind = keyof typeof table;
 
-export const engineKinds = Object.keys(engines) as EngineKind[];
+export const engines: Readonly<Record<EngineKind, Engine>> = table;
+export const engineKinds = Object.keys(table) as [EngineKind, ...EngineKind[]];
+
+export function isEngineKind(text: string): text is EngineKind {
+  return Object.hasOwn(table, text);
+}

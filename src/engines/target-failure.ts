@@ -25,16 +25,27 @@ export type TargetProblemCode =
  */
 export class TargetFailure extends Error {
   readonly problem: TargetProblemCode;
+  /** The target's own message, without secrets. */
+  readonly detail: string;
+  /** The statement that an admin of the target runs to fix it, if a single statement does. */
+  readonly statement: string | undefined;
 
-  /** `detail` is the target's own message, without secrets. */
-  constructor(problem: TargetProblemCode, detail: string, options: { cause?: unknown } = {}) {
-    super(`${problem}: ${detail}`, options);
+  constructor(
+    problem: TargetProblemCode,
+    detail: string,
+    options: { statement?: string | undefined; cause?: unknown } = {},
+  ) {
+    super(`${problem}: ${detail}`, { cause: options.cause });
     this.name = 'TargetFailure';
     this.problem = problem;
+    this.detail = detail;
+    this.statement = options.statement;
   }
 
   /** Whether the target may be well and the next attempt succeed only when it can be reached again. */
   get isUnreachable(): boolean {
-    return ['unreachable', 'timed-out', 'name-not-found', 'tls-failed', 'login-refused'].includes(this.problem);
+    return ['unreachable', 'timed-out', 'name-not-found', 'tls-failed', 'login-refused'].includes(
+      this.problem,
+    );
   }
 }

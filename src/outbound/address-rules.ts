@@ -22,3 +22,9 @@ export function createAddressRules(allowed: readonly string[]): AddressRules {
     return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(globalUnicast));
   };
 }
+
+/** Allows loopback addresses only: traffic to them does not leave the machine. */
+export const isLoopback: AddressRules = (text) => {
+  const spelling = normaliseAddress(text);
+  return spelling !== undefined && ipaddr.parse(spelling).range() === 'loopback';
+};

@@ -1,6 +1,7 @@
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP } from 'node:net';
 import { Agent, type Dispatcher } from 'undici';
 import type { AddressRules } from './address-rules.ts';
+import { createCheckedLookup } from './checked-lookup.ts';
 import { OutboundFailure } from './outbound-failure.ts';
 import { createResolve, type Resolve } from './resolve.ts';
 
@@ -72,28 +73,6 @@ function parseUrl(text: string, isAllowed: AddressRules): URL {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (isIP(host) !== 0 && !isAllowed(host)) throw new OutboundFailure('address-not-allowed');
   return url;
-}
-
-/** Creates a look-up that fails unless every address of the name is allowed: a mix suggests DNS rebinding. */
-function createCheckedLookup(resolve: Resolve, isAllowed: AddressRules): LookupFunction {
-  const find = async (hostname: string): Promise<string[]> => {
-    const addresses = await resolve(hostname).catch((cause: unknown) => {
-      throw new OutboundFailure('name-not-found', { cause });
-    });
-    if (addresses.length === 0) throw new OutboundFailure('name-not-found');
-    if (!addresses.every(isAllowed)) throw new OutboundFailure('address-not-allowed');
-    return [...addresses];
-  };
-  return (hostname, { all = false }, callback) => {
-    find(hostname).then(
-      (addresses) => {
-        const found = addresses.map((address) => ({ address, family: isIP(address) }));
-        if (all) callback(null, found);
-        else callback(null, found[0]?.address ?? '', found[0]?.family);
-      },
-      (error: Error) => callback(error, ''),
-    );
-  };
 }
 
 interface Limits {

@@ -157,6 +157,22 @@ const violations: Record<Exclude<Tool, 'eslint'>, Violation[]> = {
       report: /a-store-belongs-to-its-folder: src\/requests\/review\.ts/,
     },
     {
+      what: "an engine that uses the broker's database",
+      files: {
+        'src/engines/engines.ts': "import '../db/sqlstate.ts';\n",
+        'src/db/sqlstate.ts': 'export const a = 1;\n',
+      },
+      report: /engines-know-no-database-of-the-broker: src\/engines\/engines\.ts/,
+    },
+    {
+      what: 'an engine that imports a feature',
+      files: {
+        'src/engines/engine.ts': "import '../grants/grant.ts';\n",
+        'src/grants/grant.ts': 'export const a = 1;\n',
+      },
+      report: /engines-imports-only-folders-below: src\/engines\/engine\.ts/,
+    },
+    {
       what: 'a pure file that does I/O by way of another',
       files: {
         'src/grants/liveness.ts': "import './helper.ts';\n",

@@ -1,0 +1,80 @@
+import { escapeIdentifier, escapeLiteral } from 'pg';
+import type { Clock } from '../../platform/clock.ts';
+import type { Random } from '../../platform/random.ts';
+import type { AccountRenewal, NewAccount } from '../engine.ts';
+import { TargetFailure } from '../target-failure.ts';
+import type { Session } from './connections.ts';
+import { sqlState, sqlStateOf } from './failure.ts';
+import { computeVerifier, saltBytes } from './scram.ts';
+import { readTargetTime, timestampLiteral } from './target-time.ts';
+
+/** The most sessions of an account at one time. An account must not use all connections of the server. */
+const maxSessions = 20;
+
+/** Throws `deadline-passed` if no account may come into being any more. */
+export function assertBefore(deadline: Date, clock: Clock): void {
+  if (clock.now() < deadline) return;
+  throw new TargetFailure('deadline-passed', 'the deadline passed before the account was made');
+}
+
+export interface Creation {
+  account: NewAccount;
+  /** The roles of its mappings. */
+  roles: readonly string[];
+  clock: Clock;
+  random: Random;
+}
+
+/**
+ * Makes a login with SCRAM-SHA-256 that is a member of the mapped roles. All statements are one message, which the server runs as
+ * one transaction: a broker that pauses after sending it cannot make the account later. The server's clock is checked first and
+ * last, because the message or the locks may have taken long.
+ */
+export async function createAccount(session: Session, creation: Creation): Promise<void> {
+  const { account, clock, random } = creation;
+  const verifier = await computeVerifier(account.password, random.bytes(saltBytes));
+  const time = await readTargetTime(session, clock);
+  assertBefore(account.deadline, clock);
+  // Division by zero is the shortest error that needs no procedural language; no other statement here divides.
+  const check = `select 1 / (clock_timestamp() < ${timestampLiteral(time.toTarget(account.deadline))})::int`;
+  const statements = [
+    check,
+    ...roleStatements(creation, { verifier, until: time.toTarget(account.expiresAt) }),
+    check,
+  ];
+  try {
+    await session.query(statements.join(';\n'));
+  } catch (error) {
+    if (sqlStateOf(error) !== sqlState.divisionByZero) throw error;
+    throw new TargetFailure('deadline-passed', 'the deadline passed at the target, which made nothing');
+  }
+}
+
+function roleStatements(
+  { account, roles }: Creation,
+  { verifier, until }: { verifier: string; until: Date },
+): string[] {
+  const name = escapeIdentifier(account.name);
+  const memberships = [...new Set(roles)];
+  const create = [
+    `create role ${name} login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls`,
+    `connection limit ${maxSessions} password ${escapeLiteral(verifier)} valid until ${escapeLiteral(until.toISOString())}`,
+    // Never a privilege on an object: each would make the access control list of the object longer.
+    `in role ${memberships.map(escapeIdentifier).join(', ')}`,
+  ].join(' ');
+  const [only, ...others] = memberships;
+  if (only === undefined || others.length > 0) return [create];
+  // What the account makes belongs to the mapped role, so that it outlives the account where it should.
+  return [create, `alter role ${name} set role = ${escapeLiteral(only)}`];
+}
+
+/** Moves the time until which the server accepts the password of an account. */
+export async function renewAccount(
+  session: Session,
+  { name, expiresAt }: AccountRenewal,
+  clock: Clock,
+): Promise<void> {
+  const time = await readTargetTime(session, clock);
+  const until = escapeLiteral(time.toTarget(expiresAt).toISOString());
+  await session.query(`alter role ${escapeIdentifier(name)} valid until ${until}`);
+}

@@ -1,0 +1,67 @@
+import { TargetFailure } from '../target-failure.ts';
+import type { Call, Session } from './connections.ts';
+import { findRole, type Role } from './role.ts';
+import { terminateSessions } from './sessions.ts';
+
+/** Waits at the server, so that no clock of the broker is needed. */
+const pause = 'select pg_sleep(0.02)';
+/** A login can be between two of the queries that look for it, but not twice in a row. */
+const quietRounds = 2;
+
+/**
+ * Ends every session of a disabled role on the primary server and on every replica, and waits until none is left. The timeout of
+ * the call limits the waiting.
+ *
+ * @returns the number of sessions that there were; 0 if the role does not exist
+ */
+export async function endSessions(call: Call, name: string): Promise<number> {
+  const disabled = await call.onPrimary(async (session) => {
+    const role = await findRole(session, name);
+    if (role === undefined) return undefined;
+    if (role.canLogIn) throw new TargetFailure('refused', `the role ${role.quoted} can still log in`);
+    const { rows } = await session.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
+    return { role, lsn: rows[0]?.lsn ?? '' };
+  });
+  if (disabled === undefined) return 0;
+  const { role, lsn } = disabled;
+  const results = await Promise.allSettled([
+    call.onPrimary((session) => endAll(session, role)),
+    call
+      .onReplicas(async (session) => {
+        await waitForReplay(session, lsn);
+        return endAll(session, role);
+      })
+      .then((counts) => counts.reduce((sum, count) => sum + count, 0)),
+  ]);
+  let ended = 0;
+  for (const result of results) {
+    if (result.status === 'rejected') throw result.reason;
+    ended += result.value;
+  }
+  return ended;
+}
+
+async function endAll(session: Session, role: Role): Promise<number> {
+  const ended = new Set<number>();
+  for (let quiet = 0; quiet < quietRounds; ) {
+    const found = await terminateSessions(session, role);
+    for (const pid of found) ended.add(pid);
+    quiet = found.length === 0 ? quiet + 1 : 0;
+    if (quiet < quietRounds) await session.query(pause);
+  }
+  return ended.size;
+}
+
+/** Waits until a replica has replayed what the primary had written at `lsn`: from then on it refuses the login, too. */
+async function waitForReplay(session: Session, lsn: string): Promise<void> {
+  for (;;) {
+    const { rows } = await session.query<{ replayed: boolean | null }>(
+      'select pg_last_wal_replay_lsn() >= $1::pg_lsn as replayed',
+      [lsn],
+    );
+    const replayed = rows[0]?.replayed ?? null;
+    if (replayed === true) return;
+    if (replayed === null) throw new TargetFailure('refused', 'a server in replicas is not a replica');
+    await session.query(pause);
+  }
+}

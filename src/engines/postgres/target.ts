@@ -1,0 +1,46 @@
+import type { Target, TargetOptions } from '../engine.ts';
+import { changeOwnPassword, listAccounts, readSystemIdentifier } from './accounts.ts';
+import { cleanUp } from './clean-up.ts';
+import { openConnections } from './connections.ts';
+import { assertBefore, createAccount, renewAccount } from './create.ts';
+import { disableAccess } from './disable.ts';
+import { endSessions } from './end-sessions.ts';
+import { findProblems } from './find-problems.ts';
+import { toHeldSession } from './held-session.ts';
+import { rolesOf } from './mapped-roles.ts';
+import { computeVerifier, saltBytes } from './scram.ts';
+
+/** Opens a PostgreSQL server. Each call is in the file of its name. */
+export function openTarget(options: TargetOptions): Target {
+  const { clock, random } = options;
+  const { ownedObjects } = options.connection;
+  const connections = openConnections(options);
+  const { run } = connections;
+  return {
+    async create(account) {
+      assertBefore(account.deadline, clock);
+      await run((call) =>
+        call.onPrimary((session) =>
+          createAccount(session, { account, roles: rolesOf(account.mappings), clock, random }),
+        ),
+      );
+    },
+    renew: (renewal) => run((call) => call.onPrimary((session) => renewAccount(session, renewal, clock))),
+    disableAccess: (name) => run((call) => call.onPrimary((session) => disableAccess(session, name))),
+    endSessions: (name) => run((call) => endSessions(call, name)),
+    cleanUp: (name) => run((call) => cleanUp(call, { name, ownedObjects })),
+    listAccounts: (prefix) =>
+      run((call) => call.onPrimary((session) => listAccounts(session, prefix, clock))),
+    async rotateAdminCredential(password) {
+      const verifier = await computeVerifier(password, random.bytes(saltBytes));
+      await run((call) => call.onPrimary((session) => changeOwnPassword(session, verifier)));
+      connections.changePassword(password);
+    },
+    checkHealth: () =>
+      run((call) => call.onPrimary(async (session) => void (await session.query('select 1')))),
+    findProblems: (mappings) => run((call) => findProblems(call, rolesOf(mappings))),
+    holdSession: (account) => run(async (call) => toHeldSession(await call.logIn(account))),
+    identify: () => run((call) => call.onPrimary(readSystemIdentifier)),
+    close: () => connections.close(),
+  };
+}

@@ -1,0 +1,95 @@
+import { Socket } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import { preflight } from '../../src/engines/preflight.ts';
+import { createSystemRandom } from '../../src/platform/random.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { createFakeEngine, createFakeServer, type FakeServer } from './fake-engine.ts';
+
+const account = { name: 'hp_preflight', password: 'p'.repeat(43) };
+
+function run(server: FakeServer, role = 'reader') {
+  const clock = new FakeClock();
+  const target = createFakeEngine(server).open({
+    connection: {
+      host: 'target.test',
+      port: 4321,
+      username: 'admin',
+      password: 'admin',
+      tls: { mode: 'off' },
+      replicas: [],
+      ownedObjects: 'keep',
+    },
+    createSocket: () => new Socket(),
+    maxConnections: 4,
+    timeoutMs: 1_000,
+    clock,
+    random: createSystemRandom(),
+  });
+  return preflight({ target, mappings: [{ roles: [role] }], account, clock });
+}
+
+describe('a preflight', () => {
+  it('makes no account in a target with problems, and returns these', async () => {
+    const server = createFakeServer('admin');
+    expect(await run(server, 'nothing')).toEqual([
+      { problem: 'the role nothing does not exist', statement: 'CREATE ROLE nothing' },
+    ]);
+    expect(server.calls).toEqual(['findProblems']);
+  });
+
+  it('returns that a target is unreachable instead of throwing', async () => {
+    const server = createFakeServer('admin');
+    server.faults.isUnreachable = true;
+    const [problem, ...others] = await run(server);
+    expect(problem?.problem).toBe('reading the roles and privileges failed: unreachable: connection refused');
+    expect(others).toEqual([]);
+  });
+
+  it.each([
+    ['create', 'making an account'],
+    ['holdSession', 'logging in as the account'],
+    ['disableAccess', 'taking the login from the account'],
+    ['endSessions', 'ending the sessions of the account'],
+    ['cleanUp', 'removing the account'],
+    ['listAccounts', 'reading back that the account is gone'],
+  ] as const)('names the step and the statement if the privilege for %s is missing', async (call, step) => {
+    const server = createFakeServer('admin');
+    server.faults.missingPrivilege.add(call);
+    const [problem] = await run(server);
+    expect(problem).toEqual({
+      problem: `${step} failed: missing-privilege: not permitted: ${call}`,
+      statement: `ALLOW ${call}`,
+    });
+  });
+
+  it.each([
+    'create',
+    'holdSession',
+    'disableAccess',
+    'endSessions',
+    'cleanUp',
+    'listAccounts',
+  ] as const)('destroys the account if the connection is lost after %s', async (call) => {
+    const server = createFakeServer('admin');
+    server.faults.lostAfter.add(call);
+    expect((await run(server))[0]?.problem).toMatch(/connection lost$/);
+    expect([...server.accounts.keys()]).toEqual([]);
+  });
+
+  it('says that the account may still exist if it cannot be destroyed', async () => {
+    const server = createFakeServer('admin');
+    server.faults.missingPrivilege.add('cleanUp');
+    const [, remaining] = await run(server);
+    expect(remaining?.problem).toMatch(/^the account hp_preflight of this check may still exist: removing/);
+  });
+
+  it.each([
+    ['disableAccess', /^ending the sessions .* can still log in$/],
+    ['endSessions', /^checking that its session has ended failed: the session is still open$/],
+    ['cleanUp', /^reading back that the account is gone failed: the account is still there$/],
+  ] as const)('notices that %s reports success and has no effect', async (call, expected) => {
+    const server = createFakeServer('admin');
+    server.faults.withoutEffect.add(call);
+    expect((await run(server))[0]?.problem).toMatch(expected);
+  });
+});
