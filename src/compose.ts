@@ -26,13 +26,19 @@ export interface Broker {
   app: RequestListener;
   /** Prometheus metrics, for a separate port. */
   metrics: RequestListener;
-  worker: Scheduler;
+  worker: Worker;
   /** Whether this start made the first admin. */
   bootstrapped: boolean;
   /** Makes readiness fail from now on, and ends long polls. */
   beginShutdown(): Promise<void>;
   /** Writes pending counts and closes the pools. */
   close(): Promise<void>;
+}
+
+/** The background worker: scheduled jobs, and the end of leases. */
+export interface Worker extends Scheduler {
+  /** Ends the leases that are due now. */
+  endLeases(): Promise<void>;
 }
 
 const minuteMs = 60_000;
@@ -94,9 +100,10 @@ function createWorker(
   { db, clock, log }: Base,
   services: Services,
   { metrics, holder = `${hostname()}/${process.pid}` }: { metrics: Metrics; holder: string | undefined },
-): Scheduler {
-  const jobs = createJobs({ db, grants: services.sweep, feeds: services.feeds, keys: services.keys });
-  return createScheduler({
+): Worker {
+  const { sweep: grants, feeds, targetJobs: targets } = services;
+  const jobs = createJobs({ db, grants, feeds, keys: services.rotation, targets });
+  const scheduler = createScheduler({
     jobs,
     db,
     clock,
@@ -104,6 +111,18 @@ function createWorker(
     holder,
     observe: ({ job, ...run }) => metrics.job(job, run),
   });
+  const { leaseEnder } = services;
+  return {
+    ...scheduler,
+    endLeases: leaseEnder.runNow,
+    async start() {
+      await scheduler.start();
+      leaseEnder.start();
+    },
+    async stop() {
+      await Promise.all([leaseEnder.stop(), scheduler.stop()]);
+    },
+  };
 }
 
 async function closeConnections({ database, hot, outbound }: Base): Promise<void> {
@@ -152,6 +171,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
       await flushing.stop();
       await flush();
       await services.grantEndings.stop();
+      await services.targets.close();
       await closeConnections(base);
     },
   };

@@ -83,6 +83,8 @@ const schema = z.object({
   HALLPASS_SHUTDOWN_DELAY_SECONDS: wholeNumber(0, 120).default(0),
   HALLPASS_SHUTDOWN_GRACE_SECONDS: wholeNumber(0, 60).default(2),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
+  HALLPASS_TARGET_ALLOW: cidrs,
+  HALLPASS_TARGET_PLAINTEXT: cidrs,
   HALLPASS_TRUSTED_PROXIES: cidrs,
 });
 
@@ -135,6 +137,10 @@ export interface Config {
   dpopNonce: 'required' | 'optional';
   /** The blocks of private addresses to which the broker may send requests, in addition to all public addresses. */
   outboundAllow: string[];
+  /** The blocks of private addresses at which targets of leases may be, in addition to all public addresses. */
+  targetAllow: string[];
+  /** The blocks of addresses, besides loopback, at which targets may be reached without TLS. */
+  targetPlaintext: string[];
 }
 
 type Environment = Record<string, string | undefined>;
@@ -216,6 +222,8 @@ export function readConfig(environment: Environment = process.env): Config {
     shutdownSeconds: values.HALLPASS_SHUTDOWN_SECONDS,
     trustedProxies: values.HALLPASS_TRUSTED_PROXIES,
     outboundAllow: values.HALLPASS_OUTBOUND_ALLOW,
+    targetAllow: values.HALLPASS_TARGET_ALLOW,
+    targetPlaintext: values.HALLPASS_TARGET_PLAINTEXT,
     dpopNonce: values.HALLPASS_DPOP_NONCE,
   };
 }

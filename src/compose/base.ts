@@ -1,10 +1,13 @@
 import type { Config } from '../config.ts';
 import type { MasterKey } from '../crypto/master-key.ts';
 import { type Database, type Db, openDatabase } from '../db/database.ts';
+import type { CreateSocket } from '../engines/engine.ts';
+import { type Engines, engines as knownEngines } from '../engines/engines.ts';
 import type { Feed } from '../feeds/feed.ts';
 import type { CompiledContract } from '../http/compiled-contract.ts';
-import { createAddressRules } from '../outbound/address-rules.ts';
+import { createAddressRules, createListedRules, isLoopback } from '../outbound/address-rules.ts';
 import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
+import { createTargetSockets } from '../outbound/target-socket.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
 import type { Issuer } from '../platform/issuer.ts';
@@ -20,6 +23,8 @@ export interface BrokerConfig
     | 'oldMasterKeys'
     | 'trustedProxies'
     | 'outboundAllow'
+    | 'targetAllow'
+    | 'targetPlaintext'
     | 'dpopNonce'
     | 'preparedStatements'
     | 'rateLimitPerSecond'
@@ -37,6 +42,10 @@ export interface Overrides {
   log?: Log;
   /** The client for all outbound calls. */
   outbound?: OutboundClient;
+  /** The engines of targets. */
+  engines?: Engines;
+  /** Whether the broker's own database server may be a target, as in tests with one server. */
+  allowOwnDatabase?: boolean;
   /** The readers of the audit log. */
   feeds?: readonly Feed[];
   /** The name of this replica as the holder of job leases. */
@@ -58,6 +67,9 @@ export interface Base {
   hot: Database;
   db: Db;
   outbound: OutboundClient;
+  createSocket: CreateSocket;
+  engines: Engines;
+  allowOwnDatabase: boolean;
   feeds: readonly Feed[];
 }
 
@@ -77,6 +89,12 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
     overrides;
   const ids = createIds(clock, random);
-  const { feeds = createFeeds() } = overrides;
-  return { config, clock, random, log, ids, database, hot, db: database.db, outbound, feeds };
+  const { feeds = createFeeds(), engines = knownEngines, allowOwnDatabase = false } = overrides;
+  const isAllowedInPlaintext = createListedRules(config.targetPlaintext);
+  const createSocket = createTargetSockets({
+    isAllowed: createAddressRules(config.targetAllow),
+    isAllowedInPlaintext: (address) => isLoopback(address) || isAllowedInPlaintext(address),
+  });
+  const targets = { createSocket, engines, allowOwnDatabase };
+  return { config, clock, random, log, ids, database, hot, db: database.db, outbound, feeds, ...targets };
 }

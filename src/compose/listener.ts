@@ -17,6 +17,7 @@ import type { Handlers } from '../http/operation.ts';
 import type { LeanOperationId } from '../http/operation-id.ts';
 import { keyRoutes } from '../keys/routes.ts';
 import type { KeysService } from '../keys/service.ts';
+import { leaseRoutes } from '../leases/routes.ts';
 import { ownMetadataUrl } from '../oauth/metadata/protected-resource.ts';
 import { metadataRoutes } from '../oauth/metadata/routes.ts';
 import { oauthListeners } from '../oauth/routes.ts';
@@ -70,6 +71,7 @@ function createHandlers(
     ...resourceRoutes({ resources, cursors }),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),
+    ...leaseRoutes({ leases: services.leases, cursors }),
     ...keyRoutes({ keys: sparingKeys(base, services) }),
     ...workerRoutes({ worker }),
     ...auditRoutes({ audit: auditService, cursors }),

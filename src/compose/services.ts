@@ -23,6 +23,7 @@ import { createResourcesService } from '../resources/service.ts';
 import { createTrustedIssuersService } from '../trusted-issuers/service.ts';
 import { createWorkerService } from '../worker/service.ts';
 import type { Base, BrokerConfig } from './base.ts';
+import { createLeaseServices, createTargetServices } from './lease-services.ts';
 import { createTokenServices } from './token-services.ts';
 
 /** Creates the common dependencies and the services of the layer of features. */
@@ -39,6 +40,7 @@ function createFeatures(base: Base) {
     envelope,
     onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
   });
+  const targets = createTargetServices(base, { ...common, envelope });
   const trustedIssuers = createTrustedIssuersService({ ...common, isFetchable, ownIssuer: issuer });
   return {
     common,
@@ -47,7 +49,13 @@ function createFeatures(base: Base) {
     trustedIssuers,
     admins: createAdminsService(common),
     agents: createAgentsService({ ...common, isFetchable, trustedIssuers }),
-    resources: createResourcesService({ ...common, issuer, hasActiveKey: keys.hasActiveKey }),
+    ...targets,
+    resources: createResourcesService({
+      ...common,
+      issuer,
+      hasActiveKey: keys.hasActiveKey,
+      connections: targets.connections,
+    }),
     policies: createPoliciesService(common),
   };
 }
@@ -68,6 +76,7 @@ export function createServices(base: Base) {
   return {
     ...features,
     ...createTokenServices(base, needed),
+    ...createLeaseServices(base, { ...common, ...features }),
     watch,
     grants,
     grantEndings,

@@ -2,13 +2,9 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../platform/clock.ts';
 import type { Random } from '../platform/random.ts';
 import type { Mapping } from './mapping.ts';
+import type { Address, TargetProblem, TlsSettings } from './terms.ts';
 
-/** A server at which an engine makes accounts, as the broker reaches it. */
-export interface Address {
-  /** A host name or an IP address. */
-  host: string;
-  port: number;
-}
+export type { Address, TargetProblem, TlsSettings } from './terms.ts';
 
 /** How an engine reaches and administers a target. */
 export interface TargetConnection extends Address {
@@ -22,13 +18,6 @@ export interface TargetConnection extends Address {
   replicas: readonly Address[];
   /** What happens to objects that an account still owns at its end. They never delay the end of its access. */
   ownedObjects: 'keep' | 'drop';
-}
-
-export interface TlsSettings {
-  /** `verify`: the certificate and the host name are checked. `off`: no TLS. */
-  mode: 'verify' | 'off';
-  /** Certificates (PEM) that are trusted instead of those of Node. */
-  ca?: string | undefined;
 }
 
 /**
@@ -92,14 +81,6 @@ export interface HeldSession {
   /** Whether the target has ended the session; asks the target. */
   hasEnded(): Promise<boolean>;
   close(): Promise<void>;
-}
-
-/** A reason why leases cannot work, with what an admin of the target has to do. */
-export interface TargetProblem {
-  /** What is wrong, as a sentence without a full stop. */
-  problem: string;
-  /** The statement that an admin of the target runs to fix it; undefined if no single statement does. */
-  statement?: string | undefined;
 }
 
 /**

@@ -429,7 +429,9 @@ export interface paths {
         /**
          * Register a resource with its scopes
          * @description Registers a resource. `identifier` is an absolute URI without fragment (RFC 8707), which cannot be changed or used for
-         *     another resource later, and is neither the issuer nor below it. `kind` is `api`: its tokens are JWTs.
+         *     another resource later, and is neither the issuer nor below it. A resource of kind `api` has tokens, which are JWTs. One
+         *     of another kind has leases: accounts in a target, which the broker reaches by `connection`. The target is tested before
+         *     the resource is registered, with the whole life of an account.
          */
         post: operations["createResource"];
         delete?: never;
@@ -464,8 +466,9 @@ export interface paths {
         head?: never;
         /**
          * Update a resource
-         * @description Changes a resource. `scopes` replaces all scopes. Removing a scope or raising its risk ends the grants and requests with
-         *     that scope.
+         * @description Changes a resource. `scopes` replaces all scopes. Removing a scope, raising its risk or changing what it means in a target
+         *     ends the grants and requests with that scope. A new `connection` is tested first, as when a resource is registered;
+         *     leases end through the connection with which they were made.
          */
         patch: operations["updateResource"];
         trace?: never;
@@ -540,6 +543,30 @@ export interface paths {
          * @description Revokes a client secret of a resource server. Revoking a revoked secret also succeeds.
          */
         delete: operations["revokeResourceSecret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/resources/{resource_id}/preflight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test the target of a resource again
+         * @description Tests the target with the whole life of an account: it is made, logs in, holds a session, loses its access and is removed.
+         *     While a test finds problems, no lease is made. 404 if the resource has no connection.
+         */
+        post: operations["testResourceTarget"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -786,6 +813,104 @@ export interface paths {
          * @description Ends a grant with its tokens and delegated grants. A pending grant becomes `denied`, an active one `revoked`.
          */
         post: operations["revokeGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List leases
+         * @description Returns leases in pages, newest first. An agent sees its own leases, an admin sees all.
+         */
+        get: operations["listLeases"];
+        put?: never;
+        /**
+         * Make an account in the target of a grant
+         * @description Makes an account in the target of the grant's resource, with what the scopes of the grant mean there. The response has its
+         *     credential, which is never shown again. The account ends with the lease: no later than the grant, and earlier if
+         *     anything ends the grant. 503 `target-not-ready` means that an admin has to repair the target or its connection,
+         *     503 `target-unavailable` that the target did not make the account; nothing is left in the target then, or is removed.
+         */
+        post: operations["createLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{lease_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read a lease
+         * @description Returns a lease without its credential. An agent can read its own leases, an admin all.
+         */
+        get: operations["getLease"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{lease_id}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Renew a lease
+         * @description Moves the expiry of an active lease of the calling agent: to `ttl_seconds` from now, or to the end of the grant, whichever
+         *     is earlier. Policy decides again. The credential stays the same.
+         */
+        post: operations["renewLease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/leases/{lease_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke a lease
+         * @description Ends a lease before it expires: within seconds its account cannot log in, its sessions end and its privileges are gone.
+         *     An agent can revoke its own leases, an admin all. Revoking a lease again also succeeds.
+         */
+        post: operations["revokeLease"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1057,7 +1182,7 @@ export interface components {
          * @description A stable identifier of the kind of problem, for programs to act on. Later versions may add codes: act on the HTTP status if the code is unknown
          * @enum {string}
          */
-        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "no-published-key";
+        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "lease-not-active" | "too-many-leases" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "target-not-usable" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "target-not-ready" | "target-unavailable" | "no-published-key";
         PolicyTextError: {
             /** @description What is wrong */
             message: string;
@@ -1432,10 +1557,10 @@ export interface components {
         /** @description The identifier of a resource, an absolute URI without fragment (RFC 8707) */
         ResourceIdentifier: string;
         /**
-         * @description The kind of the resource; `api` gets JWT access tokens
+         * @description The kind of the resource: `api` has JWT access tokens, every other kind has leases in such a target
          * @enum {string}
          */
-        ResourceKind: "api";
+        ResourceKind: "api" | "postgres";
         /** @description A scope-token (RFC 6749 section 3.3) */
         ScopeName: string;
         /**
@@ -1449,6 +1574,8 @@ export interface components {
             /** @description What the scope permits, for approvers, 1 to 500 characters */
             description: string;
             risk: components["schemas"]["Risk"];
+            /** @description What the scope means in a target of kind `postgres`: the roles of which an account becomes a member */
+            roles?: string[];
         };
         /** @description All scopes of a resource */
         Catalogue: components["schemas"]["Scope"][];
@@ -1475,6 +1602,58 @@ export interface components {
                 [key: string]: "subset" | "maximum";
             };
         }[];
+        /** @description A host name or an IP address */
+        Host: string;
+        /** @description A TCP port */
+        Port: number;
+        /** @description Whether and how connections are encrypted */
+        Tls: {
+            /**
+             * @description `verify` checks the certificate and the host name; `off` is possible on loopback only
+             * @enum {string}
+             */
+            mode: "verify" | "off";
+            /** @description The certificates (PEM) to trust, instead of those of the system */
+            ca?: string;
+        };
+        /** @description A server */
+        Address: {
+            host: components["schemas"]["Host"];
+            port: components["schemas"]["Port"];
+        };
+        /**
+         * @description What happens to objects that an account owns when its lease ends: they stay under the disabled account and are listed, or they are dropped. It never delays the end of access
+         * @enum {string}
+         */
+        OwnedObjects: "keep" | "drop";
+        /** @description How the broker reaches a target */
+        Connection: {
+            /** @description The id of the connection. Another connection has another id */
+            id: string;
+            host: components["schemas"]["Host"];
+            port: components["schemas"]["Port"];
+            /** @description The database of the leases; null if the target has none */
+            database: string | null;
+            /** @description The account with which the broker makes others */
+            username: string;
+            tls: components["schemas"]["Tls"];
+            /** @description Further servers with the same accounts */
+            replicas: components["schemas"]["Address"][];
+            endpoint: components["schemas"]["Address"];
+            owned_objects: components["schemas"]["OwnedObjects"];
+        };
+        TargetProblem: {
+            /** @description What is wrong with the target */
+            problem: string;
+            /** @description The statement with which an admin of the target repairs it; null if no single statement does */
+            statement: string | null;
+        };
+        /** @description The last test of the target */
+        Preflight: {
+            at: components["schemas"]["Time"];
+            /** @description Why leases would not work; while it is not empty, no lease is made */
+            problems: components["schemas"]["TargetProblem"][];
+        };
         Resource: {
             id: components["schemas"]["ResourceId"];
             identifier: components["schemas"]["ResourceIdentifier"];
@@ -1488,6 +1667,10 @@ export interface components {
             token_alg: components["schemas"]["SigningAlg"];
             require_bound_tokens: components["schemas"]["RequireBoundTokens"];
             authorization_details_types: components["schemas"]["AuthorizationDetailsTypes"];
+            /** @description How the broker reaches its target; null if it has none */
+            connection: components["schemas"]["Connection"] | null;
+            /** @description The last test of its target; null if it has none */
+            preflight: components["schemas"]["Preflight"] | null;
             /** @description Rises whenever every token for the resource ends */
             epoch: number;
             created_at: components["schemas"]["Time"];
@@ -1499,6 +1682,30 @@ export interface components {
             /** @description The resources on this page */
             items: components["schemas"]["Resource"][];
             next_cursor: components["schemas"]["NextCursor"];
+        };
+        /** @description A server; without `port`, the usual port of its kind */
+        AddressInput: {
+            host: components["schemas"]["Host"];
+            port?: components["schemas"]["Port"];
+        };
+        /** @description How the broker reaches and administers a target. The password is encrypted and never shown again */
+        ConnectionInput: {
+            host: components["schemas"]["Host"];
+            port?: components["schemas"]["Port"];
+            /** @description The database of the leases */
+            database?: string;
+            /** @description The account with which the broker makes others */
+            username: string;
+            /** @description The password of that account */
+            password: string;
+            /** @description By default `verify` */
+            tls?: components["schemas"]["Tls"];
+            /** @description Further servers with the same accounts at which sessions must end too */
+            replicas?: components["schemas"]["AddressInput"][];
+            /** @description The server as agents reach it; by default `host` and `port` */
+            endpoint?: components["schemas"]["AddressInput"];
+            /** @description What happens to objects that an account owns when its lease ends; by default `keep` */
+            owned_objects?: components["schemas"]["OwnedObjects"];
         };
         ResourceCreate: {
             identifier: components["schemas"]["ResourceIdentifier"];
@@ -1514,6 +1721,11 @@ export interface components {
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
+            connection?: components["schemas"]["ConnectionInput"];
+        };
+        TargetNotUsableProblem: components["schemas"]["Problem"] & {
+            /** @description Why leases would not work */
+            problems?: components["schemas"]["TargetProblem"][];
         };
         ResourceDetail: components["schemas"]["Resource"] & {
             /** @description The metadata of the client secrets */
@@ -1529,6 +1741,7 @@ export interface components {
             token_alg?: components["schemas"]["SigningAlg"];
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
+            connection?: components["schemas"]["ConnectionInput"];
         };
         /** @description Protected resource metadata (RFC 9728 section 2) */
         ProtectedResourceMetadata: {
@@ -1711,7 +1924,7 @@ export interface components {
             };
             resource: components["schemas"]["ResourceIdentifier"];
             scopes: components["schemas"]["Scopes"];
-            /** @description The scopes with their current description and risk */
+            /** @description The scopes with their current description and risk, and what they mean in a target */
             scope_details: components["schemas"]["Scope"][];
             /** @description The scopes as requested */
             requested_scopes: components["schemas"]["Scopes"];
@@ -1779,6 +1992,72 @@ export interface components {
             reason: components["schemas"]["Reason"];
         };
         /**
+         * @description The status of a lease. `revoking`: it has ended, and a worker ends its access and removes its account, however often that has to be tried
+         * @enum {string}
+         */
+        LeaseStatus: "creating" | "active" | "revoking" | "revoked";
+        /** @description The id of a lease */
+        LeaseId: string;
+        /** @description What an agent needs to log in. Shown only once */
+        LeaseCredential: {
+            /** @description The name of the account */
+            username: string;
+            /** @description The password of the account */
+            password: string;
+            /** @description The host of the target as agents reach it */
+            host: string;
+            /** @description The port of the target */
+            port: number;
+            /** @description The database; null if the target has none */
+            database: string | null;
+        };
+        Lease: {
+            id: components["schemas"]["LeaseId"];
+            grant_id: components["schemas"]["GrantId"];
+            agent_id: components["schemas"]["AgentId"];
+            resource_id: components["schemas"]["ResourceId"];
+            status: components["schemas"]["LeaseStatus"];
+            /** @description The name of its account in the target */
+            account_name: string;
+            created_at: components["schemas"]["Time"];
+            /** @description When the account was made; null if it was not */
+            activated_at: components["schemas"]["NullableTime"];
+            expires_at: components["schemas"]["Time"];
+            /** @description When the broker began to revoke it */
+            revoked_at: components["schemas"]["NullableTime"];
+            /** @description The id of the person or agent that revoked it, or the name of a job of the broker */
+            revoked_by: string | null;
+            /** @description Why it ended; null while it has not */
+            revoke_reason: string | null;
+            /** @description When the account could no longer log in and had no sessions and no privileges */
+            access_disabled_at: components["schemas"]["NullableTime"];
+            /** @description When the account was gone, confirmed by the target */
+            cleaned_up_at: components["schemas"]["NullableTime"];
+            /** @description Objects in the target that the account still owns, which keep it from being removed */
+            owned_objects: string[];
+            /** @description How often ending it has failed in a row */
+            attempts: number;
+            /** @description When a worker tries again to end it */
+            next_attempt_at: components["schemas"]["NullableTime"];
+            /** @description Why the last attempt to end it failed */
+            last_error: string | null;
+            credential?: components["schemas"]["LeaseCredential"];
+        };
+        LeasePage: {
+            /** @description The leases on this page */
+            items: components["schemas"]["Lease"][];
+            next_cursor: components["schemas"]["NextCursor"];
+        };
+        /** @description How long the lease lasts, in seconds; by default as long as its grant */
+        TtlSeconds: number;
+        LeaseCreate: {
+            grant_id: components["schemas"]["GrantId"];
+            ttl_seconds?: components["schemas"]["TtlSeconds"];
+        };
+        LeaseRenewal: {
+            ttl_seconds?: components["schemas"]["TtlSeconds"];
+        };
+        /**
          * @description A `prepared` key is published and does not sign yet, an `active` key signs, a `retiring` key is published until its last token has expired, a `retired` or `compromised` key is not published
          * @enum {string}
          */
@@ -1814,7 +2093,7 @@ export interface components {
          * @description A background job
          * @enum {string}
          */
-        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
+        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "test-targets" | "clean-up-targets" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
         Job: {
             name: components["schemas"]["JobName"];
             /** @description When the job runs: a cron expression with seconds, in UTC */
@@ -2009,7 +2288,7 @@ export interface components {
          * @description A stable identifier of what happened. Later versions may add types
          * @enum {string}
          */
-        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
         AuditEvent: {
             /** @description The id of the event */
             id: string;
@@ -2242,6 +2521,30 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Leases would not work in this target; `problems` says why */
+        TargetNotUsable: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:hallpass:error:target-not-usable",
+                 *       "title": "Leases would not work in this target",
+                 *       "status": 422,
+                 *       "code": "target-not-usable",
+                 *       "problems": [
+                 *         {
+                 *           "problem": "the account hallpass_admin may not make accounts",
+                 *           "statement": "ALTER ROLE hallpass_admin CREATEROLE"
+                 *         }
+                 *       ],
+                 *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["TargetNotUsableProblem"];
+            };
+        };
         /**
          * @description Policy does not permit the request (`policy-denied`), could not be evaluated (`policy-error`), or requires an approval that
          *     nobody can give (`no-eligible-approver`), or the caller is no agent (`forbidden`)
@@ -2453,6 +2756,8 @@ export interface components {
         DpopProof: string;
         /** @description The id of the grant */
         GrantIdInPath: components["schemas"]["GrantId"];
+        /** @description The id of the lease */
+        LeaseIdInPath: components["schemas"]["LeaseId"];
     };
     requestBodies: never;
     headers: {
@@ -3840,6 +4145,8 @@ export interface operations {
                      *               "type": "llm"
                      *             }
                      *           ],
+                     *           "connection": null,
+                     *           "preflight": null,
                      *           "epoch": 1,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3929,6 +4236,8 @@ export interface operations {
                      *           "type": "llm"
                      *         }
                      *       ],
+                     *       "connection": null,
+                     *       "preflight": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -3944,6 +4253,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["TargetNotUsable"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["OtherProblem"];
@@ -3995,6 +4305,8 @@ export interface operations {
                      *           "type": "llm"
                      *         }
                      *       ],
+                     *       "connection": null,
+                     *       "preflight": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4105,6 +4417,8 @@ export interface operations {
                      *           "type": "llm"
                      *         }
                      *       ],
+                     *       "connection": null,
+                     *       "preflight": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4121,6 +4435,7 @@ export interface operations {
             409: components["responses"]["Conflict"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["TargetNotUsable"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["OtherProblem"];
@@ -4242,6 +4557,42 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    testResourceTarget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The result of the test */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "at": "2026-03-02T10:00:00.000Z",
+                     *       "problems": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Preflight"];
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthenticated"];
@@ -5472,6 +5823,372 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    listLeases: {
+        parameters: {
+            query?: {
+                /** @description The largest number of items on the page */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of the previous page */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Only leases of this agent */
+                agent_id?: components["schemas"]["AgentId"];
+                /** @description Only leases under this grant */
+                grant_id?: components["schemas"]["GrantId"];
+                /** @description Only leases of this resource */
+                resource_id?: components["schemas"]["ResourceId"];
+                /** @description Only leases that are recorded with this status */
+                status?: components["schemas"]["LeaseStatus"];
+            };
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of leases, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "status": "active",
+                     *           "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *           "created_at": "2026-03-02T10:00:00.000Z",
+                     *           "activated_at": "2026-03-02T10:00:00.041Z",
+                     *           "expires_at": "2026-03-02T10:10:00.000Z",
+                     *           "revoked_at": null,
+                     *           "revoked_by": null,
+                     *           "revoke_reason": null,
+                     *           "access_disabled_at": null,
+                     *           "cleaned_up_at": null,
+                     *           "owned_objects": [],
+                     *           "attempts": 0,
+                     *           "next_attempt_at": null,
+                     *           "last_error": null
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["LeasePage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    createLease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+                /**
+                 * @description Makes it safe to repeat the request. A request with the same key and body within 24 hours returns the lease of the
+                 *     first request with 200 and without the credential; with another body it is refused (409).
+                 */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                 *       "ttl_seconds": 600
+                 *     }
+                 */
+                "application/json": components["schemas"]["LeaseCreate"];
+            };
+        };
+        responses: {
+            /** @description The lease that an earlier request with this idempotency key made, without its credential */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "status": "active",
+                     *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "activated_at": "2026-03-02T10:00:00.041Z",
+                     *       "expires_at": "2026-03-02T10:10:00.000Z",
+                     *       "revoked_at": null,
+                     *       "revoked_by": null,
+                     *       "revoke_reason": null,
+                     *       "access_disabled_at": null,
+                     *       "cleaned_up_at": null,
+                     *       "owned_objects": [],
+                     *       "attempts": 0,
+                     *       "next_attempt_at": null,
+                     *       "last_error": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            /** @description The lease with its credential */
+            201: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "status": "active",
+                     *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "activated_at": "2026-03-02T10:00:00.041Z",
+                     *       "expires_at": "2026-03-02T10:10:00.000Z",
+                     *       "revoked_at": null,
+                     *       "revoked_by": null,
+                     *       "revoke_reason": null,
+                     *       "access_disabled_at": null,
+                     *       "cleaned_up_at": null,
+                     *       "owned_objects": [],
+                     *       "attempts": 0,
+                     *       "next_attempt_at": null,
+                     *       "last_error": null,
+                     *       "credential": {
+                     *         "username": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *         "password": "hpl_0000000000000000000000000000000000000000000",
+                     *         "host": "db.internal",
+                     *         "port": 5432,
+                     *         "database": "orders"
+                     *       }
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    getLease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The lease */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "status": "active",
+                     *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "activated_at": "2026-03-02T10:00:00.041Z",
+                     *       "expires_at": "2026-03-02T10:10:00.000Z",
+                     *       "revoked_at": null,
+                     *       "revoked_by": null,
+                     *       "revoke_reason": null,
+                     *       "access_disabled_at": null,
+                     *       "cleaned_up_at": null,
+                     *       "owned_objects": [],
+                     *       "attempts": 0,
+                     *       "next_attempt_at": null,
+                     *       "last_error": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    renewLease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "ttl_seconds": 600
+                 *     }
+                 */
+                "application/json": components["schemas"]["LeaseRenewal"];
+            };
+        };
+        responses: {
+            /** @description The lease */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "status": "active",
+                     *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "activated_at": "2026-03-02T10:00:00.041Z",
+                     *       "expires_at": "2026-03-02T10:10:00.000Z",
+                     *       "revoked_at": null,
+                     *       "revoked_by": null,
+                     *       "revoke_reason": null,
+                     *       "access_disabled_at": null,
+                     *       "cleaned_up_at": null,
+                     *       "owned_objects": [],
+                     *       "attempts": 0,
+                     *       "next_attempt_at": null,
+                     *       "last_error": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    revokeLease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
+            path: {
+                /** @description The id of the lease */
+                lease_id: components["parameters"]["LeaseIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                /**
+                 * @example {
+                 *       "reason": "no longer needed"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Action"];
+            };
+        };
+        responses: {
+            /** @description The lease */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "lse_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "status": "active",
+                     *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "activated_at": "2026-03-02T10:00:00.041Z",
+                     *       "expires_at": "2026-03-02T10:10:00.000Z",
+                     *       "revoked_at": null,
+                     *       "revoked_by": null,
+                     *       "revoke_reason": null,
+                     *       "access_disabled_at": null,
+                     *       "cleaned_up_at": null,
+                     *       "owned_objects": [],
+                     *       "attempts": 0,
+                     *       "next_attempt_at": null,
+                     *       "last_error": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["TooManyRequests"];

@@ -18,7 +18,11 @@ export function describeCall(
  * Returns the id of the object that the same call made within 24 hours; undefined if there was no such call. Throws
  * `idempotency-key-reused` if the key was used with another body.
  */
-export async function findEarlier(db: Db, call: store.IdempotentCall, now: Date): Promise<string | undefined> {
+export async function findEarlier(
+  db: Db,
+  call: store.IdempotentCall,
+  now: Date,
+): Promise<string | undefined> {
   const earlier = await store.findCall(db, call, now);
   if (earlier === undefined) return undefined;
   if (!equalDigests(earlier.bodyHash, call.bodyHash)) throw new BrokerError('idempotency-key-reused');

@@ -6,11 +6,11 @@ import { nextAccountName } from '../engines/account-name.ts';
 import { TargetFailure } from '../engines/target-failure.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
 import * as grants from '../grants/grants.ts';
+import { endOf } from '../grants/liveness.ts';
 import { claimCall, type IdempotentCall } from '../idempotency/idempotent-call.ts';
 import { generateSecret } from '../platform/random.ts';
-import type { StoredConnection } from '../resources/connections/store.ts';
-import { endOf } from '../grants/liveness.ts';
-import { isEngineKind, mappingsOf, type Resource } from '../resources/resource.ts';
+import type { StoredConnection } from '../resources/connections/service.ts';
+import { mappingsOf, type Resource, yieldsLeases } from '../resources/resource.ts';
 import type { LeasesDeps } from './deps.ts';
 import { createDeadline, type LeaseCredential, leaseExpiry, maxLeases } from './lease.ts';
 import * as store from './store/leases.ts';
@@ -82,7 +82,8 @@ async function recordIntent(
     if (open[of] >= most) return refuse('too-many-leases', { detail: tooMany[of], retryAfterSeconds: 60 });
   }
   const id = ids.next('lease');
-  if (request.call !== undefined && !(await claimCall(tx, request.call, { objectId: id, now }))) return undefined;
+  if (request.call !== undefined && !(await claimCall(tx, request.call, { objectId: id, now })))
+    return undefined;
   const lease = {
     id,
     grantId: grant.id,
@@ -114,13 +115,18 @@ async function findTarget(
 ): Promise<{ resource: Resource; connection: StoredConnection } | Refusal> {
   const resource = await resources.lockShared(tx, resourceId);
   if (resource === undefined) return refuse('grant-not-active');
-  if (!isEngineKind(resource.kind)) {
-    return refuse('invalid-request', { detail: `a resource of kind ${resource.kind} has tokens, not leases` });
+  if (!yieldsLeases(resource.kind)) {
+    return refuse('invalid-request', {
+      detail: `a resource of kind ${resource.kind} has tokens, not leases`,
+    });
   }
   const { connection: current, preflight } = resource;
   if (current === null) return refuse('target-not-ready', { detail: 'the resource has no connection yet' });
   if (preflight !== null && preflight.problems.length > 0) {
-    return refuse('target-not-ready', { detail: 'an admin must repair the target first', retryAfterSeconds: 300 });
+    return refuse('target-not-ready', {
+      detail: 'an admin must repair the target first',
+      retryAfterSeconds: 300,
+    });
   }
   const connection = await connections.find(tx, current.id);
   return connection === undefined ? refuse('target-not-ready') : { resource, connection };

@@ -116,4 +116,3 @@ export interface LeaseCredential {
   port: number;
   database: string | null;
 }
-

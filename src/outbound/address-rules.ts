@@ -13,13 +13,24 @@ const globalUnicast = ipaddr.parseCIDR('2000::/3');
  * address (mapped, 6to4, Teredo, NAT64). Throws if `allowed` has an invalid CIDR block.
  */
 export function createAddressRules(allowed: readonly string[]): AddressRules {
+  const isListed = createListedRules(allowed);
+  return (text) => {
+    const spelling = normaliseAddress(text);
+    if (spelling === undefined) return false;
+    if (isListed(spelling)) return true;
+    const address = ipaddr.parse(spelling);
+    return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(globalUnicast));
+  };
+}
+
+/** Creates rules that allow the CIDR blocks in `allowed` alone. Throws if one is invalid. */
+export function createListedRules(allowed: readonly string[]): AddressRules {
   const blocks = allowed.map((block) => ipaddr.parseCIDR(block));
   return (text) => {
     const spelling = normaliseAddress(text);
     if (spelling === undefined) return false;
     const address = ipaddr.parse(spelling);
-    if (blocks.some((block) => address.kind() === block[0].kind() && address.match(block))) return true;
-    return address.range() === 'unicast' && (address.kind() === 'ipv4' || address.match(globalUnicast));
+    return blocks.some((block) => address.kind() === block[0].kind() && address.match(block));
   };
 }
 

@@ -1,9 +1,11 @@
 import { assertDetailsSize } from '../authorization-details/size.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
 import { sha256 } from '../crypto/hash.ts';
+import { BrokerError } from '../errors.ts';
 import * as store from '../grants/grants.ts';
 import { effectiveStatus } from '../grants/liveness.ts';
 import { addSeconds } from '../platform/clock.ts';
+import { yieldsLeases } from '../resources/resource.ts';
 import type { RequestsDeps } from './deps.ts';
 import { type GrantRequest, requestGrant } from './request.ts';
 
@@ -19,6 +21,8 @@ export interface Demanded {
   status: 'active' | 'pending' | 'denied' | 'narrowed';
 }
 
+const hasLeases =
+  'this resource has no tokens: request a grant at /v1/grants, and a lease under it at /v1/leases';
 /** The duration of a grant that is requested on demand. */
 const onDemandSeconds = 900;
 /** How long a denial or a narrowing is final, before the same token request asks the approvers again. */
@@ -36,6 +40,8 @@ export async function demandGrant(
   assertDetailsSize(demand.authorizationDetails);
   const { db, resources } = deps;
   const resource = await resources.findByIdentifier(db, demand.resource);
+  if (resource !== undefined && yieldsLeases(resource.kind))
+    throw new BrokerError('invalid-target', { detail: hasLeases });
   const scopes = [...demand.scopes].sort();
   const terms = { ...demand, scopes, resource: resource?.identifier ?? demand.resource };
   const of = { agentId: act.caller.id, resourceId: resource?.id ?? '' };

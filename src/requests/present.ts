@@ -1,4 +1,5 @@
 import type { Approval } from '../grants/grant.ts';
+import { presentScope } from '../resources/present.ts';
 import type { GrantView } from './service.ts';
 
 const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
@@ -37,9 +38,7 @@ export function present(view: GrantView) {
     },
     resource: grant.resource,
     scopes: grant.scopes,
-    scope_details: grant.catalogue
-      .filter((scope) => grant.scopes.includes(scope.name))
-      .map(({ name: scope, description, risk, mapping }) => ({ name: scope, description, risk, ...mapping })),
+    scope_details: grant.catalogue.filter((scope) => grant.scopes.includes(scope.name)).map(presentScope),
     requested_scopes: grant.requestedScopes,
     duration_seconds: grant.durationSeconds,
     requested_duration_seconds: grant.requestedDurationSeconds,

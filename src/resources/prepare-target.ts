@@ -3,7 +3,9 @@ import { BrokerError } from '../errors.ts';
 import { canonicalJson } from '../platform/canonical-json.ts';
 import type { ConnectionInput } from './connections/connection.ts';
 import { type ConnectionsService, notUsable } from './connections/service.ts';
-import { isEngineKind, mappingsOf, mappingsProblem, type Resource, type Scope } from './resource.ts';
+import { mappingsOf, type Resource, type ResourceKind, type Scope, yieldsLeases } from './resource.ts';
+
+export type TargetConnections = Pick<ConnectionsService, 'prepare' | 'test' | 'mappingProblem'>;
 
 export interface TargetChange {
   /** The scopes and the connection as an admin writes them; undefined if they do not change. */
@@ -17,13 +19,16 @@ export interface TargetChange {
  * `invalid-request`, and `target-not-usable` with the `problems` of the target.
  */
 export async function prepareTarget(
-  connections: Pick<ConnectionsService, 'prepare' | 'test'>,
+  connections: TargetConnections,
   act: Act<Person>,
-  { resource, change }: { resource: Pick<Resource, 'id' | 'kind' | 'scopes' | 'connection'>; change: TargetChange },
+  {
+    resource,
+    change,
+  }: { resource: Pick<Resource, 'id' | 'kind' | 'scopes' | 'connection'>; change: TargetChange },
 ): Promise<string | undefined> {
   const { id, kind } = resource;
   const scopes = change.scopes ?? resource.scopes;
-  const problem = mappingsProblem(kind, scopes);
+  const problem = mappingsProblem(connections, kind, scopes);
   if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
   const mappings = mappingsOf(scopes);
   if (change.connection === undefined) {
@@ -32,8 +37,30 @@ export async function prepareTarget(
     if (problems.length > 0) throw notUsable(problems);
     return undefined;
   }
-  if (!isEngineKind(kind))
+  if (!yieldsLeases(kind))
     throw new BrokerError('invalid-request', { detail: `a resource of kind ${kind} has no connection` });
   const made = await connections.prepare(act, { resourceId: id, kind, input: change.connection, mappings });
   return made.id;
+}
+
+/**
+ * Returns what is wrong with the mappings of scopes; undefined if they fit the kind of the resource. Each scope of an
+ * engine's resource says what it means in the target, and no other scope does.
+ */
+function mappingsProblem(
+  connections: Pick<ConnectionsService, 'mappingProblem'>,
+  kind: ResourceKind,
+  scopes: readonly Scope[],
+): string | undefined {
+  for (const { name, mapping } of scopes) {
+    if (!yieldsLeases(kind)) {
+      if (mapping !== undefined)
+        return `scope ${name} has a mapping, but a resource of kind ${kind} has no target`;
+      continue;
+    }
+    if (mapping === undefined) return `scope ${name} does not say what it means in the target`;
+    const problem = connections.mappingProblem(kind, mapping);
+    if (problem !== undefined) return `scope ${name}: ${problem}`;
+  }
+  return undefined;
 }

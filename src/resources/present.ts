@@ -1,5 +1,5 @@
-import type { Address } from '../engines/engine.ts';
 import type { Mapping } from '../engines/mapping.ts';
+import type { Address } from '../engines/terms.ts';
 import type { ConnectionInput } from './connections/connection.ts';
 import type { ConnectionView, PreflightResult, Scope } from './resource.ts';
 
@@ -14,7 +14,7 @@ export function toScope({ name, description, risk, ...mapping }: ScopeBody): Sco
 }
 
 export function presentScope({ mapping, ...scope }: Scope): ScopeBody {
-  return { ...scope, ...mapping };
+  return { ...scope, ...(mapping as { roles?: string[] } | undefined) };
 }
 
 interface ConnectionBody {

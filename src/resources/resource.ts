@@ -1,8 +1,7 @@
 import type { DetailsType } from '../authorization-details/details-type.ts';
 import { defaultSigningAlg, type SigningAlg } from '../crypto/algorithms.ts';
-import type { TargetProblem } from '../engines/engine.ts';
-import { type EngineKind, engines } from '../engines/engines.ts';
 import type { Mapping } from '../engines/mapping.ts';
+import type { EngineKind, TargetProblem } from '../engines/terms.ts';
 import type { Risk } from '../grants/facts.ts';
 import { canonicalJson } from '../platform/canonical-json.ts';
 import type { Connection } from './connections/connection.ts';
@@ -11,8 +10,8 @@ import type { Connection } from './connections/connection.ts';
 export type ResourceKind = 'api' | EngineKind;
 
 /** Whether a resource yields leases: accounts in a target. */
-export function isEngineKind(kind: ResourceKind): kind is EngineKind {
-  return kind in engines;
+export function yieldsLeases(kind: ResourceKind): kind is EngineKind {
+  return kind !== 'api';
 }
 
 /** One privilege in a resource's catalogue. */
@@ -124,23 +123,6 @@ export function findDuplicateScope(scopes: readonly Pick<Scope, 'name'>[]): stri
 const riskOrder: Record<Risk, number> = { low: 0, medium: 1, high: 2 };
 
 const mappingOf = ({ mapping }: Scope): string => canonicalJson(mapping ?? null);
-
-/**
- * Returns what is wrong with the mappings of scopes; undefined if they fit the kind of the resource. Each scope of an
- * engine's resource says what it means in the target, and no other scope does.
- */
-export function mappingsProblem(kind: ResourceKind, scopes: readonly Scope[]): string | undefined {
-  for (const { name, mapping } of scopes) {
-    if (!isEngineKind(kind)) {
-      if (mapping !== undefined) return `scope ${name} has a mapping, but a resource of kind ${kind} has no target`;
-      continue;
-    }
-    if (mapping === undefined) return `scope ${name} does not say what it means in the target`;
-    const problem = engines[kind].mappingProblem(mapping);
-    if (problem !== undefined) return `scope ${name}: ${problem}`;
-  }
-  return undefined;
-}
 
 /** Returns the mappings of the scopes with these names. */
 export function mappingsOf(scopes: readonly Scope[], names?: readonly string[]): Mapping[] {

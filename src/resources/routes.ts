@@ -1,8 +1,8 @@
 import { presentIssued, presentSecret } from '../client-secrets/present.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
-import type { Resource } from './resource.ts';
 import { presentConnection, presentPreflight, presentScope, toConnectionInput, toScope } from './present.ts';
+import type { Resource } from './resource.ts';
 import type { ResourcesService } from './service.ts';
 
 function present(resource: Resource) {

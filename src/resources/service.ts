@@ -17,8 +17,7 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
 import type { ConnectionInput } from './connections/connection.ts';
-import type { ConnectionsService } from './connections/service.ts';
-import { prepareTarget } from './prepare-target.ts';
+import { prepareTarget, type TargetConnections } from './prepare-target.ts';
 import {
   changedScopes,
   checkIdentifier,
@@ -40,7 +39,7 @@ export interface ResourcesDeps extends ClientSecretsDeps {
   /** Whether a key can sign with `alg` now. A resource may only choose such an algorithm. */
   hasActiveKey: (alg: SigningAlg) => Promise<boolean>;
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
-  connections: Pick<ConnectionsService, 'prepare' | 'test'>;
+  connections: TargetConnections;
 }
 
 export interface NewResource {
@@ -115,7 +114,12 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
   return withTransaction(db, async (tx) => {
     if (!(await store.claimIdentifier(tx, terms.identifier))) return refuse('identifier-taken');
     const by = { createdAt: clock.now(), createdBy: act.caller.id };
-    const resource = await store.insertResource(tx, { ...terms, ...by, id, connectionId: connectionId ?? null });
+    const resource = await store.insertResource(tx, {
+      ...terms,
+      ...by,
+      id,
+      connectionId: connectionId ?? null,
+    });
     const details = { identifier: terms.identifier, kind, ...describe({ ...terms, connectionId }) };
     await audit.append(tx, { ...byAct(act), type: 'resource.created', objectId: resource.id, details });
     return resource;

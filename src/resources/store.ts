@@ -4,7 +4,7 @@ import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/l
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Resources } from '../db/schema.gen.ts';
-import type { TargetProblem } from '../engines/engine.ts';
+import type { TargetProblem } from '../engines/terms.ts';
 import {
   type ConnectionView,
   type Resource,
@@ -249,7 +249,12 @@ export async function findResourceServer(
 /** Records the result of a test of the resource's target, unless it has another connection by now. */
 export async function recordPreflight(
   tx: Tx,
-  { id, connectionId, at, problems }: { id: string; connectionId: string; at: Date; problems: readonly TargetProblem[] },
+  {
+    id,
+    connectionId,
+    at,
+    problems,
+  }: { id: string; connectionId: string; at: Date; problems: readonly TargetProblem[] },
 ): Promise<boolean> {
   const result = await tx
     .updateTable('resources')

@@ -20,7 +20,11 @@ export interface TestTargetDeps {
 const repeatSeconds = 23 * 3_600;
 
 /** Tests the target of a resource for an admin. Throws `not-found`; also if the resource has no connection. */
-export async function testTarget(deps: TestTargetDeps, act: Act<Person>, id: string): Promise<PreflightResult> {
+export async function testTarget(
+  deps: TestTargetDeps,
+  act: Act<Person>,
+  id: string,
+): Promise<PreflightResult> {
   const resource = await store.findResource(deps.db, id);
   if (resource === undefined) throw new BrokerError('not-found');
   return test(deps, resource, byAct(act));

@@ -19,6 +19,10 @@ export interface JobsDeps {
   };
   feeds: { catchUp(fence: Fence, signal: AbortSignal): Promise<number> };
   keys: { rotateDue(fence: Fence): Promise<number> };
+  targets: {
+    testDue(fence: Fence, signal: AbortSignal): Promise<number>;
+    cleanUp(fence: Fence, signal: AbortSignal): Promise<number>;
+  };
 }
 
 const batchRows = 1000;
@@ -26,12 +30,14 @@ const keepIdempotencySeconds = 24 * 3600;
 const keepRunsSeconds = 7 * 24 * 3600;
 
 /** Creates the jobs. A schedule without a job does not compile. */
-export function createJobs({ db, grants, feeds, keys }: JobsDeps): Job[] {
+export function createJobs({ db, grants, feeds, keys, targets }: JobsDeps): Job[] {
   const runs: Record<JobName, Job['run']> = {
     'expire-grants': ({ fence, signal }) => grants.expireDue(fence, signal),
     'lapse-requests': ({ fence, signal }) => grants.lapseDue(fence, signal),
     'read-feeds': ({ fence, signal }) => feeds.catchUp(fence, signal),
     'rotate-keys': ({ fence }) => keys.rotateDue(fence),
+    'test-targets': ({ fence, signal }) => targets.testDue(fence, signal),
+    'clean-up-targets': ({ fence, signal }) => targets.cleanUp(fence, signal),
     'make-partitions': (context) => inTransaction(db, context, (tx) => prepareDatabase(tx, context.now())),
     'drop-partitions': (context) => inTransaction(db, context, (tx) => dropPartitions(tx, context.now())),
     'drop-idempotency-records': (context) => dropRecords(db, context),

@@ -4,6 +4,8 @@ export const schedules = {
   'lapse-requests': '*/30 * * * * *',
   'read-feeds': '*/5 * * * * *',
   'rotate-keys': '0 * * * * *',
+  'test-targets': '0 7 * * * *',
+  'clean-up-targets': '30 * * * * *',
   'make-partitions': '0 0 * * * *',
   'drop-partitions': '0 17 3 * * *',
   'drop-idempotency-records': '0 */10 * * * *',

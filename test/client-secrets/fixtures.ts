@@ -19,6 +19,11 @@ export function actOf(id: string): Act<Person> {
 
 export const issuer = 'https://hallpass.test';
 
+const noTarget = async (): Promise<never> => {
+  throw new Error('these tests have no targets');
+};
+const noTargets = { prepare: noTarget, test: noTarget, mappingProblem: () => undefined };
+
 /** The services under test over one database, and what they share. */
 export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const { db } = database;
@@ -34,7 +39,7 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
       isFetchable: () => true,
       trustedIssuers: { lockTrust: async () => ({ issuer: 'https://ci.example', tenantClaims: [] }) },
     }),
-    resources: createResourcesService({ ...deps, issuer, hasActiveKey }),
+    resources: createResourcesService({ ...deps, issuer, hasActiveKey, connections: noTargets }),
   };
 }
 

@@ -46,10 +46,11 @@ describe('migrations', () => {
       '0011_grant_endings',
       '0012_agent_owners',
       '0013_identities',
+      '0014_leases',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 13]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 14]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

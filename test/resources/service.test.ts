@@ -42,6 +42,8 @@ describe('a new resource', () => {
     expect(resource).toEqual({
       ...terms,
       id: expect.stringMatching(/^res_/),
+      connection: null,
+      preflight: null,
       labels: [],
       tokenTtlSeconds: 300,
       tokenAlg: 'ES256',

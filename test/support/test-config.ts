@@ -19,6 +19,8 @@ export function testConfig(databaseUrl: string): BrokerConfig {
     logLevel: 'silent',
     trustedProxies: [],
     outboundAllow: [],
+    targetAllow: ['127.0.0.0/8'],
+    targetPlaintext: [],
     dpopNonce: 'required',
     preparedStatements: true,
     rateLimitPerSecond: 'off',

@@ -35,6 +35,7 @@ async function start() {
     grants: { expireDue: called('expireDue', 2), lapseDue: called('lapseDue', 3) },
     feeds: { catchUp: called('catchUp', 5) },
     keys: { rotateDue: called('rotateDue', 4) },
+    targets: { testDue: async () => 0, cleanUp: async () => 0 },
   });
   return startReplica(database, { holder: 'a', clock, jobs });
 }
@@ -169,6 +170,7 @@ describe('drop-idempotency-records', () => {
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
       feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
+      targets: { testDue: async () => 0, cleanUp: async () => 0 },
     });
     const job = jobs.find(({ name }) => name === 'drop-idempotency-records');
     const rows = await job?.run({
@@ -192,6 +194,7 @@ describe('drop-idempotency-records', () => {
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
       feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
+      targets: { testDue: async () => 0, cleanUp: async () => 0 },
     });
     const replica = await startReplica(database, { holder: 'ahead', clock: ahead, jobs });
     expect(await replica.runNow('drop-idempotency-records', ahead.now())).toBe('done');

@@ -26,8 +26,8 @@ export async function listDueConnections(db: Db, now: Date): Promise<string[]> {
         select (select l.connection_id from leases l where ${open} and l.connection_id > connection.id
                  order by l.connection_id limit 1)
           from connection where connection.id is not null)
-      select id from connection
-       where exists (select from leases l where l.connection_id = id and ${open} and l.next_attempt_at <= ${now}))`;
+      select connection.id from connection
+       where exists (select from leases l where l.connection_id = connection.id and ${open} and l.next_attempt_at <= ${now}))`;
   };
   const { rows } = await sql<{ id: string }>`${ofPhase('disable')} union ${ofPhase('clean-up')}`.execute(db);
   return rows.map(({ id }) => id);
@@ -37,7 +37,14 @@ export async function listDueConnections(db: Db, now: Date): Promise<string[]> {
 export interface ClaimedLease
   extends Pick<
     Lease,
-    'id' | 'grantId' | 'agentId' | 'accountName' | 'createDeadlineAt' | 'activatedAt' | 'accessDisabledAt' | 'attempts'
+    | 'id'
+    | 'grantId'
+    | 'agentId'
+    | 'accountName'
+    | 'createDeadlineAt'
+    | 'activatedAt'
+    | 'accessDisabledAt'
+    | 'attempts'
   > {
   /** The reason for which it begins to be revoked with this claim; null if that has begun before. */
   begins: string | null;
@@ -79,7 +86,7 @@ export async function claimDue(tx: Tx, claim: Claim): Promise<ClaimedLease[]> {
   return rows;
 }
 
-/** Begins to revoke up to `limit` leases whose grants have ended. Returns them. */
+/** Begins to revoke up to `limit` leases whose grants have ended before them. Returns them. */
 export async function revokeUnderEndedGrants(
   tx: Tx,
   { at, by, reason }: Revocation,
@@ -89,7 +96,7 @@ export async function revokeUnderEndedGrants(
     with ended as (
       select l.id from leases l join grants g on g.id = l.grant_id
         join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-       where l.status in ('creating', 'active') and not ${bindInstants<SqlBool>(isActive, { now: at })}
+       where l.status in ('creating', 'active') and l.expires_at > ${at} and not ${bindInstants<SqlBool>(isActive, { now: at })}
        order by l.id limit ${limit} for update of l skip locked)
     update leases l
        set status = 'revoking', revoked_at = ${at}, revoked_by = ${by}, revoke_reason = ${reason}, next_attempt_at = ${at}

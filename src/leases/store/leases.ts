@@ -79,7 +79,10 @@ export async function listLeases(
   return (await query.execute()).map(toLease);
 }
 
-export type NewLease = Pick<Lease, 'id' | 'grantId' | 'agentId' | 'resourceId' | 'connectionId' | 'accountName'> &
+export type NewLease = Pick<
+  Lease,
+  'id' | 'grantId' | 'agentId' | 'resourceId' | 'connectionId' | 'accountName'
+> &
   Pick<Lease, 'createdAt' | 'createDeadlineAt' | 'expiresAt'>;
 
 /** Records the intent to make an account. A worker destroys it after the deadline if it does not become active. */
@@ -122,7 +125,9 @@ export async function countOpenLeases(
     .selectFrom('leases')
     .select(count.as('total'))
     .select(count.filterWhere('resource_id', '=', resourceId).as('of_resource'))
-    .select(count.filterWhere('resource_id', '=', resourceId).filterWhere('agent_id', '=', agentId).as('of_agent'))
+    .select(
+      count.filterWhere('resource_id', '=', resourceId).filterWhere('agent_id', '=', agentId).as('of_agent'),
+    )
     .where('status', '<>', 'revoked')
     .executeTakeFirstOrThrow();
   return { ofAgent: Number(row.of_agent), ofResource: Number(row.of_resource), total: Number(row.total) };
@@ -151,7 +156,10 @@ const grantOf = (now: Date) => sql`
    where g.id = leases.grant_id and ${bindInstants<SqlBool>(isActive, { now })}`;
 
 /** Moves the end of an active lease. */
-export async function extendLease(tx: Tx, { id, expiresAt }: { id: string; expiresAt: Date }): Promise<boolean> {
+export async function extendLease(
+  tx: Tx,
+  { id, expiresAt }: { id: string; expiresAt: Date },
+): Promise<boolean> {
   const result = await tx
     .updateTable('leases')
     .set({ expires_at: expiresAt, next_attempt_at: expiresAt })

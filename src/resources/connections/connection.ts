@@ -1,5 +1,4 @@
-import type { Address, TlsSettings } from '../../engines/engine.ts';
-import { type EngineKind, engines } from '../../engines/engines.ts';
+import type { Address, EngineKind, TlsSettings } from '../../engines/terms.ts';
 
 /** How the broker reaches a target, without the password. A connection never changes: a change makes another one. */
 export interface Connection extends Address {
@@ -33,12 +32,17 @@ export interface ConnectionInput {
   ownedObjects?: 'keep' | 'drop' | undefined;
 }
 
-/** Fills in the defaults: the port of the engine, verified TLS, no replicas, agents reach what the broker reaches. */
+/** What the broker knows of a new connection. */
+export interface NewConnectionFacts
+  extends Pick<Connection, 'id' | 'resourceId' | 'kind' | 'createdAt' | 'createdBy'> {
+  defaultPort: number;
+}
+
+/** Fills in the defaults: `defaultPort` of the engine, verified TLS, no replicas, agents reach what the broker reaches. */
 export function toConnection(
   input: ConnectionInput,
-  about: Pick<Connection, 'id' | 'resourceId' | 'kind' | 'createdAt' | 'createdBy'>,
+  { defaultPort, ...about }: NewConnectionFacts,
 ): Connection {
-  const { defaultPort } = engines[about.kind];
   const port = input.port ?? defaultPort;
   const withPort = (address: { host: string; port?: number | undefined }): Address => ({
     host: address.host,

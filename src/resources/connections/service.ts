@@ -4,8 +4,9 @@ import { EnvelopeError } from '../../crypto/envelope.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
 import type { Target, TargetProblem } from '../../engines/engine.ts';
-import type { EngineKind } from '../../engines/engines.ts';
+import type { Engines } from '../../engines/engines.ts';
 import type { Mapping } from '../../engines/mapping.ts';
+import type { EngineKind } from '../../engines/terms.ts';
 import { BrokerError } from '../../errors.ts';
 import { addSeconds, type Clock } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
@@ -20,8 +21,11 @@ export interface ConnectionsDeps {
   ids: Ids;
   envelope: Envelope;
   targets: Targets;
+  engines: Engines;
   preflights: Pick<PreflightsService, 'run'>;
 }
+
+export type { StoredConnection } from './store.ts';
 
 /** A connection that is being written, with the resource for which it is. */
 export interface NewConnection {
@@ -39,13 +43,16 @@ export type ConnectionsService = ReturnType<typeof createConnectionsService>;
 
 /** Creates the service for the connections to targets: they are tested, sealed, opened, and forgotten when unused. */
 export function createConnectionsService(deps: ConnectionsDeps) {
-  const { db, clock, envelope, targets } = deps;
+  const { db, clock, envelope, targets, engines } = deps;
   return {
     /**
      * Stores a connection and tests its target. Returns it for the transaction in which the resource begins to use it.
      * Throws `target-not-usable` with the `problems` of the target.
      */
     prepare: (act: Act<Person>, connection: NewConnection) => prepare(deps, act, connection),
+    /** Returns what is wrong with a mapping, without asking a target; undefined if it may be right. */
+    mappingProblem: (kind: EngineKind, mapping: Mapping): string | undefined =>
+      engines[kind].mappingProblem(mapping),
     find: (tx: Db, id: string): Promise<store.StoredConnection | undefined> => store.findConnection(tx, id),
     /** Returns the id that the names of this installation's accounts carry. */
     installationId: (): Promise<string> => store.readInstallationId(db),
@@ -77,8 +84,9 @@ async function prepare(
   act: Act<Person>,
   { resourceId, kind, input, mappings }: NewConnection,
 ): Promise<Connection> {
-  const { db, clock, ids, envelope, preflights } = deps;
-  const about = { id: ids.next('connection'), resourceId, kind, createdAt: clock.now(), createdBy: act.caller.id };
+  const { db, clock, ids, envelope, preflights, engines } = deps;
+  const made = { id: ids.next('connection'), createdAt: clock.now(), createdBy: act.caller.id };
+  const about = { ...made, resourceId, kind, defaultPort: engines[kind].defaultPort };
   const connection = toConnection(input, about);
   const passwordSealed = envelope.seal(Buffer.from(input.password, 'utf8'), passwordPlace(connection.id));
   const stored = { ...connection, passwordSealed };

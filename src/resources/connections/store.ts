@@ -1,8 +1,7 @@
 import { type Selectable, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
 import type { Connections } from '../../db/schema.gen.ts';
-import type { Address } from '../../engines/engine.ts';
-import type { EngineKind } from '../../engines/engines.ts';
+import type { Address, EngineKind } from '../../engines/terms.ts';
 import type { Connection } from './connection.ts';
 
 /** A connection with its sealed password. */
@@ -77,7 +76,10 @@ export async function findConnection(db: Db, id: string): Promise<StoredConnecti
 }
 
 /** Finds the connection of a resource that is not deleted; undefined if it has none. */
-export async function findCurrentConnection(db: Db, resourceId: string): Promise<StoredConnection | undefined> {
+export async function findCurrentConnection(
+  db: Db,
+  resourceId: string,
+): Promise<StoredConnection | undefined> {
   const row = await db
     .selectFrom('connections')
     .select(columns)
@@ -106,7 +108,9 @@ export async function deleteUnusedConnections(tx: Tx, before: Date): Promise<num
   return Number(numAffectedRows);
 }
 
-export async function listSealedPasswords(tx: Tx): Promise<Pick<StoredConnection, 'id' | 'passwordSealed'>[]> {
+export async function listSealedPasswords(
+  tx: Tx,
+): Promise<Pick<StoredConnection, 'id' | 'passwordSealed'>[]> {
   return tx.selectFrom('connections').select(['id', 'password_sealed as passwordSealed']).execute();
 }
 

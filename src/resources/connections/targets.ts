@@ -1,6 +1,8 @@
 import type { Envelope } from '../../crypto/envelope.ts';
 import type { CreateSocket, Target } from '../../engines/engine.ts';
-import { engines } from '../../engines/engines.ts';
+import type { Engines } from '../../engines/engines.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Random } from '../../platform/random.ts';
 import type { StoredConnection } from './store.ts';
 
 /**
@@ -19,6 +21,14 @@ const limits: Record<TargetUse, { maxConnections: number; timeoutMs: number }> =
 /** How many targets stay open. An open target without calls holds no connection for long. */
 const maxOpen = 1_000;
 
+export interface TargetsDeps {
+  envelope: Envelope;
+  createSocket: CreateSocket;
+  engines: Engines;
+  clock: Clock;
+  random: Random;
+}
+
 /** The targets that this process has opened. */
 export interface Targets {
   open(connection: StoredConnection, use: TargetUse): Target;
@@ -32,8 +42,8 @@ export const passwordPlace = (connectionId: string) => ({
   row: connectionId,
 });
 
-export function createTargets(deps: { envelope: Envelope; createSocket: CreateSocket }): Targets {
-  const { envelope, createSocket } = deps;
+export function createTargets(deps: TargetsDeps): Targets {
+  const { envelope, createSocket, engines, clock, random } = deps;
   const open = new Map<string, Target>();
 
   function closeOldest(): void {
@@ -60,6 +70,8 @@ export function createTargets(deps: { envelope: Envelope; createSocket: CreateSo
             password: envelope.open(passwordSealed, passwordPlace(stored.id)).toString('utf8'),
           },
           createSocket,
+          clock,
+          random,
           ...limits[use],
         });
       open.set(key, target);

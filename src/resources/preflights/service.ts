@@ -28,12 +28,16 @@ export type PreflightsService = ReturnType<typeof createPreflightsService>;
 /** After this time no process makes the account of a preflight any more: it is longer than a preflight takes. */
 const deadlineSeconds = 60;
 const batchRows = 20;
-const ownDatabase = "this is the server of the broker's own database: an account in it could reach the broker's secrets";
+const ownDatabase =
+  "this is the server of the broker's own database: an account in it could reach the broker's secrets";
 
 /** Creates the service that tests targets. The name of each account is on record before the target is touched. */
 export function createPreflightsService(deps: PreflightsDeps) {
   const { db } = deps;
-  const full = new BrokerError('overloaded', { detail: 'too many targets are being tested', retryAfterSeconds: 5 });
+  const full = new BrokerError('overloaded', {
+    detail: 'too many targets are being tested',
+    retryAfterSeconds: 5,
+  });
   const queue = createKeyedQueue({ atOnce: 4, maxWaiting: 16, full });
   return {
     /** Tests the target of a connection with an account of its own. Returns what is wrong with it; empty if nothing is. */
@@ -44,7 +48,11 @@ export function createPreflightsService(deps: PreflightsDeps) {
       const now = deps.clock.now();
       const left = await withTransaction(db, async (tx) => {
         await fence(tx);
-        return store.takeLeftPreflights(tx, { now, nextAttemptAt: addSeconds(now, deadlineSeconds), limit: batchRows });
+        return store.takeLeftPreflights(tx, {
+          now,
+          nextAttemptAt: addSeconds(now, deadlineSeconds),
+          limit: batchRows,
+        });
       });
       let gone = 0;
       for (const account of left) if (!signal.aborted && (await destroy(deps, account))) gone += 1;
@@ -72,7 +80,10 @@ async function run(
   return problems;
 }
 
-async function isOwn({ targets, isOwnDatabase }: PreflightsDeps, connection: StoredConnection): Promise<boolean> {
+async function isOwn(
+  { targets, isOwnDatabase }: PreflightsDeps,
+  connection: StoredConnection,
+): Promise<boolean> {
   try {
     const id = await targets.open(connection, 'preflight').identify();
     return id !== undefined && (await isOwnDatabase(id));
@@ -88,7 +99,8 @@ async function destroy(deps: PreflightsDeps, account: store.PreflightAccount): P
   const { accountName, connectionId, attempts } = account;
   try {
     const connection = await findConnection(db, connectionId);
-    if (connection === undefined) throw new BrokerError('internal', { internal: `connection ${connectionId} is gone` });
+    if (connection === undefined)
+      throw new BrokerError('internal', { internal: `connection ${connectionId} is gone` });
     const target = targets.open(connection, 'preflight');
     await target.disableAccess(accountName);
     await target.endSessions(accountName);

@@ -53,6 +53,8 @@ const broker = await compose({
   logLevel: 'info',
   trustedProxies: options.trustedProxies ?? [],
   outboundAllow: [],
+  targetAllow: [],
+  targetPlaintext: [],
   dpopNonce: options.dpopNonce ?? 'required',
   preparedStatements: true,
   // Used, but unreachable.

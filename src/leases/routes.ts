@@ -1,0 +1,79 @@
+import type { Cursors } from '../http/cursor.ts';
+import type { Handlers } from '../http/operation.ts';
+import type { LeasesService, LeaseView } from './service.ts';
+
+const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
+
+/** Converts a lease to its representation in the API. */
+function present({ lease, status, credential }: LeaseView) {
+  return {
+    id: lease.id,
+    grant_id: lease.grantId,
+    agent_id: lease.agentId,
+    resource_id: lease.resourceId,
+    status,
+    account_name: lease.accountName,
+    created_at: lease.createdAt.toISOString(),
+    activated_at: iso(lease.activatedAt),
+    expires_at: lease.expiresAt.toISOString(),
+    revoked_at: iso(lease.revokedAt),
+    revoked_by: lease.revokedBy,
+    revoke_reason: lease.revokeReason,
+    access_disabled_at: iso(lease.accessDisabledAt),
+    cleaned_up_at: iso(lease.cleanedUpAt),
+    owned_objects: lease.ownedObjects,
+    attempts: lease.attempts,
+    next_attempt_at: status === 'active' ? null : iso(lease.nextAttemptAt),
+    last_error: lease.lastError,
+    ...(credential === undefined ? {} : { credential }),
+  };
+}
+
+type Operations = 'createLease' | 'listLeases' | 'getLease' | 'renewLease' | 'revokeLease';
+
+interface LeaseRoutesDeps {
+  leases: LeasesService;
+  cursors: Cursors;
+}
+
+export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers, Operations> {
+  return {
+    async createLease({ body, header, ...act }) {
+      const idempotencyKey = header['Idempotency-Key'];
+      const view = await leases.create(act, {
+        grantId: body.grant_id,
+        ttlSeconds: body.ttl_seconds,
+        idempotencyKey,
+      });
+      // Without a credential, an earlier call with the same key made the lease and got it.
+      if (view.credential === undefined) return { status: 200, body: present(view) };
+      return { status: 201, body: present(view), headers: { Location: `/v1/leases/${view.lease.id}` } };
+    },
+    async listLeases({ query, caller }) {
+      const {
+        limit = 50,
+        cursor,
+        agent_id: agentId,
+        grant_id: grantId,
+        resource_id: resourceId,
+        status,
+      } = query;
+      const list = `leases ${JSON.stringify([caller.id, agentId, grantId, resourceId, status])}`;
+      const [before] = cursors.read(list, cursor) ?? [];
+      const page = await leases.list(caller, { agentId, grantId, resourceId, status }, { limit, before });
+      const next_cursor = cursors.next(list, page, ({ lease }) => [lease.id]);
+      return { status: 200, body: { items: page.items.map(present), next_cursor } };
+    },
+    async getLease({ path, caller }) {
+      return { status: 200, body: present(await leases.get(caller, path.lease_id)) };
+    },
+    async renewLease({ path, body, ...act }) {
+      const renewal = { id: path.lease_id, ttlSeconds: body.ttl_seconds };
+      return { status: 200, body: present(await leases.renew(act, renewal)) };
+    },
+    async revokeLease({ path, body, ...act }) {
+      const reason = body.reason ?? 'revoked by request';
+      return { status: 200, body: present(await leases.revoke(act, { id: path.lease_id, reason })) };
+    },
+  };
+}

@@ -1,0 +1,107 @@
+import { byAct } from '../audit/audit-event.ts';
+import type { Act, Caller, WorkloadAgent } from '../caller.ts';
+import { type Page, takePage } from '../db/page.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { BrokerError, refuse } from '../errors.ts';
+import { describeCall, findEarlier } from '../idempotency/idempotent-call.ts';
+import { createLease } from './create.ts';
+import type { LeasesDeps } from './deps.ts';
+import { effectiveStatus, type Lease, type LeaseCredential, type LeaseStatus } from './lease.ts';
+import { renewLease } from './renew.ts';
+import * as store from './store/leases.ts';
+
+/** A lease and its effective status at an instant. */
+export interface LeaseView {
+  lease: Lease;
+  status: LeaseStatus;
+  /** Present only in the answer to the call that made the lease. */
+  credential?: LeaseCredential;
+}
+
+export interface LeaseCreation {
+  grantId: string;
+  ttlSeconds: number | undefined;
+  idempotencyKey: string | undefined;
+}
+
+export type LeasesService = ReturnType<typeof createLeasesService>;
+
+/** Creates the use cases of leases: making, reading, renewing and revoking them. */
+export function createLeasesService(deps: LeasesDeps) {
+  return {
+    create: (act: Act<WorkloadAgent>, creation: LeaseCreation) => create(deps, act, creation),
+    get: (caller: Caller, id: string) => show(deps, caller, id),
+    list: (caller: Caller, filter: store.LeaseFilter, page: { limit: number; before: string | undefined }) =>
+      list(deps, caller, { filter, page }),
+    /** Moves the end of a lease, within its grant. */
+    async renew(act: Act<WorkloadAgent>, renewal: { id: string; ttlSeconds: number | undefined }) {
+      await renewLease(deps, act, renewal);
+      return show(deps, act.caller, renewal.id);
+    },
+    async revoke(act: Act, { id, reason }: { id: string; reason: string }): Promise<LeaseView> {
+      await revoke(deps, act, { id, reason });
+      return show(deps, act.caller, id);
+    },
+  };
+}
+
+/** Makes a lease, or shows the one that the same call has made: its credential is never shown again. */
+async function create(
+  deps: LeasesDeps,
+  act: Act<WorkloadAgent>,
+  { grantId, ttlSeconds, idempotencyKey: key }: LeaseCreation,
+): Promise<LeaseView> {
+  const { db, clock } = deps;
+  const by = { caller: act.caller.id, route: 'createLease' };
+  const call = key === undefined ? undefined : describeCall({ ...by, key }, [grantId, ttlSeconds ?? null]);
+  const earlier = call === undefined ? undefined : await findEarlier(db, call, clock.now());
+  if (earlier !== undefined) return show(deps, act.caller, earlier);
+  const made = await createLease(deps, act, { grantId, ttlSeconds, call });
+  if (made !== undefined) return { ...(await show(deps, act.caller, made.id)), credential: made.credential };
+  const other = call === undefined ? undefined : await findEarlier(db, call, clock.now());
+  if (other === undefined) throw new BrokerError('unavailable', { retryAfterSeconds: 1 });
+  return show(deps, act.caller, other);
+}
+
+/** Whether the caller may see a lease: an agent its own, an admin all. */
+function isVisible(caller: Caller, lease: Lease): boolean {
+  return caller.kind === 'person' || lease.agentId === caller.id;
+}
+
+async function show({ db, clock }: LeasesDeps, caller: Caller, id: string): Promise<LeaseView> {
+  const now = clock.now();
+  const lease = await store.findLease(db, id, now);
+  if (lease === undefined || !isVisible(caller, lease)) throw new BrokerError('not-found');
+  return { lease, status: effectiveStatus(lease, now) };
+}
+
+async function list(
+  { db, clock }: LeasesDeps,
+  caller: Caller,
+  { filter, page }: { filter: store.LeaseFilter; page: { limit: number; before: string | undefined } },
+): Promise<Page<LeaseView>> {
+  const now = clock.now();
+  const isForeign = caller.kind === 'agent' && filter.agentId !== undefined && filter.agentId !== caller.id;
+  if (isForeign) return { items: [], more: false };
+  const visible = caller.kind === 'agent' ? { ...filter, agentId: caller.id } : filter;
+  const rows = await store.listLeases(db, visible, { ...page, limit: page.limit + 1, now });
+  const { items, more } = takePage(rows, page.limit);
+  return { items: items.map((lease) => ({ lease, status: effectiveStatus(lease, now) })), more };
+}
+
+/** Begins to revoke a lease. A worker ends its access within seconds. Succeeds if that has begun before. */
+async function revoke(
+  { db, clock, audit }: LeasesDeps,
+  act: Act,
+  { id, reason }: { id: string; reason: string },
+): Promise<void> {
+  await withTransaction(db, async (tx) => {
+    const at = clock.now();
+    const lease = await store.lockLease(tx, id, at);
+    if (lease === undefined || !isVisible(act.caller, lease)) return refuse('not-found');
+    if (!(await store.beginRevoking(tx, id, { at, by: act.caller.id, reason }))) return undefined;
+    const about = { objectId: id, agentId: lease.agentId, grantId: lease.grantId };
+    await audit.append(tx, { ...byAct(act), ...about, type: 'lease.revoking', details: { reason } });
+    return undefined;
+  });
+}
