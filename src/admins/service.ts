@@ -211,5 +211,5 @@ async function withUniqueEmail<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The actor of the audit events that no caller causes: of the bootstrap admin, and of the recovery of an admin. */
+/** The actor of audit events without a caller: the creation of the bootstrap admin, and the recovery of an admin. */
 export const startActor = systemActor('start');

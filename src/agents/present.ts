@@ -3,10 +3,10 @@ import type { Clock } from '../platform/clock.ts';
 import { type Agent, type AgentStatus, agentStatus } from './agent.ts';
 import { type CredentialSummary, summarizeCredentials } from './credentials/store.ts';
 
-/** An agent with its status now and with how it authenticates. */
+/** An agent with its current status and its client authentication. */
 export type AgentNow = Agent & CredentialSummary & { status: AgentStatus };
 
-/** Adds to each agent its status now and how it authenticates, in the same order. */
+/** Adds its current status and its client authentication to each agent, in the same order. */
 export async function atPresent(
   { clock }: { clock: Clock },
   db: Db,

@@ -40,7 +40,7 @@ import { updateAgent } from './update.ts';
 
 export interface AgentsDeps extends ClientSecretsDeps {
   db: Db;
-  /** Whether the broker would call this URL: where an agent publishes its keys must be such a one. */
+  /** Whether the broker may request this URL. An agent may publish its keys only at such a URL. */
   isFetchable: (url: string) => boolean;
   trustedIssuers: CheckTermsDeps['trustedIssuers'];
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
@@ -48,7 +48,10 @@ export interface AgentsDeps extends ClientSecretsDeps {
 
 export type AgentsService = ReturnType<typeof createAgentsService>;
 
-/** Agents and their client secrets. What is issued to an agent carries its epoch, and ends when that is raised. */
+/**
+ * Creates the service for agents and their client secrets. Tokens and grants carry the epoch of their agent, and end
+ * when it is raised.
+ */
 export function createAgentsService(deps: AgentsDeps) {
   return {
     create: (act: Act<Person>, agent: NewAgent) => create(deps, act, agent),
@@ -61,20 +64,23 @@ export function createAgentsService(deps: AgentsDeps) {
     issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
     revokeSecret: (act: Act<Person>, secret: { agentId: string; secretId: string }) =>
       revokeSecret(deps, act, secret),
-    /** The agent in any status; undefined if it is unknown or deleted. */
+    /** Finds an agent in any status. Returns undefined if it is unknown or deleted. */
     find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
-    /** The same, and nobody changes it until the transaction ends. */
+    /** Does the same as `find`, and locks the agent against changes until the transaction ends. */
     lockShared: (tx: Tx, id: string): Promise<Agent | undefined> => store.lockAgentShared(tx, id),
-    /** Everyone who controls what the agent does at `at`: its owner, who created it, who issued a secret of it (`controlSince`). */
+    /** Returns the controllers of the agent for what it does at `at` (see `controlSince`). */
     controllersOf: (db: Db, agentId: string, at: Date): Promise<Set<string>> =>
       store.listControllers(db, agentId, controlSince(at)),
-    /** The agent in any status, with the digests of its live secrets; undefined if unknown or deleted. */
+    /**
+     * Finds an agent in any status, with the digests of its valid secrets. Returns undefined if it is unknown or
+     * deleted.
+     */
     findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
       store.findAgentClient(db, clientId, now),
-    /** Finds the live identities of an issuer that a token may match. */
+    /** Finds the identities of an issuer that are not revoked and that a token may match. */
     findIdentities: (db: Db, query: CandidateQuery): Promise<IdentityCandidate[]> =>
       findIdentities(db, query),
-    /** Lists the live identities of an issuer, at most 1,000. */
+    /** Lists the identities of an issuer that are not revoked, at most 1,000. */
     listIdentities: (db: Db, query: ListQuery): Promise<IdentityCandidate[]> => listIdentities(db, query),
   };
 }
@@ -100,7 +106,7 @@ async function create(
   });
 }
 
-/** Gives a new agent this credential, or else a client secret, which it returns. */
+/** Gives a new agent this credential. Without one, issues a client secret and returns it. */
 async function giveCredential(
   deps: AgentsDeps,
   tx: Tx,
@@ -184,7 +190,7 @@ async function flip(
 
 interface SecretRequest {
   agentId: string;
-  /** Null: never. */
+  /** When the secret expires; null if it never expires. */
   expiresAt: Date | null;
 }
 
@@ -197,7 +203,7 @@ async function issueSecret(
     const agent = await store.lockAgent(tx, agentId);
     if (agent === undefined) return refuse('not-found');
     if (!hasSecrets(agent.authMethod))
-      return refuse('conflict', { detail: `an agent with ${agent.authMethod} gets no secret` });
+      return refuse('conflict', { detail: `an agent with ${agent.authMethod} cannot have a secret` });
     return issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt });
   });
 }

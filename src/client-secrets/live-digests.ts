@@ -1,21 +1,24 @@
 import { sql } from 'kysely';
 import type { ClientKind } from './client-secret.ts';
 
-/** Beside an agent's secrets stand its other credentials, keys or an identity, which have no hash. */
+/**
+ * The table of secrets of each kind of client. The table of agents also has their keys and identities, as rows
+ * without a hash.
+ */
 export const secretTables = {
   agent: 'agent_secrets',
   resource: 'resource_secrets',
 } as const satisfies Record<ClientKind, string>;
 
-/** What a presented secret is compared with. */
+/** The digest of a valid secret, with which a presented secret is compared. */
 export interface LiveDigest {
   id: string;
-  /** SHA-256 of the secret. */
+  /** The SHA-256 digest of the secret. */
   hash: Buffer;
   expiresAt: Date | null;
 }
 
-/** A live digest as `liveDigests` yields it. */
+/** A digest in the form in which `liveDigests` returns it. */
 export interface LiveDigestJson {
   id: string;
   hash: string;
@@ -23,8 +26,8 @@ export interface LiveDigestJson {
 }
 
 /**
- * A column with the digests of a client's secrets that are alive at `now`, so that a client is read with them in
- * one query. `clientId` is a value, or a reference to a column of the outer query. Read it with `toLiveDigests`.
+ * Builds a column with the digests of a client's secrets that are valid at `now`, so that one query reads a client with
+ * its secrets. `clientId` is a value, or a reference to a column of the outer query. Parse the column with `toLiveDigests`.
  */
 export function liveDigests(kind: ClientKind, clientId: unknown, now: Date) {
   return sql<LiveDigestJson[]>`(

@@ -95,7 +95,10 @@ function freePort(): Promise<number> {
 
 const stepMs = 25;
 
-/** The signals that stop a server, and the time for each: "fast" (sessions end, all is written), then "immediate". */
+/**
+ * The signals that stop a server, in order, and how long to wait after each: "fast" (sessions end, all is written),
+ * then "immediate".
+ */
 const endings = [
   { signal: 'SIGINT', forMs: 20_000 },
   { signal: 'SIGQUIT', forMs: 5_000 },

@@ -23,7 +23,7 @@ export interface Assessment {
   result: ProbeResult;
   /** Smaller requests that policy would permit; empty unless the request is denied. */
   hints: Hint[];
-  /** An error in the request itself; undefined if telling it would reveal that the resource exists. */
+  /** An error in the request itself; undefined if describing it would reveal that the resource exists. */
   problem:
     | { code: 'invalid-scope' | 'invalid-request' | 'invalid-authorization-details'; detail: string }
     | undefined;
@@ -90,7 +90,10 @@ function findProblem(
   return problem === undefined ? undefined : { code: 'invalid-authorization-details', detail: problem };
 }
 
-/** Returns the valid part of an invalid request, with a scope of least risk if it names no known scope. */
+/**
+ * Returns the valid part of an invalid request. If it names no known scope, a scope with the lowest risk replaces
+ * them.
+ */
 function validPart(
   { resource, details }: Pick<Setting, 'resource' | 'details'>,
   asked: Asked,

@@ -21,7 +21,7 @@ export interface Demanded {
 
 /** The duration of a grant that is requested on demand. */
 const onDemandSeconds = 900;
-/** How long a denial or a narrowing is final, before the same token request asks the approvers again. */
+/** How long a denial or a narrowing is final. After that, the same token request asks the approvers again. */
 const decidedSeconds = 900;
 
 /**

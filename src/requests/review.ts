@@ -108,11 +108,11 @@ interface Settlement {
   grant: store.StoredGrant;
   terms: Terms;
   approval: Approval;
-  /** The groups of each person whose approval counts now, by the person's id. */
+  /** The people whose approval counts now: the groups of each, by the person's id. */
   may: ReadonlyMap<string, string[]>;
 }
 
-/** Lets policy decide again with the approvals so far, and activates the grant if policy permits it. */
+/** Asks policy again with the approvals so far, and activates the grant if policy permits it. */
 async function settle(deps: RequestsDeps, tx: Tx, settlement: Settlement): Promise<undefined | Refusal> {
   const { act, grant, terms, approval, may } = settlement;
   await deps.policies.refresh(tx);

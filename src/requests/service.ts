@@ -21,7 +21,7 @@ import { type Simulation, type SimulationResult, simulate } from './simulate.ts'
 export interface GrantView {
   grant: store.StoredGrant;
   status: GrantStatus;
-  /** The digest that an approval must name now; once the grant is not pending, that of the terms last decided. */
+  /** The digest that an approval must name now. For a grant that is not pending, the digest of the last decided terms. */
   requestDigest: string;
   approvals: Approval[];
   entityTag: string;
@@ -44,7 +44,7 @@ const making = { atOnce: 4, maxWaiting: 128, maxWaitingOfOne: 64 };
 
 export type RequestsService = ReturnType<typeof createRequestsService>;
 
-/** Creates the use cases of grants: requests, decisions and endings. Each result is valid at one instant. */
+/** Creates the use cases of grants: requests, decisions and ends. Each result is as of one instant. */
 export function createRequestsService(deps: RequestsDeps) {
   const show = async (act: { caller: Caller }, id: string) => {
     const now = deps.clock.now();
@@ -88,7 +88,10 @@ interface ListPage {
   before: string | undefined;
 }
 
-/** Whether the caller may see a grant: an agent its own, a person with a role all, an owner those of their agents. */
+/**
+ * Whether the caller may see a grant. An agent may see its own grants, a person with a role all, and an owner those
+ * of their agents.
+ */
 function isVisible(caller: Caller, grant: Grant): boolean {
   if (caller.kind === 'agent') return grant.agentId === caller.id;
   return caller.roles.length > 0 || grant.ownerId === caller.id;
@@ -107,8 +110,8 @@ function present(grant: store.StoredGrant, approvals: Approval[], now: Date): Gr
 }
 
 /**
- * Returns the grant as of `now`, an instant before it was read. As of a later instant the row
- * could look expired, although another transaction had ended the grant before its expiry.
+ * Returns the grant as of `now`, an instant before it was read. As of a later instant the grant could look expired,
+ * although another transaction had ended it before its expiry.
  */
 async function view({ db }: RequestsDeps, grant: store.StoredGrant, now: Date): Promise<GrantView> {
   const approvals = await listApprovals(db, [grant.id]);

@@ -41,11 +41,12 @@ export async function simulate(deps: RequestsDeps, simulation: Simulation): Prom
   assertDetailsSize(simulation.authorizationDetails);
   const { db, agents, resources, policies } = deps;
   const agent = await agents.find(db, simulation.agentId);
-  if (agent === undefined) throw new BrokerError('not-found', { detail: 'there is no such agent' });
+  if (agent === undefined) throw new BrokerError('not-found', { detail: 'there is no agent with this id' });
   const resource = await resources.findByIdentifier(db, simulation.resource);
   await policies.refresh();
   const engine = simulation.cedar === undefined ? policies.engine : engineOf(deps, simulation.cedar);
-  if (resource === undefined) return describe({ result: denied, hints: [] }, 'there is no such resource');
+  if (resource === undefined)
+    return describe({ result: denied, hints: [] }, 'there is no resource with this identifier');
   const setting = {
     engine,
     details: deps.details,

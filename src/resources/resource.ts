@@ -51,7 +51,7 @@ export const resourceDefaults = {
 const uriCharacters = /^(?:[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$/;
 
 /**
- * Returns the problem of `text` as the identifier of a resource; undefined if it is valid. It must be an absolute URI
+ * Describes why `text` cannot identify a resource; undefined if it can. It must be an absolute URI
  * without a fragment (RFC 8707 section 2) or userinfo, in the normal form of WHATWG URL (an empty path needs no
  * slash), so that a comparison as text is exact. It must not be the issuer or a URI under it, because the broker is
  * itself the resource server of these. It may end with at most one slash, so that identifiers which differ by one
@@ -78,9 +78,7 @@ export function sameIdentifiers(identifier: string): string[] {
   return identifier.endsWith('/') ? [...same, identifier.slice(0, -1)] : same;
 }
 
-/**
- * Whether `asked` identifies the resource that is registered as `registered`. One trailing slash makes no difference.
- */
+/** Whether `asked` identifies the resource that is registered as `registered`. One trailing slash makes no difference. */
 export function sameIdentifier(asked: string, registered: string): boolean {
   return sameIdentifiers(asked).includes(registered);
 }

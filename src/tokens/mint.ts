@@ -23,7 +23,7 @@ export interface TokenResponse {
   token_type: 'Bearer' | 'DPoP';
   expires_in: number;
   scope: string;
-  /** Undefined for a broker token. */
+  /** The id of the grant; undefined for a broker token. */
   grant_id: string | undefined;
   /** The details of the token (RFC 9396 section 7); undefined if it has none. */
   authorization_details: readonly Detail[] | undefined;

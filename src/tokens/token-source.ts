@@ -22,7 +22,10 @@ export interface TokenSource {
   authorizationDetails: readonly Detail[] | undefined;
 }
 
-/** Returns both spellings of a trailing slash: clients often add or drop it, and RFC 8707 compares strings. */
+/**
+ * Returns the identifier with and without a trailing slash: clients often add or drop it, and RFC 8707 compares
+ * strings.
+ */
 function spellings(resource: string): string[] {
   return [resource, resource.endsWith('/') ? resource.slice(0, -1) : `${resource}/`];
 }
@@ -114,7 +117,7 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
   };
 }
 
-/** Asserts that the requested details are valid for their types. Whether the grant covers them has been checked. */
+/** Asserts that the requested details are valid for their types. The caller has checked that the grant covers them. */
 function withValidDetails(
   source: TokenSource,
   { request, details }: { request: AccessRequest; details: DetailsRules },

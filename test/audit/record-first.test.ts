@@ -7,15 +7,15 @@ import { createWorld, mutationIds, validRequest } from '../support/valid-request
 import { type Variant, variantNames, variantRequest } from '../support/variant-requests.ts';
 
 /**
- * Without an audit event there is no change: the audit log accepts a limited number of events here, and refuses all
- * further ones.
+ * Every change needs its audit events: here the audit log accepts a limited number of events and refuses further ones,
+ * and a request whose events do not all fit must change nothing.
  */
 const clock = new FakeClock();
 let broker: TestBroker;
 const requests = new Map<string, Variant>();
 
-// In its own schema, because a dump contains everything that requests can change. A sequence also counts what is
-// rolled back.
+// The functions are in their own schema, because a dump contains everything that requests can change. A sequence also
+// counts events that are rolled back.
 const createTrigger = `
   create schema faults;
   create table faults.room as select 'infinity'::float8 as events;
@@ -40,7 +40,10 @@ beforeAll(async () => {
   for (const name of variantNames) requests.set(name, await variantRequest(world, name));
 });
 
-/** Returns the response to a request while a limited number of events fits, and whether it needed more. */
+/**
+ * Sends a request while the audit log accepts a limited number of events. Returns the response, and whether an event
+ * was refused.
+ */
 async function sendWithRoom(events: number, wire: WireRequest): Promise<{ answer: Answer; isFull: boolean }> {
   const { owner } = broker.database;
   await owner.query("select setval('faults.tried', 1, false)");
@@ -60,10 +63,10 @@ function expectUnavailable({ status, headers, json, text }: Answer): void {
   expect(status, text).toBe(503);
   expect(headers['retry-after']).toBe('1');
   expect(json.code ?? json.error).toMatch(/^(unavailable|temporarily_unavailable)$/);
-  expect(text).not.toMatch(/hp[asr]_|eyJ|record is full/);
+  expect(text).not.toMatch(/hp[asr]_|eyJ|log is full/);
 }
 
-/** Returns the tables of the rows that a dump has in addition, in order. */
+/** Returns the tables of the rows that a dump has and an earlier one does not have, sorted. */
 function changedTables(dump: string, before: string): string[] {
   const known = new Set(before.split('\n'));
   const rows = dump.split('\n').filter((line) => !known.has(line));
@@ -72,7 +75,7 @@ function changedTables(dump: string, before: string): string[] {
 
 const isEvent = (table: string): boolean => table === 'audit_events';
 
-/** The grants that are written as ended, and the events of their endings: one each. */
+/** Counts the grants that are written as ended, the events of their ends, and the endings that are still queued. */
 async function readEnds(): Promise<{ grants: number; events: number; queued: number }> {
   const { rows } = await broker.database.owner.query(
     `select (select count(*)::integer from grants where ending_id is not null) as grants,
@@ -84,8 +87,8 @@ async function readEnds(): Promise<{ grants: number; events: number; queued: num
 }
 
 /**
- * The change succeeds. The delegated grants that it ended are inactive at once, but are written as ended only
- * together with their events, once these can be written.
+ * Asserts that the delegated grants that a successful change ended are written as ended only together with their events,
+ * once these can be written. Readers see the grants as inactive at once.
  */
 async function expectSettledLater(): Promise<void> {
   const before = await readEnds();

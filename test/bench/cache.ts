@@ -137,7 +137,7 @@ for (const [name, makePattern] of Object.entries(patterns)) {
   const map = prepare(createMapCache, makePattern);
   const times: { server: number; map: number }[] = [];
   for (let round = -10; round < rounds; round += 1) {
-    // The first rounds are for the compiler. Each cache goes first in every second round.
+    // The first rounds only warm up the compiler. Each cache goes first in every second round.
     const before = round % 2 === 0 ? server() : undefined;
     const mapTime = map();
     const serverTime = before ?? server();

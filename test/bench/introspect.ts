@@ -31,7 +31,7 @@ const databaseConnections = 6;
 /** Returns the target that introspects these tokens in turn. Checks first that each is active. */
 async function asking(server: Server, path: string, tokens: string[]): Promise<Target> {
   const { authorization, form, url } = server.target;
-  // The hint with which oidc-provider needs the fewest look-ups.
+  // With this hint, oidc-provider needs the fewest look-ups.
   const forms = tokens.map((token) => `token=${token}&token_type_hint=access_token`);
   const asked = { url: new URL(path, url).href, authorization, form, forms };
   for (const each of forms) {

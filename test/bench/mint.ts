@@ -20,7 +20,7 @@ interface Cost {
   database: BenchPostgres;
 }
 
-/** Returns what minting has added to the database so far, and the processor time used. */
+/** Reads how many rows and bytes minting has added to the database so far, and the processor time used. */
 async function readCounters({ client, broker, database }: Cost): Promise<Record<string, number>> {
   const { rows } = await client.query<Record<string, string>>(
     `select pg_current_wal_insert_lsn() - '0/0'::pg_lsn as wal,

@@ -67,7 +67,7 @@ async function slowDatabase(broker: Server): Promise<void> {
   const full = carriedBy(broker, fillingConnections);
   const { now: before } = broker.memory();
   const order = { perSecond: full * factor, seconds, connections: manyConnections };
-  // From the second in which the overload has built up.
+  // The measurement begins when the overload has built up.
   let probed: Promise<ProbeReport[]> | undefined;
   const onBegin = (): void => {
     probed = probe({ seconds: seconds - 1, kinds });

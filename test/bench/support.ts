@@ -153,7 +153,7 @@ export async function loadMeanwhile(target: Target, how: Load): Promise<Run> {
 
 export const perSecond = ({ requests, us }: Pick<Run, 'requests' | 'us'>): number => (requests * 1e6) / us;
 
-/** Sends a form as the target's client. */
+/** Sends a form with the credentials of the target's client. */
 export function postForm({ url, authorization }: Target, form: string): Promise<Response> {
   const headers = { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' };
   return fetch(url, { method: 'POST', headers, body: form });

@@ -56,7 +56,7 @@ async function makeTemplate(postgres: BenchPostgres): Promise<Template> {
   return { postgres, database, about };
 }
 
-/** Gives `work` a fresh copy of the template. */
+/** Calls `work` with a fresh copy of the template. */
 async function onCopy<T>(
   { postgres, database }: Template,
   work: (copy: BenchDatabase) => Promise<T>,
@@ -161,7 +161,7 @@ function besideMinting(template: Template): Promise<BesideMinting> {
     const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
     try {
       const half = perSecond(load(server.target, { script: 'post.lua', seconds: 5, connections })) / 2;
-      // Otherwise, writes that are left over from the copy would slow down the first measurement.
+      // Otherwise, pending writes of the copy would slow down the first measurement.
       await withClient(copy.adminUrl, (client) => client.query('checkpoint'));
       const alone = await inSegments(server, half);
       let working = true;

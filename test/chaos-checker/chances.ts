@@ -13,7 +13,7 @@ export interface Evidence extends Facts {
  */
 export type CountChances = (evidence: Evidence, agentId: string) => number;
 
-/** Returns the history in which every operation of unknown outcome succeeded. */
+/** Groups the history as if every operation of unknown outcome had succeeded. */
 function pessimistic(operations: readonly Operation[]): Facts {
   const certain = operations.map((one) =>
     one.outcome === 'unknown' ? { ...one, outcome: 'ok' as const } : one,

@@ -12,7 +12,7 @@ import type {
 } from './history.ts';
 
 /**
- * Hand-made histories for tests of the checks. Times are small numbers; those of the wall clock differ from those of
+ * Makes histories by hand, for tests of the checks. Times are small numbers; those of the wall clock differ from those of
  * the monotonic clock.
  */
 

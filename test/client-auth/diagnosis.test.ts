@@ -82,7 +82,7 @@ describe('a workload token that is refused', () => {
     expect(await reasonOf(await make())).toContain(reason);
   });
 
-  it('is in the audit log with what differed, each kind once a minute with its count', async () => {
+  it('has an audit event with what differed, once a minute for each kind, with a count', async () => {
     const token = await say('repo:octo-org/audited');
     for (let n = 0; n < 3; n += 1) await reasonOf(token);
     clock.advance(60);
@@ -110,7 +110,7 @@ describe('a workload token that is refused', () => {
 });
 
 describe('the check of a token', () => {
-  it('names the agent that it authenticates, and uses nothing', async () => {
+  it('names the agent that the token authenticates, and does not use the token', async () => {
     const token = await say();
     const body = await check(token);
     expect(body).toMatchObject({ accepted: true, agent_id: agentId, nearest_identities: [] });
@@ -199,7 +199,7 @@ describe('the check of a token', () => {
     await admin().post(`/v1/agents/${agentId}/enable`).expect(200);
   });
 
-  it('is for administrators, of an issuer that is trusted', async () => {
+  it('is for administrators only, and for trusted issuers only', async () => {
     const token = await say();
     const approver = await createPerson(broker, { roles: ['approver', 'auditor'] });
     await approver.api.post(`/v1/trusted-issuers/${issuerId}/check`, { token }).expect(403);

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 
 describe('the tenant claims of a trusted issuer', () => {
-  it('that are removed end what was obtained by them, and nothing when others are added', async () => {
+  it('end what was obtained by them when they are removed, and nothing when others are added', async () => {
     const { id: trusted_issuer_id, say } = await scene.createIssuer({ tenant_claims: ['branch'] });
     const path = `/v1/trusted-issuers/${trusted_issuer_id}`;
     const terms = { trusted_issuer_id, claims: { branch: 'main', repository_id: '7' } };
@@ -27,7 +27,7 @@ describe('the tenant claims of a trusted issuer', () => {
       .patch(`/v1/agents/${id}`, { identities: [terms] })
       .expect(200);
     expect(await ask()).toBe(200);
-    // The same claims are the same identity, whichever of them identifies it.
+    // Equal claims are the same identity, regardless of which claim identifies it.
     expect(
       (
         await scene
@@ -43,12 +43,12 @@ describe('the tenant claims of a trusted issuer', () => {
 });
 
 describe('an identity that an earlier version stored', () => {
-  it('is the same in canonical form: it stays with its tokens, and no other agent gets it', async () => {
+  it('is equal to its canonical form: it stays valid with its tokens, and no other agent can have it', async () => {
     const { id: trusted_issuer_id, say } = await scene.createIssuer();
     const identity = { trusted_issuer_id, subject: 's', claims: { event: ['push', 'call'] } };
     const id = await scene.createAgent([{ ...identity, claims: {} }]);
     const { owner } = scene.broker.database;
-    // As a replica of the version before writes it.
+    // As a replica of the previous version writes it.
     await owner.query('update agent_secrets set revoked_at = now() where client_id = $1', [id]);
     await owner.query(
       `insert into agent_secrets (id, client_id, trusted_issuer_id, subject, claims, issued_by, created_at)
@@ -69,7 +69,7 @@ describe('an identity that an earlier version stored', () => {
 });
 
 describe('the keys of a trusted issuer', () => {
-  it('that are removed verify nothing at once, also on a replica that has just used them', async () => {
+  it('verify nothing once they are removed, also on a replica that has just used them', async () => {
     const issuer = await scene.createIssuer();
     await scene.createAgent([{ trusted_issuer_id: issuer.id, subject: 's' }]);
     const token = await issuer.say('s');
@@ -79,7 +79,7 @@ describe('the keys of a trusted issuer', () => {
     await scene.asGrant(token, {}, scene.replica).expect(400);
   });
 
-  it('in another order are the same source, and a key that verifies nothing may go', async () => {
+  it('are the same source in another order, and an unusable key can be removed without an effect', async () => {
     const issuer = await scene.createIssuer();
     const [other, unusable] = [createKey().jwk, { ...createKey().jwk, use: 'enc' }];
     const both = { keys: [issuer.key.jwk, other] };
@@ -107,7 +107,7 @@ describe('the keys of a trusted issuer', () => {
     expect(answer.status).toBe(200);
   });
 
-  it('can be added and reordered without an end to any token; one that is removed ends those of its agents', async () => {
+  it('can be added and reordered without ending a token; removing a key ends the tokens of its agents', async () => {
     const issuer = await scene.createIssuer();
     await scene.createAgent([{ trusted_issuer_id: issuer.id, subject: 's' }]);
     const own = (await scene.asGrant(await issuer.say('s')).expect(200)).body.access_token;
@@ -120,7 +120,7 @@ describe('the keys of a trusted issuer', () => {
     await setKeys(added.jwk, issuer.key.jwk);
     expect(await ask()).toBe(200);
     const byAdded = await sayOf({ issuer: issuer.issuer, key: added, now: () => scene.clock.now() }, 's');
-    // Also where a replica remembers the keys from before.
+    // This also holds on a replica that has the earlier keys in memory.
     await scene.asGrant(byAdded).expect(200);
     await setKeys(added.jwk);
     expect(await ask()).toBe(401);

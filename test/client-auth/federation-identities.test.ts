@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 
 describe('an agent with several identities', () => {
-  it('is recognised by each of them, and keeps its tokens while their identity stays', async () => {
+  it('is authenticated by each of them, and keeps the tokens of each identity that stays', async () => {
     const { id: trusted_issuer_id, say } = await scene.createIssuer();
     const [main, prod, later] = ['ref:refs/heads/main', 'environment:prod', 'environment:dev'].map((end) => ({
       trusted_issuer_id,
@@ -48,7 +48,7 @@ describe('an agent with several identities', () => {
       }),
     ],
     [
-      'one of an issuer that is not trusted',
+      'an identity at an issuer that is not trusted',
       () => ({ identities: [{ trusted_issuer_id: 'tis_01kjdw0a5vf8h8v0m6gq3r9x2c', subject: 's' }] }),
     ],
     [
@@ -74,7 +74,7 @@ interface Identity {
 describe('an identity by claims, for a platform whose subject changes with each run', () => {
   const run = (n: number) => `organization:acme:pipeline:deploy:ref:refs/heads/main:commit:${n}:step:build`;
 
-  it('is that of every run with its claims, and of no other', async () => {
+  it('matches every run with its claims, and no other', async () => {
     const { id: trusted_issuer_id, say } = await scene.createIssuer();
     const claims = { organization_slug: 'acme', pipeline_slug: 'deploy' };
     const id = await scene.createAgent([{ trusted_issuer_id, claims }]);
@@ -86,18 +86,18 @@ describe('an identity by claims, for a platform whose subject changes with each 
     await scene.expectRefused(await say(run(3), { ...claims, organization_slug: ['acme'] }));
   });
 
-  it('is one agent’s, however its conditions are written', async () => {
+  it('belongs to one agent, regardless of how its conditions are written', async () => {
     const { id: trusted_issuer_id } = await scene.createIssuer({ tenant_claims: ['account'] });
     const conditions = { account: 'acme', ref: ['main', 'next'] };
     await scene.createAgent([{ trusted_issuer_id, claims: conditions }]);
     const same = { ref: ['next', 'main', 'next'], account: ['acme'] };
     const terms = await scene.agentTerms([{ trusted_issuer_id, claims: same }]);
-    // A list of one value is that value, which names the tenant.
+    // A list of one value equals that value, which names the tenant.
     expect((await scene.admin().post('/v1/agents', terms).expect(409)).body.code).toBe('conflict');
     await scene.createAgent([{ trusted_issuer_id, claims: { ...conditions, ref: 'main' } }]);
   });
 
-  it('that a token shares with another agent authenticates neither', async () => {
+  it('authenticates no agent if the token also matches the identity of another agent', async () => {
     const { id: trusted_issuer_id, say } = await scene.createIssuer();
     const wide = await scene.createAgent([{ trusted_issuer_id, claims: { organization_slug: 'acme' } }]);
     await scene.createAgent([
@@ -111,7 +111,7 @@ describe('an identity by claims, for a platform whose subject changes with each 
 });
 
 describe('trusted issuers with one iss', () => {
-  it('are two clusters with different keys: a token is of the one that signed it', async () => {
+  it('may have different keys: a token authenticates at the issuer that signed it', async () => {
     const issuer = 'https://kubernetes.default.svc.cluster.local';
     const [one, two] = [await scene.createIssuer({ issuer }), await scene.createIssuer({ issuer })];
     const subject = 'system:serviceaccount:prod:agent';
@@ -123,7 +123,7 @@ describe('trusted issuers with one iss', () => {
     await scene.expectRefused(await stranger);
   });
 
-  it('may differ in their audience', async () => {
+  it('may have different audiences', async () => {
     const issuer = 'https://one-iss-two-audiences.example';
     const one = await scene.createIssuer({ issuer });
     const { key } = one;
@@ -136,7 +136,7 @@ describe('trusted issuers with one iss', () => {
     expect(await scene.agentOf(await say('https://other.example'))).toBe(second);
   });
 
-  it('are refused with the same audience and keys, also when a change would make them so', async () => {
+  it('are refused if they have the same audience and keys, also when a change would cause that', async () => {
     const { issuer, jwks } = await scene.createIssuer();
     const again = { name: 'again', issuer, jwks };
     expect((await scene.admin().post('/v1/trusted-issuers', again).expect(409)).body.code).toBe('conflict');
@@ -147,7 +147,7 @@ describe('trusted issuers with one iss', () => {
     );
   });
 
-  it('that both accept a token authenticate nobody by it', async () => {
+  it('authenticate nobody if both accept the token', async () => {
     const one = await scene.createIssuer();
     const both = { keys: [...one.jwks.keys, createKey().jwk] };
     await scene.createAgent([{ trusted_issuer_id: one.id, subject: 's' }]);

@@ -18,7 +18,7 @@ const token = (changed: object = {}, header: object = {}) =>
   make({ claims: { ...claims, ...changed }, header });
 
 describe('the token of a platform', () => {
-  it('is accepted for its audience in each form, and with any header that platforms use', async () => {
+  it('is accepted with its audience as a string or as a list, and with any header that platforms use', async () => {
     for (const aud of [audience, [audience]]) expect(await failureOf(await token({ aud }))).toBeUndefined();
     for (const typ of ['JWT', 'jwt', 'application/jwt', 'JOSE', undefined]) {
       expect(await failureOf(await token({}, { typ }))).toBeUndefined();
@@ -43,7 +43,7 @@ describe('the token of a platform', () => {
     ['wrong-claims', 'no beginning', { iat: undefined }],
     [
       'wrong-claims',
-      'a life of more than a day and five minutes',
+      'a lifetime of more than a day and five minutes',
       { iat: seconds(-86_000), exp: seconds(701) },
     ],
     ['wrong-claims', 'an end that is far', { exp: seconds(25 * 3600) }],
@@ -53,7 +53,7 @@ describe('the token of a platform', () => {
     expect(await failureOf(await token(changed))).toBe(reason);
   });
 
-  it('is refused as an access token, with another key, with a critical extension, or unsigned', async () => {
+  it('is refused if it is an access token, with another key, with a critical extension, or unsigned', async () => {
     expect(await failureOf(await token({}, { typ: 'at+jwt' }))).toBe('wrong-header');
     expect(await failureOf(await token({}, { typ: 'logout+jwt' }))).toBe('wrong-header');
     expect(await failureOf(await make({ claims, key: other.privateKey }))).toBe('wrong-signature');
@@ -65,7 +65,7 @@ describe('the token of a platform', () => {
     expect(await failureOf(await token({ pad: 'x'.repeat(8_192) }))).toBe('malformed');
   });
 
-  it('has to meet every condition of its issuer, and the refusal names what differs', async () => {
+  it('must meet every condition of its issuer, and the refusal names what differs', async () => {
     const text = await token();
     const good = { repository: 'octo-org/octo-repo' };
     expect(await failureOf(text, { conditions: good })).toBeUndefined();
@@ -80,14 +80,14 @@ describe('the token of a platform', () => {
   });
 });
 
-it('a value is cut for the log between characters, which the database requires', () => {
+it('has long values cut between characters in the log, because the database refuses half a character', () => {
   for (const offset of ['', 'x']) expect(show(offset + '\u{1f642}'.repeat(60)).isWellFormed()).toBe(true);
 });
 
 describe('a JWT-SVID', () => {
   const spiffe = { issuer: 'spiffe://example.org', subject: 'spiffe://example.org/ns/prod/sa/agent' };
 
-  it('without an issuer is of the trust domain of its SPIFFE ID', async () => {
+  it('without iss has the trust domain of its SPIFFE ID as issuer', async () => {
     const svid = await token({ iss: undefined, sub: spiffe.subject });
     expect(await failureOf(svid, spiffe)).toBeUndefined();
     expect(await failureOf(svid, { ...spiffe, issuer: 'spiffe://example.org.evil' })).toBe('wrong-issuer');

@@ -8,11 +8,11 @@ const after = new Date('2026-03-02T10:00:00.001Z');
 describe('a client secret', () => {
   it.each([
     ['never ends unless told to', null, null, true],
-    ['is alive before its expiry', after, null, true],
-    ['is not alive at the very instant of its expiry', now, null, false],
-    ['is not alive after its expiry', before, null, false],
-    ['is not alive once revoked, though it never expires', null, before, false],
-    ['is not alive once revoked, before its expiry', after, before, false],
+    ['is valid before its expiry', after, null, true],
+    ['is not valid at the instant of its expiry', now, null, false],
+    ['is not valid after its expiry', before, null, false],
+    ['is not valid once revoked, even if it never expires', null, before, false],
+    ['is not valid once revoked, before its expiry', after, before, false],
   ])('%s', (_rule, expiresAt, revokedAt, alive) => {
     expect(isAlive({ expiresAt, revokedAt }, now)).toBe(alive);
   });

@@ -11,7 +11,7 @@ beforeAll(async () => {
   database = await createTestDatabase();
 });
 
-/** The use cases of secrets of a fresh client, the same for both kinds. */
+/** Creates a new client of this kind, and returns the use cases of its secrets. */
 async function clientOf(kind: ClientKind) {
   const clock = new FakeClock();
   const services = servicesOn(database, clock);
@@ -23,7 +23,7 @@ async function clientOf(kind: ClientKind) {
       ? await agents.create(act, newAgent(person))
       : await resources.create(act, newResource());
   const { id } = client;
-  // Only agents are born with a secret.
+  // Only agents are created with a secret.
   if (kind === 'agent') {
     const [first] = (await agents.get(id)).secrets;
     await agents.revokeSecret(act, { agentId: id, secretId: first?.id ?? '' });
@@ -46,7 +46,7 @@ describe.each([
   { kind: 'agent' as const, prefix: 'hps' },
   { kind: 'resource' as const, prefix: 'hpr' },
 ])('a secret of $kind', ({ kind, prefix }) => {
-  it('is shown once, stored as its digest, and recorded without it', async () => {
+  it('is shown once, stored as its digest, and has an audit event without it', async () => {
     const { services, person, id, issue, live, read } = await clientOf(kind);
     const issued = await issue();
     expect(issued.clientSecret).toMatch(new RegExp(`^${prefix}_[A-Za-z0-9]{43}$`));
@@ -74,14 +74,14 @@ describe.each([
     expect(await live()).toEqual([]);
   });
 
-  it('is one of two at most: of 20 issued at once two are made', async () => {
+  it('is one of at most two: of 20 concurrent requests two succeed', async () => {
     const { issue, live } = await clientOf(kind);
     const attempts = Array.from({ length: 20 }, () => issue());
     expect(await outcomes(attempts)).toEqual({ succeeded: 2, codes: new Set(['too-many-secrets']) });
     expect(await live()).toHaveLength(2);
   });
 
-  it('makes room for another when it expires or is revoked', async () => {
+  it('can be replaced when it expires or is revoked', async () => {
     const { clock, issue, revoke, live, read } = await clientOf(kind);
     const soon = new Date(clock.now().getTime() + 60_000);
     const short = await issue(soon);
@@ -102,7 +102,7 @@ describe.each([
     expect((await read()).map(({ id }) => id)).toContain(short.id);
   });
 
-  it('is revoked once, by one event, however often and by how many at once', async () => {
+  it('is revoked once, with one event, for any number of concurrent or repeated calls', async () => {
     const { services, issue, revoke, live, read } = await clientOf(kind);
     const { id } = await issue();
     await Promise.all(Array.from({ length: 20 }, () => revoke(id)));
@@ -126,13 +126,13 @@ describe.each([
     await expect(issue()).rejects.toMatchObject({ code: 'not-found' });
   });
 
-  it('never outlives its client: none is alive after issues that race its deletion', async () => {
+  it('never outlives its client: none is valid after requests that race its deletion', async () => {
     const { issue, remove, live } = await clientOf(kind);
     await Promise.allSettled([issue(), remove(), issue(), issue()]);
     expect(await live()).toEqual([]);
   });
 
-  it('is not made if it cannot be recorded', async () => {
+  it('is not created if its audit event cannot be written', async () => {
     const { clock, issue, live } = await clientOf(kind);
     clock.advance(10 * 366 * 24 * 3600);
     await expect(issue()).rejects.toMatchObject({

@@ -48,7 +48,7 @@ describe('ending everything', () => {
 });
 
 describe('ending everything with the credentials', () => {
-  it('leaves nothing to agents without a secret, nor to the agents that have exchanged their tokens', async () => {
+  it('ends everything of agents without a secret, and of the agents that have exchanged their tokens', async () => {
     const scene = await createExchangeScene();
     const { broker, clock, resource } = scene;
     const place = { url: broker.url, now: () => clock.now() };

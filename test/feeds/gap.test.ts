@@ -10,7 +10,7 @@ beforeAll(async () => {
   scene = await createFeedScene();
 });
 
-/** Past their retention by every clock. */
+/** Months whose partitions are past their retention by every clock. */
 const months = ['2020-01', '2020-02', '2020-03'];
 const day = (month: string, date: string): Date => new Date(`${month}-${date}T00:00:00Z`);
 
@@ -24,9 +24,7 @@ beforeEach(async () => {
 
 const drop = () => dropPartitions(scene.database.db, scene.clock.now());
 
-/**
- * Creates a feed `a` with three unread events in each of the months, and collects the gaps that its handler is given.
- */
+/** Creates a feed `a` with three unread events in each of the months, and collects the gaps that its handler gets. */
 async function scan() {
   const told: (FeedGap | undefined)[] = [];
   const feed = scene.feed('a', { afterWriting: async (_tx, { gap }) => void told.push(gap) });

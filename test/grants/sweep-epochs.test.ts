@@ -22,7 +22,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { grantEndingsOn } from '../support/grant-endings.ts';
 import { type Copies, insertCopies } from './copies.ts';
 
-/** As many as share a transaction. */
+/** The number of grants in one transaction. */
 const batchRows = 100;
 const clock = new FakeClock();
 let broker: TestBroker;
@@ -54,7 +54,7 @@ const soon = "'2026-03-02T11:00:00Z'::timestamptz";
 const remaining = async (): Promise<string[]> =>
   (await owner('select subject_id from ended_epochs order by 1')).map((row) => row.subject_id);
 
-/** How many grants ended as what, and how many events say so. */
+/** Counts the ended grants by status, and their events. */
 const told = async () =>
   owner(
     `select g.status, count(distinct g.id)::integer as grants, count(e.id)::integer as events
@@ -73,7 +73,7 @@ const sweepOf = ({
     signal,
   );
 
-/** Epochs that are raised by what does not settle them at once: `end-all`, or a replica of the version before. */
+/** Raises epochs in the ways that settle nothing at once: `hallpass end-all`, or a replica of the previous version. */
 const raiseAgent = () =>
   owner('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [agent.id, clock.now()]);
 const raising: Record<string, () => PromiseLike<unknown>> = {
@@ -110,7 +110,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await remaining()).toEqual([]);
   });
 
-  it('leaves grants as expired whose own time was over before, and keeps no work for them', async () => {
+  it('leaves the grants expired whose own time was over before, and keeps no work for them', async () => {
     await copy(3, { status: 'active', end: "'2026-03-02T09:00:00Z'::timestamptz" });
     await raise();
     expect(await sweepOf()).toBe(4);
@@ -174,7 +174,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     expect(await remaining()).toEqual([agent.id]);
   });
 
-  it('that is aborted ends after the batch it is at, and goes on in the next run', async () => {
+  it('ends after the current batch if it is aborted, and continues in the next run', async () => {
     await copy(2 * batchRows, { status: 'active', end: soon });
     await raiseAgent();
     const controller = new AbortController();
@@ -189,14 +189,14 @@ describe('the sweep of grants that raised epochs have ended', () => {
   });
 
   it('misses no grant whose request was in progress when its agent was disabled: one waits for the other', async () => {
-    // Through another session: within a transaction the answer would never change.
+    // Reads through another session, because within one transaction these statistics do not change.
     const waiting = async () => {
       const { rows } = await sql`select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'`.execute(broker.database.db);
       return rows;
     };
     await owner('begin');
-    // Where a request makes its grant, when it has locked its agent.
+    // The point where a request creates its grant, after it has locked its agent.
     await owner('lock table grants in share mode');
     const requested = request();
     await eventually(async () => expect(await waiting()).toHaveLength(1));
@@ -210,13 +210,14 @@ describe('the sweep of grants that raised epochs have ended', () => {
   });
 
   it.each([
-    // The grant that is copied ends then, too.
+    // The grant that was copied ends in the same way.
     ['active', 'revoked', 'expire-grants', 4],
     ['pending', 'denied', 'lapse-requests', 3],
   ] as const)('is made up for when the time of a grant is over that it missed: %s becomes %s', async (status, becomes, by, count) => {
     await copy(3, { status, end: "'2026-03-02T10:10:00Z'::timestamptz" });
     await raiseAgent();
-    // As if they had been made under the old epoch after it was swept: by a replica that does not hold its agent.
+    // As if the copies had been created under the old epoch after it was swept, by a replica that does not lock the
+    // agent.
     await owner('delete from ended_epochs');
     const later = new FakeClock('2026-03-02T10:10:00Z');
     const deps = { db: broker.database.db, ids, clock: later };

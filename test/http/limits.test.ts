@@ -44,7 +44,7 @@ function authorization({ entry }: OperationDetails): Record<string, string> {
   return bearer(allowed.includes('agent') ? token : bootstrapKey);
 }
 
-/** Makes a request of this operation by a caller who may make it. At the token endpoint it is for a broker token. */
+/** Makes a request of this operation by a caller who may make it. At the token endpoint it requests a broker token. */
 function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const example = exampleRequest(details);
   const body = details.entry.id === 'issueToken' ? 'grant_type=client_credentials' : example.body;

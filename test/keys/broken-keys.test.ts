@@ -37,7 +37,7 @@ const swap = (column: 'private_sealed' | 'public_jwk', one: string, other: strin
     [one, other],
   );
 
-/** A replica, and its reports of broken keys: one line each. */
+/** Creates a replica, and collects its reports of broken keys, one line for each. */
 function reporting(options: { envelope?: Envelope } = {}): { replica: KeysService; reports: string[] } {
   const reports: string[] = [];
   const onBroken = (kid: string, error: Error) => void reports.push(`${kid}: ${error.message}`);
@@ -110,7 +110,7 @@ describe('an encrypted private key', () => {
     expect(keys.ring.signer('ES256')).toBeUndefined();
   });
 
-  it('that cannot be decrypted makes the run that activated it fail, and every later one, but their changes are committed', async () => {
+  it('that cannot be decrypted makes the run that activates it and every later run fail, but commits their changes', async () => {
     const prepared = kidOf(await keys.list(), 'ES256', 'prepared');
     await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
     clock.advance(24 * 3600);

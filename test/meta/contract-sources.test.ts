@@ -67,7 +67,7 @@ describe('the contract', () => {
     expect(problemsOf(texts, parse(read('openapi.yaml')))).toEqual([]);
   });
 
-  it('would be found to lack an unreferenced component, or to have two with one name', () => {
+  it('is reported if it lacks an unreferenced component, or if two components have the same name', () => {
     const bundled = { paths: { '/a': {} }, components: { schemas: { A: {} } } };
     const a = 'paths: { /a: {} }\ncomponents: { schemas: { A: {}, Unused: {} } }';
     const b = 'components: { schemas: { A: { type: string } } }';

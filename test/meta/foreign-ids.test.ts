@@ -114,7 +114,7 @@ function ask(details: OperationDetails, caller: string, ids: Record<string, stri
   return send(broker, { ...example, path: whole, headers });
 }
 
-/** Takes the segments from `example` for the parameters of `path`. */
+/** Replaces the parameters of `path` by the segments of `example`. */
 function fill(path: string, example: string): string {
   const segments = example.split('/');
   return path
@@ -123,7 +123,7 @@ function fill(path: string, example: string): string {
     .join('/');
 }
 
-/** Everything in a response that a caller could learn from. */
+/** Returns everything that a caller could learn from a response. */
 function learnt({ status, headers, json }: Answer) {
   const { request_id: _, ...rest } = json;
   return { status, headers: Object.keys(headers).sort(), json: rest };
@@ -185,7 +185,7 @@ describe.each(byPath)('$id', ({ details, params }) => {
 });
 
 describe('an agent', () => {
-  it('finds its own objects in the same ways: the refusals above are about ownership', async () => {
+  it('finds its own objects by the same requests, so the refusals above are about ownership', async () => {
     const api = apiOf(broker, credentials.get('agent'));
     await api.get(`/v1/grants/${ownGrant}`).expect(200);
     await api.post(`/v1/grants/${ownGrant}/return`).expect(409);

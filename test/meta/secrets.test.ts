@@ -22,10 +22,10 @@ const masterKeyBytes = randomBytes(32);
 const bootstrap = generateSecret(createSystemRandom(), 'hpa');
 const clock = new FakeClock();
 const lines: string[] = [];
-/** The responses to all callers after a secret was shown once. */
+/** Every response after a secret was shown, to any caller. */
 const answers: string[] = [];
 const statements: string[] = [];
-/** By name; in each form in which they could appear. */
+/** The secrets by name, each in every form in which it could appear. */
 const secrets = new Map<string, string[]>();
 let broker: TestBroker;
 let agentId: string;
@@ -35,7 +35,7 @@ function keep(name: string, secret: string): string {
   return secret;
 }
 
-/** The signature makes a token secret; the claims alone are not. */
+/** Adds a token to the secrets by its signature: the claims alone are not secret. */
 function keepToken(name: string, token: string): string {
   secrets.set(name, [token, token.split('.')[2] ?? token]);
   return token;
@@ -48,7 +48,7 @@ async function say(call: PromiseLike<{ text: string; headers: unknown }>): Promi
   statements.push(...rows.map(({ query }) => String(query)));
 }
 
-/** Creates one of each kind of object. Returns the clients. */
+/** Creates one object of each kind. Returns the clients. */
 async function tell() {
   const admin = apiOf(broker, bootstrap);
   await admin.post('/v1/policies', { name: 'low risk at once', cedar: readAtOnce }).expect(201);

@@ -83,7 +83,7 @@ describe('an agent is refused with an audit event and without a token', () => {
     expect(response.body.error_description).toContain('/v1/grants');
   });
 
-  it('for the grant_id of another agent, of another resource, of an ended grant or of no grant, with the same answer', async () => {
+  it('for the grant_id of another agent, of another resource, of an ended grant or of an unknown grant, with the same response', async () => {
     const [otherAgent, other] = [await createAgent(broker), await createResource(broker)];
     const ended = await grantTo(agent, resource);
     await asBootstrap(broker).post(`/v1/grants/${ended}/revoke`, { reason: 'done' }).expect(200);

@@ -15,7 +15,7 @@ let sets: KeySets;
 let answers: Map<string, object>;
 let reads: string[];
 let failures: string[];
-/** Delays responses. */
+/** Delays the responses of a URL until the promise resolves. */
 let hold: Map<string, Promise<void>>;
 
 beforeEach(() => {
@@ -143,7 +143,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('from the start is asked at most once in 30 s, and works as soon as it is up then', async () => {
+  it('is asked at most once in 30 s if it was down from the start, and works as soon as it is up', async () => {
     down('refused');
     for (let n = 0; n < 29; n += 1) {
       await expect(find('a')).rejects.toMatchObject({ problem: 'refused' });
@@ -168,7 +168,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('in that it is slow does not delay the keys of another', async () => {
+  it('does not delay the keys of another issuer by being slow', async () => {
     const other = 'https://other.test/jwks';
     answers.set(other, setOf('b'));
     hold.set(url, new Promise(() => {}));

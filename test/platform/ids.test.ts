@@ -5,7 +5,7 @@ import { createIds, idPrefixes } from '../../src/platform/ids.ts';
 import { createSystemRandom, generateSecret } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-/** Milliseconds since the epoch. */
+/** Returns the time in an id, in milliseconds since the epoch. */
 function timeOf(id: string): number {
   return Number.parseInt(TypeID.fromString(id).toUUID().replaceAll('-', '').slice(0, 12), 16);
 }

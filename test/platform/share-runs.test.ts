@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { shareRuns } from '../../src/platform/share-runs.ts';
 
-/** Work that counts its runs and ends when the test ends it. */
+/** Creates work that counts its runs, each of which ends when the test ends it. */
 function manualWork() {
   const ends: ((error?: Error) => void)[] = [];
   const work = () =>

@@ -8,7 +8,7 @@ import { sayOf } from './test-issuer.ts';
 export interface FederatedAgent {
   id: string;
   issuerId: string;
-  /** Issues a token of the issuer for the subject `sub`, by default the agent. */
+  /** Issues a token of the issuer for the subject `sub`, by default for the agent. */
   say(sub?: string): Promise<string>;
   /** Posts a form to the token endpoint with the issuer's token for the agent. */
   token(form?: Record<string, string>): Promise<supertest.Response>;

@@ -12,9 +12,12 @@ import { byAdmin, byClient, byForm, type World } from './valid-requests.ts';
 export interface Variant {
   /** Makes the same request each time, except for one-time values. */
   request: () => Promise<WireRequest>;
-  /** How many one-time values each request consumes, even if it fails. */
+  /** The number of one-time values that each request consumes, even if it fails. */
   uses?: number;
-  /** The tables in which rows stay even if the last event fails, such as those of a grant without its token. */
+  /**
+   * The tables in which rows stay even if the last event cannot be written, such as the row of a grant whose token
+   * cannot be issued.
+   */
   keeps?: readonly string[];
 }
 

@@ -28,7 +28,7 @@ beforeAll(async () => {
   await createPolicy(first, permitAll);
 });
 
-/** An agent with a grant, known to both replicas from a token that each has just minted. */
+/** An agent with a grant that both replicas have in memory, because each has just minted a token under it. */
 interface Scene {
   agent: TestAgent;
   /** The same agent, as a client of each replica. */
@@ -55,7 +55,7 @@ async function arrange(): Promise<Scene> {
   return scene;
 }
 
-/** Every distinct answer of both replicas about every one of `tokens`. */
+/** Returns every distinct response of both replicas to introspections of `tokens`. */
 async function told(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
   const answers = new Set<string>();
   for (const replica of replicas) {
@@ -64,7 +64,7 @@ async function told(tokens: string[], client: { id: string; secret: string }): P
   return [...answers].map((text) => JSON.parse(text));
 }
 
-/** Every distinct answer of both replicas to `form`. */
+/** Returns every distinct response of both replicas to token requests with `form`. */
 async function asked({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
   const answers = new Set<string>();
   for (const client of clients) {
@@ -74,7 +74,7 @@ async function asked({ clients }: Scene, form: Record<string, string>): Promise<
   return [...answers];
 }
 
-/** Every distinct status of both replicas to both broker tokens. */
+/** Returns every distinct status with which both replicas answer both broker tokens. */
 async function used({ brokerTokens }: Scene): Promise<number[]> {
   const statuses = new Set<number>();
   for (const replica of replicas) {
@@ -96,7 +96,7 @@ async function expectAlive(scene: Scene): Promise<void> {
   expect(await used(scene)).toEqual([200]);
 }
 
-describe('what ends a grant ends, at once and on every replica, its tokens and the issue of more', () => {
+describe('the tokens of a grant end at once on every replica, and no more are issued, when', () => {
   const revoke = ({ grantId }: Scene) =>
     admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
   const endings: [string, (scene: Scene) => Promise<unknown>][] = [
@@ -125,7 +125,7 @@ describe('what ends a grant ends, at once and on every replica, its tokens and t
     expect(await used(scene)).toEqual([200]);
   });
 
-  it('its time passes, before its row says so', async () => {
+  it('its time is over, before that is written', async () => {
     const scene = await arrange();
     clock.advance(1000);
     scene.tokens = [await tokenOf(scene.clients[0] ?? scene.agent, accessForm(scene))];
@@ -152,7 +152,7 @@ describe('what ends a grant ends, at once and on every replica, its tokens and t
   });
 });
 
-describe('what ends an agent ends, at once and on every replica, everything it has, permanently', () => {
+describe('everything of an agent ends at once on every replica, permanently, when', () => {
   async function expectDead(scene: Scene): Promise<void> {
     expect(await told(scene.tokens, scene.server)).toEqual(inactive);
     expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
@@ -165,7 +165,7 @@ describe('what ends an agent ends, at once and on every replica, everything it h
     }
   }
 
-  /** It can authenticate again, and that is all. */
+  /** Asserts that the agent can authenticate again, and that nothing else is active again. */
   async function expectEmptyHanded(scene: Scene): Promise<void> {
     const brokerTokens = await Promise.all(scene.clients.map((client) => tokenOf(client)));
     expect(await used({ ...scene, brokerTokens })).toEqual([200]);
@@ -191,7 +191,7 @@ describe('what ends an agent ends, at once and on every replica, everything it h
     await expectDead(scene);
   });
 
-  it('it expires earlier than was thought, and moving its end afterwards makes nothing active again', async () => {
+  it('its expiry is moved to an earlier time, and moving it back afterwards makes nothing active again', async () => {
     const scene = await arrange();
     const path = `/v1/agents/${scene.agent.id}`;
     await admin.patch(path, { expires_at: inSeconds(10) }).expect(200);
@@ -205,7 +205,7 @@ describe('what ends an agent ends, at once and on every replica, everything it h
 });
 
 describe('a client secret that is revoked', () => {
-  it('gets no token on any replica at once, and the tokens that were obtained with it are inactive', async () => {
+  it('gets no token on any replica from then on, and the tokens that were obtained with it are inactive', async () => {
     const scene = await arrange();
     const { agent } = scene;
     expect(await told(scene.tokens, agent)).toHaveLength(2);
@@ -229,10 +229,10 @@ describe('a client secret that is revoked', () => {
 });
 
 describe('a signing key that is compromised', () => {
-  // So that the next key has been published long enough to take over.
+  // Advances the clock, so that the next key has been published long enough to take over.
   beforeEach(() => clock.advance(400));
 
-  it('takes its tokens with it at once and on every replica, and the next tokens have another key', async () => {
+  it('ends its tokens at once on every replica, and the next tokens have another key', async () => {
     const scene = await arrange();
     const [token = ''] = scene.tokens;
     const { kid } = decodeProtectedHeader(token);
@@ -246,7 +246,7 @@ describe('a signing key that is compromised', () => {
     }
   });
 
-  it('verifies nothing any more, even for tokens that another key has signed', async () => {
+  it('no longer verifies any token, even one that names another key', async () => {
     const scene = await arrange();
     const [first, second] = replicas;
     const [leaked = ''] = scene.tokens;
@@ -257,7 +257,7 @@ describe('a signing key that is compromised', () => {
     expect(await introspect(second, forged, scene.server)).toEqual({ active: false });
   });
 
-  it('and whose successor is too, stops every replica until there is one that may sign, and no longer', async () => {
+  it('stops every replica if its successor is compromised, too, until another key may sign', async () => {
     const scene = await arrange();
     let status = 200;
     for (let leaks = 0; status === 200 && leaks < 3; leaks += 1) {

@@ -4,7 +4,7 @@ import type { Clock } from '../../platform/clock.ts';
 import { usableUntil } from '../../tokens/token-expiry.ts';
 import type { ExchangeCall, Exchanged } from './exchange-call.ts';
 
-/** The client of an exchange and its request. */
+/** An exchange: its client and its request. */
 type Asked = Pick<ExchangeCall, 'client' | 'request'>;
 
 export interface KnownExchanges {

@@ -1,7 +1,7 @@
 import type { Facts } from '../facts.ts';
 import type { Violation } from '../history.ts';
 
-/** When all operations have ended, every replica returns the same state for each token. */
+/** Finds tokens about which replicas disagree when all operations have ended. */
 export function agreement({ ending }: Facts): Violation[] {
   return (ending?.opinions ?? [])
     .filter(({ active }) => new Set(active).size > 1)

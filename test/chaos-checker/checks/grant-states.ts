@@ -3,7 +3,10 @@ import { isPossible, type Kind, latestMs, type Violation } from '../history.ts';
 
 const check = 'grant-states';
 
-/** Written from the design, not copied from the broker: the two must agree. */
+/**
+ * The allowed transitions, written from the design instead of copied from the broker, so that the two can be
+ * compared.
+ */
 const transitions: Record<string, readonly string[]> = {
   pending: ['active', 'scheduled', 'denied', 'cancelled', 'lapsed'],
   scheduled: ['active', 'cancelled', 'revoked'],
@@ -101,7 +104,7 @@ function pairsOf(facts: Facts): { wrong: Pair[]; crossing: Pair[] } {
 export const crossingsOf = (facts: Facts): number =>
   new Set(pairsOf(facts).crossing.map(({ grant }) => grant.id)).size;
 
-/** A terminal state never changes, and the states in successive reads follow the allowed transitions. */
+/** Finds grants whose final state changed, or whose states in successive reads do not follow the allowed transitions. */
 export function grantStates(facts: Facts): Violation[] {
   const paths = pairsOf(facts).wrong.map(({ grant, earlier, later }) => ({
     check,

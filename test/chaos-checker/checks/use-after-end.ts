@@ -5,7 +5,7 @@ import { hasEnded } from './grant-states.ts';
 
 const check = 'use-after-end';
 
-/** Returns the token that the response proves to be accepted. */
+/** Returns the token that the operation used successfully; undefined if it used none. */
 function usedToken({ kind, outcome, status, asked, answered }: Operation): string | undefined {
   // A successful exchange has used its subject token.
   if (kind === 'exchange') return outcome === 'ok' ? asked.subjectJti : undefined;
@@ -89,8 +89,8 @@ function shownAsOpen(facts: Facts, deaths: Deaths): Violation[] {
 }
 
 /**
- * No token or grant is accepted in a request after it has ended: revoked, returned, delegated for a withdrawn
- * credential, disabled with its agent, or expired. Nor is a grant shown as open then.
+ * Finds tokens and grants that were accepted in a request after they had ended (revoked, returned, delegated for a
+ * withdrawn credential, disabled with their agent, or expired), and grants that were shown as open then.
  */
 export function useAfterEnd(facts: Facts): Violation[] {
   const deaths = deathsOf(facts);

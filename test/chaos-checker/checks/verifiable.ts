@@ -2,8 +2,8 @@ import type { Facts } from '../facts.ts';
 import type { Violation } from '../history.ts';
 
 /**
- * Finds the tokens that break this rule: a token verifies with the published keys (`good`), unless its key was compromised; the
- * JWKS does not have a compromised key (`no-key`).
+ * Finds tokens that do not verify with the published keys although their key was not compromised, and tokens whose
+ * compromised key is still published. A signature is `good` if it verifies, and `no-key` if the JWKS lacks its key.
  */
 export function verifiable({ ending }: Facts): Violation[] {
   if (ending === undefined) return [];

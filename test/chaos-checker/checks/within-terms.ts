@@ -11,13 +11,13 @@ interface Finding {
   operations: Operation[];
 }
 
-/** Whether the grant has ever been active: its terms are final then. */
+/** Whether the grant had become active before this read, so that its terms are final. */
 const isSettled = ({ grant }: Sighting): boolean => grant.startsAtMs !== null;
 
 /** Whether the grant is delegated. Its approvals are those of the first ancestor. */
 const isDelegated = ({ parentId = null }: Sighting['grant']): boolean => parentId !== null;
 
-/** A delegated grant has no more scopes than its parent, and ends no later. */
+/** Finds a delegated grant that has more scopes than its parent, or ends later. */
 function wrongAgainstParent(facts: Facts, { operation, grant }: Sighting): Finding[] {
   const parent = facts.grants.get(grant.parentId ?? '');
   const settled = parent?.sightings.find(isSettled);
@@ -64,7 +64,7 @@ function wrongAgainst(limits: readonly Operation[], { operation, grant }: Sighti
     });
 }
 
-/** Each approval that is shown was sent by its person before the response that shows it. */
+/** Finds approvals that are shown before the person had sent them. */
 function wrongApprovals(approvals: readonly Operation[], { operation, grant }: Sighting): Finding[] {
   return grant.approvedBy
     .filter((person) =>
@@ -73,7 +73,7 @@ function wrongApprovals(approvals: readonly Operation[], { operation, grant }: S
     .map((person) => ({ what: `shows an approval that ${person} did not give`, operations: [operation] }));
 }
 
-/** The terms of a grant never change after it has become active. */
+/** Finds terms of a grant that changed after it had become active. */
 function wrongLater(settled: readonly Sighting[]): Finding[] {
   const [first, ...later] = settled;
   if (first === undefined) return [];
@@ -123,7 +123,7 @@ function wrongToken(facts: Facts, token: TokenSeen, mint: Operation): Finding[] 
   return findings(faults, [mint]);
 }
 
-/** No grant exceeds its request and its approvals, and no token exceeds its grant. */
+/** Finds grants that exceed their request or their approvals, and tokens that exceed their grant. */
 export function withinTerms(facts: Facts): Violation[] {
   const check = 'within-terms';
   const grants = [...facts.grants.values()].flatMap((grant) =>

@@ -9,7 +9,7 @@ export interface Answer {
 
 interface Call {
   method?: string;
-  /** A bearer credential, or `id:secret` for Basic. */
+  /** A bearer credential. */
   bearer?: string;
   basic?: string;
   json?: object;

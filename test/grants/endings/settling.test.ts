@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts';
 import { grantEndingsOn } from '../../support/grant-endings.ts';
 import { insertCopies } from '../copies.ts';
 
-/** More than one batch takes, in the background or before the answer. */
+/** More grants than one batch takes, in the background or before the response. */
 const many = 1_500;
 
 let scene: ExchangeScene;
@@ -23,7 +23,10 @@ const admin = () => asBootstrap(scene.broker);
 const query = async (text: string, values: unknown[] = []) =>
   (await scene.broker.database.owner.query(text, values)).rows;
 
-/** A grant, one delegated from it and one delegated from that; and `copies` of the second one. */
+/**
+ * Creates a grant, a second one delegated from it, and a third one delegated from the second; and `copies` of the
+ * second one.
+ */
 async function createLine(copies = 0) {
   const line = await scene.line(await scene.agent());
   if (copies > 0) {
@@ -63,7 +66,7 @@ const disableRoot = ({ root }: Line) => admin().post(`/v1/agents/${root.id}/disa
 const runJob = (on = scene.broker) => on.worker.runNow('expire-grants', scene.clock.now());
 const queued = async (): Promise<number> => (await query('select id from grant_endings')).length;
 
-/** Disables an agent without its broker, so that only `endings` settles what that ends. */
+/** Disables an agent by SQL instead of through its broker, so that only `endings` settles the grants. */
 async function disableSilently(agentId: string, endings: GrantEndings): Promise<void> {
   const { clock, broker } = scene;
   const at = clock.now();
@@ -99,9 +102,9 @@ describe('an ending of more grants than a batch takes', () => {
     expect(await queued()).toBe(0);
   });
 
-  it('ends no grant before what was delegated from it, also if the work stops between', async () => {
+  it('ends a grant after the grants delegated from it, even if the work stops in between', async () => {
     const line = await createLine(many);
-    // Nothing that is under way ends here: the rows say what a crash would leave.
+    // No background work is in progress here: the rows are those that a crash would leave.
     const ids = createIds(scene.clock, createSystemRandom());
     const { db } = scene.broker.database;
     const stopped = grantEndingsOn({ db, ids, clock: scene.clock });
@@ -135,7 +138,7 @@ describe('an ending of more grants than a batch takes', () => {
 });
 
 describe('an ending', () => {
-  it('waits for no lock: a grant that another transaction holds is inactive, and written as ended a second later', async () => {
+  it('waits for no lock: a grant that another transaction has locked is inactive, and is written as ended a second later', async () => {
     const line = await createLine();
     const holder = await scene.broker.database.pool.connect();
     await holder.query('begin');
@@ -175,7 +178,7 @@ describe('an ending', () => {
     });
     expect((await attempts()).last_error).toContain('poisoned');
     await query('drop trigger poisoned on grants; drop function refuse_end()');
-    // An attempt that was under way may have failed since, and postponed the next one again.
+    // An attempt that was in progress may have failed since, and may have postponed the next one again.
     await eventually(async () => {
       scene.clock.advance(30);
       await runJob();
@@ -184,9 +187,9 @@ describe('an ending', () => {
     expect(await readEnds(poisoned)).toMatchObject(allEnded(2));
   });
 
-  it('writes only grants that its own cause ended: others get the person and the reason of theirs', async () => {
+  it('writes only grants that its own cause ended: other grants get the person and the reason of their own cause', async () => {
     const [line, other] = [await createLine(), await createLine()];
-    // An epoch that is raised without an ending, as `end-all` does.
+    // Raises an epoch without an ending, as `end-all` does.
     await query('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [
       line.root.id,
       scene.clock.now(),
@@ -197,7 +200,7 @@ describe('an ending', () => {
     expect(await readEnds(line)).toMatchObject({ open: 2, events: 0 });
     expect((await readEnds(other)).reasons).toEqual([
       'the credential of its subject token was revoked',
-      'the grant that it was delegated from ended',
+      'its parent grant ended',
     ]);
     scene.clock.advance(10);
     await runJob();
@@ -225,7 +228,7 @@ describe('an ending', () => {
 });
 
 describe('the background work', () => {
-  it('pauses before it looks again for an ending that another process has locked', async () => {
+  it('pauses before it tries again an ending that another process has locked', async () => {
     const { rootGrant, root } = await createLine();
     const pauses: number[] = [];
     const { clock } = scene;
@@ -260,7 +263,7 @@ describe('the background work', () => {
     let pauses = 0;
     const { clock } = scene;
     let elapsedMs = 0;
-    // Every batch takes time, and no pause ever ends.
+    // Every batch takes time, and pauses do not end by themselves.
     const endless: Clock = {
       now() {
         elapsedMs += 1;

@@ -9,18 +9,18 @@ type Line = Awaited<ReturnType<typeof lineOf>>;
 
 interface Cause {
   end(scene: ExchangeScene, line: Line): PromiseLike<unknown>;
-  /** Why the grant next to what ended says that it ended, if not because of the grant above it. */
+  /** The end reason of the second grant, if it is not that its parent ended. */
   middle?: string;
   leaf?: string;
-  /** Whether it changes what every line of a scene shares, so that it needs a scene of its own. */
+  /** Whether the cause changes what all chains of a scene share, so that it needs its own scene. */
   changesScene?: boolean;
-  /** Whether the client that introspects goes as well. */
+  /** Whether the cause also ends the client that introspects. */
   takesServer?: boolean;
-  /** The grants that end; all that were delegated unless given. */
+  /** The grants that the cause ends; all delegated grants by default. */
   ended?: (line: Line) => string[];
 }
 
-const ancestorEnded = 'the grant that it was delegated from ended';
+const ancestorEnded = 'its parent grant ended';
 const admin = (scene: ExchangeScene) => asBootstrap(scene.broker);
 const patchAgent = (scene: ExchangeScene, { root }: { root: { id: string } }, change: object) =>
   admin(scene).patch(`/v1/agents/${root.id}`, change).expect(200);
@@ -99,7 +99,7 @@ const causes: Record<string, Cause> = {
   },
 };
 
-/** The rows of grants, and the events that say they were revoked. */
+/** Reads the rows of grants, and the events of their revocations. */
 async function readEnds(scene: ExchangeScene, ids: string[]) {
   const { owner } = scene.broker.database;
   const { rows } = await owner.query(
@@ -112,7 +112,7 @@ async function readEnds(scene: ExchangeScene, ids: string[]) {
   return rows;
 }
 
-describe('what was delegated is written as ended, each with one audit event, before the answer, when', () => {
+describe('delegated grants are written as ended, each with one audit event, before the response, when', () => {
   let shared: ExchangeScene;
   beforeAll(async () => {
     shared = await createExchangeScene();
@@ -141,7 +141,7 @@ describe('what was delegated is written as ended, each with one audit event, bef
     const ids = expected.map(({ id }) => id);
     expect(await readEnds(scene, ids)).toEqual(expected);
     if (!takesServer) expect(await scene.introspect(line.tokens[2])).toEqual({ active: false });
-    // The replica that made the exchanges knows them, and issues nothing from memory.
+    // The replica that made the exchanges has them in memory, and issues nothing from there.
     await scene.expectRefused(scene.exchange(line.leaf, line.tokens[1]), 'invalid_request');
     if (ended === undefined)
       await scene.expectRefused(scene.exchange(line.middle, line.tokens[0]), 'invalid_request');
@@ -154,7 +154,7 @@ describe('what was delegated is written as ended, each with one audit event, bef
     expect(await readEnds(scene, ids)).toEqual(expected);
   });
 
-  it('a scope is removed that its parent has and it does not have', async () => {
+  it('a scope is removed that only the parent grant has', async () => {
     const scene = await createExchangeScene();
     const helper = await scene.agent();
     const { token } = await scene.holding(await scene.agent());
@@ -180,7 +180,7 @@ describe('what was delegated is written as ended, each with one audit event, bef
 });
 
 describe('an unbound token of an agent that begins to require bound tokens', () => {
-  it('ends permanently: nothing is minted, exchanged or active, also once the requirement is lifted', async () => {
+  it('ends permanently: nothing is minted, exchanged or active, also after the requirement is removed', async () => {
     const scene = await createExchangeScene();
     const line = await scene.line(await scene.agent());
     await patchAgent(scene, line, { require_bound_tokens: true });

@@ -6,7 +6,7 @@ import { createFederatedAgent, type FederatedAgent } from '../../support/federat
 import { createKey, createKeyAgent, type KeyAgent, keyAgentOf } from '../../support/key-agent.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
-/** The credential of an agent is revoked: what it delegated, and what is delegated to it. */
+/** The grants that an agent delegated, or that were delegated to it, after a credential of the agent is revoked. */
 let scene: ExchangeScene;
 let other: TestAgent;
 beforeAll(async () => {
@@ -17,7 +17,7 @@ beforeAll(async () => {
 const admin = () => asBootstrap(scene.broker);
 const placeOf = () => ({ url: scene.broker.url, now: () => scene.clock.now() });
 
-/** Revokes the only secret of an agent; returns the agent with another. */
+/** Revokes the only secret of an agent. Returns the agent with a new secret. */
 async function revokeSecret({ id }: TestAgent): Promise<TestAgent> {
   const path = `/v1/agents/${id}`;
   const [first] = (await admin().get(path).expect(200)).body.secrets;
@@ -44,7 +44,10 @@ async function renewIdentity(agent: FederatedAgent): Promise<FederatedAgent> {
 
 type Line = Awaited<ReturnType<ExchangeScene['line']>>;
 
-/** No token of the line is active, nothing can be minted under it or had in exchange for it, and it is shown as revoked. */
+/**
+ * Asserts that no token of the chain is active, that nothing can be minted or exchanged with it, and that its grants
+ * are shown as revoked.
+ */
 async function expectDead({ tokens, ...line }: Line): Promise<void> {
   const resource = scene.resource.identifier;
   for (const token of tokens) {
@@ -65,7 +68,7 @@ async function expectDead({ tokens, ...line }: Line): Promise<void> {
   }
 }
 
-describe('a line of delegated grants has ended', () => {
+describe('a chain of delegated grants has ended when', () => {
   it.each<
     [string, () => Promise<{ line: Line; renew: () => Promise<TestAgent | KeyAgent | FederatedAgent> }>]
   >([
@@ -104,8 +107,8 @@ describe('a line of delegated grants has ended', () => {
   });
 });
 
-describe('a secret that is revoked', () => {
-  it('gets no delegated grant, also where a replica still has it in memory', async () => {
+describe('a client whose secret is revoked', () => {
+  it('gets no delegated grant, also on a replica that still has the secret in memory', async () => {
     const { token } = await scene.holding(await scene.agent());
     const helper = await scene.agent();
     await agentOf(scene.replica, helper).token().expect(200);
@@ -118,8 +121,8 @@ describe('a secret that is revoked', () => {
   });
 });
 
-describe('the end of a line', () => {
-  it('keeps the revoked secret as its cause, also if the grant ends otherwise after that', async () => {
+describe('the end of a chain', () => {
+  it('keeps the revoked secret as its cause, even if the grant would have ended for another cause later', async () => {
     const own = await createExchangeScene();
     const root = await own.agent();
     const { middleGrant } = await own.line(root);
@@ -135,7 +138,7 @@ describe('the end of a line', () => {
     expect(rows).toEqual([{ object_id: root.id }]);
   });
 
-  it('is seen by a request that has read its token already, and that request makes no grant', async () => {
+  it('is noticed by a request that has already read its token, which then creates no grant', async () => {
     const [holder, helper] = [await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(holder);
     const { owner } = scene.broker.database;
@@ -162,8 +165,8 @@ describe('the end of a line', () => {
   });
 });
 
-describe('a line of delegated grants has ended, too', () => {
-  it('when the key is compromised that the tokens are signed with, and the first agent delegates again', async () => {
+describe('a chain of delegated grants has also ended', () => {
+  it('when the signing key of the tokens is compromised, and the first agent can then delegate again', async () => {
     const own = await createExchangeScene();
     const root = await own.agent();
     const line = await own.line(root);

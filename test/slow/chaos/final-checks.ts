@@ -127,7 +127,7 @@ async function verifyAll(player: Player, tokens: readonly TokenSeen[]): Promise<
   const jwks = createLocalJWKSet(published);
   const verify = async ({ jti, expiresAtMs }: TokenSeen): Promise<Signature> => {
     try {
-      // At a time before its expiry.
+      // The time of the verification is before the expiry of the token.
       const currentDate = new Date(expiresAtMs - 1_000);
       await jwtVerify(player.recorder.rawTokens.get(jti) ?? '', jwks, { typ: 'at+jwt', currentDate });
       return 'good';

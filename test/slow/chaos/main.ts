@@ -16,7 +16,7 @@ const seldom: ReadonlySet<Kind> = new Set<Kind>([
   'compromise',
 ]);
 
-/** How often operations of each kind must succeed in a run with a fixed duration. */
+/** Returns how often operations of each kind must succeed in a run with a fixed duration. */
 const leastSuccesses = (seconds: number): Record<Kind, number> =>
   Object.fromEntries(
     kinds.map((kind) => [kind, Math.max(1, Math.floor(seconds / (seldom.has(kind) ? 30 : 15)))]),

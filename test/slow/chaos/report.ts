@@ -14,7 +14,7 @@ const table = (rows: readonly (readonly (string | number)[])[]): string[] =>
       `  ${String(name).padEnd(34)}${cells.map((cell) => String(cell).padStart(11)).join('')}`,
   );
 
-/** The columns of the table of operations. A connection that was refused counts as a refusal. */
+/** The columns of the table of operations. A refused connection counts as a refusal. */
 const columns: Record<string, (one: Operation) => boolean> = {
   ok: isOk,
   refused: ({ outcome, status }) => outcome === 'refused' && status !== undefined,

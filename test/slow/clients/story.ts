@@ -6,7 +6,10 @@ import type { Caller, GeneratedClient } from './generated-client.ts';
 const forbidPurge =
   'forbid(principal, action == Action::"request", resource) when { context.scopes.contains("purge") };';
 
-/** Tells the story of a grant with a client that was generated from the contract. */
+/**
+ * Performs the story of a grant, from its request to its revocation, with a client that was generated from the
+ * contract.
+ */
 export async function tellStory(client: GeneratedClient, bootstrapKey: string): Promise<void> {
   const admin = client.as(bootstrapKey);
   const { approver, credentials, resource } = await setUp(client, admin);

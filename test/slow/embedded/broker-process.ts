@@ -18,7 +18,7 @@ export interface BrokerAnswer {
 export interface BrokerProcess {
   child: ChildProcess;
   answer: BrokerAnswer;
-  /** Ends its input, which stops the server. Resolves to its exit code. */
+  /** Closes the input of the process, which stops the server. Resolves to the exit code. */
   stop(): Promise<number | null>;
   /** Sends kill -9. */
   murder(): Promise<void>;
@@ -79,7 +79,7 @@ function killServer(dataDir: string): void {
   try {
     process.kill(postmasterPid(dataDir), 'SIGKILL');
   } catch {
-    // It was stopped.
+    // The server was stopped.
   }
 }
 

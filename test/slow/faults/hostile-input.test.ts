@@ -76,7 +76,7 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** Checks for a 4xx in the form of its path, whose body agrees with its status line. */
+/** Asserts a 4xx in the form of its path, whose body agrees with its status line. */
 function expectRefused(answer: Answer, asOauth: boolean): void {
   expect(answer.status, answer.text).toBeGreaterThanOrEqual(400);
   expect(answer.status, answer.text).toBeLessThan(500);

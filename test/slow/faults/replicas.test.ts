@@ -17,11 +17,11 @@ import {
 } from '../../support/broker.ts';
 import { parallel, tally } from '../../support/count.ts';
 
-/** Guarantees across two processes on one database. */
+/** Tests of guarantees across two processes on one database. */
 let cluster: Cluster;
 let owner: TestPerson;
 let approver: TestPerson;
-/** High risk, so that the policy of the test requires two approvals. */
+/** A request of high risk, for which the policy of the test requires two approvals. */
 const twoApprovals =
   'forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" } unless { context.approvals >= 2 };';
 
@@ -58,7 +58,7 @@ async function arrange(): Promise<Scene> {
   return { agent, credential, resource, grantId, token, server: await createServerOf(first, resource) };
 }
 
-/** Uses the scene in one way on one process. Returns whether that succeeded. */
+/** Uses the scene in one way on one process. Returns whether the use succeeded. */
 type Use = (scene: Scene, replica: Replica) => Promise<boolean>;
 
 const uses: Record<'mint' | 'introspect' | 'call', Use> = {
@@ -193,7 +193,7 @@ describe('concurrently on both processes', () => {
     );
     expect(tally(answers)).toEqual({ 201: 50 });
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
-    // That of the scene, and this one.
+    // One grant of the scene, and the one of this test.
     const grants = await cluster.query('select id from grants where agent_id = $1', [agent.id]);
     expect(grants).toHaveLength(2);
   });

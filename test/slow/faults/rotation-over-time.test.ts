@@ -91,7 +91,7 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
       pass(stepSeconds);
       for (const [index, alg] of signingAlgs.entries()) {
         const replica = replicas[(step + index) % 2] ?? first;
-        // Refused until the next key may sign, so that each rotation is as early as possible.
+        // The rotation is refused until the next key may sign, so that each rotation is as early as possible.
         const { status } = await asBootstrap(replica).post('/v1/keys/rotate', { alg, reason: 'test' });
         expect([200, 503]).toContain(status);
         const audience = audiences.get(alg) ?? '';
@@ -104,7 +104,7 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
       ).toBe('done');
       alive = alive.filter(({ until }) => until > step);
       const looking = verifiers.filter(({ every }) => step % every === 0);
-      // The newest token and the oldest unexpired one, for each algorithm.
+      // For each algorithm, the newest token and the oldest unexpired one are verified.
       const shown = alive.filter(({ until }) => until === step + lifeSteps || until === step + 1);
       await Promise.all(looking.flatMap((one) => shown.map((token) => verify(token, one))));
     }

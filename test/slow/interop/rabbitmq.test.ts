@@ -19,7 +19,7 @@ let service: TokenService;
 let port: number;
 const open: ChannelModel[] = [];
 
-/** The plugin reads keys only over https. */
+/** Starts an https server in front of the broker, because the plugin reads keys only over https. */
 async function startFront(issuer: string): Promise<string> {
   const front = await startHttpsServer((request, response) => {
     const answer = fetch(`${issuer}${request.url}`).then((given) => given.text());
@@ -75,7 +75,7 @@ describe.skipIf(missing)('RabbitMQ with a token as password', () => {
     }
   });
 
-  it('allows nothing else', async () => {
+  it('refuses everything that the scopes do not permit', async () => {
     const { channel } = await connect(service.tokens.good);
     await expect((await channel()).assertQueue('other')).rejects.toThrow(refused);
     const writing = await channel();

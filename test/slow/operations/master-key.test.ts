@@ -38,7 +38,7 @@ const withKeys = (current: string, ...old: string[]): Record<string, string> => 
   HALLPASS_MASTER_KEYS_OLD: old.join(','),
 });
 
-/** Every encrypted value, with its place. */
+/** Reads every encrypted value, with its place. */
 async function sealed() {
   const keys = await production.query<{ kid: string; private_sealed: Buffer }>(
     'select kid, private_sealed from signing_keys order by ctid',
@@ -109,7 +109,7 @@ async function refusesToStart(broker: Record<string, string>): Promise<void> {
   expect([code, stdout, lines]).toEqual([1, '', [`hallpass: ${why}`]]);
 }
 
-/** The result of the query in docs/operations.md: the master keys under which values in use are encrypted. */
+/** Returns the result of the query in docs/operations.md: the master keys under which values in use are encrypted. */
 async function inUse(): Promise<unknown[]> {
   const docs = await readFile(new URL('../../../docs/operations.md', import.meta.url), 'utf8');
   const text = /```sql\n(select encode\(substring[^`]*)```/.exec(docs)?.[1] ?? '';
@@ -187,7 +187,7 @@ it('a master key is replaced during minting even if the job that encrypts again 
   for (const replica of [a, b]) expect(await replica.drain()).toBe(0);
   await refusesToStart(withKeys(oldKey));
 
-  // The procedure of docs/operations.md for the loss of the new key as well.
+  // Follows docs/operations.md for the case that the new key is lost as well.
   await production.query('truncate signing_keys, master_key_check');
   const lost = await startReplica(withKeys(randomBytes(32).toString('base64url')));
   await expecting(200, call(`${lost.url}/readyz`));

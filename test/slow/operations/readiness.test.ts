@@ -16,8 +16,8 @@ import { freePort } from '../../support/free-port.ts';
 import { query } from './support/databases.ts';
 
 /**
- * Every reason for a built broker not to be ready, except the shutdown, which is in
- * test/slow/process/process.test.ts.
+ * Tests every reason for a built broker not to be ready, except the shutdown, which test/slow/process/process.test.ts
+ * tests.
  */
 const bearer = generateBootstrapKey();
 let server: OwnServer;
@@ -47,7 +47,7 @@ const mint = (): Promise<Answer> => {
   const form = { grant_type: 'client_credentials', resource: story.resource, scope: 'read' };
   return call(`${replica.url}/oauth2/token`, { basic: story.client, form });
 };
-/** The response is cached for a second. */
+/** Waits until the readiness check responds with this status and these checks. The response is cached for a second. */
 const becomes = (status: number, checks: object): Promise<void> =>
   eventually(async () => {
     const answer = await readiness();
@@ -61,7 +61,7 @@ describe('a replica', () => {
     await expecting(200, mint());
   });
 
-  it('is alive but not ready while the database is unreachable, still serves metrics, and recovers automatically', async () => {
+  it('runs but is not ready while the database is unreachable, still serves metrics, and recovers automatically', async () => {
     await server.stop();
     await becomes(503, { database: 'unreachable' });
     await expecting(200, call(`${replica.url}/healthz`));
@@ -108,7 +108,7 @@ describe('a replica', () => {
     expect(stderr).toContain('9999_of_the_next_version');
   });
 
-  it('is not ready without a key to sign with: after all were compromised, published or not', async () => {
+  it('is not ready without a key that can sign, after all prepared and active keys were compromised', async () => {
     const compromise = async (alg: string): Promise<Answer> => {
       const { body } = await expecting(200, call(`${replica.url}/v1/keys`, { bearer }));
       const active = body.items.find((key: Key) => key.alg === alg && key.status === 'active');

@@ -167,7 +167,7 @@ describe.each(backups)('a broker on the restored database (%s)', (_name, take) =
   });
 
   it('continues the audit log of the backup', async () => {
-    // The newest event is that of the token which the leaked secret obtained in the first test.
+    // The newest event is about the token that was issued to the leaked secret in the first test.
     const events = await readAuditLog(url, admin, eventIds.length + 1);
     expect(events.slice(0, eventIds.length).map(({ id }) => id)).toEqual(eventIds);
     expect(events.at(-1)).toMatchObject({ type: 'token.issued' });

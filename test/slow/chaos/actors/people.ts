@@ -76,7 +76,8 @@ async function disableForAWhile(player: Player, agent: AgentModel): Promise<void
     await probe(player, agent, held());
     await probeBelow(player, agent);
   }
-  // Enabled even if another actor disabled it or the response was lost: an agent that stays disabled does nothing.
+  // The agent is enabled again even if another actor disabled it or the response was lost: an agent that stays
+  // disabled does nothing.
   for (let attempt = 1; attempt <= 5 && !(await flip(player, agent, 'enable')); attempt += 1);
   await probe(player, agent, held());
   await probeBelow(player, agent);

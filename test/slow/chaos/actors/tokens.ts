@@ -139,7 +139,10 @@ export async function probe(player: Player, agent: AgentModel, tokens: readonly 
   await Promise.all(asked.map((token) => introspect(player, token, token.resource ?? agent)));
 }
 
-/** Also introspects at once the tokens that others got, directly or indirectly, by exchange of the agent's tokens. */
+/**
+ * Also introspects at once the tokens that others obtained, directly or indirectly, by exchange of the agent's
+ * tokens.
+ */
 export async function probeBelow(player: Player, agent: AgentModel): Promise<void> {
   const below = player.world.agents.flatMap((holder) =>
     holder.tokens.slice(-20).flatMap((token) => (token.line.includes(agent.id) ? [{ holder, token }] : [])),
@@ -151,7 +154,7 @@ export async function probeBelow(player: Player, agent: AgentModel): Promise<voi
   );
 }
 
-/** Introspects at once the tokens that were got, directly or indirectly, by exchange of these tokens. */
+/** Introspects at once the tokens that were obtained, directly or indirectly, by exchange of these tokens. */
 export async function probeDerived(player: Player, ended: readonly HeldToken[]): Promise<void> {
   const jtis = new Set(ended.map(({ jti }) => jti));
   const derived = player.world.agents.flatMap((holder) =>
@@ -167,7 +170,7 @@ export async function probeDerived(player: Player, ended: readonly HeldToken[]):
 }
 
 /**
- * Returns the tokens that others have exchanged, if there are any and chance prefers them, because their ending
+ * Prefers tokens that others have exchanged, if there are any and a random choice says so, because ending such a token
  * affects more grants.
  */
 export function preferExchanged({ prng, world }: Player, tokens: readonly HeldToken[]): readonly HeldToken[] {
@@ -180,7 +183,7 @@ export const tokensUnder = (agent: AgentModel, grant: Pick<HeldGrant, 'id'>): He
   agent.tokens.filter(({ grantId }) => grantId === grant.id);
 
 export async function revokeToken(player: Player, agent: AgentModel): Promise<void> {
-  // Broker tokens only rarely: the agent needs them.
+  // Broker tokens are chosen rarely, because the agent needs them.
   const token = player.prng.pick(
     player.prng.chance(0.1) ? agent.brokerTokens : preferExchanged(player, agent.tokens.slice(-20)),
   );
