@@ -4,11 +4,11 @@ import type { components } from '../http/api.gen.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
 import { toCanonicalConditions } from '../trusted-issuers/conditions.ts';
+import type { AgentView } from './agent-view.ts';
 import type { CredentialTerms, Identity } from './credentials/credential.ts';
-import type { AgentNow } from './present.ts';
 import type { AgentsService } from './service.ts';
 
-function present(agent: AgentNow) {
+function present(agent: AgentView) {
   return {
     id: agent.id,
     client_id: agent.id,

@@ -15,6 +15,7 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
 import { type Agent, controlSince } from './agent.ts';
+import { type AgentView, viewAgent, viewAgents } from './agent-view.ts';
 import { hasSecrets } from './credentials/credential.ts';
 import {
   type CandidateQuery,
@@ -24,8 +25,7 @@ import {
   listIdentities,
 } from './credentials/find-identities.ts';
 import { type CheckedCredential, setCredential } from './credentials/service.ts';
-import { endAgentGrants, endDerivedGrants } from './ending.ts';
-import { type AgentNow, atPresent, oneAtPresent } from './present.ts';
+import { endAgentGrants, endDerivedGrants } from './end-grants.ts';
 import * as store from './store.ts';
 import {
   type AgentChange,
@@ -91,7 +91,7 @@ async function create(
   deps: AgentsDeps,
   act: Act<Person>,
   input: NewAgent,
-): Promise<AgentNow & { clientSecret: string | undefined }> {
+): Promise<AgentView & { clientSecret: string | undefined }> {
   const { db, audit, clock, ids } = deps;
   return withTransaction(db, async (tx) => {
     const checked = await checkTerms(deps, tx, { change: input, before: undefined });
@@ -102,7 +102,7 @@ async function create(
     await audit.append(tx, { ...subject(act, agent.id), type: 'agent.created', details: describe(terms) });
     const clientSecret = await giveCredential(deps, tx, { act, agentId: agent.id, checked });
     if (clientSecret instanceof Refusal) return clientSecret;
-    return { ...(await oneAtPresent(deps, tx, agent)), clientSecret };
+    return { ...(await viewAgent(deps, tx, agent)), clientSecret };
   });
 }
 
@@ -123,16 +123,16 @@ async function giveCredential(
 async function list(
   deps: AgentsDeps,
   page: { limit: number; after?: string | undefined },
-): Promise<Page<AgentNow>> {
+): Promise<Page<AgentView>> {
   const rows = await store.listAgents(deps.db, { ...page, limit: page.limit + 1 });
-  return takePage(await atPresent(deps, deps.db, rows), page.limit);
+  return takePage(await viewAgents(deps, deps.db, rows), page.limit);
 }
 
-async function get(deps: AgentsDeps, id: string): Promise<AgentNow & { secrets: ClientSecret[] }> {
+async function get(deps: AgentsDeps, id: string): Promise<AgentView & { secrets: ClientSecret[] }> {
   const { db } = deps;
   const agent = await store.findAgent(db, id);
   if (agent === undefined) throw new BrokerError('not-found');
-  return { ...(await oneAtPresent(deps, db, agent)), secrets: await listSecrets(db, clientOf(id)) };
+  return { ...(await viewAgent(deps, db, agent)), secrets: await listSecrets(db, clientOf(id)) };
 }
 
 async function remove(deps: AgentsDeps, act: Act<Person>, id: string): Promise<void> {
@@ -168,7 +168,7 @@ async function flip(
   deps: AgentsDeps,
   act: Act<Person>,
   { id, reason, to }: Switch & { to: keyof SwitchTable },
-): Promise<AgentNow> {
+): Promise<AgentView> {
   const { db, audit, clock } = deps;
   const { type, apply, already } = switches[to];
   const flipped = await withTransaction(db, async (tx) => {
@@ -182,7 +182,7 @@ async function flip(
     await audit.append(tx, { ...subject(act, id), type, details });
     if (to === 'disabled')
       await endAgentGrants(deps, tx, { act, agentId: id, at, reason: 'its agent was disabled' });
-    return oneAtPresent(deps, tx, agent);
+    return viewAgent(deps, tx, agent);
   });
   await deps.grantEndings.settle();
   return flipped;

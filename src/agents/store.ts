@@ -1,9 +1,9 @@
 import { type Selectable, sql } from 'kysely';
-import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/live-digests.ts';
+import { type SecretDigest, toSecretDigests, validDigests } from '../client-secrets/secret-digests.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Agents } from '../db/schema.gen.ts';
 import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
-import { liveKeys, type StoredKeys } from './credentials/store.ts';
+import { type StoredKeys, validKeys } from './credentials/store.ts';
 
 const columns = [
   'id',
@@ -223,7 +223,7 @@ export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
 }
 
 /** Selects the credentials that were valid at `since` or later. */
-function provedAlive(db: Db, agentId: string, since: Date) {
+function validCredentials(db: Db, agentId: string, since: Date) {
   return db
     .selectFrom('agent_secrets as s')
     .where('s.client_id', '=', agentId)
@@ -251,9 +251,9 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
     .where('id', '=', agentId)
     .union(db.selectFrom('agents').select('created_by as id').where('id', '=', agentId))
     .union(ownersSince(db, agentId, since))
-    .union(provedAlive(db, agentId, since).select('s.issued_by as id'))
+    .union(validCredentials(db, agentId, since).select('s.issued_by as id'))
     .union(
-      provedAlive(db, agentId, since)
+      validCredentials(db, agentId, since)
         .innerJoin('trusted_issuers as i', 'i.id', 's.trusted_issuer_id')
         .select(sql<string>`unnest(i.controllers)`.as('id')),
     )
@@ -263,17 +263,17 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
 
 /** An agent with what the token endpoint needs to authenticate it. */
 export interface AgentClient extends Agent {
-  secrets: LiveDigest[];
+  secrets: SecretDigest[];
   keys: StoredKeys[] | undefined;
 }
 
 /** Reads an agent with its valid secrets or keys in one query. */
 export async function findAgentClient(db: Db, clientId: string, now: Date): Promise<AgentClient | undefined> {
   const row = await living(db)
-    .select(liveDigests('agent', sql.ref('agents.id'), now).as('secrets'))
-    .select(liveKeys(sql.ref('agents.id')).as('keys'))
+    .select(validDigests('agent', sql.ref('agents.id'), now).as('secrets'))
+    .select(validKeys(sql.ref('agents.id')).as('keys'))
     .where('id', '=', clientId)
     .executeTakeFirst();
   if (row === undefined) return undefined;
-  return { ...toAgent(row), secrets: toLiveDigests(row.secrets), keys: row.keys ?? undefined };
+  return { ...toAgent(row), secrets: toSecretDigests(row.secrets), keys: row.keys ?? undefined };
 }

@@ -25,9 +25,9 @@ export interface ClientSecret {
 }
 
 /** The most valid secrets of a client: two, so that it can change to a new one before the old one is revoked. */
-export const maxLiveSecrets = 2;
+export const maxValidSecrets = 2;
 
-export function isAlive(secret: Pick<ClientSecret, 'expiresAt' | 'revokedAt'>, now: Date): boolean {
+export function isValid(secret: Pick<ClientSecret, 'expiresAt' | 'revokedAt'>, now: Date): boolean {
   return secret.revokedAt === null && endsLater(secret.expiresAt, now);
 }
 

@@ -7,7 +7,7 @@ import { type Refusal, refuse } from '../errors.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import { generateSecret, type Random } from '../platform/random.ts';
-import { type Client, endsLater, maxLiveSecrets, secretPrefixes } from './client-secret.ts';
+import { type Client, endsLater, maxValidSecrets, secretPrefixes } from './client-secret.ts';
 import * as store from './store.ts';
 
 export { listSecrets, revokeAllSecrets } from './store.ts';
@@ -40,7 +40,7 @@ export async function issueSecret(
   if (!endsLater(expiresAt, now)) {
     return refuse('invalid-request', { detail: 'expires_at must be in the future' });
   }
-  if ((await store.countLiveSecrets(tx, client, now)) >= maxLiveSecrets) return refuse('too-many-secrets');
+  if ((await store.countValidSecrets(tx, client, now)) >= maxValidSecrets) return refuse('too-many-secrets');
   const id = ids.next('clientSecret');
   const clientSecret = generateSecret(random, secretPrefixes[client.kind]);
   const secretHash = hashSecret(clientSecret);

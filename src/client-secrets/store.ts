@@ -1,6 +1,6 @@
 import type { Db, Tx } from '../db/database.ts';
 import type { Client, ClientSecret } from './client-secret.ts';
-import { type LiveDigest, liveDigests, secretTables, toLiveDigests } from './live-digests.ts';
+import { type SecretDigest, secretTables, toSecretDigests, validDigests } from './secret-digests.ts';
 
 export interface NewClientSecret {
   id: string;
@@ -43,7 +43,7 @@ export async function listSecrets(db: Db, client: Client): Promise<ClientSecret[
 }
 
 /** Counts the client's secrets that are valid at `now`. */
-export async function countLiveSecrets(tx: Tx, client: Client, now: Date): Promise<number> {
+export async function countValidSecrets(tx: Tx, client: Client, now: Date): Promise<number> {
   const row = await tx
     .selectFrom(secretTables[client.kind])
     .select((eb) => eb.fn.countAll<number>().as('n'))
@@ -107,8 +107,8 @@ export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
 }
 
 /** Lists the digests of the client's secrets that are valid at `now`, oldest first. */
-export async function listLiveDigests(db: Db, client: Client, now: Date): Promise<LiveDigest[]> {
-  const column = liveDigests(client.kind, client.id, now).as('secrets');
+export async function listValidDigests(db: Db, client: Client, now: Date): Promise<SecretDigest[]> {
+  const column = validDigests(client.kind, client.id, now).as('secrets');
   const row = await db.selectNoFrom(column).executeTakeFirstOrThrow();
-  return toLiveDigests(row.secrets);
+  return toSecretDigests(row.secrets);
 }

@@ -88,7 +88,7 @@ const tries = 40;
 const stepMs = 50;
 
 /**
- * Takes the lock for as long as the session lives. The server frees the lock of a dead holder
+ * Takes the lock for as long as the session lasts. The server releases the lock of a process that died
  * a moment later, so this retries for 2 s. Throws `unavailable` if another broker keeps it.
  */
 export async function takeLock(

@@ -121,6 +121,6 @@ export function isFreshUnpublishedActivation(options: {
   const isFirst = keys.every(
     (key) => key.kid === active.kid || key.alg !== active.alg || key.activatedAt === null,
   );
-  const settled = addSeconds(active.activatedAt, times.publishLeadSeconds);
-  return !isFirst && secondsUntil(settled, now) > 0;
+  const publishedLongEnoughAt = addSeconds(active.activatedAt, times.publishLeadSeconds);
+  return !isFirst && secondsUntil(publishedLongEnoughAt, now) > 0;
 }

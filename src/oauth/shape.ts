@@ -39,9 +39,9 @@ function malformed(detail: string): BrokerError {
 }
 
 function refuseParameters(form: Form, names: readonly string[]): void {
-  const present = names.filter((name) => form.has(name));
-  if (present.length > 0) {
-    throw new BrokerError('not-supported', { detail: `not supported: ${present.join(', ')}` });
+  const unsupported = names.filter((name) => form.has(name));
+  if (unsupported.length > 0) {
+    throw new BrokerError('not-supported', { detail: `not supported: ${unsupported.join(', ')}` });
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Act } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
-import type { GrantAction } from '../grants/endings/end-by-hand.ts';
+import type { GrantAction } from '../grants/endings/end-by-decision.ts';
 import { matchesTag } from '../grants/grant.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';

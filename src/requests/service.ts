@@ -1,7 +1,7 @@
 import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { takePage } from '../db/page.ts';
 import { BrokerError } from '../errors.ts';
-import { endGrantByHand, type GrantAction } from '../grants/endings/end-by-hand.ts';
+import { endGrantByDecision, type GrantAction } from '../grants/endings/end-by-decision.ts';
 import { type Approval, changeStamp, entityTag, type Grant, matchesTag } from '../grants/grant.ts';
 import * as store from '../grants/grants.ts';
 import { effectiveStatus, nextBoundary } from '../grants/liveness.ts';
@@ -50,10 +50,10 @@ export function createRequestsService(deps: RequestsDeps) {
     const now = deps.clock.now();
     return view(deps, await findVisible(deps, act.caller, id), now);
   };
-  const end = async (act: Act, ending: { kind: GrantAction; id: string; reason: string | undefined }) => {
-    await endGrantByHand(deps, act, ending);
-    deps.watch.changed(ending.id);
-    return show(act, ending.id);
+  const end = async (act: Act, action: { kind: GrantAction; id: string; reason: string | undefined }) => {
+    await endGrantByDecision(deps, act, action);
+    deps.watch.changed(action.id);
+    return show(act, action.id);
   };
   const full = new BrokerError('overloaded', { retryAfterSeconds: 1 });
   const { run } = createKeyedQueue({ ...making, full });
@@ -103,7 +103,7 @@ async function findVisible({ db }: RequestsDeps, caller: Caller, id: string): Pr
   return grant;
 }
 
-function present(grant: store.StoredGrant, approvals: Approval[], now: Date): GrantView {
+function toView(grant: store.StoredGrant, approvals: Approval[], now: Date): GrantView {
   const status = effectiveStatus(grant, now);
   const digest = status === 'pending' ? requestDigest(grant, grant.catalogue) : grant.requestDigest;
   return { grant, status, requestDigest: digest, approvals, entityTag: entityTag(grant, now) };
@@ -115,7 +115,7 @@ function present(grant: store.StoredGrant, approvals: Approval[], now: Date): Gr
  */
 async function view({ db }: RequestsDeps, grant: store.StoredGrant, now: Date): Promise<GrantView> {
   const approvals = await listApprovals(db, [grant.id]);
-  return present(grant, approvals.get(grant.id) ?? [], now);
+  return toView(grant, approvals.get(grant.id) ?? [], now);
 }
 
 async function list(
@@ -135,7 +135,7 @@ async function list(
     db,
     items.map((grant) => grant.id),
   );
-  return { items: items.map((grant) => present(grant, approvals.get(grant.id) ?? [], now)), more };
+  return { items: items.map((grant) => toView(grant, approvals.get(grant.id) ?? [], now)), more };
 }
 
 function isDue(grant: Grant, now: Date, ifNoneMatch: string | undefined): boolean {

@@ -80,7 +80,7 @@ const broker = await startServer('hallpass', {
 });
 try {
   await measure(broker);
-  if (!broker.isAlive()) fail('the broker is gone');
+  if (!broker.isRunning()) fail('the broker is gone');
 } finally {
   await broker.stop();
   await database.stop();

@@ -41,7 +41,7 @@ async function withBroker(
   });
   try {
     await work(broker);
-    if (!broker.isAlive()) fail('the broker is gone');
+    if (!broker.isRunning()) fail('the broker is gone');
   } finally {
     await broker.stop();
     await database.stop();

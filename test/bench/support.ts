@@ -30,7 +30,7 @@ export interface Server {
   /** Further values that the server reported with the target. */
   about: Record<string, string>;
   /** Whether the process is running. */
-  isAlive(): boolean;
+  isRunning(): boolean;
   /** Resident memory in bytes: current and peak. */
   memory(): { now: number; peak: number };
   /** The processor time used so far, in seconds. */
@@ -78,12 +78,12 @@ export async function startServer(name: string, options: object = {}): Promise<S
   if (stdin === null || stdout === null || pid === undefined) throw new Error('no server to talk to');
   const lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
   const { url = '', authorization = '', form = '', ...about } = await nextLine(lines);
-  const isAlive = (): boolean => child.exitCode === null && child.signalCode === null;
+  const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
     target: { url, authorization, form },
     pid,
     about,
-    isAlive,
+    isRunning,
     memory: () => memoryOf(pid),
     cpuSeconds: () => processorSeconds(pid),
     order<T>(order: object) {
@@ -91,7 +91,7 @@ export async function startServer(name: string, options: object = {}): Promise<S
       return nextLine(lines) as Promise<T>;
     },
     async stop() {
-      if (!isAlive()) return;
+      if (!isRunning()) return;
       child.kill('SIGTERM');
       await once(child, 'exit');
     },

@@ -2,7 +2,7 @@ import { checkHistory } from './check.ts';
 import type {
   Answered,
   Asked,
-  Ending,
+  FinalState,
   GrantSeen,
   History,
   Kind,
@@ -74,7 +74,7 @@ export const token = (changes: Partial<TokenSeen> = {}): TokenSeen => ({
 export const saw = (status: string, times: [number, number], changes: Partial<GrantSeen> = {}): Operation =>
   performed('read', times, { grants: [grant({ status, ...changes })] });
 
-export const ending = (changes: Partial<Ending> = {}): Ending => ({
+export const finalState = (changes: Partial<FinalState> = {}): FinalState => ({
   tokenRows: [],
   tokenEvents: [],
   recordedRequests: new Set(),

@@ -111,7 +111,7 @@ export interface Operation {
 }
 
 /** The final state: the rows of grants and tokens, and further contents of the database. */
-export interface Ending {
+export interface FinalState {
   tokenRows: readonly { jti: string; agentId: string }[];
   tokenEvents: readonly { jti: string; agentId: string }[];
   /** The ids of the requests with an audit event of a change. */
@@ -127,7 +127,7 @@ export interface Ending {
 export interface History {
   operations: readonly Operation[];
   /** The final state; absent in a history that has only operations. */
-  ending?: Ending | undefined;
+  finalState?: FinalState | undefined;
 }
 
 export interface Violation {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endsLater, isAlive } from '../../src/client-secrets/client-secret.ts';
+import { endsLater, isValid } from '../../src/client-secrets/client-secret.ts';
 
 const now = new Date('2026-03-02T10:00:00.000Z');
 const before = new Date('2026-03-02T09:59:59.999Z');
@@ -13,8 +13,8 @@ describe('a client secret', () => {
     ['is not valid after its expiry', before, null, false],
     ['is not valid once revoked, even if it never expires', null, before, false],
     ['is not valid once revoked, before its expiry', after, before, false],
-  ])('%s', (_rule, expiresAt, revokedAt, alive) => {
-    expect(isAlive({ expiresAt, revokedAt }, now)).toBe(alive);
+  ])('%s', (_rule, expiresAt, revokedAt, valid) => {
+    expect(isValid({ expiresAt, revokedAt }, now)).toBe(valid);
   });
 
   it('cannot have an invalid date as its expiry', () => {

@@ -32,4 +32,5 @@ export async function startCluster(env: ReplicaEnv = {}): Promise<Cluster> {
 }
 
 /** Whether the process is running. */
-export const isAlive = ({ child }: Replica): boolean => child.exitCode === null && child.signalCode === null;
+export const isRunning = ({ child }: Replica): boolean =>
+  child.exitCode === null && child.signalCode === null;

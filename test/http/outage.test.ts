@@ -120,7 +120,7 @@ describe('while the database cannot be reached', () => {
     expect(await send(broker, requestOf(details))).toMatchObject({ status: 200 });
   });
 
-  it('the process is alive but not ready', async () => {
+  it('the process runs but is not ready', async () => {
     const { status, json } = await send(broker, readiness);
     expect(status).toBe(503);
     expect(json).toEqual({ status: 'not ready', checks: { database: 'unreachable' } });

@@ -214,13 +214,13 @@ describe('an access token ends', () => {
     const resource = await createResource(broker, { token_ttl_seconds: 900 });
     await grantTo(agent, resource, { duration_seconds: 1000 });
     const form = { resource: resource.identifier, scope: 'read' };
-    const lives: number[] = [];
+    const lifetimes: number[] = [];
     for (const step of [0, 99.5, 0.5, 400, 499.001, 0.999]) {
       clock.advance(step);
       const { body } = await agent.token(form);
-      lives.push(body.expires_in ?? body.error);
+      lifetimes.push(body.expires_in ?? body.error);
     }
-    expect(lives).toEqual([900, 900, 900, 500, 1, 'invalid_target']);
+    expect(lifetimes).toEqual([900, 900, 900, 500, 1, 'invalid_target']);
   });
 
   it('with its agent, whose expiry may be moved to an earlier or later time', async () => {
@@ -228,7 +228,7 @@ describe('an access token ends', () => {
     const resource = await createResource(broker);
     await grantTo(mortal, resource, { duration_seconds: 1800 });
     const form = { resource: resource.identifier, scope: 'read' };
-    const lives = async (): Promise<number[]> => [
+    const lifetimes = async (): Promise<number[]> => [
       (await mortal.token().expect(200)).body.expires_in,
       (await mortal.token(form).expect(200)).body.expires_in,
     ];
@@ -236,12 +236,12 @@ describe('an access token ends', () => {
       asBootstrap(broker)
         .patch(`/v1/agents/${mortal.id}`, { expires_at: fromNow(s) })
         .expect(200);
-    expect(await lives()).toEqual([300, 300]);
+    expect(await lifetimes()).toEqual([300, 300]);
     await moveEnd(60.5);
-    expect(await lives()).toEqual([60, 60]);
+    expect(await lifetimes()).toEqual([60, 60]);
     clock.advance(59.9);
     await moveEnd(3600);
-    expect(await lives()).toEqual([300, 300]);
+    expect(await lifetimes()).toEqual([300, 300]);
     await moveEnd(0.05);
     for (const request of [{}, form]) await mortal.token(request).expect(401);
     await moveEnd(3600);

@@ -87,7 +87,7 @@ const inactive = [{ active: false }];
 const accessForm = ({ resource }: Scene) => ({ resource: resource.identifier, scope: 'read' });
 const pinnedForm = ({ resource, grantId }: Scene) => ({ resource: resource.identifier, grant_id: grantId });
 
-async function expectAlive(scene: Scene): Promise<void> {
+async function expectActive(scene: Scene): Promise<void> {
   const { tokens, server } = scene;
   const answers = await told(tokens, server);
   expect(answers).toHaveLength(2);
@@ -99,7 +99,7 @@ async function expectAlive(scene: Scene): Promise<void> {
 describe('the tokens of a grant end at once on every replica, and no more are issued, when', () => {
   const revoke = ({ grantId }: Scene) =>
     admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
-  const endings: [string, (scene: Scene) => Promise<unknown>][] = [
+  const causes: [string, (scene: Scene) => Promise<unknown>][] = [
     ['it is revoked', revoke],
     [
       'it is returned',
@@ -114,9 +114,9 @@ describe('the tokens of a grant end at once on every replica, and no more are is
     ],
   ];
 
-  it.each(endings)('%s', async (_, end) => {
+  it.each(causes)('%s', async (_, end) => {
     const scene = await arrange();
-    await expectAlive(scene);
+    await expectActive(scene);
     await end(scene);
     expect(await told(scene.tokens, scene.server)).toEqual(inactive);
     expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
@@ -139,7 +139,7 @@ describe('the tokens of a grant end at once on every replica, and no more are is
 
   it('its resource is deleted, whose resource server can then not authenticate', async () => {
     const scene = await arrange();
-    await expectAlive(scene);
+    await expectActive(scene);
     await admin.delete(`/v1/resources/${scene.resource.id}`).expect(204);
     expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
     expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
@@ -166,7 +166,7 @@ describe('everything of an agent ends at once on every replica, permanently, whe
   }
 
   /** Asserts that the agent can authenticate again, and that nothing else is active again. */
-  async function expectEmptyHanded(scene: Scene): Promise<void> {
+  async function expectNothingActive(scene: Scene): Promise<void> {
     const brokerTokens = await Promise.all(scene.clients.map((client) => tokenOf(client)));
     expect(await used({ ...scene, brokerTokens })).toEqual([200]);
     expect(await told(scene.tokens, scene.server)).toEqual(inactive);
@@ -182,7 +182,7 @@ describe('everything of an agent ends at once on every replica, permanently, whe
     await admin.post(`${path}/disable`).expect(200);
     await expectDead(scene);
     await admin.post(`${path}/enable`).expect(200);
-    await expectEmptyHanded(scene);
+    await expectNothingActive(scene);
   });
 
   it('it is deleted', async () => {
@@ -196,11 +196,11 @@ describe('everything of an agent ends at once on every replica, permanently, whe
     const path = `/v1/agents/${scene.agent.id}`;
     await admin.patch(path, { expires_at: inSeconds(10) }).expect(200);
     clock.advance(9);
-    await expectAlive(scene);
+    await expectActive(scene);
     clock.advance(1);
     await expectDead(scene);
     await admin.patch(path, { expires_at: null }).expect(200);
-    await expectEmptyHanded(scene);
+    await expectNothingActive(scene);
   });
 });
 

@@ -157,7 +157,7 @@ export type StoredKeys = { id: string } & (
  * Builds a column with the valid keys of an agent (null if it has none), so that one query reads a client with its
  * keys.
  */
-export function liveKeys(agentId: unknown) {
+export function validKeys(agentId: unknown) {
   return sql<StoredKeys[] | null>`(
     select json_agg(json_strip_nulls(json_build_object('id', k.id, 'jwks', k.jwks, 'jwksUri', k.jwks_uri)) order by k.id)
       from agent_secrets k

@@ -60,12 +60,14 @@ function unfittingPairs(grant: GrantFacts): Pair[] {
   return pairs;
 }
 
-const endings: Partial<Record<string, readonly Kind[]>> = {
+/** The kinds of operations that may have led to each final status. */
+const endKinds: Partial<Record<string, readonly Kind[]>> = {
   revoked: ['revoke-grant', 'disable'],
   returned: ['return'],
 };
 
-const endingsAbove: readonly Kind[] = [
+/** The kinds of operations that may have ended a delegated grant, on the grant or on what it depends on. */
+const delegatedEndKinds: readonly Kind[] = [
   'revoke-grant',
   'return',
   'disable',
@@ -85,7 +87,7 @@ function isCrossing(facts: Facts, { grant, earlier, later }: Pair): boolean {
   const disables = facts.agents.get(agentId)?.possibleDisables ?? [];
   const isDelegated = (later.grant.parentId ?? null) !== null;
   // The operation that ended a delegated grant may have been on any of its ancestors.
-  const ends = isDelegated ? endingsAbove : endings[later.grant.status];
+  const ends = isDelegated ? delegatedEndKinds : endKinds[later.grant.status];
   return (isDelegated ? facts.operations.filter(isPossible) : [...attempts, ...disables]).some(
     (one) =>
       ends?.includes(one.kind) === true &&

@@ -6,7 +6,7 @@ const check = 'one-time';
 /** Finds requests for a grant that created more than one grant, each sent several times with its key. */
 function keys(facts: Facts): Violation[] {
   const rows = new Map<string, number>();
-  for (const { reason } of facts.ending?.grantRows ?? []) rows.set(reason, (rows.get(reason) ?? 0) + 1);
+  for (const { reason } of facts.finalState?.grantRows ?? []) rows.set(reason, (rows.get(reason) ?? 0) + 1);
   return [...facts.requests].flatMap(([key, operations]) => {
     const answered = operations.filter(isOk);
     const ids = new Set(answered.flatMap(({ answered: { grants = [] } }) => grants.map(({ id }) => id)));

@@ -48,7 +48,7 @@ type Line = Awaited<ReturnType<ExchangeScene['line']>>;
  * Asserts that no token of the chain is active, that nothing can be minted or exchanged with it, and that its grants
  * are shown as revoked.
  */
-async function expectDead({ tokens, ...line }: Line): Promise<void> {
+async function expectEnded({ tokens, ...line }: Line): Promise<void> {
   const resource = scene.resource.identifier;
   for (const token of tokens) {
     expect(await scene.introspect(token)).toEqual({ active: false });
@@ -97,13 +97,13 @@ describe('a chain of delegated grants has ended when', () => {
     const { line, renew } = await arrange();
     for (const token of line.tokens) expect(await scene.introspect(token)).toMatchObject({ active: true });
     const renewed = await renew();
-    await expectDead(line);
+    await expectEnded(line);
     const pinned = { resource: scene.resource.identifier, grant_id: line.rootGrant };
     const { body } = await renewed.token(pinned);
     const again = await scene.exchanged(line.middle, body.access_token);
     expect(scene.claims(again).grant_id).not.toBe(line.middleGrant);
     expect(await scene.introspect(again)).toMatchObject({ active: true });
-    await expectDead(line);
+    await expectEnded(line);
   });
 });
 

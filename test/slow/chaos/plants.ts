@@ -99,7 +99,7 @@ export const plants = {
     }),
   },
   'event lost': {
-    finds: 'on-record',
+    finds: 'recorded',
     chances: chances.tokensIssued,
     madeBy: ['mint'],
     victim: plain,

@@ -216,8 +216,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
   const seconds = (performance.now() - begunMs) / 1000;
   const witness = createPlayer(stage, witnessName, prngOf(witnessName));
   await allQuiet(witness, owner);
-  const ending = await lookBack(witness, owner);
-  const history = { operations, ending };
+  const finalState = await lookBack(witness, owner);
+  const history = { operations, finalState };
   await stop(cluster);
   return {
     seconds,

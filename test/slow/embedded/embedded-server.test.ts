@@ -183,7 +183,7 @@ describe('the embedded server', () => {
     expect(await lost).toBeInstanceOf(Error);
     server = await openEmbeddedServer({ ...common, dataDir });
     await loser.stop();
-    expect(await query(server.applicationUrl, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+    expect(await query(server.applicationUrl, 'select 1 as answer')).toEqual([{ answer: 1 }]);
   });
 
   test('refuses a cluster of another major version', async () => {

@@ -72,7 +72,7 @@ describe.concurrent('the holder of the data directory', () => {
       expect(other.answer.error).toBeUndefined();
       expect(other.answer.ownerUrl).not.toBe(original.answer.ownerUrl);
       expect(await other.stop()).toBe(0);
-      expect(await query(original.answer.applicationUrl, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+      expect(await query(original.answer.applicationUrl, 'select 1 as answer')).toEqual([{ answer: 1 }]);
       await original.stop();
     }));
 

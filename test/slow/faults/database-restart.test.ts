@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { jwtBearerGrant } from '../../../src/oauth/grant-types/jwt-bearer.ts';
 import { exchangeGrant } from '../../../src/oauth/grant-types/token-exchange.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
-import { isAlive } from '../../cluster/cluster.ts';
+import { isRunning } from '../../cluster/cluster.ts';
 import { type OwnServer, startOwnServer } from '../../cluster/own-server.ts';
 import { clusterEnv, type Replica, startReplica } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
@@ -235,7 +235,7 @@ describe.each([
       // The number of requests that fit into 5 s if a response takes no time; on a slow machine fewer requests fit.
       expect(refused * one.paceMs, `${one.kind} ${one.replica.url}`).toBeLessThan(5_000);
     }
-    expect(replicas.map(isAlive)).toEqual([true, true]);
+    expect(replicas.map(isRunning)).toEqual([true, true]);
   });
 
   it('keeps every issued token and grant, with its event, once each', async () => {

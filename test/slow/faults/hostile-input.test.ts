@@ -5,7 +5,7 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { access } from '../../../src/http/access.ts';
 import { isRouted, type RoutedEntry, readContract } from '../../../src/http/contract.ts';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import { basicAuth, tokenOf } from '../../oauth/fixtures.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { bootstrapKey, createAgent, type TestAgent } from '../../support/broker.ts';
@@ -157,7 +157,7 @@ describe('a connection', () => {
 afterAll(async () => {
   expect(await things()).toEqual(before);
   for (const replica of cluster.replicas) {
-    expect(isAlive(replica)).toBe(true);
+    expect(isRunning(replica)).toBe(true);
     expect(await send(replica, { method: 'GET', path: '/readyz', headers: {} })).toMatchObject({
       status: 200,
     });

@@ -116,14 +116,14 @@ function longestDelayMs({ seen, endedMs }: { seen: Seen[]; endedMs: number }): n
 describe.each([
   [0, 1],
   [1, 0],
-] as const)('what is ended through process %i is over on process %i as soon as that is answered', (here, there) => {
+] as const)('what process %i ends has ended on process %i from its response on', (here, there) => {
   it('after an agent is disabled, it gets no token, its calls are refused, and none of its tokens is active', async () => {
     const scene = await arrange();
-    const [ending, using] = [cluster.replicas[here], cluster.replicas[there]];
+    const [acting, using] = [cluster.replicas[here], cluster.replicas[there]];
     const result = await useWhile(scene, {
       kinds: Object.values(uses),
       replica: using,
-      end: () => asBootstrap(ending).post(`/v1/agents/${scene.agent.id}/disable`).expect(200),
+      end: () => asBootstrap(acting).post(`/v1/agents/${scene.agent.id}/disable`).expect(200),
     });
     // P11 allows a second, but none is needed.
     expect(longestDelayMs(result)).toBe(0);
@@ -131,12 +131,12 @@ describe.each([
 
   it('after a grant is revoked, no token is issued under it, and none is active', async () => {
     const scene = await arrange();
-    const [ending, using] = [cluster.replicas[here], cluster.replicas[there]];
+    const [acting, using] = [cluster.replicas[here], cluster.replicas[there]];
     const result = await useWhile(scene, {
       kinds: [uses.mint, uses.introspect],
       replica: using,
       end: () =>
-        asBootstrap(ending).post(`/v1/grants/${scene.grantId}/revoke`, { reason: 'enough' }).expect(200),
+        asBootstrap(acting).post(`/v1/grants/${scene.grantId}/revoke`, { reason: 'enough' }).expect(200),
     });
     expect(longestDelayMs(result)).toBe(0);
     expect(await uses.call(scene, using)).toBe(true);

@@ -79,7 +79,7 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
     }
     const verifiers = replicas.flatMap(verifiersOf);
     const kids = new Set<unknown>();
-    let alive: Token[] = [];
+    let unexpired: Token[] = [];
     let verified = 0;
     const verify = async ({ text, alg, audience }: Token, { jwks }: Verifier): Promise<void> => {
       const options = { issuer: testIssuer, audience, typ: 'at+jwt', algorithms: [alg] };
@@ -96,16 +96,16 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
         expect([200, 503]).toContain(status);
         const audience = audiences.get(alg) ?? '';
         const text = await tokenOf(agentOf(replica, agent), { resource: audience, scope: 'read' });
-        alive.push({ text, alg, audience, until: step + lifeSteps });
+        unexpired.push({ text, alg, audience, until: step + lifeSteps });
       }
       const worker = replicas[step % 2]?.worker;
       expect(
         await worker?.runNow('rotate-keys', new Date(Math.floor(clock.now().getTime() / 1000) * 1000)),
       ).toBe('done');
-      alive = alive.filter(({ until }) => until > step);
+      unexpired = unexpired.filter(({ until }) => until > step);
       const looking = verifiers.filter(({ every }) => step % every === 0);
       // For each algorithm, the newest token and the oldest unexpired one are verified.
-      const shown = alive.filter(({ until }) => until === step + lifeSteps || until === step + 1);
+      const shown = unexpired.filter(({ until }) => until === step + lifeSteps || until === step + 1);
       await Promise.all(looking.flatMap((one) => shown.map((token) => verify(token, one))));
     }
     expect(kids.size).toBe(signingAlgs.length * (1 + Math.floor(steps / 6)));

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import type { Replica } from '../../cluster/replica.ts';
 import { grantTo, permitAll } from '../../oauth/fixtures.ts';
 import { atEnd } from '../../support/at-end.ts';
@@ -168,7 +168,7 @@ async function expectNoLateWrite(scene: Scene, stopped: Replica): Promise<void> 
   stopped.child.kill('SIGCONT');
   await stopped.seen(lost);
   expect(await contents(scene)).toEqual(before);
-  expect(isAlive(stopped)).toBe(true);
+  expect(isRunning(stopped)).toBe(true);
   const runs = await scene.query<{ finished: boolean }>(
     'select finished_at is not null as finished from job_runs where job = $1 order by fencing desc limit 2',
     [job],

@@ -11,15 +11,15 @@ export const secretTables = {
 } as const satisfies Record<ClientKind, string>;
 
 /** The digest of a valid secret, with which a presented secret is compared. */
-export interface LiveDigest {
+export interface SecretDigest {
   id: string;
   /** The SHA-256 digest of the secret. */
   hash: Buffer;
   expiresAt: Date | null;
 }
 
-/** A digest in the form in which `liveDigests` returns it. */
-export interface LiveDigestJson {
+/** A digest in the form in which `validDigests` returns it. */
+export interface SecretDigestJson {
   id: string;
   hash: string;
   expires_at: string | null;
@@ -27,17 +27,17 @@ export interface LiveDigestJson {
 
 /**
  * Builds a column with the digests of a client's secrets that are valid at `now`, so that one query reads a client with
- * its secrets. `clientId` is a value, or a reference to a column of the outer query. Parse the column with `toLiveDigests`.
+ * its secrets. `clientId` is a value, or a reference to a column of the outer query. Parse the column with `toSecretDigests`.
  */
-export function liveDigests(kind: ClientKind, clientId: unknown, now: Date) {
-  return sql<LiveDigestJson[]>`(
+export function validDigests(kind: ClientKind, clientId: unknown, now: Date) {
+  return sql<SecretDigestJson[]>`(
     select coalesce(json_agg(json_build_object(
              'id', s.id, 'hash', encode(s.secret_hash, 'hex'), 'expires_at', s.expires_at) order by s.id), '[]'::json)
       from ${sql.table(secretTables[kind])} s
      where s.client_id = ${clientId} and s.secret_hash is not null and s.revoked_at is null and (s.expires_at is null or s.expires_at > ${now}))`;
 }
 
-export function toLiveDigests(column: LiveDigestJson[]): LiveDigest[] {
+export function toSecretDigests(column: SecretDigestJson[]): SecretDigest[] {
   return column.map(({ id, hash, expires_at }) => ({
     id,
     hash: Buffer.from(hash, 'hex'),

@@ -1,7 +1,7 @@
 import type { Facts } from '../facts.ts';
 import { isOk, type Kind, type Violation } from '../history.ts';
 
-const check = 'on-record';
+const check = 'recorded';
 
 /**
  * The kinds of operations that change something whenever they succeed. Requests for grants and withdrawals are not among
@@ -40,10 +40,10 @@ function missing(records: readonly TokenRecord[], from: readonly TokenRecord[], 
  * Finds issued tokens without a row or an event, rows without an event, events without a row, and successful changes
  * without an event.
  */
-export function onRecord(facts: Facts): Violation[] {
-  const { ending, operations } = facts;
-  if (ending === undefined) return [];
-  const { tokenRows, tokenEvents, recordedRequests } = ending;
+export function isRecorded(facts: Facts): Violation[] {
+  const { finalState, operations } = facts;
+  if (finalState === undefined) return [];
+  const { tokenRows, tokenEvents, recordedRequests } = finalState;
   const answered = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
   const unrecorded = operations
     .filter((one) => isOk(one) && changes.has(one.kind) && !recordedRequests.has(one.requestId ?? ''))
