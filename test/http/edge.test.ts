@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { access } from '../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
 import { bootstrapKey, createAgent, startBroker, type TestBroker } from '../support/broker.ts';
 import { detailsOf, exampleRequest, type OperationDetails } from '../support/contract-requests.ts';
+import { credentialFor } from '../support/credential-for.ts';
 import { bearer, send, sendRaw, type WireRequest } from '../support/http.ts';
 
 /** The checks of URLs and headers for every operation, and the headers of every response. */
@@ -20,16 +20,9 @@ beforeAll(async () => {
   agentToken = (await (await createAgent(broker)).token().expect(200)).body.access_token;
 });
 
-function credentialFor({ entry }: OperationDetails): Record<string, string> {
-  if (!isRouted(entry)) return {};
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  if (allowed.includes('anyone')) return {};
-  return bearer(allowed.includes('agent') ? agentToken : bootstrapKey);
-}
-
 function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const example = exampleRequest(details);
-  return { ...example, headers: { ...example.headers, ...credentialFor(details) } };
+  return { ...example, headers: { ...example.headers, ...credentialFor(details, agentToken) } };
 }
 
 const requestIds = new Set<unknown>();
@@ -163,8 +156,8 @@ describe.each(routed)('$id', ({ details }) => {
   });
 
   it('is refused with two Authorization headers, even if one is valid', async () => {
-    if (Object.keys(credentialFor(details)).length === 0) return;
-    const { Authorization = '' } = credentialFor(details);
+    if (Object.keys(credentialFor(details, agentToken)).length === 0) return;
+    const { Authorization = '' } = credentialFor(details, agentToken);
     const wire = request(details);
     for (const pair of [
       [Authorization, 'Bearer x'],

@@ -3,14 +3,14 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { access } from '../../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../../src/http/contract.ts';
+import { isRouted, readContract } from '../../../src/http/contract.ts';
 import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import { basicAuth, tokenOf } from '../../oauth/fixtures.ts';
 import { atEnd } from '../../support/at-end.ts';
-import { bootstrapKey, createAgent, type TestAgent } from '../../support/broker.ts';
+import { createAgent, type TestAgent } from '../../support/broker.ts';
 import { detailsOf, exampleRequest, type OperationDetails } from '../../support/contract-requests.ts';
-import { type Answer, bearer, send } from '../../support/http.ts';
+import { credentialFor } from '../../support/credential-for.ts';
+import { type Answer, send } from '../../support/http.ts';
 import { dumpTables } from '../../support/table-dump.ts';
 import { type Good, garbageFor, unframed } from './garbage.ts';
 
@@ -49,15 +49,11 @@ async function things(): Promise<string[]> {
 
 function goodRequest(details: OperationDetails): Good {
   const example = exampleRequest(details);
-  const headers = { ...example.headers, ...credentialFor(details) };
+  const headers = {
+    ...example.headers,
+    ...(isRouted(details.entry) ? credentialFor(details, agentToken) : basicAuth(agent)),
+  };
   return { ...example, headers };
-}
-
-function credentialFor({ entry }: OperationDetails): Record<string, string> {
-  if (!isRouted(entry)) return basicAuth(agent);
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  if (allowed.includes('anyone')) return {};
-  return bearer(allowed.includes('agent') ? agentToken : bootstrapKey);
 }
 
 /**
