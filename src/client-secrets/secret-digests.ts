@@ -27,7 +27,8 @@ export interface SecretDigestJson {
 
 /**
  * Builds a column with the digests of a client's secrets that are valid at `now`, so that one query reads a client with
- * its secrets. `clientId` is a value, or a reference to a column of the outer query. Parse the column with `toSecretDigests`.
+ * its secrets. `clientId` is a value, or a reference to a column of the outer query. Parse the column with
+ * `toSecretDigests`.
  */
 export function validDigests(kind: ClientKind, clientId: unknown, now: Date) {
   return sql<SecretDigestJson[]>`(

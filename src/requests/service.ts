@@ -61,9 +61,9 @@ export function createRequestsService(deps: RequestsDeps) {
     /** Requests a grant. Throws `overloaded`, as `demand` and `delegate` do, if the queue is full. */
     async request(
       act: Act<WorkloadAgent>,
-      asked: { request: GrantRequest; idempotencyKey: string | undefined },
+      creation: { request: GrantRequest; idempotencyKey: string | undefined },
     ): Promise<GrantView> {
-      return show(act, await run(act.caller.id, () => requestGrant(deps, act, asked)));
+      return show(act, await run(act.caller.id, () => requestGrant(deps, act, creation)));
     },
     async approve(act: Act<Person>, id: string, request: ApprovalRequest): Promise<GrantView> {
       await approveGrant(deps, act, { id, request });

@@ -5,10 +5,10 @@ import type { Circumstances } from '../policies/decision-facts.ts';
 import { createPolicyEngine, type PolicyEngine } from '../policies/engine.ts';
 import type { Hint } from '../policies/hints.ts';
 import { assertValidPolicy } from '../policies/policy.ts';
-import { type Asked, assess, denied, eligibleApprovers } from './assess.ts';
+import { assess, denied, eligibleApprovers, type RequestTerms } from './assess.ts';
 import type { RequestsDeps } from './deps.ts';
 
-export interface Simulation extends Asked {
+export interface Simulation extends RequestTerms {
   agentId: string;
   resource: string;
   circumstances: Circumstances;

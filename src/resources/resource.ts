@@ -78,9 +78,12 @@ export function sameIdentifiers(identifier: string): string[] {
   return identifier.endsWith('/') ? [...same, identifier.slice(0, -1)] : same;
 }
 
-/** Whether `asked` identifies the resource that is registered as `registered`. One trailing slash makes no difference. */
-export function sameIdentifier(asked: string, registered: string): boolean {
-  return sameIdentifiers(asked).includes(registered);
+/**
+ * Whether `requested` identifies the resource that is registered as `registered`. One trailing slash makes no
+ * difference.
+ */
+export function sameIdentifier(requested: string, registered: string): boolean {
+  return sameIdentifiers(requested).includes(registered);
 }
 
 /** Returns the first name that two scopes share; undefined if all names are distinct. */

@@ -83,10 +83,10 @@ export function selectGrant<G extends UsableGrant>(
 /** Whether the grant has the requested details. */
 function hasDetails(
   grant: UsableGrant,
-  asked: readonly Detail[] | undefined,
+  requested: readonly Detail[] | undefined,
   types: readonly DetailsType[],
 ): boolean {
-  return asked === undefined || areWithin(types, asked, grant.authorizationDetails ?? []);
+  return requested === undefined || areWithin(types, requested, grant.authorizationDetails ?? []);
 }
 
 function notCovered(): BrokerError {

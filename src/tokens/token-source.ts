@@ -75,14 +75,14 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
 
   async function read(client: AuthenticatedClient, request: AccessRequest): Promise<TokenSource> {
     const now = clock.now();
-    const asked = {
+    const query = {
       agentId: client.id,
       identifiers: spellings(request.resource),
       pinned: request.grantId,
       now,
       usableUntil: usableUntil(now),
     };
-    const found = await findSource(db, asked);
+    const found = await findSource(db, query);
     if (found !== undefined && isMemorable(found, request)) known.set(keyOf(client, request), { found });
     return withValidDetails(choose(found, request, now), { request, details });
   }

@@ -162,7 +162,7 @@ export function postForm({ url, authorization }: Target, form: string): Promise<
 const mintedAtATime = 16;
 
 /** Gets `count` different tokens from a token endpoint. */
-export async function bringTokens(target: Target, count: number): Promise<string[]> {
+export async function fetchTokens(target: Target, count: number): Promise<string[]> {
   const tokens: string[] = [];
   let left = count;
   const bring = async (): Promise<void> => {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createKey } from '../support/key-agent.ts';
-import { sayOf } from '../support/test-issuer.ts';
+import { signIssuerToken } from '../support/test-issuer.ts';
 import { createIdentityScene, type IdentityScene } from './identity-scene.ts';
 
 let scene: IdentityScene;
@@ -10,7 +10,7 @@ beforeAll(async () => {
 
 describe('an agent with several identities', () => {
   it('is authenticated by each of them, and keeps the tokens of each identity that stays', async () => {
-    const { id: trusted_issuer_id, say } = await scene.createIssuer();
+    const { id: trusted_issuer_id, issueToken } = await scene.createIssuer();
     const [main, prod, later] = ['ref:refs/heads/main', 'environment:prod', 'environment:dev'].map((end) => ({
       trusted_issuer_id,
       subject: `repo:octo-org/octo-repo:${end}`,
@@ -18,10 +18,10 @@ describe('an agent with several identities', () => {
     const id = await scene.createAgent([main, prod]);
     const { body } = await scene.admin().get(`/v1/agents/${id}`).expect(200);
     expect(body).toMatchObject({ identity: null, identities: [main, prod] });
-    for (const { subject } of [main, prod]) expect(await scene.agentOf(await say(subject))).toBe(id);
-    await scene.expectRefused(await say(later.subject));
+    for (const { subject } of [main, prod]) expect(await scene.agentOf(await issueToken(subject))).toBe(id);
+    await scene.expectRefused(await issueToken(later.subject));
 
-    const own = (await scene.asGrant(await say(prod.subject)).expect(200)).body.access_token;
+    const own = (await scene.asGrant(await issueToken(prod.subject)).expect(200)).body.access_token;
     const ask = () =>
       fetch(`${scene.replica.url}/v1/grants`, { headers: { Authorization: `Bearer ${own}` } });
     await scene
@@ -29,7 +29,7 @@ describe('an agent with several identities', () => {
       .patch(`/v1/agents/${id}`, { identities: [later, prod] })
       .expect(200);
     expect((await ask()).status).toBe(200);
-    await scene.expectRefused(await say(main.subject));
+    await scene.expectRefused(await issueToken(main.subject));
     await scene.admin().patch(`/v1/agents/${id}`, { identity: later }).expect(200);
     expect((await ask()).status).toBe(401);
     expect((await scene.admin().get(`/v1/agents/${id}`)).body).toMatchObject({
@@ -75,15 +75,15 @@ describe('an identity by claims, for a platform whose subject changes with each 
   const run = (n: number) => `organization:acme:pipeline:deploy:ref:refs/heads/main:commit:${n}:step:build`;
 
   it('matches every run with its claims, and no other', async () => {
-    const { id: trusted_issuer_id, say } = await scene.createIssuer();
+    const { id: trusted_issuer_id, issueToken } = await scene.createIssuer();
     const claims = { organization_slug: 'acme', pipeline_slug: 'deploy' };
     const id = await scene.createAgent([{ trusted_issuer_id, claims }]);
     for (const n of [1, 2])
-      expect(await scene.agentOf(await say(run(n), { ...claims, build_number: n }))).toBe(id);
-    await scene.expectRefused(await say(run(3), { ...claims, pipeline_slug: 'test' }));
-    await scene.expectRefused(await say(run(3), { ...claims, organization_slug: 'evil' }));
-    await scene.expectRefused(await say(run(3), { pipeline_slug: 'deploy' }));
-    await scene.expectRefused(await say(run(3), { ...claims, organization_slug: ['acme'] }));
+      expect(await scene.agentOf(await issueToken(run(n), { ...claims, build_number: n }))).toBe(id);
+    await scene.expectRefused(await issueToken(run(3), { ...claims, pipeline_slug: 'test' }));
+    await scene.expectRefused(await issueToken(run(3), { ...claims, organization_slug: 'evil' }));
+    await scene.expectRefused(await issueToken(run(3), { pipeline_slug: 'deploy' }));
+    await scene.expectRefused(await issueToken(run(3), { ...claims, organization_slug: ['acme'] }));
   });
 
   it('belongs to one agent, regardless of how its conditions are written', async () => {
@@ -98,14 +98,14 @@ describe('an identity by claims, for a platform whose subject changes with each 
   });
 
   it('authenticates no agent if the token also matches the identity of another agent', async () => {
-    const { id: trusted_issuer_id, say } = await scene.createIssuer();
+    const { id: trusted_issuer_id, issueToken } = await scene.createIssuer();
     const wide = await scene.createAgent([{ trusted_issuer_id, claims: { organization_slug: 'acme' } }]);
     await scene.createAgent([
       { trusted_issuer_id, claims: { organization_slug: 'acme', pipeline_slug: 'deploy' } },
     ]);
-    const token = await say(run(1), { organization_slug: 'acme', pipeline_slug: 'deploy' });
+    const token = await issueToken(run(1), { organization_slug: 'acme', pipeline_slug: 'deploy' });
     await scene.expectRefused(token);
-    const other = await say(run(1), { organization_slug: 'acme', pipeline_slug: 'test' });
+    const other = await issueToken(run(1), { organization_slug: 'acme', pipeline_slug: 'test' });
     expect(await scene.agentOf(other)).toBe(wide);
   });
 });
@@ -117,9 +117,9 @@ describe('trusted issuers with one iss', () => {
     const subject = 'system:serviceaccount:prod:agent';
     const first = await scene.createAgent([{ trusted_issuer_id: one.id, subject }]);
     const second = await scene.createAgent([{ trusted_issuer_id: two.id, subject }]);
-    expect(await scene.agentOf(await one.say(subject))).toBe(first);
-    expect(await scene.agentOf(await two.say(subject))).toBe(second);
-    const stranger = sayOf({ issuer, key: createKey(), now: () => scene.clock.now() }, subject);
+    expect(await scene.agentOf(await one.issueToken(subject))).toBe(first);
+    expect(await scene.agentOf(await two.issueToken(subject))).toBe(second);
+    const stranger = signIssuerToken({ issuer, key: createKey(), now: () => scene.clock.now() }, subject);
     await scene.expectRefused(await stranger);
   });
 
@@ -130,10 +130,12 @@ describe('trusted issuers with one iss', () => {
     const other = await scene.trust({ issuer, jwks: one.jwks, audience: 'https://other.example' });
     const first = await scene.createAgent([{ trusted_issuer_id: one.id, subject: 's' }]);
     const second = await scene.createAgent([{ trusted_issuer_id: other, subject: 's' }]);
-    const say = (aud?: string) =>
-      sayOf({ issuer, key, now: () => scene.clock.now() }, 's', { claims: aud === undefined ? {} : { aud } });
-    expect(await scene.agentOf(await say())).toBe(first);
-    expect(await scene.agentOf(await say('https://other.example'))).toBe(second);
+    const issueToken = (aud?: string) =>
+      signIssuerToken({ issuer, key, now: () => scene.clock.now() }, 's', {
+        claims: aud === undefined ? {} : { aud },
+      });
+    expect(await scene.agentOf(await issueToken())).toBe(first);
+    expect(await scene.agentOf(await issueToken('https://other.example'))).toBe(second);
   });
 
   it('are refused if they have the same audience and keys, also when a change would cause that', async () => {
@@ -151,9 +153,9 @@ describe('trusted issuers with one iss', () => {
     const one = await scene.createIssuer();
     const both = { keys: [...one.jwks.keys, createKey().jwk] };
     await scene.createAgent([{ trusted_issuer_id: one.id, subject: 's' }]);
-    expect(await scene.agentOf(await one.say('s'))).toMatch(/^agt_/);
+    expect(await scene.agentOf(await one.issueToken('s'))).toMatch(/^agt_/);
     await scene.trust({ issuer: one.issuer, jwks: both });
     scene.clock.advance(2);
-    await scene.expectRefused(await one.say('s'));
+    await scene.expectRefused(await one.issueToken('s'));
   });
 });

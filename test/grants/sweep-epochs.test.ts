@@ -55,7 +55,7 @@ const remaining = async (): Promise<string[]> =>
   (await owner('select subject_id from ended_epochs order by 1')).map((row) => row.subject_id);
 
 /** Counts the ended grants by status, and their events. */
-const told = async () =>
+const countEnds = async () =>
   owner(
     `select g.status, count(distinct g.id)::integer as grants, count(e.id)::integer as events
        from grants g left join audit_events e on e.grant_id = g.id and e.type = 'grant.' || g.status
@@ -92,7 +92,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     await raise();
     expect(await remaining()).toHaveLength(1);
     expect(await sweepOf()).toBe(3 * batchRows + 501);
-    expect(await told()).toEqual([all('denied', batchRows + 200), all('revoked', 2 * batchRows + 301)]);
+    expect(await countEnds()).toEqual([all('denied', batchRows + 200), all('revoked', 2 * batchRows + 301)]);
     expect(await remaining()).toEqual([]);
     expect(await sweepOf()).toBe(0);
   });
@@ -106,7 +106,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await remaining()).toHaveLength(1);
     await owner('rollback');
     expect(await sweepOf()).toBe(1);
-    expect(await told()).toEqual([all('revoked', 21)]);
+    expect(await countEnds()).toEqual([all('revoked', 21)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -114,7 +114,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     await copy(3, { status: 'active', end: "'2026-03-02T09:00:00Z'::timestamptz" });
     await raise();
     expect(await sweepOf()).toBe(4);
-    expect(await told()).toEqual([all('expired', 3), all('revoked', 1)]);
+    expect(await countEnds()).toEqual([all('expired', 3), all('revoked', 1)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -127,7 +127,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     );
     await expect(sweepOf()).rejects.toThrow('no');
     await owner('drop function refuse cascade');
-    expect(await told()).toEqual([all('expired', 3)]);
+    expect(await countEnds()).toEqual([all('expired', 3)]);
     expect(await sweepOf()).toBe(1);
   });
 });
@@ -156,7 +156,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     const fresh = await request();
     await copy(10, { status: 'active', end: soon, template: fresh });
     expect(await sweepOf()).toBe(1);
-    expect(await told()).toEqual([all('revoked', 1)]);
+    expect(await countEnds()).toEqual([all('revoked', 1)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -205,7 +205,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     await owner('rollback');
     await Promise.all([requested, disabled]);
     await sweepOf();
-    expect(await told()).toEqual([all('revoked', 2)]);
+    expect(await countEnds()).toEqual([all('revoked', 2)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -228,6 +228,6 @@ describe('the sweep of grants that raised epochs have ended', () => {
       "select distinct status, ended_by, ended_at from grants where id like 'grt_copy%'",
     );
     expect(rows).toEqual([{ status: becomes, ended_by: by, ended_at: clock.now() }]);
-    expect(await told()).toEqual([all(becomes, count)]);
+    expect(await countEnds()).toEqual([all(becomes, count)]);
   });
 });

@@ -56,7 +56,7 @@ async function arrange(): Promise<Scene> {
 }
 
 /** Returns every distinct response of both replicas to introspections of `tokens`. */
-async function told(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
+async function introspected(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
   const answers = new Set<string>();
   for (const replica of replicas) {
     for (const token of tokens) answers.add(JSON.stringify(await introspect(replica, token, client)));
@@ -65,7 +65,7 @@ async function told(tokens: string[], client: { id: string; secret: string }): P
 }
 
 /** Returns every distinct response of both replicas to token requests with `form`. */
-async function asked({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
+async function answersTo({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
   const answers = new Set<string>();
   for (const client of clients) {
     const { status, body } = await client.token(form);
@@ -75,7 +75,7 @@ async function asked({ clients }: Scene, form: Record<string, string>): Promise<
 }
 
 /** Returns every distinct status with which both replicas answer both broker tokens. */
-async function used({ brokerTokens }: Scene): Promise<number[]> {
+async function statusesOf({ brokerTokens }: Scene): Promise<number[]> {
   const statuses = new Set<number>();
   for (const replica of replicas) {
     for (const token of brokerTokens) statuses.add((await apiOf(replica, token).get('/v1/grants')).status);
@@ -89,11 +89,11 @@ const pinnedForm = ({ resource, grantId }: Scene) => ({ resource: resource.ident
 
 async function expectActive(scene: Scene): Promise<void> {
   const { tokens, server } = scene;
-  const answers = await told(tokens, server);
+  const answers = await introspected(tokens, server);
   expect(answers).toHaveLength(2);
   for (const answer of answers) expect(answer).toMatchObject({ active: true, sub: scene.agent.id });
-  expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
-  expect(await used(scene)).toEqual([200]);
+  expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
+  expect(await statusesOf(scene)).toEqual([200]);
 }
 
 describe('the tokens of a grant end at once on every replica, and no more are issued, when', () => {
@@ -118,11 +118,11 @@ describe('the tokens of a grant end at once on every replica, and no more are is
     const scene = await arrange();
     await expectActive(scene);
     await end(scene);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
-    expect(await used(scene)).toEqual([200]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await introspected(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await statusesOf(scene)).toEqual([200]);
   });
 
   it('its time is over, before that is written', async () => {
@@ -130,20 +130,20 @@ describe('the tokens of a grant end at once on every replica, and no more are is
     clock.advance(1000);
     scene.tokens = [await tokenOf(scene.clients[0] ?? scene.agent, accessForm(scene))];
     clock.advance(199);
-    expect(await told(scene.tokens, scene.server)).toMatchObject([{ active: true }]);
+    expect(await introspected(scene.tokens, scene.server)).toMatchObject([{ active: true }]);
     clock.advance(1);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
   });
 
   it('its resource is deleted, whose resource server can then not authenticate', async () => {
     const scene = await arrange();
     await expectActive(scene);
     await admin.delete(`/v1/resources/${scene.resource.id}`).expect(204);
-    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await introspected(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
     for (const replica of replicas) {
       const [token = ''] = scene.tokens;
       const { body } = await oauthPost(replica, '/oauth2/introspect', { token }, scene.server).expect(401);
@@ -154,10 +154,10 @@ describe('the tokens of a grant end at once on every replica, and no more are is
 
 describe('everything of an agent ends at once on every replica, permanently, when', () => {
   async function expectDead(scene: Scene): Promise<void> {
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
-    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, {})).toEqual(['401 invalid_client']);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const replica of replicas) {
       const [token = ''] = scene.tokens;
       await oauthPost(replica, '/oauth2/introspect', { token }, scene.agent).expect(401);
@@ -168,12 +168,12 @@ describe('everything of an agent ends at once on every replica, permanently, whe
   /** Asserts that the agent can authenticate again, and that nothing else is active again. */
   async function expectNothingActive(scene: Scene): Promise<void> {
     const brokerTokens = await Promise.all(scene.clients.map((client) => tokenOf(client)));
-    expect(await used({ ...scene, brokerTokens })).toEqual([200]);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await told([...scene.tokens, ...scene.brokerTokens], scene.agent)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await statusesOf({ ...scene, brokerTokens })).toEqual([200]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await introspected([...scene.tokens, ...scene.brokerTokens], scene.agent)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
   }
 
   it('it is disabled, and enabling it makes nothing active again', async () => {
@@ -208,7 +208,7 @@ describe('a client secret that is revoked', () => {
   it('gets no token on any replica from then on, and the tokens that were obtained with it are inactive', async () => {
     const scene = await arrange();
     const { agent } = scene;
-    expect(await told(scene.tokens, agent)).toHaveLength(2);
+    expect(await introspected(scene.tokens, agent)).toHaveLength(2);
     const path = `/v1/agents/${agent.id}/secrets`;
     const next = (await admin.post(path).expect(201)).body;
     const { secrets } = (await admin.get(`/v1/agents/${agent.id}`).expect(200)).body;
@@ -219,11 +219,11 @@ describe('a client secret that is revoked', () => {
       await oauthPost(replica, '/oauth2/introspect', { token }, agent).expect(401);
       await oauthPost(replica, '/oauth2/revoke', { token }, agent).expect(401);
     }
-    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
-    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, {})).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['401 invalid_client']);
     const renewed = { id: agent.id, secret: next.client_secret };
-    expect(await told(scene.tokens, renewed)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, renewed)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const replica of replicas) await agentOf(replica, renewed).token(accessForm(scene)).expect(200);
   });
 });
@@ -237,12 +237,12 @@ describe('a signing key that is compromised', () => {
     const [token = ''] = scene.tokens;
     const { kid } = decodeProtectedHeader(token);
     await admin.post('/v1/keys/rotate', { key_id: kid, compromised: true, reason: 'leaked' }).expect(200);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const client of scene.clients) {
       const fresh = await tokenOf(client, accessForm(scene));
       expect(decodeProtectedHeader(fresh).kid).not.toBe(kid);
-      expect(await told([fresh], scene.server)).toMatchObject([{ active: true }]);
+      expect(await introspected([fresh], scene.server)).toMatchObject([{ active: true }]);
     }
   });
 
@@ -269,11 +269,11 @@ describe('a signing key that is compromised', () => {
     const refused = await scene.clients[1]?.token().expect(503);
     expect(refused?.body.error).toBe('temporarily_unavailable');
     expect(Number(refused?.headers['retry-after'])).toBeGreaterThan(0);
-    expect(await asked(scene, {})).toEqual(['503 temporarily_unavailable']);
+    expect(await answersTo(scene, {})).toEqual(['503 temporarily_unavailable']);
     clock.advance(360);
     await admin.post('/v1/keys/rotate', { reason: 'after the leak' }).expect(200);
-    expect(await asked(scene, {})).toEqual(['200 token']);
-    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+    expect(await answersTo(scene, {})).toEqual(['200 token']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
   });
 });
 
@@ -289,8 +289,8 @@ describe('a policy that is tightened on one replica', () => {
       `forbid(principal, action == Action::"request", ${of}) when { ${when} };`,
     );
     expect((await scene.clients[1]?.token(accessForm(scene)).expect(400))?.body.error).toBe('invalid_grant');
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_grant']);
     await admin.delete(`/v1/policies/${id}`).expect(204);
-    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
   });
 });

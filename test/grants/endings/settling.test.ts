@@ -27,16 +27,16 @@ const query = async (text: string, values: unknown[] = []) =>
  * Creates a grant, a second one delegated from it, and a third one delegated from the second; and `copies` of the
  * second one.
  */
-async function createLine(copies = 0) {
-  const line = await scene.line(await scene.agent());
+async function createChain(copies = 0) {
+  const chain = await scene.chain(await scene.agent());
   if (copies > 0) {
     const { owner } = scene.broker.database;
-    const copied = { template: line.middleGrant, status: 'active', end: 'expires_at' } as const;
+    const copied = { template: chain.middleGrant, status: 'active', end: 'expires_at' } as const;
     await insertCopies(owner, { ...copied, count: copies });
   }
-  return line;
+  return chain;
 }
-type Line = Awaited<ReturnType<typeof createLine>>;
+type Chain = Awaited<ReturnType<typeof createChain>>;
 
 interface Ends {
   open: number;
@@ -45,8 +45,8 @@ interface Ends {
   reasons: string[];
 }
 
-/** Counts the grants delegated from the first grant of a line: open, ended, and their audit events. */
-async function readEnds({ rootGrant }: Pick<Line, 'rootGrant'>): Promise<Ends> {
+/** Counts the grants delegated from the first grant of a chain: open, ended, and their audit events. */
+async function readEnds({ rootGrant }: Pick<Chain, 'rootGrant'>): Promise<Ends> {
   const [row] = await query(
     `select count(distinct g.id) filter (where g.status = 'active')::integer as open,
             count(distinct g.id) filter (where g.status = 'revoked')::integer as ended,
@@ -60,9 +60,9 @@ async function readEnds({ rootGrant }: Pick<Line, 'rootGrant'>): Promise<Ends> {
 }
 
 const allEnded = (count: number) => ({ open: 0, ended: count, events: count });
-const revokeRoot = ({ rootGrant }: Line) =>
+const revokeRoot = ({ rootGrant }: Chain) =>
   admin().post(`/v1/grants/${rootGrant}/revoke`, { reason: 'over' }).expect(200);
-const disableRoot = ({ root }: Line) => admin().post(`/v1/agents/${root.id}/disable`, {}).expect(200);
+const disableRoot = ({ root }: Chain) => admin().post(`/v1/agents/${root.id}/disable`, {}).expect(200);
 const runJob = (on = scene.broker) => on.worker.runNow('expire-grants', scene.clock.now());
 const queued = async (): Promise<number> => (await query('select id from grant_endings')).length;
 
@@ -79,7 +79,7 @@ async function disableSilently(agentId: string, endings: GrantEndings): Promise<
 }
 
 describe('an ending of more grants than a batch takes', () => {
-  it.each<[string, (line: Line) => PromiseLike<unknown>]>([
+  it.each<[string, (chain: Chain) => PromiseLike<unknown>]>([
     ['of a grant', revokeRoot],
     ['of an agent', disableRoot],
     [
@@ -87,35 +87,35 @@ describe('an ending of more grants than a batch takes', () => {
       ({ root, tokens }) => oauthPost(scene.broker, '/oauth2/revoke', { token: tokens[0] }, root),
     ],
   ])('%s is settled in the background, in transactions of at most 1,000, each grant once', async (_, end) => {
-    const line = await createLine(many);
-    await end(line);
-    const { ended, events } = await readEnds(line);
+    const chain = await createChain(many);
+    await end(chain);
+    const { ended, events } = await readEnds(chain);
     expect(ended).toBeGreaterThan(0);
     expect(events).toBe(ended);
-    await eventually(async () => expect(await readEnds(line)).toMatchObject(allEnded(many + 2)));
+    await eventually(async () => expect(await readEnds(chain)).toMatchObject(allEnded(many + 2)));
     const [largest] = await query(
       `select max(n)::integer as n from (
          select count(*) as n from grants where ancestors @> array[$1] group by xmin) each`,
-      [line.rootGrant],
+      [chain.rootGrant],
     );
     expect(largest.n).toBeLessThanOrEqual(1_000);
     expect(await queued()).toBe(0);
   });
 
   it('ends a grant after the grants delegated from it, even if the work stops in between', async () => {
-    const line = await createLine(many);
+    const chain = await createChain(many);
     // No background work is in progress here: the rows are those that a crash would leave.
     const ids = createIds(scene.clock, createSystemRandom());
     const { db } = scene.broker.database;
     const stopped = grantEndingsOn({ db, ids, clock: scene.clock });
-    await disableSilently(line.root.id, stopped);
+    await disableSilently(chain.root.id, stopped);
     await stopped.stop();
     await stopped.settle();
-    expect(await readEnds(line)).toMatchObject({ open: many + 2, events: 0 });
+    expect(await readEnds(chain)).toMatchObject({ open: many + 2, events: 0 });
     await runJob(scene.replica);
-    expect(await readEnds(line)).toMatchObject(allEnded(many + 2));
+    expect(await readEnds(chain)).toMatchObject(allEnded(many + 2));
     const [root] = await query('select status, ended_by, end_reason from grants where id = $1', [
-      line.rootGrant,
+      chain.rootGrant,
     ]);
     expect(root).toEqual({
       status: 'revoked',
@@ -125,13 +125,13 @@ describe('an ending of more grants than a batch takes', () => {
   });
 
   it('is settled once by replicas that settle at the same time', async () => {
-    const line = await createLine(many);
+    const chain = await createChain(many);
     await scene.replica.worker.register();
-    await Promise.all([revokeRoot(line), runJob(scene.replica), runJob(scene.broker)]);
+    await Promise.all([revokeRoot(chain), runJob(scene.replica), runJob(scene.broker)]);
     await eventually(async () => {
       // The background work pauses for this long when another replica has the ending locked.
       scene.clock.advance(0.5);
-      expect(await readEnds(line)).toMatchObject(allEnded(many + 2));
+      expect(await readEnds(chain)).toMatchObject(allEnded(many + 2));
     });
     expect(await queued()).toBe(0);
   });
@@ -139,24 +139,24 @@ describe('an ending of more grants than a batch takes', () => {
 
 describe('an ending', () => {
   it('waits for no lock: a grant that another transaction has locked is inactive, and is written as ended a second later', async () => {
-    const line = await createLine();
+    const chain = await createChain();
     const holder = await scene.broker.database.pool.connect();
     await holder.query('begin');
-    await holder.query('select from grants where id = $1 for update', [line.leafGrant]);
-    await revokeRoot(line);
-    expect(await readEnds(line)).toMatchObject({ open: 1, ended: 1, events: 1 });
-    expect(await scene.introspect(line.tokens[2])).toEqual({ active: false });
+    await holder.query('select from grants where id = $1 for update', [chain.leafGrant]);
+    await revokeRoot(chain);
+    expect(await readEnds(chain)).toMatchObject({ open: 1, ended: 1, events: 1 });
+    expect(await scene.introspect(chain.tokens[2])).toEqual({ active: false });
     await holder.query('rollback');
     holder.release();
     await eventually(async () => {
       scene.clock.advance(1);
-      expect(await readEnds(line)).toMatchObject(allEnded(2));
+      expect(await readEnds(chain)).toMatchObject(allEnded(2));
     });
     expect(await queued()).toBe(0);
   });
 
   it('that fails is retried at growing intervals, and others are settled meanwhile', async () => {
-    const [poisoned, other] = [await createLine(), await createLine()];
+    const [poisoned, other] = [await createChain(), await createChain()];
     await query(`create function refuse_end() returns trigger language plpgsql as $$
       begin if new.id = '${poisoned.leafGrant}' then raise 'poisoned'; end if; return new; end $$;
       create trigger poisoned before update on grants for each row execute function refuse_end()`);
@@ -188,34 +188,34 @@ describe('an ending', () => {
   });
 
   it('writes only grants that its own cause ended: other grants get the person and the reason of their own cause', async () => {
-    const [line, other] = [await createLine(), await createLine()];
+    const [chain, other] = [await createChain(), await createChain()];
     // Raises an epoch without an ending, as `end-all` does.
     await query('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [
-      line.root.id,
+      chain.root.id,
       scene.clock.now(),
     ]);
     const path = `/v1/agents/${other.root.id}`;
     const { body } = await admin().get(path).expect(200);
     await admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
-    expect(await readEnds(line)).toMatchObject({ open: 2, events: 0 });
+    expect(await readEnds(chain)).toMatchObject({ open: 2, events: 0 });
     expect((await readEnds(other)).reasons).toEqual([
       'the credential of its subject token was revoked',
       'its parent grant ended',
     ]);
     scene.clock.advance(10);
     await runJob();
-    expect(await readEnds(line)).toMatchObject(allEnded(2));
+    expect(await readEnds(chain)).toMatchObject(allEnded(2));
     const actors = await query(
       `select distinct e.actor_kind from audit_events e join grants g on g.id = e.grant_id
         where e.type = 'grant.revoked' and g.ancestors @> array[$1]`,
-      [line.rootGrant],
+      [chain.rootGrant],
     );
     expect(actors).toEqual([{ actor_kind: 'system' }]);
   });
 
   it('of a secret that was already revoked ends nothing and is not queued', async () => {
-    const { root } = await createLine();
-    await createLine();
+    const { root } = await createChain();
+    await createChain();
     const path = `/v1/agents/${root.id}`;
     const { body } = await admin().get(path).expect(200);
     const remove = () => admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
@@ -229,7 +229,7 @@ describe('an ending', () => {
 
 describe('the background work', () => {
   it('pauses before it tries again an ending that another process has locked', async () => {
-    const { rootGrant, root } = await createLine();
+    const { rootGrant, root } = await createChain();
     const pauses: number[] = [];
     const { clock } = scene;
     const watched: Clock = {
@@ -259,7 +259,7 @@ describe('the background work', () => {
   });
 
   it('stops at once, also in the pause after a batch', async () => {
-    const { root } = await createLine(many);
+    const { root } = await createChain(many);
     let pauses = 0;
     const { clock } = scene;
     let elapsedMs = 0;

@@ -11,7 +11,7 @@ beforeAll(async () => {
   scene = await createExchangeScene();
 });
 
-const createTree = async () => scene.line(await scene.agent());
+const createTree = async () => scene.chain(await scene.agent());
 type Tree = Awaited<ReturnType<typeof createTree>>;
 
 const admin = () => asBootstrap(scene.broker);
@@ -210,15 +210,15 @@ describe('a delegated grant', () => {
     const waiting = api
       .get(`/v1/grants/${tree.leafGrant}?wait=30`)
       .set('If-None-Match', headers.etag as string);
-    let told: string | undefined;
+    let seenStatus: string | undefined;
     const answer = waiting.then(({ body }) => {
-      told = body.status;
+      seenStatus = body.status;
     });
     await eventually(async () => expect(scene.clock.timers).toBeGreaterThan(timers));
     await end(tree);
     // The wait is far from its end: the next read finds the row.
     scene.clock.advance(3);
-    await eventually(async () => expect(told).toBe('revoked'));
+    await eventually(async () => expect(seenStatus).toBe('revoked'));
     await answer;
   });
 

@@ -71,7 +71,7 @@ export async function createExchangeScene(policy: string | undefined = permitAll
   const claims = (token: string): JWTPayload & Record<string, unknown> => decodeJwt(token);
   const agent = (options: Parameters<typeof createAgent>[1] = {}) => createAgent(broker, options);
   /** Creates a chain: a grant of `root`, one delegated from it, and one delegated from that, each with its token. */
-  async function line<Root extends Asking>(root: Root) {
+  async function chain<Root extends Asking>(root: Root) {
     const [middle, leaf] = [await agent(), await agent()];
     const { grantId, token } = await holding(root);
     const ofMiddle = await exchanged(middle, token);
@@ -95,7 +95,7 @@ export async function createExchangeScene(policy: string | undefined = permitAll
     exchange,
     exchanged,
     holding,
-    line,
+    chain,
     agent,
     introspect: (token: string) => introspect(broker, token, server),
     claims,

@@ -16,8 +16,8 @@ export interface HeldToken extends TokenSeen {
   raw: string;
   /** The resource of the token; absent for a broker token. */
   resource: ResourceModel | undefined;
-  /** The agents of its chain of subject tokens, beginning with the first; empty if it was not obtained by exchange. */
-  line: readonly string[];
+  /** The agents of its subject tokens, beginning with the first; empty if it was not obtained by exchange. */
+  chain: readonly string[];
   /** Its direct and indirect subject tokens. */
   subjects: readonly string[];
   /** Whether it was refused to an actor. */

@@ -119,7 +119,7 @@ async function createProving(place: { url: string }, token: string): Promise<(re
     ['assert', async () => byForm(tokenPath, { ...brokerToken, ...proofOf(await keyAgent.assert()) })],
     [
       'federate',
-      async () => byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await workload.say() }),
+      async () => byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await workload.issueToken() }),
     ],
     ['exchange', () => exchange],
   ];

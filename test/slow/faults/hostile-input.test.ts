@@ -38,11 +38,11 @@ beforeAll(async () => {
   owner.on('error', () => {});
   await owner.connect();
   atEnd(() => owner.end());
-  before = await things();
+  before = await dumpObjects();
 });
 
 /** Dumps everything except the audit log, which records refusals, and the times at which keys were used. */
-async function things(): Promise<string[]> {
+async function dumpObjects(): Promise<string[]> {
   const lines = (await dumpTables(owner)).split('\n');
   return lines.filter((line) => !/^(audit_events|admin_keys) /.test(line));
 }
@@ -151,7 +151,7 @@ describe('a connection', () => {
 });
 
 afterAll(async () => {
-  expect(await things()).toEqual(before);
+  expect(await dumpObjects()).toEqual(before);
   for (const replica of cluster.replicas) {
     expect(isRunning(replica)).toBe(true);
     expect(await send(replica, { method: 'GET', path: '/readyz', headers: {} })).toMatchObject({

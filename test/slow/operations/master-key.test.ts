@@ -8,7 +8,7 @@ import { createSystemRandom } from '../../../src/platform/random.ts';
 import { clusterEnv, startReplica } from '../../cluster/replica.ts';
 import { launch } from '../../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { createProduction, migrate, type Production } from '../../e2e/support/production.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -122,7 +122,7 @@ const nextSlot = new Date('2026-03-02T10:01:00Z');
 it('a master key is replaced during minting even if the job that encrypts again is killed midway, and the old one then starts no broker', async () => {
   // The procedure of docs/operations.md. First every replica gets the new key as an old one, which only decrypts.
   let [a, b] = [await startReplica(withKeys(oldKey)), await startReplica(withKeys(oldKey))];
-  const story = await tell(a.url, production.bootstrapKey);
+  const story = await createStory(a.url, production.bootstrapKey);
   const minting = mintSteadily(story, a.url, b.url);
   await minting.more(50);
   await minting.balance(b.url);

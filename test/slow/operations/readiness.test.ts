@@ -8,7 +8,7 @@ import {
   startReplica,
 } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { type Answer, call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { type Answer, call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli } from '../../e2e/support/production.ts';
 import { scrape } from '../../operation/scrape.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -33,7 +33,7 @@ beforeAll(async () => {
   // Without jobs, which would repair within a minute what a test breaks.
   env = { ...clusterEnv(server.applicationUrl, bearer), HALLPASS_ROLE: 'api' };
   replica = await startReplica({ ...env, HALLPASS_METRICS_PORT: String(metricsPort) });
-  story = await tell(replica.url, bearer);
+  story = await createStory(replica.url, bearer);
 });
 
 interface Key {
@@ -100,7 +100,7 @@ describe('a replica', () => {
     await expecting(200, mint());
     const other = await startReplica(env);
     await expecting(200, call(`${other.url}/readyz`));
-    await tell(other.url, bearer);
+    await createStory(other.url, bearer);
     expect(await other.drain()).toBe(0);
     // Only the migration step of an older version fails: it says so and changes nothing.
     const { code, stderr } = await cli({ ...env, DATABASE_OWNER_URL: server.ownerUrl }, 'migrate');

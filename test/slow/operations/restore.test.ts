@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { startReplica } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli, createProduction, migrate, type Production } from '../../e2e/support/production.ts';
 import { eventually } from '../../support/eventually.ts';
 import {
@@ -42,7 +42,7 @@ const brokerToken = { grant_type: 'client_credentials' };
 
 /** Creates the objects that exist when the backup is taken. */
 async function createObjects(url: string, bearer: string): Promise<Before> {
-  const [story, other] = [await tell(url, bearer), await tell(url, bearer)];
+  const [story, other] = [await createStory(url, bearer), await createStory(url, bearer)];
   const secret = call(`${url}/v1/agents/${agentOf(story)}/secrets`, { bearer, json: {} });
   const people = (await expecting(200, call(`${url}/v1/admins`, { bearer }))).body.items;
   const { id } = people.find(({ email }: { email: string }) => email === 'bootstrap@localhost');

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type BrokerProcess, launch } from '../../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli, createProduction, type Production } from '../../e2e/support/production.ts';
 import { beginSlowRequest } from '../../e2e/support/slow-request.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -138,7 +138,7 @@ describe.each([
   let story: Story;
   beforeAll(async () => {
     started = command === undefined ? running : await start({}, command);
-    story = await tell(started.url, production.bootstrapKey);
+    story = await createStory(started.url, production.bootstrapKey);
   });
 
   it('drains: becomes not ready, answers long polls, finishes slow requests, and exits with code 0', async () => {

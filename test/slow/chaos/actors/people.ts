@@ -124,7 +124,7 @@ const steps: readonly WeightedStep<Step>[] = [
 
 /** Picks an agent, more likely one whose tokens others have exchanged, because actions on it affect more grants. */
 function pickAgent({ prng, world: { agents } }: Player): AgentModel | undefined {
-  const held = new Set(agents.flatMap(({ tokens }) => tokens.slice(-20).flatMap(({ line }) => line)));
+  const held = new Set(agents.flatMap(({ tokens }) => tokens.slice(-20).flatMap(({ chain }) => chain)));
   const above = agents.filter(({ id }) => held.has(id));
   return prng.pick(above.length > 0 && prng.chance(0.5) ? above : agents);
 }

@@ -2,7 +2,7 @@ import { jwtBearerGrant } from '../../../../src/oauth/grant-types/jwt-bearer.ts'
 import { type Performed, showsGrant } from '../recorder.ts';
 import type { AgentModel } from '../world.ts';
 import { type Act, keep, type Player, pickGrant } from './player.ts';
-import { performProved, prove, proveByToken, proveClientAnew, proved } from './proving.ts';
+import { performProved, prove, proveByToken, proveClientAgain, proved } from './proving.ts';
 import { asksBrokerToken, asksToken, hold } from './tokens.ts';
 
 /** Uses the assertion as a grant (RFC 7523 section 2.1): it is the same one-time value. */
@@ -29,7 +29,7 @@ async function tokenReplay(player: Player, agent: AgentModel): Promise<Replay> {
   const other = await prng.weighted<() => Act | Promise<Act>>([
     [2, () => sent],
     [1, () => asGrant(sent)],
-    [agent.holding === undefined ? 0 : 3, async () => proved(act, await proveClientAnew(agent, proof))],
+    [agent.holding === undefined ? 0 : 3, async () => proved(act, await proveClientAgain(agent, proof))],
   ])();
   const origin = { resource: grant?.request.resource };
   return { acts: [sent, other], keep: (performed) => hold(agent, performed, origin) };

@@ -19,9 +19,9 @@ export function hold(
 ): void {
   const { token } = operation.answered;
   if (token === undefined) return;
-  const line = subject === undefined ? [] : [...subject.line, subject.agentId];
+  const chain = subject === undefined ? [] : [...subject.chain, subject.agentId];
   const subjects = subject === undefined ? [] : [...subject.subjects, subject.jti];
-  const held: HeldToken = { ...token, raw: body.access_token, resource, line, subjects, isRefused: false };
+  const held: HeldToken = { ...token, raw: body.access_token, resource, chain, subjects, isRefused: false };
   if (resource === undefined) agent.brokerTokens.push(held);
   else keep(agent.tokens, held, mostTokens);
 }
@@ -71,8 +71,8 @@ function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | un
   // Refused and expired tokens are tried again sometimes.
   const isLikely = ({ isRefused, expiresAtMs }: HeldToken) => !isRefused && expiresAtMs > Date.now() + 1_000;
   const tokens = prng.chance(0.1) ? known : known.filter(isLikely);
-  const handedDown = tokens.filter(({ line }) => line.length > 0);
-  return prng.pick(handedDown.length > 0 && prng.chance(0.5) ? handedDown : tokens);
+  const obtainedByExchange = tokens.filter(({ chain }) => chain.length > 0);
+  return prng.pick(obtainedByExchange.length > 0 && prng.chance(0.5) ? obtainedByExchange : tokens);
 }
 
 /** Exchanges a token for all or some of its scopes. */
@@ -145,7 +145,7 @@ export async function probe(player: Player, agent: AgentModel, tokens: readonly 
  */
 export async function probeBelow(player: Player, agent: AgentModel): Promise<void> {
   const below = player.world.agents.flatMap((holder) =>
-    holder.tokens.slice(-20).flatMap((token) => (token.line.includes(agent.id) ? [{ holder, token }] : [])),
+    holder.tokens.slice(-20).flatMap((token) => (token.chain.includes(agent.id) ? [{ holder, token }] : [])),
   );
   await Promise.all(
     player.prng
