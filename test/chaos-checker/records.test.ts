@@ -104,17 +104,17 @@ describe('the audit log', () => {
     [
       'lacks a row',
       { tokenRows: [] },
-      ['token token was answered and has no row', 'token token has an event and no row'],
+      ['token token was issued and has no row', 'token token has an event and no row'],
     ],
     [
       'lacks an event',
       { tokenEvents: [] },
-      ['token token was answered and has no event', 'token token has a row and no event'],
+      ['token token was issued and has no event', 'token token has a row and no event'],
     ],
     [
       'lacks the event of a change',
       { recordedRequests: new Set(['mint 10']) },
-      ['return was answered and has no event'],
+      ['return succeeded and has no event'],
     ],
   ])('%s', (_what, changes, expected) => {
     const recorded = { operations, finalState: finalState({ ...whole, ...changes }) };

@@ -92,7 +92,7 @@ describe('a client assertion', () => {
 describe('a client assertion is refused if it', () => {
   it.each([
     ['is empty', ''],
-    ['is no JWT', 'a.b.c'],
+    ['is not a JWT', 'a.b.c'],
     ['has two parts', 'e30.e30'],
     ['is over 8 kB', 'a'.repeat(8_193)],
     ['is a JSON serialization', JSON.stringify({ payload: 'e30', signatures: [] })],

@@ -174,7 +174,7 @@ describe('the check of a token', () => {
         ['identity', 'unknown-issuer'],
       ],
     ],
-    ['what is no JWT', async () => 'x', [['signature', 'no signed JWT']]],
+    ['a text that is not a JWT', async () => 'x', [['signature', 'not a signed JWT']]],
   ])('explains %s', async (_, make, expected) => {
     const body = await check(await make());
     expect(body).toMatchObject({ accepted: false, agent_id: null });

@@ -199,8 +199,8 @@ describe('an ending', () => {
     await admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
     expect(await readEnds(chain)).toMatchObject({ open: 2, events: 0 });
     expect((await readEnds(other)).reasons).toEqual([
-      'the credential of its subject token was revoked',
       'its parent grant ended',
+      'the credential of its subject token was revoked',
     ]);
     scene.clock.advance(10);
     await runJob();
