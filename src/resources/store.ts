@@ -104,8 +104,8 @@ export async function findResourceByIdentifier(db: Db, identifier: string): Prom
 }
 
 /**
- * The key of an advisory lock that queues shared and exclusive lockers fairly. A row lock does not: a row with
- * overlapping shared locks is never free for an exclusive one.
+ * Returns the key of an advisory lock of the resource, which is granted in the order of requests. A row lock is not: a row
+ * with overlapping shared locks is never free for an exclusive one.
  */
 const placeOf = (id: string) => sql`hashtextextended(${`hallpass.resource ${id}`}, 0)`;
 

@@ -14,7 +14,7 @@ export interface Connections {
   /** Sends pending data, then ends the connection. Data that the client still sends is read and discarded. */
   close(socket: Socket): void;
   isClosing(socket: Socket): boolean;
-  /** From now on every response carries `Connection: close` and ends its connection. */
+  /** Makes every later response carry `Connection: close` and end its connection. */
   closeAfterResponses(): void;
   /**
    * Closes every connection that has no request in progress. With `keepReceiving`, a connection that has received

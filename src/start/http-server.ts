@@ -9,7 +9,7 @@ export interface HttpServer {
   port: number;
   /** Sets the listener. Before that, every request gets a 503. */
   serve(listener: RequestListener): void;
-  /** From now on every response carries `Connection: close` and ends its connection. */
+  /** Makes every later response carry `Connection: close` and end its connection. */
   closeAfterResponses(): void;
   /** Accepts no more connections. Requests on open ones are still handled. */
   stopListening(): void;

@@ -133,7 +133,7 @@ function isMemorable({ grants }: Found, { grantId }: AccessRequest): boolean {
   return grantId === undefined || grants.length > 0;
 }
 
-/** The key of a cache entry. The id of a grant that exists has no space, so the parts are unambiguous. */
+/** Makes the key of a cache entry. The id of a grant that exists has no space, so the parts are unambiguous. */
 function keyOf(client: AuthenticatedClient, { resource, grantId = '' }: AccessRequest): string {
   return `${client.id} ${grantId} ${resource}`;
 }

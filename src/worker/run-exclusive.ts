@@ -161,7 +161,10 @@ async function record(run: ExclusiveRun, claim: Claim, { rows, error }: Result):
   return 'lost';
 }
 
-/** Never negative and never more than the column can hold, even if the clock was changed. */
+/**
+ * Returns the milliseconds since `start`: never negative and never more than the column can hold, even if the clock
+ * was changed.
+ */
 function millisecondsSince(start: Date, clock: Clock): number {
   return Math.min(Math.max(clock.now().getTime() - start.getTime(), 0), largestInteger);
 }

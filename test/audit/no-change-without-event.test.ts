@@ -18,11 +18,11 @@ const requests = new Map<string, Variant>();
 // counts events that are rolled back.
 const createTrigger = `
   create schema faults;
-  create table faults.room as select 'infinity'::float8 as events;
+  create table faults.event_limit as select 'infinity'::float8 as events;
   create sequence faults.tried;
   create function faults.refuse_events() returns trigger language plpgsql security definer as $$
   begin
-    if nextval('faults.tried') > (select events from faults.room) then raise exception 'the audit log is full'; end if;
+    if nextval('faults.tried') > (select events from faults.event_limit) then raise exception 'the audit log is full'; end if;
     return new;
   end $$;
   create trigger refuse_events before insert on audit_events for each row execute function faults.refuse_events()`;
@@ -44,18 +44,21 @@ beforeAll(async () => {
  * Sends a request while the audit log accepts a limited number of events. Returns the response, and whether an event
  * was refused.
  */
-async function sendWithRoom(events: number, wire: WireRequest): Promise<{ answer: Answer; isFull: boolean }> {
+async function sendWithLimit(
+  events: number,
+  wire: WireRequest,
+): Promise<{ answer: Answer; isRefused: boolean }> {
   const { owner } = broker.database;
   await owner.query("select setval('faults.tried', 1, false)");
-  await owner.query('update faults.room set events = $1', [events]);
+  await owner.query('update faults.event_limit set events = $1', [events]);
   try {
     const answer = await send(broker, wire);
     const { rows } = await owner.query(
-      'select is_called and last_value > events as full from faults.tried, faults.room',
+      'select is_called and last_value > events as full from faults.tried, faults.event_limit',
     );
-    return { answer, isFull: rows[0].full };
+    return { answer, isRefused: rows[0].full };
   } finally {
-    await owner.query("update faults.room set events = 'infinity'");
+    await owner.query("update faults.event_limit set events = 'infinity'");
   }
 }
 
@@ -107,19 +110,19 @@ describe.each([...mutationIds, ...variantNames])('%s', (name) => {
     const { request, uses = 0, keeps = [] } = requests.get(name) as Variant;
     const { owner } = broker.database;
     const used = Array<string>(uses).fill('used_values');
-    for (let room = 0; ; room += 1) {
+    for (let limit = 0; ; limit += 1) {
       const before = await dumpTables(owner);
-      const { answer, isFull } = await sendWithRoom(room, await request());
+      const { answer, isRefused } = await sendWithLimit(limit, await request());
       const after = await dumpTables(owner);
       const changed = changedTables(after, before);
-      if (!isFull) {
+      if (!isRefused) {
         expect(answer.status, answer.text).toBeLessThan(300);
         expect(changed.filter(isEvent).length).toBeGreaterThan(0);
         return;
       }
       if (answer.status < 300) return expectSettledLater();
       expectUnavailable(answer);
-      const isKept = room > 0 && room === keeps.filter(isEvent).length;
+      const isKept = limit > 0 && limit === keeps.filter(isEvent).length;
       const expected = isKept ? [...keeps, ...used] : used;
       expect(changed).toEqual(expected);
       if (expected.length === 0) expect(after).toBe(before);
@@ -130,7 +133,7 @@ describe.each([...mutationIds, ...variantNames])('%s', (name) => {
 describe('a refusal', () => {
   it('is not sent if its event cannot be written: the caller is asked to retry', async () => {
     const { headers } = await (requests.get('createGrant') as Variant).request();
-    const { answer } = await sendWithRoom(0, { method: 'GET', path: '/v1/admins', headers });
+    const { answer } = await sendWithLimit(0, { method: 'GET', path: '/v1/admins', headers });
     expect(answer.json).toMatchObject({ status: 503, code: 'unavailable' });
   });
 });

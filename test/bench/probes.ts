@@ -21,7 +21,7 @@ async function post(server: Server, path: string, { key, body }: { key?: string;
   return answer;
 }
 
-/** A request to the token endpoint by another agent. */
+/** Creates another agent, and returns a token request of it. */
 export async function makeClient(server: Server, name: string): Promise<Target> {
   const person = { name, email: `${name}@example.com`, roles: [] };
   const { id: owner } = await post(server, '/v1/admins', { body: person });
@@ -31,7 +31,10 @@ export async function makeClient(server: Server, name: string): Promise<Target> 
   return { ...server.target, authorization };
 }
 
-/** Another agent, whose grants and tokens are revoked. It has the maximum number of grants for the resource. */
+/**
+ * Creates another agent, whose grants and tokens are revoked during the load. It has the maximum number of grants for
+ * the resource.
+ */
 async function makeVictim(server: Server): Promise<{ target: Target; grantIds: string[] }> {
   const target = await makeClient(server, 'victim');
   const [brokerToken = ''] = await fetchTokens({ ...target, form: 'grant_type=client_credentials' }, 1);

@@ -31,9 +31,9 @@ export interface Server {
   about: Record<string, string>;
   /** Whether the process is running. */
   isRunning(): boolean;
-  /** Resident memory in bytes: current and peak. */
+  /** Returns the resident memory in bytes: current and peak. */
   memory(): { now: number; peak: number };
-  /** The processor time used so far, in seconds. */
+  /** Returns the processor time used so far, in seconds. */
   cpuSeconds(): number;
   /** Sends an order to a server that accepts orders, as a line of JSON. Returns its response. */
   order<T>(order: object): Promise<T>;

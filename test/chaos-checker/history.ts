@@ -144,7 +144,7 @@ export interface Violation {
  */
 const lingerMs = 120_000;
 
-/** The latest time at which the operation happened, if it did. */
+/** Returns the latest time at which the operation happened, if it did. */
 export const latestMs = ({ outcome, endedMs }: Operation): number =>
   outcome === 'unknown' ? endedMs + lingerMs : endedMs;
 

@@ -117,8 +117,8 @@ describe('the audit log', () => {
       ['return succeeded and has no event'],
     ],
   ])('%s', (_what, changes, expected) => {
-    const recorded = { operations, finalState: finalState({ ...whole, ...changes }) };
-    expect(found(recorded)).toEqual(expected.map((what) => `recorded: ${what}`));
+    const wholeRun = { operations, finalState: finalState({ ...whole, ...changes }) };
+    expect(found(wholeRun)).toEqual(expected.map((what) => `recorded: ${what}`));
   });
 });
 

@@ -40,7 +40,7 @@ describe('an agent with several identities', () => {
 
   it.each<[string, (issuer: string) => object]>([
     ['both forms at once', (issuer) => ({ identity: { trusted_issuer_id: issuer, subject: 's' } })],
-    ['none', () => ({ identities: [] })],
+    ['an empty list', () => ({ identities: [] })],
     [
       'more than 20',
       (issuer) => ({
@@ -110,7 +110,7 @@ describe('an identity by claims, for a platform whose subject changes with each 
   });
 });
 
-describe('trusted issuers with one iss', () => {
+describe('trusted issuers with the same iss', () => {
   it('may have different keys: a token authenticates at the issuer that signed it', async () => {
     const issuer = 'https://kubernetes.default.svc.cluster.local';
     const [one, two] = [await scene.createIssuer({ issuer }), await scene.createIssuer({ issuer })];

@@ -21,7 +21,7 @@ export interface OwnServer {
   /** The URL of the migrated database, for its owner. */
   ownerUrl: string;
   applicationUrl: string;
-  /** The process id of the postmaster; changes with each start. */
+  /** Returns the process id of the postmaster, which changes with each start. */
   pid(): number;
   /** Stops the server: SIGINT is "fast", SIGQUIT "immediate" (a crash). Resolves when the process has ended. */
   stop(signal?: 'SIGINT' | 'SIGQUIT'): Promise<void>;

@@ -11,7 +11,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { createFederatedAgent } from '../support/federated-agent.ts';
 import { createKeyAgent } from '../support/key-agent.ts';
 
-/** The dependencies of the operator's commands. */
+/** Returns the dependencies of the operator's commands. */
 function openedBy({ database: { db } }: TestBroker, clock: FakeClock) {
   const random = createSystemRandom();
   const ids = createIds(clock, random);

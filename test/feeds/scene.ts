@@ -16,7 +16,7 @@ export const untilEnd = (): AbortSignal => new AbortController().signal;
 export interface FeedScene {
   database: TestDatabase;
   clock: FakeClock;
-  /** The feed reader of one replica. */
+  /** Creates the feed reader of one replica. */
   replica(feeds: readonly Feed[], db?: Db): FeedReader;
   /** Creates a feed that writes the events that it gets to the table `delivered`. */
   feed(name: string, options?: FeedOptions): Feed;

@@ -27,7 +27,7 @@ function request(details: OperationDetails): WireRequest & { headers: Record<str
 
 const requestIds = new Set<unknown>();
 
-/** The headers that every response has, without the values that differ. */
+/** Returns the headers that all responses must have in common. Asserts that the request id is new. */
 function commonHeaders(headers: IncomingHttpHeaders) {
   const id = headers['x-request-id'];
   expect(id).toMatch(/^req_[0-7][0-9a-hjkmnp-tv-z]{25}$/);
@@ -48,7 +48,10 @@ function commonHeaders(headers: IncomingHttpHeaders) {
   );
 }
 
-/** Listed here, so that a header that is missing from every response is noticed. */
+/**
+ * The expected common headers. They are not taken from a response, so that a header that every response lacks is
+ * noticed.
+ */
 const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -65,7 +68,7 @@ const securityHeaders = {
 };
 
 describe.each(cases)('$id', ({ details }) => {
-  it('responds with the same headers as all others, to success and failure, and with an id of its own', async () => {
+  it('responds with the same headers as all others, to success and failure, and with a new request id', async () => {
     const wire = request(details);
     const mine = { ...wire, headers: { ...wire.headers, 'X-Request-Id': 'req_mine' } };
     for (const one of [mine, { ...mine, method: 'PURGE' }, { ...mine, headers: {} }]) {

@@ -54,7 +54,7 @@ export interface StartedDatabase extends TestDatabase {
   reset(): Promise<void>;
 }
 
-/** A database after the first start. Its keys are created once, because RSA keys take long. */
+/** Creates a database after the first start. Its keys are created once, because RSA keys take long. */
 export async function createStartedDatabase(): Promise<StartedDatabase> {
   const database = await createTestDatabase();
   await replicaOn(database.db).rotateDue(noFence);

@@ -157,7 +157,7 @@ const arrangements = {
 export type VariantName = keyof typeof arrangements;
 export const variantNames = Object.keys(arrangements) as VariantName[];
 
-/** A request of this variant that succeeds and changes something, once. */
+/** Makes a request of this variant, which succeeds and changes something, once. */
 export function variantRequest(world: VariantWorld, name: VariantName): Promise<Variant> {
   const arrange: Arrange = arrangements[name];
   return arrange(world);

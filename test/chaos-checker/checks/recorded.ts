@@ -40,11 +40,11 @@ function missing(records: readonly TokenRecord[], from: readonly TokenRecord[], 
  * Finds issued tokens without a row or an event, rows without an event, events without a row, and successful changes
  * without an event.
  */
-export function isRecorded(facts: Facts): Violation[] {
+export function recorded(facts: Facts): Violation[] {
   const { finalState, operations } = facts;
   if (finalState === undefined) return [];
   const { tokenRows, tokenEvents, recordedRequests } = finalState;
-  const answered = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
+  const issued = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
   const unrecorded = operations
     .filter((one) => isOk(one) && changes.has(one.kind) && !recordedRequests.has(one.requestId ?? ''))
     .map((one) => ({
@@ -54,8 +54,8 @@ export function isRecorded(facts: Facts): Violation[] {
       operations: [one],
     }));
   return [
-    ...missing(answered, tokenRows, 'was issued and has no row'),
-    ...missing(answered, tokenEvents, 'was issued and has no event'),
+    ...missing(issued, tokenRows, 'was issued and has no row'),
+    ...missing(issued, tokenEvents, 'was issued and has no event'),
     ...missing(tokenRows, tokenEvents, 'has a row and no event'),
     ...missing(tokenEvents, tokenRows, 'has an event and no row'),
     ...unrecorded,

@@ -12,10 +12,11 @@ function usedToken({ kind, outcome, status, asked, answered }: Operation): strin
   if (kind === 'introspect') return answered.active === true ? asked.jti : undefined;
   if (asked.by === undefined || !('brokerJti' in asked.by)) return undefined;
   // A response about the state of an object is sent only after authentication.
-  const letIn = outcome === 'ok' || (status !== undefined && [403, 404, 409, 412].includes(status));
-  return letIn ? asked.by.brokerJti : undefined;
+  const isAuthenticated = outcome === 'ok' || (status !== undefined && [403, 404, 409, 412].includes(status));
+  return isAuthenticated ? asked.by.brokerJti : undefined;
 }
 
+/** The use of a token or grant, with the time from which it had ended. */
 interface Use {
   name: string;
   agentId: string;
@@ -69,7 +70,7 @@ function usesOfCredential(facts: Facts, operation: Operation): Violation[] {
     .map(({ end, why }) => ({
       check,
       agentId,
-      what: `the agent was served though ${why}`,
+      what: `the agent was served although ${why}`,
       operations: [end, operation],
     }));
 }

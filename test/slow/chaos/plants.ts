@@ -14,8 +14,8 @@ interface Plant {
   /** The properties that its victim needs. */
   victim: AgentTerms;
   /**
-   * The change by the owner of the database. It affects only the victim: the history of all other agents must stay
-   * clean.
+   * Returns the statements by which the owner of the database plants the fault. They affect only the victim: the
+   * history of all other agents must stay clean.
    */
   statements: (label: string, victim: AgentModel) => string;
 }

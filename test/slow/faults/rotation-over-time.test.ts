@@ -44,7 +44,7 @@ interface Verifier {
 }
 
 /**
- * Resource servers: one with the defaults of jose, and one that uses `max-age` and never fetches the set for an
+ * Creates two resource servers: one with the defaults of jose, and one that uses `max-age` and never fetches the set for an
  * unknown key.
  */
 function verifiersOf({ url }: TestBroker): Verifier[] {

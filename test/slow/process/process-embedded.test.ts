@@ -20,7 +20,7 @@ async function start(env: Record<string, string> = {}): Promise<{ broker: Broker
   return { broker, url: `http://127.0.0.1:${port}` };
 }
 
-/** The tests use one data directory, in order. */
+// These tests use the same data directory, one after another.
 describe('a data directory', () => {
   it('is created at the first start, which shows a working admin key', async () => {
     const { broker, url } = await start();

@@ -18,7 +18,7 @@ interface Replay {
   keep: (performed: Performed) => void;
 }
 
-/** For a token request: the same assertion and proof, or the same proof with another assertion. */
+/** Makes a replay of a token request: with the same assertion and proof, or with the same proof and another assertion. */
 async function tokenReplay(player: Player, agent: AgentModel): Promise<Replay> {
   const { prng } = player;
   const grant = prng.chance(0.5) ? pickGrant(player, agent, 'active') : undefined;
@@ -35,7 +35,7 @@ async function tokenReplay(player: Player, agent: AgentModel): Promise<Replay> {
   return { acts: [sent, other], keep: (performed) => hold(agent, performed, origin) };
 }
 
-/** For a request to `/v1`: the same proof of the key to which the broker token is bound. */
+/** Makes a replay of a request to `/v1`, with the same proof of the key to which the broker token is bound. */
 async function apiReplay(player: Player, agent: AgentModel): Promise<Replay | undefined> {
   const token = agent.brokerTokens.at(-1);
   const grant = pickGrant(player, agent, 'active');
