@@ -29,27 +29,31 @@ describe('the token of a platform', () => {
 
   it.each<[string, string, object]>([
     ['wrong-audience', 'another audience', { aud: 'https://other.test' }],
-    ['wrong-audience', 'another audience beside ours', { aud: [audience, 'https://other.test'] }],
-    ['wrong-audience', 'our audience twice', { aud: [audience, audience] }],
-    ['wrong-audience', 'our audience with a slash', { aud: `${audience}/` }],
+    [
+      'wrong-audience',
+      'another audience in addition to the broker',
+      { aud: [audience, 'https://other.test'] },
+    ],
+    ['wrong-audience', 'the audience of the broker twice', { aud: [audience, audience] }],
+    ['wrong-audience', 'the audience of the broker with a slash', { aud: `${audience}/` }],
     ['wrong-audience', 'no audience', { aud: undefined }],
     ['wrong-audience', 'a list in a list', { aud: [[audience]] }],
     ['wrong-issuer', 'another issuer', { iss: 'https://evil.test' }],
     ['wrong-issuer', 'an issuer with a slash', { iss: `${issuer}/` }],
-    ['wrong-issuer', 'an issuer in capitals', { iss: issuer.toUpperCase() }],
+    ['wrong-issuer', 'an issuer in upper case', { iss: issuer.toUpperCase() }],
     ['wrong-issuer', 'no issuer', { iss: undefined }],
-    ['wrong-claims', 'no end', { exp: undefined }],
-    ['wrong-claims', 'a text as its end', { exp: '1772445900' }],
-    ['wrong-claims', 'no beginning', { iat: undefined }],
+    ['wrong-claims', 'no exp', { exp: undefined }],
+    ['wrong-claims', 'a string as exp', { exp: '1772445900' }],
+    ['wrong-claims', 'no iat', { iat: undefined }],
     [
       'wrong-claims',
       'a lifetime of more than a day and five minutes',
       { iat: seconds(-86_000), exp: seconds(701) },
     ],
-    ['wrong-claims', 'an end that is far', { exp: seconds(25 * 3600) }],
-    ['wrong-claims', 'a beginning 62 s ahead', { nbf: seconds(62) }],
-    ['expired', 'an end that is past', { exp: seconds(-61) }],
-  ])('is not good (%s) with %s', async (reason, _, changed) => {
+    ['wrong-claims', 'an exp 25 hours ahead', { exp: seconds(25 * 3600) }],
+    ['wrong-claims', 'an nbf more than 61 s ahead', { nbf: seconds(62) }],
+    ['expired', 'an exp in the past', { exp: seconds(-61) }],
+  ])('is refused (%s) with %s', async (reason, _, changed) => {
     expect(await failureOf(await token(changed))).toBe(reason);
   });
 
@@ -104,7 +108,7 @@ describe('a JWT-SVID', () => {
     ['spiffe://example.org:8443/a', undefined],
     ['x spiffe://example.org/a', undefined],
     ['https://example.org/a', undefined],
-  ])('%s is of %s', (sub, expected) => {
+  ])('with the subject %s has the issuer %s', (sub, expected) => {
     expect(issuerOf({ issuer: undefined, subject: sub })).toBe(expected);
   });
 });

@@ -7,7 +7,7 @@ const after = new Date('2026-03-02T10:00:00.001Z');
 
 describe('a client secret', () => {
   it.each([
-    ['is later if there is no end', null, null, true],
+    ['is valid if it never expires', null, null, true],
     ['is valid before its expiry', after, null, true],
     ['is not valid at the instant of its expiry', now, null, false],
     ['is not valid after its expiry', before, null, false],

@@ -113,7 +113,7 @@ describe('a trusted issuer', () => {
     ['credentials', { issuer: 'https://a:b@ci.example' }],
     ['a SPIFFE ID', { issuer: 'spiffe://example.org/a', jwks: { keys: [createKey().jwk] } }],
     [
-      'a SPIFFE trust domain in capitals',
+      'a SPIFFE trust domain in upper case',
       { issuer: 'spiffe://Example.org', jwks: { keys: [createKey().jwk] } },
     ],
     ['a SPIFFE trust domain without keys', { issuer: 'spiffe://other.org' }],

@@ -11,7 +11,7 @@ export const hasFailed = (run: ChaosRun): boolean =>
 const table = (rows: readonly (readonly (string | number)[])[]): string[] =>
   rows.map(
     ([name, ...cells]) =>
-      `  ${String(name).padEnd(34)}${cells.map((cell) => String(cell).padStart(11)).join('')}`,
+      `  ${String(name).padEnd(34)}${cells.map((cell) => String(cell).padStart(13)).join('')}`,
   );
 
 /** The columns of the table of operations. A refused connection counts as a refusal. */

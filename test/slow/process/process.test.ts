@@ -29,7 +29,7 @@ async function start(env: Record<string, string> = {}, command?: string[]): Prom
   return { broker, port, url: `http://127.0.0.1:${port}` };
 }
 
-/** Returns how a failed start ends: its exit code and the one line that it prints beside the log. */
+/** Returns how a failed start ends: its exit code and the one line that it prints in addition to the log. */
 async function refusal(env: Record<string, string | undefined>): Promise<string> {
   const { code, stderr, stdout } = await launch({ HALLPASS_PORT: '0', ...env }).exited;
   expect(code).toBe(1);
