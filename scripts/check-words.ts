@@ -3,7 +3,7 @@ import { findWords } from './word-list/find-words.ts';
 
 /**
  * `npm run check:words`: refuses words of a private vocabulary in the tracked text files below the working directory.
- * Prints `file:line: "word": write ...` for each and exits with 1 if there is one.
+ * Prints `file:line: "word": write ...` for each occurrence, and exits with 1 if there are any.
  */
 const root = process.cwd();
 const findings = listCheckedFiles(root).flatMap((path) =>

@@ -85,22 +85,38 @@ export async function seedDemo({ url, adminKey }: DemoTarget): Promise<DemoCrede
 
 async function findOrCreatePerson(api: Client<paths>, person: typeof olga | typeof anna): Promise<string> {
   const created = await api.POST('/v1/admins', { body: person });
-  if (codeOf(created) !== 'email-taken') return expectData(created).id;
-  const page = expectData(await api.GET('/v1/admins', { params: { query: { limit: 100 } } }));
-  return expectFound(
-    page.items.find(({ email }) => email === person.email),
-    person.email,
-  ).id;
+  const find = async () => {
+    const page = expectData(await api.GET('/v1/admins', { params: { query: { limit: 100 } } }));
+    return page.items.find(({ email }) => email === person.email);
+  };
+  return idOf(created, { taken: 'email-taken', name: person.email, find });
 }
 
 async function findOrCreateResource(api: Client<paths>): Promise<string> {
   const created = await api.POST('/v1/resources', { body: inference });
-  if (codeOf(created) !== 'identifier-taken') return expectData(created).id;
-  const page = expectData(await api.GET('/v1/resources', { params: { query: { limit: 100 } } }));
-  return expectFound(
-    page.items.find(({ identifier }) => identifier === inference.identifier),
-    inference.identifier,
-  ).id;
+  const find = async () => {
+    const page = expectData(await api.GET('/v1/resources', { params: { query: { limit: 100 } } }));
+    return page.items.find(({ identifier }) => identifier === inference.identifier);
+  };
+  return idOf(created, { taken: 'identifier-taken', name: inference.identifier, find });
+}
+
+interface Existing {
+  /** The code with which the broker refuses to create an object whose name is in use. */
+  taken: Problem['code'];
+  name: string;
+  /** Finds the object that has the name. */
+  find: () => Promise<{ id: string } | undefined>;
+}
+
+/** Returns the id of the created object or, if its name was in use, of the existing object with this name. */
+async function idOf(created: Answer<{ id: string }>, { taken, name, find }: Existing): Promise<string> {
+  if (codeOf(created) !== taken) return expectData(created).id;
+  const existing = await find();
+  if (existing !== undefined) return existing.id;
+  throw new Error(
+    `${name} was deleted, or is not among the first 100: start the broker on a new data directory`,
+  );
 }
 
 /** Revokes the earlier secrets of the resource, because at most two may be valid, and issues a new one. */
@@ -124,11 +140,4 @@ function codeOf({ error }: Answer<unknown>): string | undefined {
 function expectData<T>({ data, error, response }: Answer<T>): T {
   if (data !== undefined) return data;
   throw new Error(`${response.url} answered ${response.status}: ${JSON.stringify(error)}`);
-}
-
-function expectFound<T>(item: T | undefined, name: string): T {
-  if (item !== undefined) return item;
-  throw new Error(
-    `${name} was deleted, or is not among the first 100: start the broker on a new data directory`,
-  );
 }

@@ -65,7 +65,7 @@ function convert(value: Json, schemas: Schemas): Json {
   return convertSchema(Object.fromEntries(members), schemas);
 }
 
-/** Converts a schema. Returns every other object unchanged, because only schemas have these members in this form. */
+/** Converts a schema. Returns an object that is not a schema unchanged: only schemas have these members in this form. */
 function convertSchema(node: Node, schemas: Schemas): Node {
   const { type, anyOf, $ref, ...rest } = node;
   if (Array.isArray(type) && type[1] === 'null') return { type: type[0] ?? null, nullable: true, ...rest };

@@ -27,7 +27,7 @@ export interface Broker {
   /** Prometheus metrics, for a separate port. */
   metrics: RequestListener;
   worker: Worker;
-  /** Whether this start made the first admin. */
+  /** Whether this start created the first admin. */
   bootstrapped: boolean;
   /** Makes readiness fail from now on, and ends long polls. */
   beginShutdown(): Promise<void>;
@@ -43,7 +43,10 @@ export interface Worker extends Scheduler {
 
 const minuteMs = 60_000;
 
-/** Prepares the database, also with several replicas at once. Returns whether it made the first admin. */
+/**
+ * Prepares the database; several replicas may do so at the same time. Returns whether this call created the first
+ * admin.
+ */
 async function prepare(base: Base, services: Services): Promise<boolean> {
   const { config, clock, db, log } = base;
   const refuseStart = (detail: string): never => {

@@ -54,7 +54,7 @@ export const errorTable = {
     title: 'The DPoP proof needs a nonce from this server',
     oauth: 'use_dpop_nonce',
   },
-  // The errors of RFC 8628 section 3.5: a person still has to decide, or has denied.
+  // RFC 8628 section 3.5: a person has not decided yet, or has denied.
   'authorization-pending': {
     status: 400,
     title: 'The grant waits for approval',
@@ -92,7 +92,7 @@ export const errorTable = {
   // 404, 405, 406
   'not-found': {
     status: 404,
-    title: 'There is no such thing, or it is not yours',
+    title: 'Not found, or not yours',
     oauth: 'invalid_request',
   },
   'method-not-allowed': {
@@ -162,9 +162,9 @@ export const errorTable = {
 export type ErrorCode = keyof typeof errorTable;
 
 export interface ErrorOptions {
-  /** Sent to the caller. Must never contain a secret or another party's data. */
+  /** Text for the caller. It must never contain a secret or another party's data. */
   detail?: string;
-  /** Written to the log only. */
+  /** Text for the log only. */
   internal?: string;
   cause?: unknown;
   /** Further members of the problem document (RFC 9457 section 3.2). */
@@ -180,7 +180,7 @@ export interface ErrorOptions {
   refusedToken?: RefusedWorkloadToken;
 }
 
-/** A token of a workload that did not authenticate an agent. Its members come from anybody. */
+/** A token of a workload that did not authenticate an agent. Anyone may have written its members. */
 export interface RefusedWorkloadToken {
   issuer: string;
   subject: string;

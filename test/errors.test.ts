@@ -12,7 +12,7 @@ describe('errors', () => {
   });
 
   it('do not reveal the internal text to the caller', () => {
-    const error = new BrokerError('conflict', { detail: 'told', internal: 'canary' });
+    const error = new BrokerError('conflict', { detail: 'public text', internal: 'canary' });
     expect(
       `${error.message} ${JSON.stringify(error.entry)} ${JSON.stringify(error.extensions)}`,
     ).not.toContain('canary');

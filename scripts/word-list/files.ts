@@ -34,7 +34,7 @@ export function listCheckedFiles(root: string): string[] {
     .filter((path) => !exclusions.some(({ pattern }) => pattern.test(path)));
 }
 
-/** Reads a text file; undefined if it is binary, or deleted in the work tree. */
+/** Reads a text file. Returns undefined if it is binary, or deleted in the work tree. */
 export function readText(root: string, path: string): string | undefined {
   try {
     const text = readFileSync(join(root, path), 'utf8');

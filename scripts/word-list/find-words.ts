@@ -1,7 +1,7 @@
 import { privateWords } from './words.ts';
 
 export interface Finding {
-  /** From 1. */
+  /** The line number, counted from 1. */
   line: number;
   found: string;
   instead: string;

@@ -31,9 +31,9 @@ const maxKeySeconds = 366 * 24 * 3600;
  * Returns when a key that is created at `now` expires: at the requested time, or after 90 days. Returns undefined if
  * the requested time is in the past or more than 366 days away.
  */
-export function keyExpiry(now: Date, asked: Date | undefined): Date | undefined {
-  if (asked === undefined) return addSeconds(now, defaultKeySeconds);
-  return asked > now && asked <= addSeconds(now, maxKeySeconds) ? asked : undefined;
+export function keyExpiry(now: Date, requested: Date | undefined): Date | undefined {
+  if (requested === undefined) return addSeconds(now, defaultKeySeconds);
+  return requested > now && requested <= addSeconds(now, maxKeySeconds) ? requested : undefined;
 }
 
 /** Returns the address in lower case, the form in which addresses are compared. */

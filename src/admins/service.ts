@@ -122,7 +122,7 @@ async function remove({ db, audit, clock }: AdminsDeps, act: Act<Person>, id: st
   await withTransaction(db, async (tx) => {
     await store.lockAdminRole(tx);
     if ((await store.lockAdmin(tx, id)) === undefined) return refuse('not-found');
-    if (await store.ownsLiveAgents(tx, id)) return refuse('conflict', { detail: 'the person owns agents' });
+    if (await store.ownsAgents(tx, id)) return refuse('conflict', { detail: 'the person owns agents' });
     await store.deleteAdmin(tx, { id, at: clock.now() });
     await audit.append(tx, { ...byAct(act), type: 'admin.deleted', objectId: id });
     await keepOneAdmin(tx, clock);
@@ -211,5 +211,5 @@ async function withUniqueEmail<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** The actor of the audit events that no caller causes: of the bootstrap admin, and of the recovery of an admin. */
+/** The actor of audit events without a caller: the creation of the bootstrap admin, and the recovery of an admin. */
 export const startActor = systemActor('start');

@@ -145,7 +145,7 @@ export async function countUsableAdmins(tx: Tx, now: Date): Promise<number> {
   return Number(row.n);
 }
 
-export async function ownsLiveAgents(tx: Tx, adminId: string): Promise<boolean> {
+export async function ownsAgents(tx: Tx, adminId: string): Promise<boolean> {
   const row = await tx
     .selectFrom('agents')
     .select('id')

@@ -11,7 +11,7 @@ export type ClientAuthMethod =
   | 'federated_jwt';
 
 export interface Agent {
-  /** Also the `client_id`. */
+  /** The id, which is also the `client_id`. */
   id: string;
   name: string;
   /** The id of the person who answers for the agent. */
@@ -24,16 +24,16 @@ export interface Agent {
   requireBoundTokens: boolean;
   /** Whether a token request that no grant covers requests a grant (a grant on demand). */
   grantsOnDemand: boolean;
-  /** Without repetition. */
+  /** The labels, without duplicates. */
   labels: string[];
   /** Grants and tokens of an older epoch are inactive permanently. */
   epoch: number;
-  /** Rises with every change. */
+  /** A number that rises with every change. */
   version: number;
   createdAt: Date;
   createdBy: string;
   updatedAt: Date;
-  /** Null if the agent never expires. */
+  /** When the agent expires; null if it never expires. */
   expiresAt: Date | null;
   disabledAt: Date | null;
 }
@@ -53,8 +53,8 @@ export function isUsable(agent: AgentLife, now: Date): boolean {
 }
 
 /**
- * Whether the new `expiresAt` (undefined if it does not change) gives more time to an agent that has expired. Everything that
- * was issued to the agent must stay ended, so this change needs a new epoch.
+ * Whether the new `expiresAt` (undefined if it does not change) gives more time to an agent that has expired. What was
+ * issued to the agent before must not become active again, so this change needs a new epoch.
  */
 export function comesBack(agent: AgentLife, expiresAt: Date | null | undefined, now: Date): boolean {
   return expiresAt !== undefined && !endsLater(agent.expiresAt, now) && endsLater(expiresAt, now);

@@ -4,11 +4,11 @@ import type { components } from '../http/api.gen.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
 import { toCanonicalConditions } from '../trusted-issuers/conditions.ts';
+import type { AgentView } from './agent-view.ts';
 import type { CredentialTerms, Identity } from './credentials/credential.ts';
-import type { AgentNow } from './present.ts';
 import type { AgentsService } from './service.ts';
 
-function present(agent: AgentNow) {
+function present(agent: AgentView) {
   return {
     id: agent.id,
     client_id: agent.id,
@@ -39,7 +39,7 @@ function presentIdentity({ trustedIssuerId, subject, claims }: Identity) {
   return { trusted_issuer_id: trustedIssuerId, ...(subject === null ? {} : { subject }), claims };
 }
 
-/** The identity of an agent that has only one. */
+/** Returns the identity of an agent that has only one, as the API shows it. */
 function presentOnly(identities: readonly Identity[]) {
   const [first, second] = identities;
   return first === undefined || second !== undefined ? null : presentIdentity(first);
@@ -48,7 +48,7 @@ function presentOnly(identities: readonly Identity[]) {
 type Body = components['schemas']['AgentUpdate'];
 type CredentialMembers = Pick<Body, 'jwks' | 'jwks_uri' | 'identity' | 'identities'>;
 
-/** Reads from a body how the agent authenticates. Throws `invalid-request` for both forms of an identity. */
+/** Reads from a body how the agent authenticates. Throws `invalid-request` if it has both `identity` and `identities`. */
 function readCredential({
   jwks,
   jwks_uri: jwksUri,
@@ -56,7 +56,7 @@ function readCredential({
   identities,
 }: CredentialMembers): CredentialTerms {
   if (identity !== undefined && identities !== undefined)
-    throw new BrokerError('invalid-request', { detail: 'identity and identities exclude each other' });
+    throw new BrokerError('invalid-request', { detail: 'identity and identities cannot be used together' });
   const given = identity === undefined ? identities : [identity];
   return { jwks, jwksUri, identities: given?.map(readIdentity) };
 }
@@ -66,7 +66,7 @@ function readIdentity(identity: components['schemas']['AgentIdentity']): Identit
   return { trustedIssuerId, subject, claims: toCanonicalConditions(claims) };
 }
 
-/** What the contract names in snake_case; undefined: it is not said. */
+/** Converts the members of a body to terms in camelCase. A member that is absent is undefined. */
 function toTerms(body: Body) {
   const { token_endpoint_auth_method: authMethod, legacy_audience: legacyAudience, ...rest } = body;
   const { require_bound_tokens: requireBoundTokens, grants_on_demand: grantsOnDemand } = rest;
@@ -75,7 +75,7 @@ function toTerms(body: Body) {
   return { ...readCredential(rest), authMethod, ...switches, expiresAt };
 }
 
-/** A time of the contract; null stays null. */
+/** Parses a time of the contract. Null stays null. */
 function toTime(text: string | null): Date | null {
   return text === null ? null : new Date(text);
 }

@@ -15,6 +15,7 @@ import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
 import { type Agent, controlSince } from './agent.ts';
+import { type AgentView, viewAgent, viewAgents } from './agent-view.ts';
 import { hasSecrets } from './credentials/credential.ts';
 import {
   type CandidateQuery,
@@ -24,8 +25,7 @@ import {
   listIdentities,
 } from './credentials/find-identities.ts';
 import { type CheckedCredential, setCredential } from './credentials/service.ts';
-import { endAgentGrants, endDerivedGrants } from './ending.ts';
-import { type AgentNow, atPresent, oneAtPresent } from './present.ts';
+import { endAgentGrants, endDerivedGrants } from './end-grants.ts';
 import * as store from './store.ts';
 import {
   type AgentChange,
@@ -40,7 +40,7 @@ import { updateAgent } from './update.ts';
 
 export interface AgentsDeps extends ClientSecretsDeps {
   db: Db;
-  /** Whether the broker would call this URL: where an agent publishes its keys must be such a one. */
+  /** Whether the broker may request this URL. An agent may publish its keys only at such a URL. */
   isFetchable: (url: string) => boolean;
   trustedIssuers: CheckTermsDeps['trustedIssuers'];
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
@@ -48,7 +48,10 @@ export interface AgentsDeps extends ClientSecretsDeps {
 
 export type AgentsService = ReturnType<typeof createAgentsService>;
 
-/** Agents and their client secrets. What is issued to an agent carries its epoch, and ends when that is raised. */
+/**
+ * Creates the service for agents and their client secrets. Tokens and grants carry the epoch of their agent, and end
+ * when it is raised.
+ */
 export function createAgentsService(deps: AgentsDeps) {
   return {
     create: (act: Act<Person>, agent: NewAgent) => create(deps, act, agent),
@@ -61,20 +64,23 @@ export function createAgentsService(deps: AgentsDeps) {
     issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
     revokeSecret: (act: Act<Person>, secret: { agentId: string; secretId: string }) =>
       revokeSecret(deps, act, secret),
-    /** The agent in any status; undefined if it is unknown or deleted. */
+    /** Finds an agent in any status. Returns undefined if it is unknown or deleted. */
     find: (db: Db, id: string): Promise<Agent | undefined> => store.findAgent(db, id),
-    /** The same, and nobody changes it until the transaction ends. */
+    /** Does the same as `find`, and locks the agent against changes until the transaction ends. */
     lockShared: (tx: Tx, id: string): Promise<Agent | undefined> => store.lockAgentShared(tx, id),
-    /** Everyone who controls what the agent does at `at`: its owner, who created it, who issued a secret of it (`controlSince`). */
+    /** Returns the controllers of the agent for what it does at `at` (see `controlSince`). */
     controllersOf: (db: Db, agentId: string, at: Date): Promise<Set<string>> =>
       store.listControllers(db, agentId, controlSince(at)),
-    /** The agent in any status, with the digests of its live secrets; undefined if unknown or deleted. */
+    /**
+     * Finds an agent in any status, with the digests of its valid secrets. Returns undefined if it is unknown or
+     * deleted.
+     */
     findClient: (db: Db, clientId: string, now: Date): Promise<store.AgentClient | undefined> =>
       store.findAgentClient(db, clientId, now),
-    /** Finds the live identities of an issuer that a token may match. */
+    /** Finds the identities of an issuer that are not revoked and that a token may match. */
     findIdentities: (db: Db, query: CandidateQuery): Promise<IdentityCandidate[]> =>
       findIdentities(db, query),
-    /** Lists the live identities of an issuer, at most 1,000. */
+    /** Lists the identities of an issuer that are not revoked, at most 1,000. */
     listIdentities: (db: Db, query: ListQuery): Promise<IdentityCandidate[]> => listIdentities(db, query),
   };
 }
@@ -85,7 +91,7 @@ async function create(
   deps: AgentsDeps,
   act: Act<Person>,
   input: NewAgent,
-): Promise<AgentNow & { clientSecret: string | undefined }> {
+): Promise<AgentView & { clientSecret: string | undefined }> {
   const { db, audit, clock, ids } = deps;
   return withTransaction(db, async (tx) => {
     const checked = await checkTerms(deps, tx, { change: input, before: undefined });
@@ -96,11 +102,11 @@ async function create(
     await audit.append(tx, { ...subject(act, agent.id), type: 'agent.created', details: describe(terms) });
     const clientSecret = await giveCredential(deps, tx, { act, agentId: agent.id, checked });
     if (clientSecret instanceof Refusal) return clientSecret;
-    return { ...(await oneAtPresent(deps, tx, agent)), clientSecret };
+    return { ...(await viewAgent(deps, tx, agent)), clientSecret };
   });
 }
 
-/** Gives a new agent this credential, or else a client secret, which it returns. */
+/** Gives a new agent this credential. Without one, issues a client secret and returns it. */
 async function giveCredential(
   deps: AgentsDeps,
   tx: Tx,
@@ -117,16 +123,16 @@ async function giveCredential(
 async function list(
   deps: AgentsDeps,
   page: { limit: number; after?: string | undefined },
-): Promise<Page<AgentNow>> {
+): Promise<Page<AgentView>> {
   const rows = await store.listAgents(deps.db, { ...page, limit: page.limit + 1 });
-  return takePage(await atPresent(deps, deps.db, rows), page.limit);
+  return takePage(await viewAgents(deps, deps.db, rows), page.limit);
 }
 
-async function get(deps: AgentsDeps, id: string): Promise<AgentNow & { secrets: ClientSecret[] }> {
+async function get(deps: AgentsDeps, id: string): Promise<AgentView & { secrets: ClientSecret[] }> {
   const { db } = deps;
   const agent = await store.findAgent(db, id);
   if (agent === undefined) throw new BrokerError('not-found');
-  return { ...(await oneAtPresent(deps, db, agent)), secrets: await listSecrets(db, clientOf(id)) };
+  return { ...(await viewAgent(deps, db, agent)), secrets: await listSecrets(db, clientOf(id)) };
 }
 
 async function remove(deps: AgentsDeps, act: Act<Person>, id: string): Promise<void> {
@@ -162,7 +168,7 @@ async function flip(
   deps: AgentsDeps,
   act: Act<Person>,
   { id, reason, to }: Switch & { to: keyof SwitchTable },
-): Promise<AgentNow> {
+): Promise<AgentView> {
   const { db, audit, clock } = deps;
   const { type, apply, already } = switches[to];
   const flipped = await withTransaction(db, async (tx) => {
@@ -176,7 +182,7 @@ async function flip(
     await audit.append(tx, { ...subject(act, id), type, details });
     if (to === 'disabled')
       await endAgentGrants(deps, tx, { act, agentId: id, at, reason: 'its agent was disabled' });
-    return oneAtPresent(deps, tx, agent);
+    return viewAgent(deps, tx, agent);
   });
   await deps.grantEndings.settle();
   return flipped;
@@ -184,7 +190,7 @@ async function flip(
 
 interface SecretRequest {
   agentId: string;
-  /** Null: never. */
+  /** When the secret expires; null if it never expires. */
   expiresAt: Date | null;
 }
 
@@ -197,7 +203,7 @@ async function issueSecret(
     const agent = await store.lockAgent(tx, agentId);
     if (agent === undefined) return refuse('not-found');
     if (!hasSecrets(agent.authMethod))
-      return refuse('conflict', { detail: `an agent with ${agent.authMethod} gets no secret` });
+      return refuse('conflict', { detail: `an agent with ${agent.authMethod} cannot have a secret` });
     return issueClientSecret(deps, tx, { act, client: clientOf(agentId), expiresAt });
   });
 }

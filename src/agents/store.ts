@@ -1,9 +1,9 @@
 import { type Selectable, sql } from 'kysely';
-import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/live-digests.ts';
+import { type SecretDigest, toSecretDigests, validDigests } from '../client-secrets/secret-digests.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Agents } from '../db/schema.gen.ts';
 import type { Agent, ClientAuthMethod, Environment } from './agent.ts';
-import { liveKeys, type StoredKeys } from './credentials/store.ts';
+import { type StoredKeys, validKeys } from './credentials/store.ts';
 
 const columns = [
   'id',
@@ -49,7 +49,7 @@ function living(db: Db) {
   return db.selectFrom('agents').select(columns).where('deleted_at', 'is', null);
 }
 
-/** What somebody says of an agent. */
+/** The members of an agent that a caller can set. */
 export type AgentTerms = Pick<
   Agent,
   | 'name'
@@ -94,21 +94,24 @@ export async function findAgent(db: Db, id: string): Promise<Agent | undefined> 
   return row === undefined ? undefined : toAgent(row);
 }
 
-/** The agent, its row locked until the transaction ends. */
+/** Returns an agent, with its row locked until the transaction ends. */
 export async function lockAgent(tx: Tx, id: string): Promise<Agent | undefined> {
   const row = await living(tx).where('id', '=', id).forUpdate().executeTakeFirst();
   return row === undefined ? undefined : toAgent(row);
 }
 
-/** The agent, which nobody changes until the transaction ends: a grant that is made meanwhile is of the epoch in force. */
+/**
+ * Returns an agent, locked against changes until the transaction ends, so that a grant that is made meanwhile has the
+ * current epoch.
+ */
 export async function lockAgentShared(tx: Tx, id: string): Promise<Agent | undefined> {
   const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
   return row === undefined ? undefined : toAgent(row);
 }
 
 /**
- * Whether a person exists who can be an owner. Until the transaction ends they cannot be deleted, and a transaction
- * that waits to delete them sees the agent.
+ * Whether a person exists who can be an owner. The person cannot be deleted until the transaction ends. A transaction
+ * that waits to delete the person then sees the new agent.
  */
 export async function lockOwner(tx: Tx, adminId: string): Promise<boolean> {
   const row = await tx
@@ -132,7 +135,7 @@ export async function listAgents(
 
 export type AgentChange = { [Field in keyof AgentTerms]?: AgentTerms[Field] | undefined };
 
-/** Changes what `change` has; the rest stays. `raiseEpoch` ends everything issued so far. */
+/** Changes the given members. `raiseEpoch` ends everything that was issued to the agent so far. */
 export async function updateAgent(
   tx: Tx,
   { id, change, raiseEpoch, at }: { id: string; change: AgentChange; raiseEpoch: boolean; at: Date },
@@ -163,7 +166,10 @@ interface Moment {
   at: Date;
 }
 
-/** Disables an enabled or expired agent, which ends permanently what was issued to it; undefined if it is not one. */
+/**
+ * Disables an enabled or expired agent, which permanently ends what was issued to it. Returns undefined for any other
+ * agent.
+ */
 export async function disableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | undefined> {
   const row = await tx
     .updateTable('agents')
@@ -176,7 +182,7 @@ export async function disableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | 
   return row === undefined ? undefined : toAgent(row);
 }
 
-/** Enables a disabled agent; undefined if it is not one. The epoch stays raised. */
+/** Enables a disabled agent; its epoch stays raised. Returns undefined if the agent is not disabled. */
 export async function enableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | undefined> {
   const row = await tx
     .updateTable('agents')
@@ -189,7 +195,10 @@ export async function enableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | u
   return row === undefined ? undefined : toAgent(row);
 }
 
-/** Deletes softly, which ends permanently what was issued to it: the id stays taken. False if there is no such agent. */
+/**
+ * Marks the agent as deleted, which permanently ends what was issued to it. Its id is never used again. Returns false
+ * if there is no agent with this id.
+ */
 export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> {
   const result = await tx
     .updateTable('agents')
@@ -200,7 +209,10 @@ export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> 
   return result.numUpdatedRows === 1n;
 }
 
-/** Ends permanently what was issued to any agent, in the order of ids; answers how many agents there are. */
+/**
+ * Raises the epoch of every agent, in the order of ids, which permanently ends what was issued to them. Returns the
+ * number of agents.
+ */
 export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   const result = await sql`
     with living as (select id from agents where deleted_at is null order by id for update)
@@ -210,8 +222,8 @@ export async function raiseEveryEpoch(tx: Tx, at: Date): Promise<number> {
   return Number(result.numAffectedRows ?? 0n);
 }
 
-/** The credentials that were valid at `since` or later. */
-function provedAlive(db: Db, agentId: string, since: Date) {
+/** Selects the credentials that were valid at `since` or later. */
+function validCredentials(db: Db, agentId: string, since: Date) {
   return db
     .selectFrom('agent_secrets as s')
     .where('s.client_id', '=', agentId)
@@ -228,8 +240,9 @@ function ownersSince(db: Db, agentId: string, since: Date) {
 }
 
 /**
- * Its owner and those who owned it at `since` or later, who created it, who issued those of its secrets and other credentials that were alive at `since` or later (see
- * `controlSince`), and who could have signed for it as its trusted issuer.
+ * Returns the controllers of an agent since `since` (see `controlSince`): the people who owned it then or later, who
+ * created it, who issued a credential that was valid then or later, or who registered or changed the trusted issuer
+ * of its identity.
  */
 export async function listControllers(db: Db, agentId: string, since: Date): Promise<Set<string>> {
   const rows = await db
@@ -238,9 +251,9 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
     .where('id', '=', agentId)
     .union(db.selectFrom('agents').select('created_by as id').where('id', '=', agentId))
     .union(ownersSince(db, agentId, since))
-    .union(provedAlive(db, agentId, since).select('s.issued_by as id'))
+    .union(validCredentials(db, agentId, since).select('s.issued_by as id'))
     .union(
-      provedAlive(db, agentId, since)
+      validCredentials(db, agentId, since)
         .innerJoin('trusted_issuers as i', 'i.id', 's.trusted_issuer_id')
         .select(sql<string>`unnest(i.controllers)`.as('id')),
     )
@@ -248,19 +261,19 @@ export async function listControllers(db: Db, agentId: string, since: Date): Pro
   return new Set(rows.map((row) => row.id));
 }
 
-/** An agent as the token endpoint needs it: with what shows that it is the agent. */
+/** An agent with what the token endpoint needs to authenticate it. */
 export interface AgentClient extends Agent {
-  secrets: LiveDigest[];
+  secrets: SecretDigest[];
   keys: StoredKeys[] | undefined;
 }
 
-/** Reads an agent with its live secrets, or keys, in one query. */
+/** Reads an agent with its valid secrets or keys in one query. */
 export async function findAgentClient(db: Db, clientId: string, now: Date): Promise<AgentClient | undefined> {
   const row = await living(db)
-    .select(liveDigests('agent', sql.ref('agents.id'), now).as('secrets'))
-    .select(liveKeys(sql.ref('agents.id')).as('keys'))
+    .select(validDigests('agent', sql.ref('agents.id'), now).as('secrets'))
+    .select(validKeys(sql.ref('agents.id')).as('keys'))
     .where('id', '=', clientId)
     .executeTakeFirst();
   if (row === undefined) return undefined;
-  return { ...toAgent(row), secrets: toLiveDigests(row.secrets), keys: row.keys ?? undefined };
+  return { ...toAgent(row), secrets: toSecretDigests(row.secrets), keys: row.keys ?? undefined };
 }

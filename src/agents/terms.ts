@@ -16,7 +16,7 @@ import {
 import type { CheckedCredential } from './credentials/service.ts';
 import * as store from './store.ts';
 
-/** `expiresAt` null: never. */
+/** The terms of a new agent. It never expires if `expiresAt` is null. */
 export type NewAgent = store.AgentTerms & CredentialTerms;
 export type AgentChange = store.AgentChange & CredentialTerms;
 
@@ -30,8 +30,9 @@ export interface CheckTermsDeps {
 }
 
 /**
- * Checks the terms of an agent: its owner, its expiry and its credential. Returns the credential that is to be set, if any.
- * The owner, and the trusted issuers of identities, stay until the transaction ends. Refusals: `invalid-request`, `conflict`.
+ * Checks the terms of an agent: its owner, its expiry and its credential. Returns the credential to set, or undefined. The
+ * owner and the trusted issuers of identities cannot change until the transaction ends. Refusals: `invalid-request`,
+ * `conflict`.
  */
 export async function checkTerms(
   { clock, isFetchable, trustedIssuers }: CheckTermsDeps,
@@ -43,7 +44,7 @@ export async function checkTerms(
   if (expiresAt !== undefined && !endsLater(expiresAt, clock.now()))
     return invalid('expires_at must be in the future');
   if (owner !== undefined && !(await store.lockOwner(tx, owner)))
-    return invalid('owner is not a person here');
+    return invalid('owner is not the id of a person');
   if (authMethod === undefined) return undefined;
   const from = before === undefined ? {} : { from: before.authMethod };
   const credential = planCredential({ ...from, to: authMethod, terms: change });
@@ -68,7 +69,7 @@ async function lockIssuers(
   return issuers;
 }
 
-/** Labels as a set; the switch of another method goes with it. */
+/** Removes duplicate labels. Resets `legacyAudience` if the new method does not have it. */
 export function normalized(change: AgentChange): AgentChange {
   const { labels, authMethod } = change;
   const left = authMethod !== undefined && authMethod !== 'private_key_jwt';
@@ -87,7 +88,7 @@ export function subject(act: Act<Person>, agentId: string) {
   return { ...byAct(act), agentId, objectId: agentId };
 }
 
-/** Terms under the contract's names; those that are undefined are left out of audit events. */
+/** Returns the terms under their names in the contract, for audit events. Undefined members are not written. */
 export function describe(terms: store.AgentChange): Record<string, unknown> {
   return {
     name: terms.name,

@@ -6,9 +6,9 @@ import { Refusal, refuse } from '../errors.ts';
 import type { GrantEndings } from '../grants/endings/endings.ts';
 import type { Ids } from '../platform/ids.ts';
 import { type Agent, comesBack } from './agent.ts';
+import { type AgentView, viewAgent } from './agent-view.ts';
 import { setCredential } from './credentials/service.ts';
-import { endAgentGrants, endDerivedGrants } from './ending.ts';
-import { type AgentNow, oneAtPresent } from './present.ts';
+import { endAgentGrants, endDerivedGrants } from './end-grants.ts';
 import * as store from './store.ts';
 import { type AgentChange, type CheckTermsDeps, checkTerms, describe, normalized, subject } from './terms.ts';
 
@@ -27,7 +27,7 @@ export async function updateAgent(
   deps: UpdateAgentDeps,
   act: Act<Person>,
   { id, change }: { id: string; change: AgentChange },
-): Promise<AgentNow> {
+): Promise<AgentView> {
   const { db, audit, clock } = deps;
   const updated = await withTransaction(db, async (tx) => {
     const before = await store.lockAgent(tx, id);
@@ -43,7 +43,7 @@ export async function updateAgent(
     const hasLostCredential =
       checked !== undefined && (await setCredential(deps, tx, { act, agentId: id, checked }));
     await endWithChange(deps, tx, { act, before, agent, hasLostCredential, at });
-    return oneAtPresent(deps, tx, agent);
+    return viewAgent(deps, tx, agent);
   });
   await deps.grantEndings.settle();
   return updated;

@@ -7,7 +7,7 @@ import type { NewAuditEvent } from './audit-event.ts';
 import { boundEvent } from './bounded-event.ts';
 import { insertEvents } from './store.ts';
 
-/** Appends events to the audit log, each cut to `eventLimits`. `tx` must be that of the change. */
+/** Appends events to the audit log, each cut to `eventLimits`. `tx` must be the transaction of the change. */
 export interface Audit {
   append(tx: Db, ...events: NewAuditEvent[]): Promise<void>;
   /** Appends any number of events, in several statements if necessary. */

@@ -13,7 +13,7 @@ export interface Denial {
   /** The operation id of the refused request. */
   operation: string;
   code: string;
-  /** The objects of the request, as far as its path names them. */
+  /** The objects of the request whose ids are in its path. */
   subject: Pick<AuditEvent, 'agentId' | 'grantId' | 'objectId'>;
 }
 

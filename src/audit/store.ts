@@ -68,7 +68,8 @@ export async function listEvents(db: Db, filter: AuditFilter, page: AuditPage): 
   // Every transaction before the horizon had ended when it was read, so the statements below see the same events.
   const where = { horizon, after: page.after };
   const base = matching(db, filter, where);
-  // Outside of that part only by time and position, for which there is a small index; other filters follow.
+  // Outside of that part only time and position are compared, for which there is a small index; other filters are
+  // applied afterwards.
   const beside = matching(db, { since: filter.since, until: filter.until }, where);
   let expected = base;
   if (first !== null) expected = expected.where('tx', '>=', first);
@@ -111,7 +112,7 @@ export async function findNextEventTime(db: Db, position: AuditPosition): Promis
 interface Bounds {
   /** All transactions before this one have ended. */
   horizon: number;
-  /** Estimates of the first position since `since` and the last until `until`: where to look first. */
+  /** Estimates of the first position since `since` and of the last position until `until`: the part to read first. */
   first: number | null;
   last: number | null;
 }
@@ -161,7 +162,7 @@ function matching(
   return query;
 }
 
-/** Finds events outside of the expected part. Materialized, so that the plan does not walk the log. */
+/** Finds events outside of the expected part. The CTE is materialized, so that the plan does not read the whole log. */
 function misplaced(
   db: Db,
   query: Matching,

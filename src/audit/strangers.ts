@@ -2,12 +2,15 @@ import type { RefusedWorkloadToken } from '../errors.ts';
 
 /** How many addresses are counted separately. The others share one count, which bounds memory and the audit log. */
 const maxAddresses = 1000;
-/** How many kinds of refused tokens are counted separately, in all and of an address. The others are counted by address alone. */
+/**
+ * How many kinds of refused workload tokens are counted separately, in total and per address. Further ones count only
+ * for their address.
+ */
 const maxTokens = 100;
 const maxTokensOfAddress = 10;
 const others = 'other';
 
-/** A workload token that was refused, with the latest detail, by its address, and how often. */
+/** How often a workload token was refused at one address, with the latest detail. */
 export interface RefusedTokenCount extends RefusedWorkloadToken {
   address: string;
   count: number;

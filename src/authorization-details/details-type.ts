@@ -11,8 +11,8 @@ export interface Detail {
 }
 
 /**
- * How a member of a detail may be narrowed. `subset`: an array in which no element occurs more often, in any order.
- * `maximum`: a lower number; an absent member is no limit. All other members must be equal.
+ * How a member of a detail may be narrowed. `subset`: to an array in which no element occurs more often, in any order.
+ * `maximum`: to a lower number; without the member there is no limit. All other members must be equal.
  */
 export type Narrowing = 'subset' | 'maximum';
 
@@ -38,7 +38,7 @@ const builtIns: ReadonlyMap<string, BuiltIn> = new Map([
 /** The types for which a resource needs no schema. */
 export const builtInTypes: readonly string[] = [...builtIns.keys()];
 
-/** Returns the problem of a resource's types; undefined if they are valid. */
+/** Describes what is wrong with the types of a resource; undefined if they are valid. */
 export function typesProblem(types: readonly DetailsType[]): string | undefined {
   const names = types.map(({ type }) => type);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -56,7 +56,7 @@ export function typesProblem(types: readonly DetailsType[]): string | undefined 
 
 /** Checks authorization details against types. */
 export interface DetailsRules {
-  /** Returns the problem of requested details for a resource with these types; undefined if they are valid. */
+  /** Describes what is wrong with requested details for a resource with these types; undefined if they are valid. */
   problem(types: readonly DetailsType[], details: readonly Detail[]): string | undefined;
 }
 
@@ -90,8 +90,8 @@ function findProblem(
 }
 
 /**
- * Whether `narrow` grants nothing beyond `wide`: each of its details is within a detail of `wide` of the same type,
- * and no two are within the same one, because its limits would then count twice.
+ * Whether `narrow` grants nothing beyond `wide`: each of its details is within its own detail of `wide` of the same type.
+ * Two details within the same one would count its limits twice.
  */
 export function areWithin(
   types: readonly DetailsType[],

@@ -36,7 +36,7 @@ const keywords: Record<string, (value: unknown) => boolean> = {
   uniqueItems: isFlag,
 };
 
-/** Returns the problem of a schema; undefined if it is valid. It must describe an object. */
+/** Describes what is wrong with a schema; undefined if it is valid. A schema must describe an object. */
 export function checkSchema(schema: JsonSchema): string | undefined {
   if (canonicalJson(schema).length > longestSchema) return `is longer than ${longestSchema} characters`;
   if (schema.type !== 'object') return 'type must be object';

@@ -101,7 +101,7 @@ interface TokenRefusal {
   failure?: OutboundFailure;
 }
 
-/** Refuses the token of a trusted issuer. The reason, with what differs, is for the log and the audit log alone. */
+/** Refuses the token of a trusted issuer. The reason and the differences are only for the log and the audit log. */
 function refuseToken(
   { issuer, subject }: UnverifiedJwt,
   { reason, detail, failure }: TokenRefusal,
@@ -112,18 +112,21 @@ function refuseToken(
   return refuseAssertion(`${reason} (${text})`, { failure, refusedToken });
 }
 
-/** Adds the token of an agent to the refusal of an assertion; another error, which the client may see, stays as it is. */
+/**
+ * Adds the token of an agent to the refusal of an assertion. Returns any other error, which the client may see,
+ * unchanged.
+ */
 function describeToken(error: unknown, unverified: UnverifiedJwt, agentId: string): unknown {
   if (!(error instanceof BrokerError) || error.code !== 'invalid-client') return error;
   const reason = error.internal?.replace(/^client assertion: /, '') ?? 'refused';
-  return refuseToken(unverified, { reason, detail: `it is of agent ${agentId}` });
+  return refuseToken(unverified, { reason, detail: `it authenticates agent ${agentId}` });
 }
 
 interface Attempt<Value, Result> {
   memory: Remembered<Value>;
   fresh: boolean;
   verify: (value: Value | undefined) => Promise<Result>;
-  /** A text of the part of a value that the result depends on: equal versions have equal results. */
+  /** Returns a text of the parts of a value on which the result depends: equal texts have equal results. */
   versionOf: (value: Value) => string;
 }
 

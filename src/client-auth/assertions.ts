@@ -33,7 +33,7 @@ export interface ClientKeys {
 interface Failure {
   ok: false;
   reason: AssertionFailure | TrustedTokenFailure | IdentityFailure;
-  /** What differs, for the log. */
+  /** What differs from what is registered, for the log. */
   detail?: string;
   /** Set if the keys could not be read, which is not the client's fault. */
   failure?: OutboundFailure;
@@ -50,7 +50,7 @@ export interface IdentityFinder {
   /** Returns identities of the issuer for the explanation of a refusal, those that the claims identify first. */
   explaining(issuer: KnownIssuer, claims: WorkloadClaims): Promise<readonly ClientIdentity[]>;
 }
-
+/** Returns identities of the issuer for the explanation of a refusal: first those that the claims identify. */
 export interface IdentityCandidates {
   identities: readonly ClientIdentity[];
   isWhole: boolean;
@@ -141,7 +141,10 @@ export function createAssertionVerifier({
 }
 
 export interface UsedAssertions {
-  /** Consumes the assertion. Returns true if this request is the first to use it, also if it calls again. */
+  /**
+   * Consumes the assertion. Returns true if this request is the first to use it, also when the same request calls
+   * again.
+   */
   use(credentials: AssertionCredentials, assertion: ClientAssertion): Promise<boolean>;
 }
 

@@ -19,7 +19,7 @@ import {
 export interface TokenCheckResult {
   name: 'signature' | ClaimCheck['name'] | 'identity' | 'agent' | 'restrictions';
   passed: boolean;
-  /** What differs, if the check failed. */
+  /** What differs from what is registered, if the check failed. */
   detail: string | null;
 }
 
@@ -47,13 +47,13 @@ export type CheckToken = (request: { issuerId: string; token: string }) => Promi
 
 const maxNearest = 5;
 
-/** Creates the check that explains to an administrator what the token endpoint makes of a trusted issuer's token. */
+/** Creates the check that explains to an administrator how the token endpoint treats a trusted issuer's token. */
 export function createTokenCheck(deps: TokenCheckDeps): CheckToken {
   return async ({ issuerId, token }) => {
     const issuer = await deps.readIssuer(issuerId);
     const unverified = parseSignedJwt(token);
     if (unverified === undefined) {
-      const detail = 'it is no signed JWT of at most 8 kB with a sub of clean text';
+      const detail = 'it is not a signed JWT of at most 8 kB with a sub without control characters';
       return { accepted: false, agentId: null, checks: [failed('signature', detail)], nearest: [] };
     }
     const { claims } = unverified;

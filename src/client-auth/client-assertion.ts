@@ -32,7 +32,7 @@ export type AssertionVerification =
 export interface AssertionOptions {
   /** The client's keys. */
   keys: readonly PublicKey[];
-  /** This server: the sole audience, as a string (draft-ietf-oauth-rfc7523bis section 4). */
+  /** The issuer of this server: the sole audience, as a string (draft-ietf-oauth-rfc7523bis section 4). */
   issuer: string;
   /** Audiences also accepted, alone or among others, from a client that cannot name the issuer as its sole audience. */
   legacyAudiences?: readonly string[];
@@ -42,7 +42,10 @@ export interface AssertionOptions {
 const longestJti = 256;
 /** The longest lifetime of an assertion, because a used one is remembered until it expires. */
 const longestSeconds = 3_600;
-/** The accepted `typ` values: RFC 7523 requires none, clients write `JWT`, draft-ietf-oauth-rfc7523bis the second. */
+/**
+ * The accepted `typ` values. RFC 7523 requires none; clients write `JWT`; draft-ietf-oauth-rfc7523bis defines the
+ * second.
+ */
 const types = ['jwt', 'client-authentication+jwt'];
 
 /** Verifies an assertion that a client signed to authenticate itself (RFC 7523 section 3), but not that it is used once. */

@@ -62,9 +62,10 @@ function parseBasic(header: string): { clientId: string; secret: string } | unde
 }
 
 /**
- * Reads the client authentication of a request: client_secret_basic, client_secret_post, a client assertion or the JWT that is
- * the grant, if its grant type has `grant`. The same `client_id` in the body is not a second method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once,
- * two different clients or half an assertion, `invalid-client` if there is no known method.
+ * Reads the client authentication of a request: client_secret_basic, client_secret_post, a client assertion, or the
+ * JWT that is the grant itself (for a grant type with `grant`). The same `client_id` in the body is not a second
+ * method (RFC 6749 section 2.3). Throws `invalid-request` for two methods at once, two different clients or an
+ * incomplete assertion, and `invalid-client` if there is no known method.
  */
 export function readClientCredentials(
   request: IncomingMessage,

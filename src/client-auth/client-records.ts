@@ -27,14 +27,17 @@ export interface ClientRecord {
 
 export type ClientKind = 'agent' | 'resource';
 
-/** The trusted issuers with one `iss`. */
+/** The trusted issuers that have the same `iss`. */
 export interface NamedIssuers {
   issuers: readonly KnownIssuer[];
-  /** A text of all that verification depends on: equal versions verify a token alike. */
+  /** A text of everything on which verification depends: with equal versions, a token has the same result. */
   version: string;
 }
 
-/** Finds clients by kind and id, undefined if no such client may authenticate; and what workload tokens depend on. */
+/**
+ * Finds clients by kind and id, and the trusted issuers of workload tokens. Returns undefined for a client that may
+ * not authenticate.
+ */
 export interface ClientFinders
   extends Record<ClientKind, (clientId: string) => Promise<ClientRecord | undefined>> {
   /** Finds the trusted issuers with this `iss`; undefined if there is none. */

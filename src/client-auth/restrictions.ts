@@ -6,7 +6,7 @@ export interface TokenUse {
   issuer: string;
   /** The agent that uses the token. */
   actorId: string;
-  /** The thumbprint of the key whose possession the request proves; undefined if it proves none. */
+  /** The thumbprint of the key of which the request proves possession; undefined without a proof. */
   jkt: string | undefined;
 }
 

@@ -27,7 +27,7 @@ export interface ClientAuthDeps {
 
 export interface ClientAuth {
   clients: Clients;
-  /** Authenticates through the pool of revocation, for which minting does not wait. */
+  /** Authenticates through the pool of revocation, so that it does not wait for minting. */
   clientsApart: Clients;
   checkToken: CheckToken;
 }

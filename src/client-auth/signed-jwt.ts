@@ -158,10 +158,10 @@ export function timeFailure(
   { exp, iat, nbf }: Claims,
   { now, longestSeconds }: { now: Date; longestSeconds: number },
 ): TimeFailure | undefined {
-  const present = now.getTime() / 1000;
-  const latest = present + clockSkewSeconds;
+  const nowSeconds = now.getTime() / 1000;
+  const latest = nowSeconds + clockSkewSeconds;
   const begun = (instant: number): boolean => instant <= latest;
   if (!isInstant(exp) || exp > latest + longestSeconds) return 'wrong-claims';
   if (!isAbsentOr(iat, begun) || !isAbsentOr(nbf, begun)) return 'wrong-claims';
-  return exp <= present - clockSkewSeconds ? 'expired' : undefined;
+  return exp <= nowSeconds - clockSkewSeconds ? 'expired' : undefined;
 }

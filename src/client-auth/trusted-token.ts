@@ -8,22 +8,22 @@ import { verifyWorkloadToken, type WorkloadClaims, type WorkloadTokenFailure } f
 /** Public keys, or the URL at which their owner publishes them. */
 export type Keys = { keys: readonly PublicKey[] } | KeySetPlace;
 
-/** A trusted issuer, as far as the verification of its tokens depends on it. */
+/** The parts of a trusted issuer on which the verification of its tokens depends. */
 export interface KnownIssuer {
-  /** `tis_...` */
+  /** The id (`tis_...`). */
   id: string;
   issuer: string;
   audience: string;
   keys: Keys;
-  /** What every token of it must have. */
+  /** The conditions that every token of the issuer must meet. */
   conditions: Conditions;
-  /** Its own names of claims that name the tenant. */
+  /** The names of the claims that name the tenant, in addition to the built-in ones. */
   tenantClaims: readonly string[];
-  /** The version of its row, which tells a cached issuer from a changed one. */
+  /** The version of the issuer's row, which distinguishes a cached issuer from a changed one. */
   rowVersion: string;
 }
 
-/** `several-issuers`: more than one trusted issuer accepts the token, so that nobody knows whose it is. */
+/** `several-issuers`: more than one trusted issuer accepts the token, so its issuer is ambiguous. */
 export type TrustedTokenFailure =
   | WorkloadTokenFailure
   | 'unknown-issuer'
@@ -33,7 +33,7 @@ export type TrustedTokenFailure =
 export interface RefusedToken {
   ok: false;
   reason: TrustedTokenFailure;
-  /** What differs, for the log. */
+  /** What differs from what is registered, for the log. */
   detail?: string;
   /** Set if the keys could not be read, which is not the client's fault. */
   failure?: OutboundFailure;
@@ -75,7 +75,7 @@ export async function verifyTrustedToken<Issuer extends KnownIssuer>(
   return accepted ?? mostTelling(results.filter((result) => !result.ok));
 }
 
-/** Reasons that say little if another issuer with this `iss` gives a better one. */
+/** Reasons that are reported only if no other issuer with this `iss` has a more specific one. */
 const lessTelling: readonly string[] = ['unknown-key', 'wrong-signature'];
 
 function mostTelling(refused: readonly RefusedToken[]): RefusedToken {

@@ -6,27 +6,30 @@ import { describeDifferences, show, type WorkloadClaims } from './workload-token
 export interface ClientIdentity {
   id: string;
   agentId: string;
-  /** Null if any `sub` is accepted. */
+  /** The required `sub`; null if any `sub` is accepted. */
   subject: string | null;
   claims: Conditions;
 }
 
 /**
- * `unknown-identity`: no identity has a claim of the token. `wrong-identity`: some have, but other claims differ.
- * `several-agents`: the token matches identities of more than one agent, so that nobody knows whose it is.
+ * `unknown-identity`: the token has no claim that identifies an agent. `wrong-identity`: it has one, but other claims
+ * differ. `several-agents`: the token matches identities of more than one agent, so its agent is ambiguous.
  */
 export type IdentityFailure =
   | 'unknown-identity'
   | 'wrong-identity'
   | 'several-agents'
-  /** Too many identities have claims of the token for all of them to be compared. */
+  /** The token matches too many identities in part for all of them to be compared. */
   | 'too-many-identities';
 
 export type MatchedIdentity =
   | { ok: true; identity: ClientIdentity }
   | (Omit<RefusedToken, 'reason'> & { reason: IdentityFailure });
 
-/** Finds the identity that verified claims match; undefined if none does. All that match must be those of one agent. */
+/**
+ * Finds the identity that verified claims match; undefined if there is none. All matching identities must belong to
+ * one agent.
+ */
 export function matchIdentity(
   claims: WorkloadClaims,
   identities: readonly ClientIdentity[],
@@ -43,19 +46,22 @@ function isOf(claims: WorkloadClaims, { subject, claims: conditions }: ClientIde
   return (subject === null || claims.sub === subject) && meetsConditions(claims, conditions);
 }
 
-/** Makes the refusal of verified claims that match none of the identities, with what differs from the nearest. */
+/** Makes the refusal of verified claims that match no identity, with the differences from the nearest one. */
 export function refuseIdentity(
   claims: WorkloadClaims,
   identities: readonly ClientIdentity[],
 ): MatchedIdentity & { ok: false } {
   const nearest = nearestIdentities(claims, identities)[0];
   if (nearest === undefined)
-    return { ok: false, reason: 'unknown-identity', detail: `no agent is ${show(claims.sub)}` };
+    return { ok: false, reason: 'unknown-identity', detail: `no agent has the identity ${show(claims.sub)}` };
   const detail = `agent ${nearest.identity.agentId}: ${describeDifferences(nearest.differences)}`;
   return { ok: false, reason: 'wrong-identity', detail };
 }
 
-/** Returns the identities with the claims that differ from the token's, those with the fewest first. */
+/**
+ * Returns the identities with the claims that differ from the token, beginning with the identity with the fewest
+ * differences.
+ */
 export function nearestIdentities(claims: Record<string, unknown>, identities: readonly ClientIdentity[]) {
   return identities
     .map((identity) => ({ identity, differences: differencesFrom(claims, identity) }))

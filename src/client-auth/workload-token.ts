@@ -39,24 +39,25 @@ export type WorkloadTokenVerification =
   | { ok: false; reason: WorkloadTokenFailure; detail?: string };
 
 /**
- * The longest lifetime of a platform's token: a day (Kubernetes' projected tokens at most, Entra's managed identities), and five
- * minutes because some platforms date `iat` back by that against clock skew.
+ * The longest lifetime of a platform's token: a day (the maximum of Kubernetes' projected tokens and of Entra's managed
+ * identities), and five minutes, because some platforms set `iat` five minutes back against clock skew.
  */
 const longestSeconds = 86_400 + 300;
 /** The `typ` values that platforms write. An access token (`at+jwt`) does not authenticate a client. */
 const types = ['jwt', 'jose'];
 
 /**
- * Finds the issuer of a token: its `iss`, or without one the trust domain of its SPIFFE ID (SPIFFE-ID section 2.1).
- * Undefined if the token has neither.
+ * Finds the issuer of a token: its `iss`, or, without `iss`, the trust domain of its SPIFFE ID (SPIFFE-ID section 2.1).
+ * Returns undefined if the token has neither.
  */
 export function issuerOf({ issuer, subject }: Pick<UnverifiedJwt, 'issuer' | 'subject'>): string | undefined {
   return issuer ?? /^(spiffe:\/\/[a-z0-9._-]+)\/./.exec(subject)?.[1];
 }
 
 /**
- * Verifies a token of a trusted issuer: a platform's for a workload, or an identity provider's for a person (OIDC Core
- * section 2, SPIFFE JWT-SVID section 4). It may be used repeatedly: issuers cache tokens and return the same one again.
+ * Verifies a token of a trusted issuer: the token of a platform about a workload, or of an identity provider about a person
+ * (OIDC Core section 2, SPIFFE JWT-SVID section 4). It may be used repeatedly, because issuers cache tokens and return the
+ * same one again.
  */
 export async function verifyWorkloadToken(
   text: string,
@@ -84,7 +85,7 @@ export type Expected = Pick<WorkloadTokenOptions, 'issuer' | 'audience' | 'condi
 
 interface ClaimProblem {
   reason: WorkloadTokenFailure;
-  /** What differs, for the log. */
+  /** What differs from what is registered, for the log. */
   detail: string;
 }
 
@@ -103,7 +104,7 @@ export const claimChecks: readonly ClaimCheck[] = [
 
 function findIssuerProblem({ iss, sub }: Claims, { issuer }: Expected): ClaimProblem | undefined {
   if ((iss !== undefined && typeof iss !== 'string') || typeof sub !== 'string')
-    return { reason: 'wrong-claims', detail: 'iss or sub is no text' };
+    return { reason: 'wrong-claims', detail: 'iss or sub is not a string' };
   const actual = issuerOf({ issuer: iss, subject: sub });
   return actual === issuer
     ? undefined
@@ -119,7 +120,7 @@ function findAudienceProblem({ aud }: Claims, { audience }: Expected): ClaimProb
 
 function findLifetimeProblem(claims: Claims, { now }: Expected): ClaimProblem | undefined {
   const { iat, exp } = claims;
-  // A token with a longer lifetime stays refused in its last day, too.
+  // A token with a longer lifetime is refused even during its last day.
   if (!isInstant(iat)) return { reason: 'wrong-claims', detail: `iat is ${show(iat)}, expected a time` };
   if (Number(exp) - iat > longestSeconds)
     return { reason: 'wrong-claims', detail: `exp is more than ${longestSeconds} s after iat` };
@@ -139,7 +140,7 @@ function findConditionsProblem(claims: Claims, { conditions }: Expected): ClaimP
 const maxDescribed = 5;
 const longestShown = 120;
 
-/** Cuts a text of a token, which may come from anybody, between characters. */
+/** Cuts a text from a token, which anyone may have written. Never splits a character. */
 export function cutText(text: string): string {
   const cut = text.length > longestShown ? `${text.slice(0, longestShown)}...` : text;
   return cut.toWellFormed();
@@ -153,7 +154,7 @@ export function describeDifferences(differences: readonly Difference[]): string 
     .join('; ');
 }
 
-/** Shows a value of a token, which may come from anybody. */
+/** Formats a value from a token, which anyone may have written, for the log. */
 export function show(value: unknown): string {
   const text = value === undefined || value === null ? 'absent' : JSON.stringify(value);
   return cutText(text);

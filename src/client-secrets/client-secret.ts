@@ -1,34 +1,37 @@
 import type { SecretPrefix } from '../platform/random.ts';
 
-/** What has client secrets: an agent, or a resource (its server is a client that may introspect). */
+/**
+ * The kinds of objects that have client secrets: an agent, or a resource, whose server is a client that may
+ * introspect.
+ */
 export type ClientKind = 'agent' | 'resource';
 
 export interface Client {
   kind: ClientKind;
-  /** The `client_id`. */
+  /** The id, which is also the `client_id`. */
   id: string;
 }
 
 export const secretPrefixes: Record<ClientKind, SecretPrefix> = { agent: 'hps', resource: 'hpr' };
 
-/** A client secret without the secret. */
+/** A client secret as it is listed, without the secret text. */
 export interface ClientSecret {
   id: string;
   issuedBy: string;
   createdAt: Date;
-  /** Null: never. */
+  /** When the secret expires; null if it never expires. */
   expiresAt: Date | null;
   revokedAt: Date | null;
 }
 
-/** Two, so that a client can change to a new one before the old one is revoked. */
-export const maxLiveSecrets = 2;
+/** The most valid secrets of a client: two, so that it can change to a new one before the old one is revoked. */
+export const maxValidSecrets = 2;
 
-export function isAlive(secret: Pick<ClientSecret, 'expiresAt' | 'revokedAt'>, now: Date): boolean {
+export function isValid(secret: Pick<ClientSecret, 'expiresAt' | 'revokedAt'>, now: Date): boolean {
   return secret.revokedAt === null && endsLater(secret.expiresAt, now);
 }
 
-/** Whether something that ends at `end` (null: never) is still to end at `now`. An invalid date: false. */
+/** Whether `end` is later than `now`. True if `end` is null (no end); false for an invalid date. */
 export function endsLater(end: Date | null, now: Date): boolean {
   return end === null || end > now;
 }

@@ -1,7 +1,7 @@
 import type { ClientSecret } from './client-secret.ts';
 import type { IssuedSecret } from './service.ts';
 
-/** A client secret as the API shows it. */
+/** Converts a client secret to its representation in the API. */
 export function presentSecret(secret: ClientSecret) {
   return {
     id: secret.id,
@@ -12,7 +12,7 @@ export function presentSecret(secret: ClientSecret) {
   };
 }
 
-/** A new client secret as the API shows it, once. */
+/** Converts a new client secret to its representation in the API, which contains the secret text only here. */
 export function presentIssued(issued: IssuedSecret) {
   return {
     id: issued.id,

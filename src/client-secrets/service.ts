@@ -7,7 +7,7 @@ import { type Refusal, refuse } from '../errors.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import { generateSecret, type Random } from '../platform/random.ts';
-import { type Client, endsLater, maxLiveSecrets, secretPrefixes } from './client-secret.ts';
+import { type Client, endsLater, maxValidSecrets, secretPrefixes } from './client-secret.ts';
 import * as store from './store.ts';
 
 export { listSecrets, revokeAllSecrets } from './store.ts';
@@ -21,15 +21,15 @@ export interface ClientSecretsDeps {
 
 export interface IssuedSecret {
   id: string;
-  /** Shown once. */
+  /** The secret text, which is returned only once. */
   clientSecret: string;
   expiresAt: Date | null;
 }
 
 /**
- * Makes a client secret and records it. The caller holds the client's row FOR UPDATE in `tx` (or has just inserted
- * it), so that of two at once the second sees the first. Refusals: `invalid-request` (an expiry that is past),
- * `too-many-secrets`.
+ * Generates a client secret, stores its digest and appends an audit event. The caller has locked the client's row FOR
+ * UPDATE in `tx`, or has just inserted it, so that concurrent calls cannot exceed the maximum. Refusals:
+ * `invalid-request` (the expiry is in the past), `too-many-secrets`.
  */
 export async function issueSecret(
   { audit, clock, random, ids }: ClientSecretsDeps,
@@ -40,7 +40,7 @@ export async function issueSecret(
   if (!endsLater(expiresAt, now)) {
     return refuse('invalid-request', { detail: 'expires_at must be in the future' });
   }
-  if ((await store.countLiveSecrets(tx, client, now)) >= maxLiveSecrets) return refuse('too-many-secrets');
+  if ((await store.countValidSecrets(tx, client, now)) >= maxValidSecrets) return refuse('too-many-secrets');
   const id = ids.next('clientSecret');
   const clientSecret = generateSecret(random, secretPrefixes[client.kind]);
   const secretHash = hashSecret(clientSecret);
@@ -59,8 +59,8 @@ export interface SecretRevocation {
 }
 
 /**
- * Revokes a client secret and records it; returns `already` for one that was revoked before, which stays as it is. The caller
- * holds the client's row FOR UPDATE in `tx`. Refusal: `not-found` (it is not one of this client's).
+ * Revokes a client secret and appends an audit event. Returns `already`, and changes nothing, if the secret was revoked
+ * before. The caller has locked the client's row FOR UPDATE in `tx`. Refusal: `not-found` (the client has no such secret).
  */
 export async function revokeSecret(
   { audit }: Pick<ClientSecretsDeps, 'audit'>,

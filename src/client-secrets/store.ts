@@ -1,6 +1,6 @@
 import type { Db, Tx } from '../db/database.ts';
 import type { Client, ClientSecret } from './client-secret.ts';
-import { type LiveDigest, liveDigests, secretTables, toLiveDigests } from './live-digests.ts';
+import { type SecretDigest, secretTables, toSecretDigests, validDigests } from './secret-digests.ts';
 
 export interface NewClientSecret {
   id: string;
@@ -24,7 +24,7 @@ export async function insertSecret(tx: Tx, client: Client, secret: NewClientSecr
     .execute();
 }
 
-/** Every secret the client ever had, oldest first. */
+/** Lists all secrets that the client ever had, oldest first. */
 export async function listSecrets(db: Db, client: Client): Promise<ClientSecret[]> {
   const rows = await db
     .selectFrom(secretTables[client.kind])
@@ -42,8 +42,8 @@ export async function listSecrets(db: Db, client: Client): Promise<ClientSecret[
   }));
 }
 
-/** How many of the client's secrets are alive at `now`. */
-export async function countLiveSecrets(tx: Tx, client: Client, now: Date): Promise<number> {
+/** Counts the client's secrets that are valid at `now`. */
+export async function countValidSecrets(tx: Tx, client: Client, now: Date): Promise<number> {
   const row = await tx
     .selectFrom(secretTables[client.kind])
     .select((eb) => eb.fn.countAll<number>().as('n'))
@@ -55,7 +55,7 @@ export async function countLiveSecrets(tx: Tx, client: Client, now: Date): Promi
   return row.n;
 }
 
-/** Revokes a secret; answers whether the client has it and whether this call ended it. */
+/** Revokes a secret. Returns whether the client has it and whether this call revoked it. */
 export async function revokeSecret(
   tx: Tx,
   client: Client,
@@ -80,7 +80,7 @@ export async function revokeSecret(
   return row === undefined ? 'unknown' : 'already';
 }
 
-/** Revokes every credential of a client; returns the ids of those that were not revoked before. */
+/** Revokes every credential of a client. Returns the ids of the credentials that this call revoked. */
 export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promise<string[]> {
   const rows = await tx
     .updateTable(secretTables[client.kind])
@@ -92,7 +92,7 @@ export async function revokeAllSecrets(tx: Tx, client: Client, at: Date): Promis
   return rows.map((row) => row.id).sort();
 }
 
-/** Revokes every secret of every client, and every other proof; answers how many were not revoked before. */
+/** Revokes every credential of every client: secrets, keys and identities. Returns how many this call revoked. */
 export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
   let revoked = 0;
   for (const table of Object.values(secretTables)) {
@@ -106,9 +106,9 @@ export async function revokeEverySecret(tx: Tx, at: Date): Promise<number> {
   return revoked;
 }
 
-/** The digests of the client's secrets that are alive at `now`, oldest first. */
-export async function listLiveDigests(db: Db, client: Client, now: Date): Promise<LiveDigest[]> {
-  const column = liveDigests(client.kind, client.id, now).as('secrets');
+/** Lists the digests of the client's secrets that are valid at `now`, oldest first. */
+export async function listValidDigests(db: Db, client: Client, now: Date): Promise<SecretDigest[]> {
+  const column = validDigests(client.kind, client.id, now).as('secrets');
   const row = await db.selectNoFrom(column).executeTakeFirstOrThrow();
-  return toLiveDigests(row.secrets);
+  return toSecretDigests(row.secrets);
 }

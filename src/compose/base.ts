@@ -74,7 +74,10 @@ export interface Base {
 }
 
 const generalConnections = 10;
-/** Two concurrent batches of writes and two of reads, and the look-ups that missed the caches. */
+/**
+ * The connections of the hot path: two for batches of writes, two for batches of reads, two for look-ups that miss
+ * the caches.
+ */
 const hotConnections = 6;
 
 export function createBase(config: BrokerConfig, overrides: Overrides): Base {
@@ -83,7 +86,7 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const shared = { url: config.databaseUrl, log };
   const general = { maxConnections: generalConnections, applicationName: 'hallpass' };
   const database = openDatabase({ ...shared, ...general });
-  // The parameters are arrays of rows, from which a planner learns nothing; with many rows it would plan each time.
+  // The parameters are arrays of rows, whose values do not help the planner; with many rows it would plan each time.
   const tokens = { maxConnections: hotConnections, applicationName: 'hallpass tokens' };
   const hot = openDatabase({ ...shared, ...tokens, keepPlans: config.preparedStatements });
   const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =

@@ -94,7 +94,10 @@ function identityFinder(db: Db, agents: AgentsService): IdentityFinder {
   };
 }
 
-/** Creates the parser of registered keys, which parses equal sets once. Without a set it returns the place of the keys. */
+/**
+ * Creates the parser of registered keys, which parses equal sets only once. For an issuer without a stored set it
+ * returns the location of its keys.
+ */
 function createKeyParser() {
   const parsed = createBoundedCache<PublicKey[]>({ maxEntries: 1_000 });
   return (jwks: JwkSet | null | undefined, place: KeySetPlace): Keys => {

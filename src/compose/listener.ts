@@ -33,7 +33,7 @@ import { workerRoutes } from '../worker/routes.ts';
 import type { Base, Overrides } from './base.ts';
 import { macFor, type Services } from './services.ts';
 
-/** How long answers to unauthenticated requests are kept, which are not rate limited but need the database. */
+/** How long responses to unauthenticated requests that are not rate limited but need the database are cached. */
 const keepPublicMs = 1_000;
 
 /** Caches the JWK Set: a compromised key leaves it at once on the replica that was called, elsewhere within 1 s. */

@@ -57,7 +57,10 @@ const nonceAt = versionAt + 4;
 const tagAt = nonceAt + nonceBytes;
 const ciphertextAt = tagAt + tagBytes;
 
-/** A JSON array of strings is unambiguous: no choice of names makes two places look the same. */
+/**
+ * Encodes a place as additional data: a JSON array of strings, so that no choice of names makes two places look the
+ * same.
+ */
 function additionalData(place: Place, keyVersion: string): Buffer {
   return Buffer.from(JSON.stringify([format, place.table, place.column, place.row, keyVersion]));
 }

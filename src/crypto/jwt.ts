@@ -23,7 +23,7 @@ export interface VerifiedClaims {
 }
 
 export type JwtFailure =
-  /** Longer than 8 kB, not three parts, or a part that is not in the only encoding that `createSigner` writes. */
+  /** Longer than 8 kB, not three parts, or a part that is not encoded exactly as `createSigner` encodes it. */
   | 'malformed'
   /** Another `typ`, or a header member that `createSigner` never writes (`crit`, `jwk`, `jku`, `x5u`, `b64`, ...). */
   | 'wrong-header'
@@ -77,7 +77,7 @@ export function createSigner(options: {
 /**
  * Decodes the JSON object of one part; undefined if it is not valid. The part must equal our own encoding of its
  * content. This refuses padding, other encodings of the last character, line breaks, invalid UTF-8, white space,
- * repeated members and numbers beyond a double, so that no two parsers can disagree.
+ * repeated members and numbers that a double cannot represent, so that no two parsers can disagree.
  */
 function decodeJson(part: string): JsonObject | undefined {
   try {

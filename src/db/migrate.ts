@@ -8,7 +8,7 @@ import { sqlState, sqlStateOf } from './sqlstate.ts';
 /** The directory of the .sql files, relative to src/db as well as dist/db. */
 export const migrationsDirectory = join(import.meta.dirname, '../../migrations');
 
-/** Run after every migration, not only once. */
+/** The statements that run after every migration, not only once. */
 const privilegesFile = join(migrationsDirectory, 'privileges.sql');
 const migrationFile = /^\d{4}_.*\.sql$/;
 

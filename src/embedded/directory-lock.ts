@@ -6,7 +6,7 @@ import { pause } from './wait.ts';
 /** The advisory lock in the database `postgres` by which a broker holds this server: "hallpass" in ASCII. */
 const lockKey = '7521412065683141491';
 
-/** Codes of a server that starts, stops or is full, and of its socket: the connection is to be retried. */
+/** Codes of a server that is starting, stopping or full, and of its socket: the connection is retried. */
 const passing = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -88,7 +88,7 @@ const tries = 40;
 const stepMs = 50;
 
 /**
- * Takes the lock for as long as the session lives. The server frees the lock of a dead holder
+ * Takes the lock for as long as the session lasts. The server releases the lock of a process that died
  * a moment later, so this retries for 2 s. Throws `unavailable` if another broker keeps it.
  */
 export async function takeLock(

@@ -110,7 +110,7 @@ async function prepare(directory: DataDirectory, random: Random) {
   if (major !== binaries.major) {
     throw new BrokerError('unavailable', {
       detail:
-        `${directory.cluster} was made by Postgres ${major} and this is Postgres ${binaries.major}: ` +
+        `${directory.cluster} was created by Postgres ${major}, but this is Postgres ${binaries.major}: ` +
         'dump it with the older one and restore it, or choose another HALLPASS_DATA_DIR',
     });
   }

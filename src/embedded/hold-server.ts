@@ -40,10 +40,10 @@ const mostSteps = 2_400;
 const mostFailures = 100;
 
 /**
- * Holds the server of the directory: a running one (left by a killed broker), otherwise one that it starts.
- * Postgres ensures that there is at most one server, even if two brokers start it at the same instant, and
- * its lock has one holder: the broker without the lock is refused and leaves the server alone. Throws
- * `unavailable` if another broker holds it or the server does not start, or the signal's reason.
+ * Holds the server of the directory: a running one (left by a killed broker), otherwise one that it starts. Postgres
+ * ensures that there is at most one server, even if two brokers start it at the same instant. Only one broker can have the
+ * lock of the server; a broker without the lock is refused and leaves the server alone. Throws `unavailable` if another
+ * broker has the lock or the server does not start, or the signal's reason.
  */
 export async function holdServer(request: HoldRequest): Promise<HeldServer> {
   const { cluster } = request.directory;

@@ -95,8 +95,11 @@ function freePort(): Promise<number> {
 
 const stepMs = 25;
 
-/** The signals that stop a server, and the time for each: "fast" (sessions end, all is written), then "immediate". */
-const endings = [
+/**
+ * The signals that stop a server, in order, and how long to wait after each: "fast" (sessions end, all is written),
+ * then "immediate".
+ */
+const stopSignals = [
   { signal: 'SIGINT', forMs: 20_000 },
   { signal: 'SIGQUIT', forMs: 5_000 },
 ] as const;
@@ -111,7 +114,7 @@ export async function stopPostmaster(
 ): Promise<void> {
   const found = await findPostmaster(cluster);
   if (found.state === 'absent' || found.pid !== pid) return;
-  for (const { signal, forMs } of endings) {
+  for (const { signal, forMs } of stopSignals) {
     try {
       process.kill(pid, signal);
     } catch {

@@ -12,9 +12,9 @@ import * as store from './store.ts';
 type Fence = (tx: Tx) => Promise<void>;
 
 /**
- * The outcome of an attempt to read a batch: `more` and `at-end`: the batch was handled;
- * `busy`: another transaction has locked the feed; `waiting`: it failed before, and its
- * next attempt is not due; `failed`: the position stays, and the failure is recorded.
+ * The outcome of an attempt to read a batch: `more` or `at-end` if the batch was handled; `busy` if another transaction has
+ * locked the feed; `waiting` if an earlier attempt failed and the next one is not due; `failed` if the handler threw: the
+ * position stays, and the failure is recorded.
  */
 export type BatchOutcome = 'more' | 'at-end' | 'busy' | 'waiting' | 'failed';
 
@@ -114,7 +114,7 @@ async function readBatch(deps: FeedReaderDeps, feed: Feed, fence: Fence): Promis
       return handOver(tx, { clock, feed, row: locked });
     });
   } catch (error) {
-    // Without the locked row, not the feed failed but the database or the fence.
+    // Without a locked row, the error is not the feed's: the database or the fence failed.
     if (locked === undefined) throw error;
     const row = locked;
     const attempts = row.attempts + 1;

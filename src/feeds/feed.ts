@@ -34,8 +34,8 @@ export interface Feed {
 const maxBatchEvents = 200;
 
 /**
- * Returns how many events to read after `attempts` failures in a row: half as many each time,
- * so that the events before one that fails are handled, and `last_error` describes that one.
+ * Returns how many events to read after `attempts` failures in a row: half as many each time, so that all events before
+ * the one that cannot be handled are handled, and `last_error` describes that event.
  */
 export function batchEvents(attempts: number): number {
   return Math.max(1, Math.floor(maxBatchEvents / 2 ** attempts));

@@ -1,8 +1,8 @@
 /** The requesting agent: `Agent::"<id>"` in `Owner::"<owner>"`. */
 export interface AgentFacts {
-  /** `agt_...` */
+  /** The id (`agt_...`). */
   id: string;
-  /** `adm_...` */
+  /** The id of the owner (`adm_...`). */
   owner: string;
   name: string;
   environment: string;
@@ -34,9 +34,9 @@ export interface ContextFacts {
   approvals: number;
   /** The groups of all approvers who have approved. */
   approver_groups: readonly string[];
-  /** 0..23, UTC. */
+  /** The hour, 0 to 23, in UTC. */
   hour: number;
-  /** 1 (Monday) to 7 (Sunday), UTC. */
+  /** The day of the week, 1 (Monday) to 7 (Sunday), in UTC. */
   weekday: number;
   /** The client's IP address as text; absent if it is unknown or not an IP address. */
   source_ip?: string | null | undefined;

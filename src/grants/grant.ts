@@ -45,15 +45,15 @@ export interface Grant extends GrantLife {
   id: string;
   version: number;
   agentId: string;
-  /** The agent's owner now. */
+  /** The id of the current owner of the agent. */
   ownerId: string;
   agentVersion: number;
   resourceId: string;
   resource: string;
   resourceVersion: number;
-  /** Rises with every change of its ancestors and their agents; 0 if it has no ancestors. */
+  /** A number that rises with every change of its ancestors and their agents; 0 if it has no ancestors. */
   ancestorsVersion: number;
-  /** The resource's catalogue now. */
+  /** The current catalogue of the resource. */
   catalogue: ScopeText[];
   requestedScopes: string[];
   requestedDurationSeconds: number;
@@ -79,7 +79,7 @@ export interface Grant extends GrantLife {
   endedAt: Date | null;
   endedBy: string | null;
   endReason: string | null;
-  /** Whether a person ended it by a decision about this grant. */
+  /** Whether a person ended the grant by a decision about it. */
   endedByPerson: boolean;
 }
 
@@ -111,7 +111,10 @@ export function narrow(
   return { scopes: terms.scopes.filter((scope) => scopes.includes(scope)), durationSeconds };
 }
 
-/** Returns the entity tag of a grant (RFC 9110 section 8.8.3). It changes with all that the API shows of it. */
+/**
+ * Returns the entity tag of a grant (RFC 9110 section 8.8.3). It changes whenever the API would show the grant
+ * differently.
+ */
 export function entityTag(grant: Grant, now: Date): string {
   return `"${changeStamp(grant)}-${effectiveStatus(grant, now)}"`;
 }

@@ -5,7 +5,7 @@ import { type RawBuilder, sql } from 'kysely';
  * the named parameters `:now` and `:until`, which `bindInstants` and `nameInstants` replace by values or other SQL.
  */
 
-/** When the first ancestor or subject token of g ended; null if none has ended, or g has none. */
+/** When the first ancestor or subject token of g ended; null if none of them has ended. */
 const derivationEndedAt = `case when g.ancestors <> '{}'
   then least(ancestors_ended_at(g.ancestors), subject_tokens_ended_at(g.subjects)) end`;
 
@@ -26,7 +26,7 @@ export const ownEnd = `case g.status when 'pending' then g.lapses_at else g.expi
 /** The earliest expiry of the agents of g and its ancestors; null if none expires. */
 export const agentExpiresAt = `least(a.expires_at, case when g.ancestors <> '{}' then ancestors_expire_at(g.ancestors) end)`;
 
-/** Rises with every change of the ancestors of g and their agents, and when one ends; 0 if g has no ancestors. */
+/** A number that rises when an ancestor of g or its agent changes or ends; 0 if g has no ancestors. */
 export const ancestorsVersion = `case when g.ancestors <> '{}'
   then ancestors_version(g.ancestors) + (${derivationEndedAt} is not null)::integer else 0 end`;
 
@@ -43,10 +43,10 @@ export const effectiveStatus = `case
   when g.status = 'scheduled' and g.starts_at > :now then 'scheduled'
   else 'active' end`;
 
-/** Whether a person's decision about g ended it. Endings of several grants have an id. */
+/** Whether g was ended by a person's decision about it. Other grants have the id of the ending that ended them. */
 export const isEndedByPerson = `(g.ending_id is null and coalesce(starts_with(g.ended_by, 'adm_'), false))`;
 
-/** Whether a person's decision about g revoked it. */
+/** Whether g was revoked by a person's decision about it. */
 export const isRevokedByPerson = `(g.status = 'revoked' and ${isEndedByPerson})`;
 
 /** Whether g and another grant o were delegated for the same subject tokens. The first condition is for the index. */
@@ -60,7 +60,7 @@ export const isActive = `(g.expires_at > :now and ${isStanding}
   and (a.expires_at is null or a.expires_at > :now)
   and (g.ancestors = '{}' or coalesce(ancestors_expire_at(g.ancestors) > :now, true)))`;
 
-/** `isUsableUntil`: active at `:now`, and ending no earlier than `:until`. */
+/** `isUsableUntil`: active at `:now`, and not ending before `:until`. */
 export const isUsableUntil = `(g.expires_at >= :until and ${isStanding}
   and (a.expires_at is null or a.expires_at >= :until)
   and (g.ancestors = '{}' or coalesce(ancestors_expire_at(g.ancestors) >= :until, true)))`;
@@ -72,7 +72,10 @@ export const isUsableUntil = `(g.expires_at >= :until and ${isStanding}
 export const isBoundAsRequired = (owner: 'a' | 'r'): string =>
   `(t.jkt is not null or not (${owner}.require_bound_tokens or coalesce(t.iat <= ${owner}.unbound_tokens_ended_at, false)))`;
 
-/** Whether the subject tokens (RFC 8693) and the subject token issuer of t, or of a like row b, are active. */
+/**
+ * Whether the subject tokens (RFC 8693) and the subject token issuer of t, or of a row b with the same columns, are
+ * active.
+ */
 export const areSubjectsActive = (t: 't' | 'b'): string =>
   `((${t}.subjects is null or subject_tokens_ended_at(${t}.subjects) is null) and (${t}.subject_issuer_id is null
     or subject_issuer_ended_at(${t}.subject_issuer_id, ${t}.subject_issuer_epoch) is null))`;

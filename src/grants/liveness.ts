@@ -12,8 +12,8 @@ export interface GrantLife {
   startsAt: Date | null;
   expiresAt: Date | null;
   /**
-   * When the first of the things on which it depends ended: the epochs of agent and resource under which
-   * it was made, its ancestors, and the subject tokens for which it was delegated; null if none has.
+   * When the first thing on which the grant depends ended: the epochs of agent and resource under which it was made, its
+   * ancestors, and the subject tokens for which it was delegated; null if none of them has ended.
    */
   epochsEndedAt: Date | null;
   /** The earliest expiry of its agent and its ancestors' agents; null if none expires. */
@@ -66,7 +66,7 @@ function isOver(end: Date | null, now: Date): boolean {
   return end !== null && end <= now;
 }
 
-/** Returns the stored statuses that a grant of this effective status may have. */
+/** Returns the statuses that may be stored for a grant with this effective status. */
 export function storedStatuses(effective: GrantStatus): GrantStatus[] {
   const unwritten: Partial<Record<GrantStatus, GrantStatus[]>> = {
     active: ['scheduled'],
@@ -78,7 +78,7 @@ export function storedStatuses(effective: GrantStatus): GrantStatus[] {
   return [effective, ...(unwritten[effective] ?? [])];
 }
 
-/** Returns the next instant at which time alone changes the effective status; undefined if time alone changes it no more. */
+/** Returns the next instant at which time alone changes the effective status; undefined if there is none. */
 export function nextBoundary(grant: GrantLife, now: Date): Date | undefined {
   const times = grant.status === 'pending' ? [grant.lapsesAt] : [grant.startsAt, grant.expiresAt];
   const due = [...times, grant.agentExpiresAt].filter((time): time is Date => time !== null && time > now);

@@ -6,8 +6,8 @@ const pausedShare = 1 / 3;
 const longestPauseMs = 1_000;
 
 /**
- * Pauses after a batch of background work that began at `startedAt`, so that requests get time of the database. Ends as
- * soon as `signal` is aborted, so that stopping the work does not wait for a pause.
+ * Pauses after a batch of background work that began at `startedAt`, so that the database has time for requests. Ends as
+ * soon as `signal` is aborted, so that a stop does not wait for the pause.
  */
 export async function pauseBetweenBatches(clock: Clock, startedAt: Date, signal: AbortSignal): Promise<void> {
   const tookMs = clock.now().getTime() - startedAt.getTime();

@@ -134,8 +134,8 @@ export async function findLatest(
 }
 
 /**
- * Finds a grant and locks its row until the transaction ends, and the rows of its agent and resource against a
- * new epoch: the agent is disabled, or the resource deleted, before or after this transaction and not during it.
+ * Finds a grant and locks its row, and the rows of its agent and resource, against a new epoch until the transaction ends.
+ * So the agent cannot be disabled, nor the resource deleted, during the transaction.
  */
 export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
   // Locks the resource before the grant, as a change of its catalogue does, so that the two cannot deadlock.

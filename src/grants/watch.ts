@@ -15,14 +15,14 @@ interface WaitOptions {
   signal: AbortSignal;
 }
 
-/** Waits for changes of one grant. Begun before the grant is read, so that no change after the reading is missed. */
+/** Waits for changes of one grant. It begins before the grant is read, so that no later change is missed. */
 export interface GrantWatcher {
   /**
    * Resolves when the grant's stamp is no longer `stamp`, after `timeoutMs`, on abort, or when the watch ends;
    * at once if this process has changed the grant since the watcher began or since its last wait.
    */
   wait(options: WaitOptions): Promise<void>;
-  /** Forgets the grant. No wait may be under way. */
+  /** Forgets the grant. No `wait` may be in progress. */
   stop(): void;
 }
 

@@ -22,7 +22,7 @@ export function createAddressReader(trustedProxies: readonly string[]): (request
     const parsed = ipaddr.process(address);
     return ranges.some((range) => parsed.kind() === range[0].kind() && parsed.match(range));
   };
-  // The peer of a connection never changes.
+  // The peer address of a connection never changes.
   const peers = new WeakMap<Socket, string>();
   const peerOf = (socket: Socket): string => {
     const known = peers.get(socket);

@@ -267,7 +267,7 @@ export interface paths {
         put?: never;
         /**
          * Enable a disabled agent
-         * @description Permits the agent to request grants again. What ended stays ended. 409 if the agent is not disabled.
+         * @description Permits the agent to request grants again. Grants and tokens that have ended stay ended. The response is 409 if the agent is not disabled.
          */
         post: operations["enableAgent"];
         delete?: never;
@@ -641,7 +641,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a policy
-         * @description Removes a policy. From now on it decides nothing. Without any policy every request is denied.
+         * @description Removes a policy, which then no longer takes part in decisions. Without any policy every request is denied.
          */
         delete: operations["deletePolicy"];
         options?: never;
@@ -1202,7 +1202,7 @@ export interface components {
             code: components["schemas"]["ErrorCode"];
             /** @description What is wrong with this request */
             detail?: string;
-            /** @description With `invalid-policy` - where the policy text is wrong */
+            /** @description With `invalid-policy`: the errors in the policy text */
             errors?: components["schemas"]["PolicyTextError"][];
             /** @description The id of the request in the log and the audit log; also in the header `X-Request-Id` */
             request_id: string;
@@ -1338,14 +1338,14 @@ export interface components {
         ConditionValue: string | number | boolean;
         /** @description The value that a claim must have, or a list of accepted values */
         Condition: components["schemas"]["ConditionValue"] | components["schemas"]["ConditionValue"][];
-        /** @description The claims that a token must have, each with the required value or a list of accepted values. The key is the name of the claim or, for a nested claim, a JSON Pointer (RFC 6901), which begins with `/`. Type and value must be equal: no patterns, no parts of a value, no elements of an array */
+        /** @description The claims that a token must have, each with the required value or a list of accepted values. The key is the name of the claim or, for a nested claim, a JSON Pointer (RFC 6901), which begins with `/`. Type and value must be equal: patterns, parts of a value and elements of an array do not match */
         Conditions: {
             [key: string]: components["schemas"]["Condition"];
         };
         /** @description The claims that a token of a trusted issuer must have to authenticate the agent. Without `subject`, one of `claims` must name the tenant of the platform (such as `repository_id`, `project_id` or `organization_slug`), with one value. No two agents have the same identity, and a token that matches the identities of two agents is refused */
         AgentIdentity: {
             trusted_issuer_id: components["schemas"]["TrustedIssuerId"];
-            /** @description The `sub` of its tokens, exactly; any `sub` if it is not given */
+            /** @description The exact `sub` of its tokens; without it any `sub` is accepted */
             subject?: string;
             claims?: components["schemas"]["Conditions"];
         };
@@ -1356,7 +1356,7 @@ export interface components {
         /** @description Whether a token request with `resource` and `scope` that no grant covers requests a grant of 15 minutes. If policy permits the grant, the response is the token; if the grant needs approval, the error is `authorization_pending`. False by default */
         GrantsOnDemand: boolean;
         /**
-         * @description Whether the agent can get and use anything now: only if it is `enabled`. `expired` is after its `expires_at`
+         * @description The current status of the agent. Only an `enabled` agent can get and use grants and tokens; an agent is `expired` after its `expires_at`
          * @enum {string}
          */
         AgentStatus: "enabled" | "disabled" | "expired";
@@ -1597,7 +1597,7 @@ export interface components {
             schema?: {
                 [key: string]: unknown;
             };
-            /** @description How each member can be narrowed: `subset` permits an array in which no element occurs more often, in any order (a multiset of elements); `maximum` permits a lower number, and a missing number is no limit. Other members cannot change */
+            /** @description How each member can be narrowed: `subset` permits an array in which no element occurs more often, in any order (a multiset of elements); `maximum` permits a lower number, and without a number there is no limit. Other members cannot change */
             narrowing?: {
                 [key: string]: "subset" | "maximum";
             };
@@ -1853,7 +1853,7 @@ export interface components {
             version?: components["schemas"]["Version"];
         };
         /**
-         * @description A `pending` grant waits for approvals, an `active` grant can be used. The other states are final. Of a pending grant: `denied` by a person or because something that it depends on ended, `cancelled` by the agent, `lapsed` because nobody decided in time. Of an active grant: `expired` because its time is over, `returned` by the agent, `revoked` by a person or because something that it depends on ended. `scheduled` is reserved
+         * @description A `pending` grant waits for approvals, an `active` grant can be used. The other states are final. A pending grant becomes `denied` (by a person, or because something that it depends on ended), `cancelled` (by the agent) or `lapsed` (nobody decided in time). An active grant becomes `expired` (its time is over), `returned` (by the agent) or `revoked` (by a person, or because something that it depends on ended). `scheduled` is reserved
          * @enum {string}
          */
         GrantStatus: "pending" | "scheduled" | "active" | "denied" | "cancelled" | "lapsed" | "expired" | "revoked" | "returned";
@@ -1973,7 +1973,7 @@ export interface components {
             max_uses?: unknown;
             authorization_details?: components["schemas"]["AuthorizationDetails"];
         };
-        /** @description A problem document about a denied request for a grant. A denial by policy has `hints`; the refusal of a caller that is no agent (`forbidden`) has no `hints` */
+        /** @description A problem document about a denied request for a grant. A denial by policy has `hints`; the refusal of a caller that is not an agent (`forbidden`) has no `hints` */
         DeniedProblem: components["schemas"]["Problem"] & {
             /** @description The largest parts of the request that policy would permit; empty if it would permit no part */
             hints?: components["schemas"]["Hint"][];
@@ -2311,11 +2311,11 @@ export interface components {
                 /** @description The id of the API key that a person used; otherwise null */
                 key_id: string | null;
             };
-            /** @description The id of the agent concerned; null if there is none */
+            /** @description The id of the agent that the event is about; null if it is not about an agent */
             agent_id: string | null;
-            /** @description The id of the grant concerned; null if there is none */
+            /** @description The id of the grant that the event is about; null if it is not about a grant */
             grant_id: string | null;
-            /** @description The id of the object of the action; null if there is none */
+            /** @description The id of the object of the action; null if the action has no object */
             object_id: string | null;
             /** @description The id of the HTTP request; null if the broker acted by itself */
             request_id: string | null;
@@ -2512,7 +2512,7 @@ export interface components {
                 /**
                  * @example {
                  *       "type": "urn:hallpass:error:not-found",
-                 *       "title": "There is no such thing, or it is not yours",
+                 *       "title": "Not found, or not yours",
                  *       "status": 404,
                  *       "code": "not-found",
                  *       "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2g"
@@ -2547,7 +2547,7 @@ export interface components {
         };
         /**
          * @description Policy does not permit the request (`policy-denied`), could not be evaluated (`policy-error`), or requires an approval that
-         *     nobody can give (`no-eligible-approver`), or the caller is no agent (`forbidden`)
+         *     nobody can give (`no-eligible-approver`), or the caller is not an agent (`forbidden`)
          */
         Denied: {
             headers: {
@@ -5096,7 +5096,7 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
-            /** @description The grant waits for approvals; read it with `wait` to learn the decision */
+            /** @description The grant waits for approvals; `GET` it with `wait` to wait for the decision */
             202: {
                 headers: {
                     Location: components["headers"]["Location"];

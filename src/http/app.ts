@@ -18,7 +18,7 @@ export interface AppOptions extends EdgeOptions, AnswerErrorOptions {
   contract: CompiledContract;
   handlers: Handlers;
   authenticate: Authenticator;
-  /** The current nonce for DPoP proofs. */
+  /** Returns the current nonce for DPoP proofs. */
   dpopNonce: () => string;
   limits: Limits;
   /** The paths that bypass Express. */
@@ -175,7 +175,10 @@ function refuseUncleanInput(request: Request, _response: Response, next: NextFun
   next();
 }
 
-/** The validator parses `1e400` in a query as Infinity, which passes the bounds of the contract. */
+/**
+ * Refuses infinite numbers in a query: the validator parses `1e400` as Infinity, which passes the bounds of the
+ * contract.
+ */
 function refuseInfinity(request: Request, _response: Response, next: NextFunction): void {
   for (const [name, value] of Object.entries(request.query as Record<string, unknown>)) {
     if (typeof value === 'number' && !Number.isSafeInteger(value))

@@ -15,9 +15,7 @@ export interface Cursors {
   read(list: string, cursor: string | undefined): string[] | undefined;
 }
 
-/**
- * `list` names the list and its filters, so that a cursor is valid only for the list and the filters it was made for.
- */
+/** Creates cursors. `list` names the list and its filters, so that a cursor is valid only for these. */
 export function createCursors(mac: Mac): Cursors {
   const tag = (list: string, payload: Buffer): Buffer =>
     mac.sign(Buffer.concat([Buffer.from(`${list}\n`), payload]));

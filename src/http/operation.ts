@@ -6,7 +6,10 @@ import type { RoutedOperationId } from './operation-id.ts';
 type Content<R> = R extends { content: infer C } ? C[keyof C] : undefined;
 type Responses<K extends RoutedOperationId> = operations[K]['responses'];
 type SuccessStatus<K extends RoutedOperationId> = keyof Responses<K> & (200 | 201 | 202 | 204 | 304);
-/** The readiness probe may return 503 as a result: it is not an error of the request. */
+/**
+ * The statuses that a handler returns itself. The readiness probe may return 503 as a result: it is not an error of
+ * the request.
+ */
 type OwnStatus<K extends RoutedOperationId> =
   | SuccessStatus<K>
   | (K extends 'getReadiness' ? keyof Responses<K> : never);

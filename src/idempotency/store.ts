@@ -4,7 +4,7 @@ import { addSeconds } from '../platform/clock.ts';
 /** How long an idempotency key is kept. */
 const keepSeconds = 24 * 60 * 60;
 
-/** One use of an `Idempotency-Key`: by whom, on which route, with which body. */
+/** One use of an `Idempotency-Key`: its caller, its route and its body. */
 export interface IdempotentCall {
   caller: string;
   route: string;

@@ -17,7 +17,7 @@ export interface ApplyDeps {
   generateKeyPair: (alg: SigningAlg) => Promise<KeyPair>;
 }
 
-/** Key pairs that no key has yet, by algorithm. */
+/** Generated key pairs that are not stored yet, by algorithm. */
 export type SparePairs = ReadonlyMap<SigningAlg, readonly KeyPair[]>;
 
 export interface PlanToApply extends Pick<RotationPlan, 'actions'> {

@@ -8,7 +8,7 @@ import { shareRuns } from '../platform/share-runs.ts';
 import { openPrivateKey } from './key-material.ts';
 import * as store from './store.ts';
 
-/** RFC 9068 section 2.1. */
+/** The `typ` of access tokens (RFC 9068 section 2.1). */
 const accessTokenType = 'at+jwt';
 /** The shortest time between two reads of the keys that are caused by an unknown `kid` in a token. */
 const unknownIntervalMs = 1_000;
@@ -56,9 +56,9 @@ export interface KeyRing {
 interface Ring {
   /** The active keys whose private key was decrypted. */
   signers: ReadonlyMap<SigningAlg, Signer>;
-  /** By `kid`. */
+  /** The published keys by `kid`. */
   verificationKeys: ReadonlyMap<string, VerificationKey>;
-  /** By `kid`. */
+  /** The published keys that cannot be used, by `kid`. */
   broken: ReadonlyMap<string, Error>;
 }
 

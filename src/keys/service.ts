@@ -88,7 +88,7 @@ async function applyDueChanges(context: Context, fence: (tx: Tx) => Promise<void
   return count;
 }
 
-/** Generates the key pairs for the plan as it is now; `request` is an admin's. */
+/** Generates the key pairs for the current plan; `request` is that of an admin. */
 async function prepareSpare(context: Context, request?: RotationRequest): Promise<SparePairs> {
   const keys = await store.listKeys(context.db);
   const options = { now: context.clock.now(), keys, ...(request === undefined ? {} : { request }) };

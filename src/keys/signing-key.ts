@@ -47,7 +47,7 @@ export interface KeyTimes {
 export const jwksMaxAgeSeconds = 300;
 /** The maximum lifetime of an access token. */
 export const longestTokenSeconds = 900;
-/** The maximum difference between clocks, and the longest time until a change reaches every replica. */
+/** The maximum difference between clocks, and the maximum time until a change reaches every replica. */
 const clockSkewSeconds = 60;
 
 export const keyTimes: KeyTimes = {
@@ -121,6 +121,6 @@ export function isFreshUnpublishedActivation(options: {
   const isFirst = keys.every(
     (key) => key.kid === active.kid || key.alg !== active.alg || key.activatedAt === null,
   );
-  const settled = addSeconds(active.activatedAt, times.publishLeadSeconds);
-  return !isFirst && secondsUntil(settled, now) > 0;
+  const publishedLongEnoughAt = addSeconds(active.activatedAt, times.publishLeadSeconds);
+  return !isFirst && secondsUntil(publishedLongEnoughAt, now) > 0;
 }

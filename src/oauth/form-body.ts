@@ -10,9 +10,9 @@ function malformed(detail: string): BrokerError {
 }
 
 /**
- * Reads the form body of a request (RFC 6749 appendix B): at most 16 kB of UTF-8. Throws or rejects with `invalid-request` for a query, several
- * content types, or bytes that are not UTF-8; `unsupported-media-type` for another content type, character set or content
- * encoding; `content-too-large`, without reading the rest of the body.
+ * Reads the form body of a request (RFC 6749 appendix B): at most 16 kB of UTF-8. Throws or rejects with `invalid-request`
+ * for a query, several content types, or bytes that are not UTF-8; `unsupported-media-type` for another content type,
+ * character set or content encoding; `content-too-large`, without reading the rest of the body.
  */
 export function readFormBody(request: IncomingMessage): Promise<string> {
   refuseQuery(request);
@@ -52,7 +52,7 @@ function refuseQuery({ url = '' }: IncomingMessage): void {
 
 /** Refuses all but one content type, which must be that of a form in UTF-8. */
 function assertFormType(request: IncomingMessage): void {
-  // Node keeps the first of several and drops the others.
+  // Of several Content-Type headers, Node keeps the first and drops the others.
   const [type = '', ...more] = headerValues(request, 'content-type');
   if (more.length > 0) throw malformed('several Content-Type headers');
   if (type === 'application/x-www-form-urlencoded') return;

@@ -18,9 +18,9 @@ interface Uncovered {
   usableUntil: Date;
 }
 
-/** Codes of refusals because no grant covers a request. */
+/** The codes of refusals that mean that no grant covers the request. */
 const uncovered: readonly ErrorCode[] = ['invalid-target', 'invalid-scope', 'invalid-authorization-details'];
-/** Errors of the grant request that the client sees. All others are answered as if no grant had been requested. */
+/** The errors of the grant request that the client sees. All others are answered as if no grant had been requested. */
 const shown: readonly ErrorCode[] = ['invalid-scope', 'invalid-authorization-details', 'too-many-grants'];
 
 const intervalSeconds = 5;

@@ -113,12 +113,13 @@ function refuse(
   exchange.code = error.code;
   deps.observe(operation, error.code);
   if (isFailedAuthentication(error, exchange)) {
-    // Neither the client nor other clients at its address are to blame for keys that could not be read.
+    // If keys could not be read, neither the client nor other clients at its address have caused it.
     if (!(error.cause instanceof OutboundFailure)) deps.endpoints.limits.countFailure(exchange);
     logReason(deps.log, error, exchange);
   }
   if (isUnauthenticated(error, exchange)) deps.countStranger(exchange.address, error.refusedToken);
-  // `overloaded` is no fault and logs no stack trace, which would cost too much; its log line and metric show the reason.
+  // `overloaded` is not a fault. It is logged without a stack trace, which would cost too much; the log line and a
+  // metric show the reason.
   if (isFault(error)) {
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
   }

@@ -39,9 +39,9 @@ function malformed(detail: string): BrokerError {
 }
 
 function refuseParameters(form: Form, names: readonly string[]): void {
-  const present = names.filter((name) => form.has(name));
-  if (present.length > 0) {
-    throw new BrokerError('not-supported', { detail: `not supported: ${present.join(', ')}` });
+  const unsupported = names.filter((name) => form.has(name));
+  if (unsupported.length > 0) {
+    throw new BrokerError('not-supported', { detail: `not supported: ${unsupported.join(', ')}` });
   }
 }
 
@@ -49,14 +49,17 @@ function refuseParameters(form: Form, names: readonly string[]): void {
 const restrictions = ['claims', 'dpop_jkt', 'req_cnf'];
 const restrictionsOutsideExchange = [...restrictions, 'audience', 'actor_token'];
 
-/** Refuses restrictions that no grant type supports: `not-supported`. */
+/** Refuses restrictions that no grant type supports. Throws `not-supported`. */
 export const refuseRestrictions: ShapeCheck = (form) => refuseParameters(form, restrictions);
 
-/** Refuses these and the restrictions that only an exchange supports: `not-supported`. */
+/** Refuses these, and the restrictions that only an exchange supports. Throws `not-supported`. */
 export const refuseExchangeRestrictions: ShapeCheck = (form) =>
   refuseParameters(form, restrictionsOutsideExchange);
 
-/** Reads the resource (RFC 8707), which an exchange may name as `audience` (RFC 8693 section 2.1): `invalid-target`. */
+/**
+ * Reads the resource (RFC 8707), which an exchange may name as `audience` (RFC 8693 section 2.1). Throws
+ * `invalid-target`.
+ */
 export const readResource: ShapeCheck = (form, parameters) => {
   const resource = form.get('resource');
   const audience = form.get('audience');
@@ -66,7 +69,7 @@ export const readResource: ShapeCheck = (form, parameters) => {
   parameters.resource = resource ?? audience;
 };
 
-/** Reads `scope`: tokens separated by single spaces (RFC 6749 section 3.3): `invalid-scope`. */
+/** Reads `scope`: tokens separated by single spaces (RFC 6749 section 3.3). Throws `invalid-scope`. */
 export const readScope: ShapeCheck = (form, parameters) => {
   const text = form.get('scope');
   if (text === undefined) return;
@@ -84,13 +87,13 @@ export const readGrantId: ShapeCheck = (form, parameters) => {
   parameters.grantId = form.get('grant_id');
 };
 
-/** Reads `authorization_details` (RFC 9396 section 6): `invalid-authorization-details`. */
+/** Reads `authorization_details` (RFC 9396 section 6). Throws `invalid-authorization-details`. */
 export const readDetails: ShapeCheck = (form, parameters) => {
   const text = form.get('authorization_details');
   if (text !== undefined) parameters.authorizationDetails = readAuthorizationDetails(text);
 };
 
-/** Reads the agent that may act with the token: `invalid-request`. */
+/** Reads the agent that may act with the token. Throws `invalid-request`. */
 export const readMayAct: ShapeCheck = (form, parameters) => {
   const mayAct = form.get('may_act');
   if (mayAct !== undefined && !/^agt_[0-9a-z]{26}$/.test(mayAct)) {
@@ -104,7 +107,7 @@ export function isForBroker({ resource }: Pick<TokenParameters, 'resource'>, iss
   return resource === undefined || resource === issuer || resource === `${issuer}/`;
 }
 
-/** Refuses a grant, details or an actor in a request for a broker token: `invalid-request`, `invalid-target`. */
+/** Refuses a grant, details or an actor in a request for a broker token. Throws `invalid-request`, `invalid-target`. */
 export const refuseTermsWithoutResource: ShapeCheck = (_, parameters, issuer) => {
   if (!isForBroker(parameters, issuer)) return;
   if (parameters.grantId !== undefined) throw malformed('grant_id requires resource');
@@ -115,7 +118,7 @@ export const refuseTermsWithoutResource: ShapeCheck = (_, parameters, issuer) =>
   }
 };
 
-/** Refuses scopes without a resource (`invalid-target`), and unknown scopes of the broker (`invalid-scope`). */
+/** Refuses scopes without a resource (`invalid-target`) and unknown scopes of the broker (`invalid-scope`). */
 export const refuseScopeWithoutResource: ShapeCheck = (_, parameters, issuer) => {
   const { resource, scopes } = parameters;
   if (scopes === undefined || !isForBroker(parameters, issuer)) return;

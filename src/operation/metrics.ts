@@ -11,17 +11,17 @@ export interface PoolFigures {
 
 export interface MetricsDeps {
   pools: Record<string, () => PoolFigures>;
-  /** Read at each scrape: the number of open grants by their current status. */
+  /** Counts the open grants by their current status, at each scrape. */
   readGrants: () => Promise<Record<string, number>>;
-  /** Read at each scrape. Cheap, because it also shows whether the database is reachable. */
+  /** Reads the sweep lag, at each scrape. Must be cheap, because it also shows whether the database is reachable. */
   readSweepLag: () => Promise<number>;
-  /** Read at each scrape: the age of the oldest queued ending. */
+  /** Reads the age of the oldest queued ending, at each scrape. */
   readEndingLag: () => Promise<number>;
-  /** Read at each scrape: the signing keys. */
+  /** Reads the signing keys, at each scrape. */
   readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
-  /** Read at each scrape: the progress of the feeds through the audit log. */
+  /** Reads the progress of the feeds through the audit log, at each scrape. */
   readFeeds: () => Promise<{ name: string; lagSeconds: number; gaps: number }[]>;
-  /** The number of reads of other parties' key sets since the start, by outcome. */
+  /** Returns the number of reads of other parties' key sets since the start, by outcome. */
   keySetReadings: () => ReadonlyMap<string, number>;
 }
 

@@ -17,7 +17,7 @@ const maxInlineKeys = 20;
 const supported = 'RSA of 2048 bits or more, P-256, P-384, P-521 or Ed25519';
 
 /**
- * Returns the problem of a set that is being registered; undefined if it is valid. Keys for other purposes are
+ * Describes what is wrong with a set that is being registered; undefined if it is valid. Keys for other purposes are
  * ignored, as in a published set (RFC 7517 section 5), but at least one key must be usable, and a `kid` must be
  * unique per algorithm.
  */
@@ -53,8 +53,8 @@ function typeOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string 
 }
 
 /**
- * Returns the problem of a `jwks_uri`; undefined if it is valid. `isFetchable` tells whether the broker may request a
- * URL.
+ * Describes what is wrong with a `jwks_uri`; undefined if it is valid. `isFetchable` returns whether the broker may request
+ * a URL.
  */
 export function keyUrlProblem(url: string, isFetchable: (url: string) => boolean): string | undefined {
   return isFetchable(url) ? undefined : 'jwks_uri must be an https URL at an address that may be called';
@@ -65,7 +65,7 @@ export function thumbprintsOf(jwks: JwkSet): Promise<string[]> {
   return Promise.all(parseKeySet(jwks).map(({ key }) => calculateJwkThumbprint(key)));
 }
 
-/** Names the usable keys of a set by what decides which JWTs they verify: `kid`, `alg` and thumbprint. */
+/** Describes the usable keys of a set by what decides which JWTs they verify: `kid`, `alg` and thumbprint. */
 export function nameKeys(jwks: JwkSet): Promise<string[]> {
   return Promise.all(
     parseKeySet(jwks).map(async ({ kid, alg, key }) =>

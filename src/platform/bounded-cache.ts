@@ -7,9 +7,9 @@ export interface BoundedCache<Value> {
 }
 
 export interface CacheLimits<Value> {
-  /** 10,000 if not given. */
+  /** The most entries; 10,000 by default. */
   maxEntries?: number;
-  /** Returns the weight of a value: an integer, in bytes or any other unit. Each value weighs 1 at least. */
+  /** Returns the weight of a value: an integer, in bytes or any other unit. Each value weighs at least 1. */
   weigh?: (value: Value) => number;
   /** The greatest sum of the weights, in the same unit. A value that is heavier alone is not cached. */
   maxWeight?: number;
@@ -24,7 +24,7 @@ export function createBoundedCache<Value extends NonNullable<unknown>>(
 ): BoundedCache<Value> {
   const { maxEntries: max = 10_000, weigh, maxWeight: maxSize } = limits;
   if (weigh === undefined || maxSize === undefined) return new LRUCache<string, Value>({ max });
-  // The library refuses a size of 0.
+  // The library refuses an entry of size 0.
   const sizeCalculation = (value: Value): number => Math.max(weigh(value), 1);
   const cache = new LRUCache<string, Value>({ max, maxSize, sizeCalculation });
   return {

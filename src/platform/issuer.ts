@@ -1,4 +1,4 @@
-/** An issuer identifier: exactly `https://HOST[:PORT]`. */
+/** An issuer identifier of the exact form `https://HOST[:PORT]`. */
 export type Issuer = string & { readonly __issuer: unique symbol };
 
 const loopbackHosts: ReadonlySet<string> = new Set(['127.0.0.1', 'localhost', '[::1]']);

@@ -1,11 +1,11 @@
 export interface KeyedQueueOptions {
-  /** How many may run at a time, in all. */
+  /** The most work that may run at a time, in total. */
   atOnce: number;
-  /** How many of one key may run at a time; 1 if not given. */
+  /** The most work of one key that may run at a time; 1 by default. */
   atOnceOfOne?: number;
-  /** How many may wait, in all; 0 if not given. */
+  /** The most work that may wait, in total; 0 by default. */
   maxWaiting?: number;
-  /** How many of one key may wait; `maxWaiting` if not given. */
+  /** The most work of one key that may wait; `maxWaiting` by default. */
   maxWaitingOfOne?: number;
   /** The error thrown when the queue is full. */
   full: Error;
@@ -17,7 +17,10 @@ export interface KeyedQueue {
    * exactly once. Rejects with `full` if nothing more may wait.
    */
   enter(key: string): Promise<() => void>;
-  /** Runs `work` in a place and gives the place back, also if `work` fails. Settles as `work` does, or rejects with `full`. */
+  /**
+   * Runs `work` in a place and gives the place back, also if `work` fails. Has the result of `work`, or rejects with
+   * `full`.
+   */
   run<T>(key: string, work: () => Promise<T>): Promise<T>;
 }
 
@@ -26,7 +29,7 @@ interface Waiting {
   begin: () => void;
 }
 
-/** Counts what runs, in all and of each key. */
+/** Counts the running work, in total and of each key. */
 function createPlaces(max: number, maxOfOne: number) {
   const taken = new Map<string, number>();
   let takenInAll = 0;
@@ -55,7 +58,7 @@ export function createKeyedQueue(options: KeyedQueueOptions): KeyedQueue {
   const running = createPlaces(atOnce, atOnceOfOne);
   const waiting: Waiting[] = [];
 
-  /** Begins the first waiting work that can begin. It takes the place now, before anything that is added meanwhile. */
+  /** Begins the first waiting work that can begin. It takes the place at once, before any work that is added later. */
   function beginNext(): void {
     const index = waiting.findIndex((entry) => running.hasRoom(entry.key));
     const [next] = index === -1 ? [] : waiting.splice(index, 1);
@@ -73,7 +76,7 @@ export function createKeyedQueue(options: KeyedQueueOptions): KeyedQueue {
   }
 
   async function enter(key: string): Promise<() => void> {
-    // Invariant: nothing that waits can begin, so this overtakes only work that waits for its own key.
+    // Invariant: no waiting work can begin now, so the new work overtakes only work that waits for its own key.
     if (running.hasRoom(key)) running.take(key);
     else await wait(key);
     return () => {

@@ -5,14 +5,17 @@ export interface PacedOptions {
   /** The minimum delay, rounded up to whole ticks. */
   delayMs: number;
   tickMs: number;
-  /** The most that run in one tick, in the order in which they were added. */
+  /** The most calls in one tick, in the order in which they were added. */
   perTick: number;
-  /** The most that wait. Work beyond it runs at once. */
+  /** The most calls that wait. Further ones are made at once. */
   maxWaiting: number;
 }
 
 export interface Paced {
-  /** Calls `run`, which must not throw, once: after this has returned, or at once if `maxWaiting` wait already. */
+  /**
+   * Calls `run`, which must not throw, once: after this function has returned, or at once if `maxWaiting` calls
+   * already wait.
+   */
   put(run: () => void): void;
   readonly waiting: number;
 }

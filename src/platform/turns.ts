@@ -4,13 +4,13 @@ import type { Clock } from './clock.ts';
 export interface Turns {
   afterTurn(run: () => void): void;
   /**
-   * Runs the deferred work now if the turn takes too long. To be called often within a turn: with more than 1,024 sockets
+   * Runs the deferred work now if the turn takes too long. Must be called often within a turn: with more than 1,024 sockets
    * ready, a turn lasts as long as more become ready, up to 48 rounds of 1,024 (libuv, uv__io_poll), which takes seconds.
    */
   beat(): void;
 }
 
-/** Longer than an ordinary turn. */
+/** The time after which a turn is too long; an ordinary turn is shorter. */
 const longestMs = 10;
 
 export function createTurns(clock: Pick<Clock, 'now'>): Turns {

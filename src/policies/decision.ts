@@ -1,7 +1,7 @@
 import type { Decision, DecisionRequest, PolicyRef } from '../grants/facts.ts';
 import { factStrings, type PolicyEngine } from './engine.ts';
 
-/** The most approvals a policy can ask for. */
+/** The most approvals that a policy can require. */
 export const maxApprovals = 5;
 
 /** The most groups that are tried one by one. The union always contains all groups. */
@@ -16,7 +16,7 @@ export interface DeniedResult {
   outcome: 'denied';
   code: 'policy-denied' | 'policy-error' | 'no-eligible-approver';
   policies: PolicyRef[];
-  /** For the log; empty unless `code` is `policy-error`. */
+  /** The errors for the log; empty unless `code` is `policy-error`. */
   errors: string[];
 }
 

@@ -33,7 +33,7 @@ export interface PolicyEngine {
 
 interface Statement {
   policy: PolicyRef;
-  /** Starts at 1, within its document. */
+  /** The number of the statement within its document, counted from 1. */
   number: number;
   text: string;
 }

@@ -50,22 +50,28 @@ function split(scopes: readonly string[], risks: ReadonlyMap<string, Risk>): str
  * Assumes that policy permits less more readily; where it does not, the result may be smaller, but was always
  * evaluated.
  */
-function nearestPart(asked: Part, parts: string[][], allowed: Allowed): Part | undefined {
-  const shorter = standardDurations.filter((seconds) => seconds < asked.durationSeconds);
-  const durationSeconds = shorter.at(-1) ?? asked.durationSeconds;
-  const whole = { scopes: asked.scopes, durationSeconds };
+function nearestPart(requested: Part, parts: string[][], allowed: Allowed): Part | undefined {
+  const shorter = standardDurations.filter((seconds) => seconds < requested.durationSeconds);
+  const durationSeconds = shorter.at(-1) ?? requested.durationSeconds;
+  const whole = { scopes: requested.scopes, durationSeconds };
   let best = shorter.length > 0 && allowed(whole) ? whole : undefined;
   if (best === undefined && parts.length > 1) {
     const good = parts.filter((scopes) => allowed({ scopes, durationSeconds }));
     const least = good[0];
     if (least === undefined) return undefined;
-    const together = { scopes: asked.scopes.filter((scope) => good.flat().includes(scope)), durationSeconds };
-    const joined = good.length > 1 && together.scopes.length < asked.scopes.length && allowed(together);
+    const together = {
+      scopes: requested.scopes.filter((scope) => good.flat().includes(scope)),
+      durationSeconds,
+    };
+    const joined = good.length > 1 && together.scopes.length < requested.scopes.length && allowed(together);
     best = joined ? together : { scopes: least, durationSeconds };
   }
   if (best === undefined) return undefined;
   const { scopes } = best;
-  const longer = [...(scopes.length < asked.scopes.length ? [asked.durationSeconds] : []), ...shorter];
+  const longer = [
+    ...(scopes.length < requested.scopes.length ? [requested.durationSeconds] : []),
+    ...shorter,
+  ];
   const found = longer.find(
     (seconds) => seconds > durationSeconds && allowed({ scopes, durationSeconds: seconds }),
   );
@@ -124,17 +130,17 @@ export function hints(
   request: DecisionRequest,
   { eligible, risks }: HintOptions,
 ): Hint[] {
-  const asked = {
+  const requested = {
     scopes: [...new Set(request.context.scopes)],
     durationSeconds: request.context.duration_seconds,
   };
-  const parts = split(asked.scopes, risks);
+  const parts = split(requested.scopes, risks);
   const trial = createTrial(engine, request, risks);
-  const atOnce = nearestPart(asked, parts, (part) => trial.allowed(part, 0, []));
+  const atOnce = nearestPart(requested, parts, (part) => trial.allowed(part, 0, []));
   const found = atOnce === undefined ? [] : [hint(atOnce, 0)];
   if (eligible.groups.length > 0) {
     const union = unionOfGroups(eligible);
-    const approved = nearestPart(asked, parts, (part) => trial.allowed(part, maxApprovals, union));
+    const approved = nearestPart(requested, parts, (part) => trial.allowed(part, maxApprovals, union));
     if (approved !== undefined && !found.some((first) => within(hint(approved, 0), first))) {
       const needed = fewestApprovals(trial, approved, union);
       if (needed !== undefined) found.unshift(hint(approved, needed));

@@ -9,9 +9,9 @@ const maxErrors = 20;
 
 export interface PolicyTextError {
   message: string;
-  /** Starts at 1. */
+  /** The line, counted from 1. */
   line: number;
-  /** Starts at 1, in UTF-16 code units. */
+  /** The column in UTF-16 code units, counted from 1. */
   column?: number;
 }
 

@@ -4,10 +4,10 @@ import { validatePolicyText } from './policy-text.ts';
 
 /** A policy in its current version. */
 export interface Policy {
-  /** `pol_...` */
+  /** The id (`pol_...`). */
   id: string;
   name: string;
-  /** Starts at 1. Each update increments it. */
+  /** The version, which starts at 1 and rises by 1 with each update. */
   version: number;
   cedar: string;
   createdAt: Date;

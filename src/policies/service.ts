@@ -27,7 +27,7 @@ export interface NewPolicy {
 }
 
 export interface PolicyChange {
-  /** Kept if absent. */
+  /** The new name; the name stays the same if absent. */
   name?: string | undefined;
   cedar: string;
   /** The version that the change replaces; undefined if the caller does not know it. */
@@ -114,8 +114,8 @@ async function update(
 }
 
 /**
- * Thrown, not returned, so that the transaction is rolled back: a raised epoch makes every replica load the policies
- * again.
+ * Makes the error of a change that replaces nothing. It is thrown, not returned, so that the transaction is rolled back: a
+ * raised epoch would make every replica load the policies again.
  */
 function notReplaced(policy: Policy | undefined): BrokerError {
   if (policy === undefined) return new BrokerError('not-found');

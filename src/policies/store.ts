@@ -122,7 +122,7 @@ async function insertVersion(tx: Tx, policy: Policy): Promise<void> {
 
 export interface PolicyReplacement {
   id: string;
-  /** Kept if absent. */
+  /** The new name; the name stays the same if absent. */
   name?: string | undefined;
   cedar: string;
   /** If given, the change applies only if this is the current version. */

@@ -4,7 +4,7 @@ import type { Turns } from '../platform/turns.ts';
 import { type OneTimeValue, useValues } from './store.ts';
 
 export interface OneTimeValues {
-  /** Whether no replica has used the value before. If so, it is now used. Throws `overloaded`. */
+  /** Marks a value as used. Returns whether no replica had used it before. Throws `overloaded`. */
   use(value: OneTimeValue): Promise<boolean>;
 }
 

@@ -11,7 +11,7 @@ import type { Resource } from '../resources/resource.ts';
 import type { RequestsDeps } from './deps.ts';
 
 /** The parts of a request that policy decides about. */
-export interface Asked {
+export interface RequestTerms {
   scopes: string[];
   durationSeconds: number;
   hasTicket: boolean;
@@ -23,7 +23,7 @@ export interface Assessment {
   result: ProbeResult;
   /** Smaller requests that policy would permit; empty unless the request is denied. */
   hints: Hint[];
-  /** An error in the request itself; undefined if telling it would reveal that the resource exists. */
+  /** An error in the request itself; undefined if describing it would reveal that the resource exists. */
   problem:
     | { code: 'invalid-scope' | 'invalid-request' | 'invalid-authorization-details'; detail: string }
     | undefined;
@@ -51,16 +51,16 @@ export async function eligibleApprovers(
 }
 
 /** Decides a request. No I/O. */
-export function assess(setting: Setting, asked: Asked): Assessment {
+export function assess(setting: Setting, terms: RequestTerms): Assessment {
   const { engine, agent, resource, eligible, circumstances } = setting;
-  const { hasTicket } = asked;
-  const factsOf = (part: Omit<Asked, 'hasTicket'>): DecisionRequest =>
+  const { hasTicket } = terms;
+  const factsOf = (part: Omit<RequestTerms, 'hasTicket'>): DecisionRequest =>
     requestFacts({ ...part, agent, resource, hasTicket, circumstances });
-  const facts = factsOf(asked);
+  const facts = factsOf(terms);
   const options = { eligible, risks: risksOf(resource.scopes) };
-  const problem = findProblem(setting, asked);
+  const problem = findProblem(setting, terms);
   if (problem !== undefined) {
-    const part = validPart(setting, asked);
+    const part = validPart(setting, terms);
     const result = probe(engine, factsOf(part), eligible);
     const visible = result.outcome !== 'denied' || hints(engine, factsOf(part), options).length > 0;
     return { facts, result: denied, hints: [], problem: visible ? problem : undefined };
@@ -74,7 +74,7 @@ export const denied: DeniedResult = { outcome: 'denied', code: 'policy-denied', 
 
 function findProblem(
   { resource, details }: Pick<Setting, 'resource' | 'details'>,
-  { scopes, durationSeconds, authorizationDetails }: Asked,
+  { scopes, durationSeconds, authorizationDetails }: RequestTerms,
 ): Assessment['problem'] {
   const unknown = scopes.filter((scope) => !resource.scopes.some(({ name }) => name === scope));
   if (unknown.length > 0) {
@@ -90,21 +90,24 @@ function findProblem(
   return problem === undefined ? undefined : { code: 'invalid-authorization-details', detail: problem };
 }
 
-/** Returns the valid part of an invalid request, with a scope of least risk if it names no known scope. */
+/**
+ * Returns the valid part of an invalid request. If it names no known scope, a scope with the lowest risk replaces
+ * them.
+ */
 function validPart(
   { resource, details }: Pick<Setting, 'resource' | 'details'>,
-  asked: Asked,
-): Omit<Asked, 'hasTicket'> {
-  const known = asked.scopes.filter((scope) => resource.scopes.some(({ name }) => name === scope));
+  terms: RequestTerms,
+): Omit<RequestTerms, 'hasTicket'> {
+  const known = terms.scopes.filter((scope) => resource.scopes.some(({ name }) => name === scope));
   const least = ['low', 'medium', 'high'].flatMap((risk) =>
     resource.scopes.filter((one) => one.risk === risk),
   );
   const scopes = known.length > 0 ? known : least.slice(0, 1).map(({ name }) => name);
-  const wanted = asked.authorizationDetails ?? [];
+  const wanted = terms.authorizationDetails ?? [];
   const isGood = details.problem(resource.authorizationDetailsTypes, wanted) === undefined;
   return {
     scopes,
-    durationSeconds: Math.min(asked.durationSeconds, resource.maxGrantSeconds),
-    authorizationDetails: isGood ? asked.authorizationDetails : null,
+    durationSeconds: Math.min(terms.durationSeconds, resource.maxGrantSeconds),
+    authorizationDetails: isGood ? terms.authorizationDetails : null,
   };
 }

@@ -19,7 +19,7 @@ export interface Steps<Decided, Permitted extends DecidedAbout> {
   decide: () => Promise<Decided | string>;
   /** Returns the permitted decision, or a refusal; `tx` commits in both cases. */
   permit: (tx: Tx, decided: Decided) => Promise<Permitted | Refusal>;
-  /** The other agents whose requests are queued together with this one. */
+  /** Returns the other agents whose requests are queued together with this one. */
   otherAgents: (decided: Permitted) => readonly string[];
   /** Makes the grant and returns its id; undefined if the decision has to be made again. */
   record: (tx: Tx, decided: Permitted) => Promise<string | Refusal | undefined>;

@@ -11,7 +11,7 @@ import type { Random } from '../platform/random.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import type { ResourcesService } from '../resources/service.ts';
 
-/** What requesting, approving, reading and ending grants depends on. */
+/** The dependencies of requesting, approving, reading and ending grants. */
 export interface RequestsDeps {
   db: Db;
   audit: Audit;

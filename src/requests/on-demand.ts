@@ -25,7 +25,7 @@ const hasLeases =
   'this resource has no tokens: request a grant at /v1/grants, and a lease under it at /v1/leases';
 /** The duration of a grant that is requested on demand. */
 const onDemandSeconds = 900;
-/** How long a denial or a narrowing is final, before the same token request asks the approvers again. */
+/** How long a denial or a narrowing is final. After that, the same token request asks the approvers again. */
 const decidedSeconds = 900;
 
 /**

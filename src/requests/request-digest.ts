@@ -25,7 +25,7 @@ export function requestDigest(terms: Terms, catalogue: readonly ScopeText[]): st
     const { description = null, risk = null, mapping } = texts.get(name) ?? {};
     return mapping === undefined ? [name, description, risk] : [name, description, risk, mapping];
   });
-  // An array has one reading and one order. Its first element is the version: 2 for terms with authorization details.
+  // An array can be read in only one way. Its first element is the version: 2 for terms with authorization details.
   const { agentId, resource, durationSeconds, reason, ticket, authorizationDetails: details } = terms;
   const head = `hallpass-grant-terms/${details === null ? 1 : 2}`;
   const canonical = [head, agentId, resource, scopes, durationSeconds, reason, ticket];

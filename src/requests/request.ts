@@ -88,11 +88,11 @@ async function decide(deps: RequestsDeps, act: Act<WorkloadAgent>, request: Gran
     eligible: await eligibleApprovers(deps, db, agent.id),
     circumstances: { now, address: act.origin.address, authMethod: act.caller.authMethod },
   };
-  const asked = { ...request, hasTicket: request.ticket !== null };
+  const terms = { ...request, hasTicket: request.ticket !== null };
   if (resource !== undefined)
-    return { agent, resource, policyEpoch, ...assess({ ...setting, resource }, asked) };
+    return { agent, resource, policyEpoch, ...assess({ ...setting, resource }, terms) };
   // The result is known. Deciding about a decoy takes the same time, so that timing does not reveal which exist.
-  assess({ ...setting, resource: decoy(request, now) }, { ...asked, authorizationDetails: null });
+  assess({ ...setting, resource: decoy(request, now) }, { ...terms, authorizationDetails: null });
   return { agent, resource, policyEpoch, facts: undefined, result: denied, hints: [], problem: undefined };
 }
 

@@ -56,7 +56,7 @@ export async function approveGrant(
     const may = new Map(
       approvers.filter((one) => !controllers.has(one.id)).map((one) => [one.id, one.groups]),
     );
-    return settle(deps, tx, { act, grant, terms, approval, may });
+    return decideAgain(deps, tx, { act, grant, terms, approval, may });
   });
   deps.watch.changed(id);
 }
@@ -103,18 +103,22 @@ function readTerms(
   return refuse('invalid-request', { detail });
 }
 
-interface Settlement {
+interface CountedApproval {
   act: Act<Person>;
   grant: store.StoredGrant;
   terms: Terms;
   approval: Approval;
-  /** The groups of each person whose approval counts now, by the person's id. */
+  /** The people whose approval counts now: the groups of each, by the person's id. */
   may: ReadonlyMap<string, string[]>;
 }
 
-/** Lets policy decide again with the approvals so far, and activates the grant if policy permits it. */
-async function settle(deps: RequestsDeps, tx: Tx, settlement: Settlement): Promise<undefined | Refusal> {
-  const { act, grant, terms, approval, may } = settlement;
+/** Asks policy again with the approvals so far, and activates the grant if policy permits it. */
+async function decideAgain(
+  deps: RequestsDeps,
+  tx: Tx,
+  counted: CountedApproval,
+): Promise<undefined | Refusal> {
+  const { act, grant, terms, approval, may } = counted;
   await deps.policies.refresh(tx);
   const given = (await listApprovals(tx, [grant.id])).get(grant.id) ?? [];
   const approvals = countApprovals(given, may);

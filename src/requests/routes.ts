@@ -1,6 +1,6 @@
 import type { Act } from '../caller.ts';
 import { BrokerError } from '../errors.ts';
-import type { GrantAction } from '../grants/endings/end-by-hand.ts';
+import type { GrantAction } from '../grants/endings/end-by-decision.ts';
 import { matchesTag } from '../grants/grant.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
@@ -13,9 +13,9 @@ const notYet = ['starts_at', 'max_uses'] as const;
 
 /** Refuses restrictions that are not supported: ignoring one would grant more than was requested. */
 function refuseUnsupported(body: Partial<Record<(typeof notYet)[number], unknown>>): void {
-  const asked = notYet.filter((name) => body[name] !== undefined);
-  if (asked.length > 0)
-    throw new BrokerError('not-supported', { detail: `not supported yet: ${asked.join(', ')}` });
+  const unsupported = notYet.filter((name) => body[name] !== undefined);
+  if (unsupported.length > 0)
+    throw new BrokerError('not-supported', { detail: `not supported yet: ${unsupported.join(', ')}` });
 }
 
 /** The `Retry-After` of a pending grant, for a client that does not long-poll. */

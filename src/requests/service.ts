@@ -1,7 +1,7 @@
 import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { takePage } from '../db/page.ts';
 import { BrokerError } from '../errors.ts';
-import { endGrantByHand, type GrantAction } from '../grants/endings/end-by-hand.ts';
+import { endGrantByDecision, type GrantAction } from '../grants/endings/end-by-decision.ts';
 import { type Approval, changeStamp, entityTag, type Grant, matchesTag } from '../grants/grant.ts';
 import * as store from '../grants/grants.ts';
 import { effectiveStatus, nextBoundary } from '../grants/liveness.ts';
@@ -21,7 +21,7 @@ import { type Simulation, type SimulationResult, simulate } from './simulate.ts'
 export interface GrantView {
   grant: store.StoredGrant;
   status: GrantStatus;
-  /** The digest that an approval must name now; once the grant is not pending, that of the terms last decided. */
+  /** The digest that an approval must name now. For a grant that is not pending, the digest of the last decided terms. */
   requestDigest: string;
   approvals: Approval[];
   entityTag: string;
@@ -44,16 +44,16 @@ const making = { atOnce: 4, maxWaiting: 128, maxWaitingOfOne: 64 };
 
 export type RequestsService = ReturnType<typeof createRequestsService>;
 
-/** Creates the use cases of grants: requests, decisions and endings. Each result is valid at one instant. */
+/** Creates the use cases of grants: requests, decisions and ends. Each result is as of one instant. */
 export function createRequestsService(deps: RequestsDeps) {
   const show = async (act: { caller: Caller }, id: string) => {
     const now = deps.clock.now();
     return view(deps, await findVisible(deps, act.caller, id), now);
   };
-  const end = async (act: Act, ending: { kind: GrantAction; id: string; reason: string | undefined }) => {
-    await endGrantByHand(deps, act, ending);
-    deps.watch.changed(ending.id);
-    return show(act, ending.id);
+  const end = async (act: Act, action: { kind: GrantAction; id: string; reason: string | undefined }) => {
+    await endGrantByDecision(deps, act, action);
+    deps.watch.changed(action.id);
+    return show(act, action.id);
   };
   const full = new BrokerError('overloaded', { retryAfterSeconds: 1 });
   const { run } = createKeyedQueue({ ...making, full });
@@ -61,9 +61,9 @@ export function createRequestsService(deps: RequestsDeps) {
     /** Requests a grant. Throws `overloaded`, as `demand` and `delegate` do, if the queue is full. */
     async request(
       act: Act<WorkloadAgent>,
-      asked: { request: GrantRequest; idempotencyKey: string | undefined },
+      creation: { request: GrantRequest; idempotencyKey: string | undefined },
     ): Promise<GrantView> {
-      return show(act, await run(act.caller.id, () => requestGrant(deps, act, asked)));
+      return show(act, await run(act.caller.id, () => requestGrant(deps, act, creation)));
     },
     async approve(act: Act<Person>, id: string, request: ApprovalRequest): Promise<GrantView> {
       await approveGrant(deps, act, { id, request });
@@ -88,7 +88,10 @@ interface ListPage {
   before: string | undefined;
 }
 
-/** Whether the caller may see a grant: an agent its own, a person with a role all, an owner those of their agents. */
+/**
+ * Whether the caller may see a grant. An agent may see its own grants, a person with a role all, and an owner those
+ * of their agents.
+ */
 function isVisible(caller: Caller, grant: Grant): boolean {
   if (caller.kind === 'agent') return grant.agentId === caller.id;
   return caller.roles.length > 0 || grant.ownerId === caller.id;
@@ -100,19 +103,19 @@ async function findVisible({ db }: RequestsDeps, caller: Caller, id: string): Pr
   return grant;
 }
 
-function present(grant: store.StoredGrant, approvals: Approval[], now: Date): GrantView {
+function toView(grant: store.StoredGrant, approvals: Approval[], now: Date): GrantView {
   const status = effectiveStatus(grant, now);
   const digest = status === 'pending' ? requestDigest(grant, grant.catalogue) : grant.requestDigest;
   return { grant, status, requestDigest: digest, approvals, entityTag: entityTag(grant, now) };
 }
 
 /**
- * Returns the grant as of `now`, an instant before it was read. As of a later instant the row
- * could look expired, although another transaction had ended the grant before its expiry.
+ * Returns the grant as of `now`, an instant before it was read. As of a later instant the grant could look expired,
+ * although another transaction had ended it before its expiry.
  */
 async function view({ db }: RequestsDeps, grant: store.StoredGrant, now: Date): Promise<GrantView> {
   const approvals = await listApprovals(db, [grant.id]);
-  return present(grant, approvals.get(grant.id) ?? [], now);
+  return toView(grant, approvals.get(grant.id) ?? [], now);
 }
 
 async function list(
@@ -132,7 +135,7 @@ async function list(
     db,
     items.map((grant) => grant.id),
   );
-  return { items: items.map((grant) => present(grant, approvals.get(grant.id) ?? [], now)), more };
+  return { items: items.map((grant) => toView(grant, approvals.get(grant.id) ?? [], now)), more };
 }
 
 function isDue(grant: Grant, now: Date, ifNoneMatch: string | undefined): boolean {

@@ -5,10 +5,10 @@ import type { Circumstances } from '../policies/decision-facts.ts';
 import { createPolicyEngine, type PolicyEngine } from '../policies/engine.ts';
 import type { Hint } from '../policies/hints.ts';
 import { assertValidPolicy } from '../policies/policy.ts';
-import { type Asked, assess, denied, eligibleApprovers } from './assess.ts';
+import { assess, denied, eligibleApprovers, type RequestTerms } from './assess.ts';
 import type { RequestsDeps } from './deps.ts';
 
-export interface Simulation extends Asked {
+export interface Simulation extends RequestTerms {
   agentId: string;
   resource: string;
   circumstances: Circumstances;
@@ -41,11 +41,12 @@ export async function simulate(deps: RequestsDeps, simulation: Simulation): Prom
   assertDetailsSize(simulation.authorizationDetails);
   const { db, agents, resources, policies } = deps;
   const agent = await agents.find(db, simulation.agentId);
-  if (agent === undefined) throw new BrokerError('not-found', { detail: 'there is no such agent' });
+  if (agent === undefined) throw new BrokerError('not-found', { detail: 'there is no agent with this id' });
   const resource = await resources.findByIdentifier(db, simulation.resource);
   await policies.refresh();
   const engine = simulation.cedar === undefined ? policies.engine : engineOf(deps, simulation.cedar);
-  if (resource === undefined) return describe({ result: denied, hints: [] }, 'there is no such resource');
+  if (resource === undefined)
+    return describe({ result: denied, hints: [] }, 'there is no resource with this identifier');
   const setting = {
     engine,
     details: deps.details,

@@ -76,7 +76,7 @@ export const resourceDefaults = {
 const uriCharacters = /^(?:[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$/;
 
 /**
- * Returns the problem of `text` as the identifier of a resource; undefined if it is valid. It must be an absolute URI
+ * Describes why `text` cannot identify a resource; undefined if it can. It must be an absolute URI
  * without a fragment (RFC 8707 section 2) or userinfo, in the normal form of WHATWG URL (an empty path needs no
  * slash), so that a comparison as text is exact. It must not be the issuer or a URI under it, because the broker is
  * itself the resource server of these. It may end with at most one slash, so that identifiers which differ by one
@@ -104,10 +104,11 @@ export function sameIdentifiers(identifier: string): string[] {
 }
 
 /**
- * Whether `asked` identifies the resource that is registered as `registered`. One trailing slash makes no difference.
+ * Whether `requested` identifies the resource that is registered as `registered`. One trailing slash makes no
+ * difference.
  */
-export function sameIdentifier(asked: string, registered: string): boolean {
-  return sameIdentifiers(asked).includes(registered);
+export function sameIdentifier(requested: string, registered: string): boolean {
+  return sameIdentifiers(requested).includes(registered);
 }
 
 /** Returns the first name that two scopes share; undefined if all names are distinct. */

@@ -34,9 +34,9 @@ import { testDueTargets, testTarget } from './test-target.ts';
 
 export interface ResourcesDeps extends ClientSecretsDeps {
   db: Db;
-  /** No resource may have an identifier under it. */
+  /** The issuer. No resource may have an identifier under it. */
   issuer: string;
-  /** Whether a key can sign with `alg` now. A resource may only choose such an algorithm. */
+  /** Whether a key can sign with `alg` now. A resource may choose only an algorithm that has such a key. */
   hasActiveKey: (alg: SigningAlg) => Promise<boolean>;
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
   connections: TargetConnections;
@@ -77,7 +77,7 @@ export function createResourcesService(deps: ResourcesDeps) {
     issueSecret: (act: Act<Person>, secret: SecretRequest) => issueSecret(deps, act, secret),
     revokeSecret: (act: Act<Person>, secret: { resourceId: string; secretId: string }) =>
       revokeSecret(deps, act, secret),
-    /** Returns undefined if the resource is unknown or deleted; so do the next three. */
+    /** Finds a resource. Returns undefined if it is unknown or deleted, as the next three functions do. */
     find: (db: Db, id: string): Promise<Resource | undefined> => store.findResource(db, id),
     /** Finds a resource by its identifier, with or without a trailing slash. */
     findByIdentifier: (db: Db, identifier: string): Promise<Resource | undefined> =>

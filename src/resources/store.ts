@@ -1,6 +1,6 @@
 import { type Selectable, sql } from 'kysely';
 import type { DetailsType } from '../authorization-details/details-type.ts';
-import { type LiveDigest, liveDigests, toLiveDigests } from '../client-secrets/live-digests.ts';
+import { type SecretDigest, toSecretDigests, validDigests } from '../client-secrets/secret-digests.ts';
 import type { SigningAlg } from '../crypto/algorithms.ts';
 import type { Db, Tx } from '../db/database.ts';
 import type { Resources } from '../db/schema.gen.ts';
@@ -133,8 +133,8 @@ export async function findResourceByIdentifier(db: Db, identifier: string): Prom
 }
 
 /**
- * The key of an advisory lock that queues shared and exclusive lockers fairly. A row lock does not: a row with
- * overlapping shared locks is never free for an exclusive one.
+ * Returns the key of an advisory lock of the resource, which is granted in the order of requests. A row lock is not: a row
+ * with overlapping shared locks is never free for an exclusive one.
  */
 const placeOf = (id: string) => sql`hashtextextended(${`hallpass.resource ${id}`}, 0)`;
 
@@ -227,7 +227,7 @@ export async function deleteResource(tx: Tx, { id, at }: { id: string; at: Date 
 
 /** A resource server with the digests that the token endpoint compares a secret with. */
 export interface ResourceServer extends Pick<Resource, 'id' | 'epoch' | 'version' | 'identifier'> {
-  secrets: LiveDigest[];
+  secrets: SecretDigest[];
 }
 
 /** Reads a resource server and its unexpired secrets in one query. */
@@ -239,11 +239,11 @@ export async function findResourceServer(
   const row = await db
     .selectFrom('resources')
     .select(['id', 'epoch', 'version', 'identifier'])
-    .select(liveDigests('resource', sql.ref('resources.id'), now).as('secrets'))
+    .select(validDigests('resource', sql.ref('resources.id'), now).as('secrets'))
     .where('id', '=', clientId)
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
-  return row === undefined ? undefined : { ...row, secrets: toLiveDigests(row.secrets) };
+  return row === undefined ? undefined : { ...row, secrets: toSecretDigests(row.secrets) };
 }
 
 /** Records the result of a test of the resource's target, unless it has another connection by now. */

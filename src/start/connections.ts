@@ -2,7 +2,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../platform/clock.ts';
 
-/** The open connections of a server, and how they are closed: in stages, as RFC 9112 section 9.6 describes. */
+/** The open connections of a server. They are closed in stages, as RFC 9112 section 9.6 describes. */
 export interface Connections {
   /**
    * Records that a request arrived. Returns false if its connection is closing: then the request must not be handled,
@@ -14,11 +14,11 @@ export interface Connections {
   /** Sends pending data, then ends the connection. Data that the client still sends is read and discarded. */
   close(socket: Socket): void;
   isClosing(socket: Socket): boolean;
-  /** From now on every response carries `Connection: close` and ends its connection. */
+  /** Makes every later response carry `Connection: close` and end its connection. */
   closeAfterResponses(): void;
   /**
-   * Closes every connection that has no request in progress. With `keepReceiving`, one that received data since the last call is
-   * kept, because it may be receiving a request.
+   * Closes every connection that has no request in progress. With `keepReceiving`, a connection that has received
+   * data since the last call is kept, because it may be receiving a request.
    */
   closeIdle(options: { keepReceiving: boolean }): void;
 }

@@ -14,7 +14,10 @@ import { generateSecret, type Random } from '../platform/random.ts';
 export interface EmbeddedMode {
   databaseUrl: string;
   masterKey: MasterKey;
-  /** The configured key for the bootstrap admin, or else a new one. Has no effect if that admin was ever created. */
+  /**
+   * The configured key of the bootstrap admin, or a new one. It has no effect if the bootstrap admin was ever
+   * created.
+   */
   bootstrapAdminKey: string;
   stop(): Promise<void>;
 }

@@ -7,15 +7,15 @@ import { sendPlainProblem, sendPlainStatus, writeUnparsed } from './plain-answer
 
 export interface HttpServer {
   port: number;
-  /** Sets the listener. Until then every request gets a 503. */
+  /** Sets the listener. Before that, every request gets a 503. */
   serve(listener: RequestListener): void;
-  /** From now on every response carries `Connection: close` and ends its connection. */
+  /** Makes every later response carry `Connection: close` and end its connection. */
   closeAfterResponses(): void;
   /** Accepts no more connections. Requests on open ones are still handled. */
   stopListening(): void;
   /**
-   * Does both of the above, and closes idle connections after `graceMs`. Resolves to true when all are closed. After
-   * `deadlineMs`, closes the remaining connections and resolves to false.
+   * Calls both functions above, and closes idle connections after `graceMs`. Resolves to true when all connections are
+   * closed. After `deadlineMs`, closes the remaining connections and resolves to false.
    */
   drain(limits: DrainLimits): Promise<boolean>;
 }

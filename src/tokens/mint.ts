@@ -23,7 +23,7 @@ export interface TokenResponse {
   token_type: 'Bearer' | 'DPoP';
   expires_in: number;
   scope: string;
-  /** Undefined for a broker token. */
+  /** The id of the grant; undefined for a broker token. */
   grant_id: string | undefined;
   /** The details of the token (RFC 9396 section 7); undefined if it has none. */
   authorization_details: readonly Detail[] | undefined;
@@ -61,13 +61,13 @@ export interface MintRequest {
  */
 export async function mint(
   deps: MintDeps,
-  asked: MintRequest,
+  mintRequest: MintRequest,
   { fresh }: { fresh: boolean },
 ): Promise<TokenResponse | undefined> {
   if (fresh) await Promise.all([deps.ring.refresh(), deps.policies.refresh()]);
-  const { client, request } = asked;
+  const { client, request } = mintRequest;
   const source = request.kind === 'broker' ? undefined : await deps.sources.find(client, request, { fresh });
-  if (isProofMissing(asked, source)) {
+  if (isProofMissing(mintRequest, source)) {
     if (!fresh) return undefined;
     throw missingProof();
   }
@@ -76,11 +76,11 @@ export async function mint(
   const now = deps.clock.now();
   // Read before the decision: if the policies change meanwhile, the row is refused for its epoch.
   const policyEpoch = deps.policies.engine.epoch;
-  if (source !== undefined && !permits(deps, source, { now, ...asked })) {
+  if (source !== undefined && !permits(deps, source, { now, ...mintRequest })) {
     if (fresh) throw new BrokerError('invalid-grant', { detail: 'policy does not permit this use now' });
-    return mint(deps, asked, { fresh: true });
+    return mint(deps, mintRequest, { fresh: true });
   }
-  const row = toRow(deps, asked, { source, now, policyEpoch, kid: signer.kid });
+  const row = toRow(deps, mintRequest, { source, now, policyEpoch, kid: signer.kid });
   if (isTooLong(row, source)) {
     throw new BrokerError('invalid-request', {
       detail: 'the token would exceed 8 kB: request fewer scopes or details',

@@ -7,25 +7,28 @@ export interface UsableGrant {
   scopes: string[];
   expiresAt: Date;
   authorizationDetails: readonly Detail[] | null;
-  /** Null if the grant is the agent's own, not a delegated one. */
+  /** The subject and the actors of a delegated grant; null for the agent's own grant. */
   delegation: unknown;
 }
 
 /** The parts of a token request that select a grant. */
 export interface Selector {
-  /** Undefined if the request names none: all scopes of the only grant. */
+  /** The requested scopes; undefined if the request names none, which means all scopes of the only grant. */
   scopes: string[] | undefined;
   grantId: string | undefined;
-  /** Undefined if the request names none: all that the grant has. */
+  /** The requested details; undefined if the request names none, which means all details of the grant. */
   authorizationDetails: readonly Detail[] | undefined;
 }
 
-/** The same text for an unknown resource and for one without a grant: clients must not learn which resources exist. */
+/**
+ * The same text for an unknown resource and for a resource without a grant: clients must not learn which resources
+ * exist.
+ */
 const noGrant = 'no active grant of this client for this resource: request one at /v1/grants';
 
 /**
  * How the grant was selected. The mint statement checks that this selection is still right.
- * Any grant with the requested details will do, so a selection by details counts as `pinned`.
+ * Any grant with the requested details suffices, so a selection by details counts as `pinned`.
  */
 export type Selection = 'pinned' | 'only' | 'best';
 
@@ -80,10 +83,10 @@ export function selectGrant<G extends UsableGrant>(
 /** Whether the grant has the requested details. */
 function hasDetails(
   grant: UsableGrant,
-  asked: readonly Detail[] | undefined,
+  requested: readonly Detail[] | undefined,
   types: readonly DetailsType[],
 ): boolean {
-  return asked === undefined || areWithin(types, asked, grant.authorizationDetails ?? []);
+  return requested === undefined || areWithin(types, requested, grant.authorizationDetails ?? []);
 }
 
 function notCovered(): BrokerError {

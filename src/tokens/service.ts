@@ -44,7 +44,7 @@ export interface TokensDeps {
 
 export type TokensService = ReturnType<typeof createTokensService>;
 
-/** Mints, introspects and revokes tokens. */
+/** Creates the service that mints, introspects and revokes tokens. */
 export function createTokensService(deps: TokensDeps) {
   const readers: TokenReaders = { tokens: createVerifiedTokens(deps), readActivity: batchReads(deps) };
   const minting = createMinting(deps);

@@ -13,10 +13,13 @@ export interface BrokerRequest {
 export interface AccessRequest {
   kind: 'access';
   resource: string;
-  /** Undefined if the request names none: all scopes of the only active grant. Distinct, in the requested order. */
+  /**
+   * The requested scopes, distinct and in the requested order; undefined if the request names none, which means all
+   * scopes of the only active grant.
+   */
   scopes: string[] | undefined;
   grantId: string | undefined;
-  /** Undefined if the request names none: all that the grant has. */
+  /** The requested details; undefined if the request names none, which means all details of the grant. */
   authorizationDetails: Detail[] | undefined;
   /** The agent that may act for the client with the token (RFC 8693 section 4.4). */
   mayAct?: string | undefined;
@@ -28,7 +31,10 @@ export interface InheritedLimits {
   notAfter?: Date;
   /** The subject token's id and those of the tokens that it was issued for: revoking any of them ends the token. */
   subjects?: string[];
-  /** Whether the grant was read from memory: then no person may have revoked a grant of the same exchange. */
+  /**
+   * Whether the grant was read from memory. If so, the mint statement checks that no person has revoked a grant of
+   * the same exchange.
+   */
   isRepeated?: boolean;
   /** The trusted issuer of the subject token, and its epoch when that token was verified. */
   subjectIssuer?: { id: string; epoch: number };

@@ -22,7 +22,10 @@ export interface TokenSource {
   authorizationDetails: readonly Detail[] | undefined;
 }
 
-/** Returns both spellings of a trailing slash: clients often add or drop it, and RFC 8707 compares strings. */
+/**
+ * Returns the identifier with and without a trailing slash: clients often add or drop it, and RFC 8707 compares
+ * strings.
+ */
 function spellings(resource: string): string[] {
   return [resource, resource.endsWith('/') ? resource.slice(0, -1) : `${resource}/`];
 }
@@ -72,14 +75,14 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
 
   async function read(client: AuthenticatedClient, request: AccessRequest): Promise<TokenSource> {
     const now = clock.now();
-    const asked = {
+    const query = {
       agentId: client.id,
       identifiers: spellings(request.resource),
       pinned: request.grantId,
       now,
       usableUntil: usableUntil(now),
     };
-    const found = await findSource(db, asked);
+    const found = await findSource(db, query);
     if (found !== undefined && isMemorable(found, request)) known.set(keyOf(client, request), { found });
     return withValidDetails(choose(found, request, now), { request, details });
   }
@@ -114,7 +117,7 @@ export function createTokenSources({ db, clock, details }: SourcesDeps): TokenSo
   };
 }
 
-/** Asserts that the requested details are valid for their types. Whether the grant covers them has been checked. */
+/** Asserts that the requested details are valid for their types. The caller has checked that the grant covers them. */
 function withValidDetails(
   source: TokenSource,
   { request, details }: { request: AccessRequest; details: DetailsRules },
@@ -130,7 +133,7 @@ function isMemorable({ grants }: Found, { grantId }: AccessRequest): boolean {
   return grantId === undefined || grants.length > 0;
 }
 
-/** The key of a cache entry. The id of a grant that exists has no space, so the parts are unambiguous. */
+/** Makes the key of a cache entry. The id of a grant that exists has no space, so the parts are unambiguous. */
 function keyOf(client: AuthenticatedClient, { resource, grantId = '' }: AccessRequest): string {
   return `${client.id} ${grantId} ${resource}`;
 }

@@ -62,8 +62,8 @@ function isSameUse(a: Use, b: Use): boolean {
 
 /** Makes the cache key. Only the scope may hold spaces, so it is last; clients choose it, so a long one is hashed. */
 function keyOfUse({ grant, resource, scope }: TokenSource, use: Use): string {
-  const asked = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
+  const scopeKey = scope.length > longestKeyScope ? sha256(scope).toString('base64url') : scope;
   const versions = [grant.id, grant.version, resource.version, use.epoch];
   const client = [use.address, use.authMethod, use.delegated === true];
-  return `${[...versions, use.hour, ...client].join(' ')} ${asked}`;
+  return `${[...versions, use.hour, ...client].join(' ')} ${scopeKey}`;
 }

@@ -1,18 +1,21 @@
 import { byCodeUnit } from '../platform/canonical-json.ts';
 
-/** What claims must be: of the same type, and equal to one of the values. By name, or by JSON Pointer (RFC 6901). */
+/**
+ * Conditions on claims. A claim, named directly or by JSON Pointer (RFC 6901), must equal one of the values and have
+ * its type.
+ */
 export type Conditions = Record<string, ConditionValue | ConditionValue[]>;
 export type ConditionValue = string | number | boolean;
 
-/** Claims that have rules of their own, and can be no condition. */
+/** Claims that have their own rules and cannot be in conditions. */
 const ruledClaims = ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti'];
 
-/** Says what is wrong with conditions; undefined if nothing is. */
+/** Describes what is wrong with conditions; undefined if they are valid. */
 export function conditionsProblem(conditions: Conditions): string | undefined {
   for (const [name, wanted] of Object.entries(conditions)) {
     if (ruledClaims.includes(name.replace(/^\//, '')))
-      return `${name} can be no condition in claims: it has a rule of its own`;
-    if (name.startsWith('/') && /~(?![01])/.test(name)) return `${name} is no JSON Pointer`;
+      return `${name} cannot be in claims: it has its own rule`;
+    if (name.startsWith('/') && /~(?![01])/.test(name)) return `${name} is not a JSON Pointer`;
     const problem = valuesProblem(name, [wanted].flat());
     if (problem !== undefined) return problem;
   }
@@ -48,8 +51,8 @@ function valuesProblem(name: string, values: readonly unknown[]): string | undef
 }
 
 /**
- * Whether claims meet every condition. Only an equal value of the same type meets one: no part of a text, no member of a
- * list, no pattern, no other spelling.
+ * Whether claims meet every condition. Only an equal value of the same type meets a condition. A part of a text, a member
+ * of a list, a pattern or another spelling does not.
  */
 export function meetsConditions(claims: Record<string, unknown>, conditions: Conditions): boolean {
   return Object.entries(conditions).every(([name, wanted]) => meets(readClaim(claims, name), wanted));
@@ -60,7 +63,7 @@ export interface Difference {
   /** The name of the claim, or a JSON Pointer to it. */
   claim: string;
   expected: ConditionValue | ConditionValue[];
-  /** Null if the claim is absent. */
+  /** The value of the claim; null if it is absent. */
   actual: unknown;
 }
 
@@ -80,7 +83,10 @@ export function readClaim(claims: Record<string, unknown>, name: string): unknow
   return name.startsWith('/') ? readPointer(claims, name) : ownMember(claims, name);
 }
 
-/** Writes equal conditions in one way: lists without repetition and in order, a list of one value as the value. */
+/**
+ * Converts equal conditions to the same form: lists are sorted and without duplicates, and a list of one value
+ * becomes the value.
+ */
 export function toCanonicalConditions(conditions: Conditions): Conditions {
   return Object.fromEntries(
     Object.entries(conditions).map(([name, wanted]) => {
@@ -93,7 +99,7 @@ export function toCanonicalConditions(conditions: Conditions): Conditions {
   );
 }
 
-/** A whole number beyond 2^53 has lost to JSON what it was: its neighbours look like it. */
+/** Whether a number can be compared exactly: JSON parsing rounds whole numbers beyond 2^53. */
 function isExact(value: unknown): boolean {
   return !Number.isInteger(value) || Number.isSafeInteger(value);
 }

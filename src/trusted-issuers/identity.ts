@@ -1,18 +1,18 @@
 import { isCleanText } from '../platform/text.ts';
 import { type Conditions, conditionsProblem, readClaim } from './conditions.ts';
 
-/** The claims by which a workload is recognised among those of a trusted issuer. */
+/** The claims that distinguish a workload from the others of a trusted issuer. */
 export interface ClaimTuple {
-  /** The `sub` of its tokens, exactly; null if any `sub` is accepted. */
+  /** The exact `sub` of its tokens; null if any `sub` is accepted. */
   subject: string | null;
   /** Further claims that its tokens must have. Without a subject, one of them names the tenant. */
   claims: Conditions;
 }
 
 /**
- * Claims whose value belongs to one customer of a platform that serves many, so that nobody else's token has it; those that
- * fewer tokens share come first. Names that are unique only within a customer, such as a branch or the slug of a
- * pipeline, are not among them.
+ * Claims whose value belongs to one customer of a platform with many customers, so that no other customer's token has it.
+ * Claims that fewer tokens share come first. Names that are unique only within a customer, such as a branch or the
+ * slug of a pipeline, are not in the list.
  */
 const knownTenantClaims: readonly string[] = [
   // GitHub Actions
@@ -41,10 +41,10 @@ const knownTenantClaims: readonly string[] = [
   ],
 ];
 
-/** Longer than a name and a value that can be registered. */
+/** The longest `name=value`, longer than any that can be registered. */
 const longestClaim = 2_048;
 
-/** Says what is wrong with the claims of an identity; undefined if nothing is. */
+/** Describes what is wrong with the claims of an identity; undefined if they are valid. */
 export function tupleProblem(
   tuple: ClaimTuple,
   { issuer, tenantClaims }: { issuer: string; tenantClaims: readonly string[] },
@@ -56,10 +56,13 @@ export function tupleProblem(
   );
 }
 
-/** A token whose issuer is its subject is the client's own assertion, and a SPIFFE ID is of its trust domain. */
+/**
+ * Describes what is wrong with a subject. A token whose `sub` is its issuer is the client's own assertion. A SPIFFE
+ * ID must be of the issuer's trust domain.
+ */
 function subjectProblem(subject: string, issuer: string): string | undefined {
   if (subject.includes('*'))
-    return 'identity.subject has a *, which would be compared as a character: a subject is no pattern';
+    return 'identity.subject has a *, which would be compared as a character: a subject is not a pattern';
   if (subject === issuer) return 'identity.subject must not be the issuer itself';
   if (issuer.startsWith('spiffe:') && !subject.startsWith(`${issuer}/`))
     return 'identity.subject must be a SPIFFE ID of the trust domain';
@@ -78,7 +81,7 @@ function tenantProblem(tuple: ClaimTuple, tenantClaims: readonly string[]): stri
 
 /**
  * Returns the claim by which a token finds an identity, as `name=value`: the subject, or the first claim with one value that
- * names the tenant. Undefined if there is none.
+ * names the tenant. Returns undefined if there is no such claim.
  */
 export function identifyingClaim(
   { subject, claims }: ClaimTuple,
@@ -102,7 +105,10 @@ export function toIdentifyingClaims(
     .filter((claim) => claim !== undefined);
 }
 
-/** Writes a claim as `name=value`; undefined for a value that names nobody, or that no condition can equal. */
+/**
+ * Formats a claim as `name=value`. Returns undefined for a value that identifies nothing, or that no condition can
+ * equal.
+ */
 function nameValue(name: string, value: unknown): string | undefined {
   if (typeof value !== 'number' && (typeof value !== 'string' || value === '')) return undefined;
   const text = `${name}=${value}`;

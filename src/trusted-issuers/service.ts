@@ -30,17 +30,23 @@ export interface TrustedIssuersDeps extends Surroundings {
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
 }
 
-/** An audience that is not given is our own issuer. */
+/** The terms of a new trusted issuer. The audience is the issuer of this server if it is not given. */
 export type NewTrustedIssuer = Omit<TrustedIssuerTerms, 'audience'> & { audience?: string | undefined };
 
-/** What is undefined stays. Keys are replaced by keys: null finds them by discovery. */
+/**
+ * A change. Undefined members stay as they are. New keys replace the old ones; null means that keys are found by
+ * discovery.
+ */
 export type TrustedIssuerChange = {
   [Field in keyof Omit<TrustedIssuerTerms, 'issuer'>]?: TrustedIssuerTerms[Field] | undefined;
 };
 
 export type TrustedIssuersService = ReturnType<typeof createTrustedIssuersService>;
 
-/** Whose tokens show who an agent is. Withdrawing trust ends what was got through it. */
+/**
+ * Creates the service for trusted issuers, whose tokens authenticate agents. Withdrawing trust ends what was obtained
+ * with their tokens.
+ */
 export function createTrustedIssuersService(deps: TrustedIssuersDeps) {
   return {
     create: (act: Act<Person>, issuer: NewTrustedIssuer) => create(deps, act, issuer),
@@ -128,8 +134,8 @@ async function update(
 }
 
 /**
- * Whether a token that authenticated an agent before may not do so any more. Further keys or names of tenant claims, and
- * another order, leave all of them as they are.
+ * Whether a token that authenticated an agent under the earlier terms may no longer do so. Additional keys or names of
+ * tenant claims, and another order, do not narrow the terms.
  */
 async function isNarrowed(before: TrustedIssuerTerms, after: TrustedIssuerTerms): Promise<boolean> {
   const termsOf = ({ audience, jwksUri, claims }: TrustedIssuerTerms): unknown[] => [
@@ -144,13 +150,13 @@ async function isNarrowed(before: TrustedIssuerTerms, after: TrustedIssuerTerms)
   return (await nameKeys(before.jwks)).some((key) => !kept.has(key));
 }
 
-/** Describes where the keys of an issuer are: equal sets of usable keys are one source, in any order. */
+/** Describes where the keys of an issuer are. Sets of the same usable keys have the same description, in any order. */
 async function describeKeySource({ jwks, jwksUri }: TrustedIssuerTerms): Promise<string> {
   if (jwksUri !== null) return `jwks_uri ${jwksUri}`;
   return jwks === null ? 'discovery' : `jwks ${(await nameKeys(jwks)).sort(byCodeUnit).join(' ')}`;
 }
 
-/** Ends what was obtained under the earlier terms; what was read before is not minted any more. */
+/** Ends what was obtained under the earlier terms. A request that read the earlier terms gets no token any more. */
 async function renewIdentities(
   { audit, clock, ids }: TrustedIssuersDeps,
   tx: Tx,
@@ -161,7 +167,7 @@ async function renewIdentities(
   await recordIdentities(audit, tx, { act, id, revoked });
 }
 
-/** Each agent's own history says what became of its identity. */
+/** Appends an audit event to the history of each agent whose identity was revoked or replaced. */
 async function recordIdentities(
   audit: Audit,
   tx: Tx,
@@ -175,7 +181,7 @@ async function recordIdentities(
   await audit.appendAll(tx, events);
 }
 
-/** Keys of one kind take the place of those of the other. */
+/** Applies a change. Keys of one kind replace those of the other kind. */
 function apply(
   before: TrustedIssuerTerms,
   { jwks, jwksUri, ...rest }: TrustedIssuerChange,
@@ -203,7 +209,10 @@ async function remove(deps: TrustedIssuersDeps, act: Act<Person>, id: string): P
   await grantEndings.settle();
 }
 
-/** Ends what was delegated for its subjects, or for tokens of its agents; their tokens ended with its epoch, or its removal. */
+/**
+ * Ends the grants that were delegated for subjects of the issuer or for tokens of its agents. The tokens ended with
+ * its epoch or its deletion.
+ */
 async function endDerivedGrants(
   { clock, grantEndings }: TrustedIssuersDeps,
   tx: Tx,
@@ -218,7 +227,10 @@ function subject(act: Act<Person>, id: string) {
   return { ...byAct(act), objectId: id };
 }
 
-/** Terms under the contract's names; keys by where they are, and by their thumbprints (RFC 7638). */
+/**
+ * Returns the terms under their names in the contract, for audit events. Keys are described by their location and by
+ * their thumbprints (RFC 7638).
+ */
 async function describe({
   jwks,
   jwksUri,

@@ -59,7 +59,10 @@ function living(db: Db) {
   return db.selectFrom('trusted_issuers').select(columns).where('deleted_at', 'is', null);
 }
 
-/** Violates `trusted_issuers_one_source` if an issuer with this `iss`, audience and source of keys is trusted already. */
+/**
+ * Inserts a trusted issuer. Violates `trusted_issuers_one_source` if an issuer with the same `iss`, audience and
+ * source of keys is trusted already.
+ */
 export async function insertTrustedIssuer(tx: Tx, issuer: TrustedIssuer, keySource: string): Promise<void> {
   const { id, createdAt: created_at, createdBy: created_by } = issuer;
   const author = { created_at, created_by, updated_at: created_at, updated_by: created_by };
@@ -84,13 +87,13 @@ export async function findByIssuer(db: Db, issuer: string): Promise<VersionedIss
   return rows.map((row) => ({ ...toTrustedIssuer(row), rowVersion: row.row_version }));
 }
 
-/** The issuer, its row locked until the transaction ends. */
+/** Returns the issuer, with its row locked until the transaction ends. */
 export async function lockTrustedIssuer(tx: Tx, id: string): Promise<TrustedIssuer | undefined> {
   const row = await living(tx).where('id', '=', id).forUpdate().executeTakeFirst();
   return row === undefined ? undefined : toTrustedIssuer(row);
 }
 
-/** Finds an issuer and locks its row against changes until the transaction ends. */
+/** Returns the issuer, locked against changes until the transaction ends. */
 export async function lockTrust(tx: Tx, id: string): Promise<TrustedIssuer | undefined> {
   const row = await living(tx).where('id', '=', id).forShare().executeTakeFirst();
   return row === undefined ? undefined : toTrustedIssuer(row);
@@ -105,7 +108,7 @@ export async function listTrustedIssuers(
   return (await query.execute()).map(toTrustedIssuer);
 }
 
-/** Violates `trusted_issuers_one_source` as an insertion does. */
+/** Updates a trusted issuer. Violates `trusted_issuers_one_source` as an insertion does. */
 export async function updateTrustedIssuer(tx: Tx, issuer: TrustedIssuer, keySource: string): Promise<void> {
   const { id, updatedAt: updated_at, updatedBy: updated_by } = issuer;
   await tx
@@ -132,7 +135,10 @@ export async function deleteTrustedIssuer(tx: Tx, { id, at }: { id: string; at: 
   await tx.updateTable('trusted_issuers').set({ deleted_at: at }).where('id', '=', id).execute();
 }
 
-/** Withdraws `subject_tokens` from every issuer, which ends what was obtained with their tokens; returns how many had it. */
+/**
+ * Withdraws `subject_tokens` from every issuer, which ends what was obtained with their tokens. Returns the number of
+ * issuers that had it.
+ */
 export async function distrustEverySubject(tx: Tx, { at, by }: { at: Date; by: string }): Promise<number> {
   const result = await tx
     .updateTable('trusted_issuers')
@@ -143,7 +149,7 @@ export async function distrustEverySubject(tx: Tx, { at, by }: { at: Date; by: s
   return Number(result.numUpdatedRows);
 }
 
-/** An identity of an agent that was revoked; `next`: the id of what took its place. */
+/** An identity of an agent that was revoked. `next` is the id of the identity that replaced it. */
 export interface RevokedIdentity {
   id: string;
   clientId: string;

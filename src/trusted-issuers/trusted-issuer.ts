@@ -1,25 +1,25 @@
 import { discoveryUrl, type JwkSet, keySetProblem, keyUrlProblem } from '../outbound/key-source.ts';
 import { type Conditions, conditionsProblem } from './conditions.ts';
 
-/** Somebody else whose tokens say who an agent is: a cluster, a CI system, a cloud, a SPIFFE trust domain. */
+/** An external issuer whose tokens authenticate agents: a cluster, a CI system, a cloud, a SPIFFE trust domain. */
 export interface TrustedIssuer {
-  /** `tis_...` */
+  /** The id (`tis_...`). */
   id: string;
   name: string;
-  /** The `iss` of its tokens, exactly; of a SPIFFE trust domain whose tokens have none, `spiffe://` and its name. */
+  /** The exact `iss` of its tokens. For a SPIFFE trust domain whose tokens have no `iss`: `spiffe://` and its name. */
   issuer: string;
   /** The sole `aud` of its tokens. */
   audience: string;
-  /** Its keys. With neither this nor `jwksUri` they are found by discovery (OpenID Connect Discovery section 4). */
+  /** Its keys. Without `jwks` and `jwksUri`, they are found by discovery (OpenID Connect Discovery section 4). */
   jwks: JwkSet | null;
   jwksUri: string | null;
-  /** What every token of it must have. */
+  /** The conditions that every token of the issuer must meet. */
   claims: Conditions;
-  /** Claims that name the tenant, beside those that are known of CI platforms. */
+  /** The names of claims that name the tenant, in addition to the built-in ones. */
   tenantClaims: string[];
-  /** Whether agents may act for its subjects (RFC 8693), beside those that are agents themselves. */
+  /** Whether agents may act for its subjects (RFC 8693), in addition to subjects that are agents. */
   subjectTokens: boolean;
-  /** Raised when its subject tokens are accepted on other terms, or no longer. */
+  /** A number that is raised when the conditions for its subject tokens change, or when they are no longer accepted. */
   epoch: number;
   createdAt: Date;
   createdBy: string;
@@ -27,25 +27,25 @@ export interface TrustedIssuer {
   updatedBy: string;
 }
 
-/** What somebody says of an issuer. */
+/** The members of a trusted issuer that a caller can set. */
 export type TrustedIssuerTerms = Pick<
   TrustedIssuer,
   'name' | 'issuer' | 'audience' | 'jwks' | 'jwksUri' | 'claims' | 'tenantClaims' | 'subjectTokens'
 >;
 
-/** An issuer with the version of its row, which every change makes another one. */
+/** An issuer with the version of its row, which changes with every change. */
 export type VersionedIssuer = TrustedIssuer & { rowVersion: string };
 
 export interface Surroundings {
-  /** Ours: nobody is an agent because of a token that we issued. */
+  /** The issuer of this server, which cannot be a trusted issuer: our own tokens must not authenticate agents. */
   ownIssuer: string;
-  /** Whether we would call this URL. */
+  /** Whether the broker may request this URL. */
   isFetchable: (url: string) => boolean;
 }
 
 const spiffeTrustDomain = /^spiffe:\/\/[a-z0-9._-]{1,255}$/;
 
-/** Says what is wrong with the terms of an issuer; undefined if nothing is. */
+/** Describes what is wrong with the terms of an issuer; undefined if they are valid. */
 export function termsProblem(terms: TrustedIssuerTerms, surroundings: Surroundings): string | undefined {
   return (
     issuerProblem(terms, surroundings) ?? keysProblem(terms, surroundings) ?? conditionsProblem(terms.claims)
@@ -53,7 +53,7 @@ export function termsProblem(terms: TrustedIssuerTerms, surroundings: Surroundin
 }
 
 function issuerProblem({ issuer }: TrustedIssuerTerms, { ownIssuer }: Surroundings): string | undefined {
-  if (issuer === ownIssuer) return 'issuer must be somebody else';
+  if (issuer === ownIssuer) return 'issuer must not be this server';
   if (spiffeTrustDomain.test(issuer)) return undefined;
   const url = /^https:\/\/[^\s\\]+$/.test(issuer) && URL.canParse(issuer) ? new URL(issuer) : undefined;
   const isPlain =
@@ -67,11 +67,11 @@ function keysProblem(
   { issuer, jwks, jwksUri }: TrustedIssuerTerms,
   { isFetchable }: Surroundings,
 ): string | undefined {
-  if (jwks !== null && jwksUri !== null) return 'jwks and jwks_uri exclude each other';
+  if (jwks !== null && jwksUri !== null) return 'jwks and jwks_uri cannot be used together';
   if (jwks !== null) return keySetProblem(jwks);
   if (jwksUri !== null) return keyUrlProblem(jwksUri, isFetchable);
   if (issuer.startsWith('spiffe:')) return 'a SPIFFE trust domain has no discovery: give jwks or jwks_uri';
   return isFetchable(discoveryUrl(issuer))
     ? undefined
-    : 'issuer is at no address that may be called: give jwks';
+    : 'issuer is not at an address that the broker may call: give jwks';
 }

@@ -13,14 +13,14 @@ export interface ExclusiveRun {
   /** The id of this replica. */
   holder: string;
   /**
-   * By job, the fencing number of a run of this process whose end, or possibly whose lease, could not be written
-   * while the database was unavailable. This process may take over such a lease before it expires.
+   * For each job, the fencing number of a run of this process whose end (or possibly whose lease) could not be
+   * written while the database was unavailable. This process may take over the lease of such a run before it expires.
    */
   unrecorded: Map<string, number>;
   /** How long a lease is valid after its last renewal. */
   leaseSeconds: number;
   job: Job;
-  /** In whole seconds. */
+  /** The slot to run, in whole seconds. */
   slot: Date;
   log: Log;
   observe: (report: RunReport) => void;
@@ -161,7 +161,10 @@ async function record(run: ExclusiveRun, claim: Claim, { rows, error }: Result):
   return 'lost';
 }
 
-/** Never negative and never more than the column can hold, even if the clock was changed. */
+/**
+ * Returns the milliseconds since `start`: never negative and never more than the column can hold, even if the clock
+ * was changed.
+ */
 function millisecondsSince(start: Date, clock: Clock): number {
   return Math.min(Math.max(clock.now().getTime() - start.getTime(), 0), largestInteger);
 }

@@ -114,7 +114,7 @@ export async function renewLease(
 export interface FinishedRun extends Run {
   finishedAt: Date;
   durationMs: number;
-  /** Null if it failed. */
+  /** How many rows the run changed; null if it failed. */
   rows: number | null;
   error: string | null;
 }

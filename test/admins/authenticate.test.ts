@@ -20,7 +20,7 @@ async function lastUse(): Promise<string | undefined> {
   return rows[0]?.at?.toISOString();
 }
 
-/** While `call` runs, authentication works, but the time of a key's use cannot be written. */
+/** Runs `call` while authentication works, but the time of a key's use cannot be written. */
 async function withoutRecord(call: () => Promise<void>): Promise<void> {
   await broker.database.owner.query('alter table admin_keys rename column last_used_at to elsewhere');
   try {

@@ -23,11 +23,11 @@ describe('an agent', () => {
   });
 
   it.each([
-    ['comes back with a later end after it expired', before, after, true],
-    ['comes back without an end after it expired', before, null, true],
-    ['stays expired if its end is not touched', before, undefined, false],
-    ['is not back if it has not been gone', after, null, false],
-    ['is not back if it never expires', null, after, false],
+    ['comes back with a later expiry after it expired', before, after, true],
+    ['comes back without an expiry after it expired', before, null, true],
+    ['stays expired if its expiry is not changed', before, undefined, false],
+    ['does not come back if it had not expired', after, null, false],
+    ['does not come back if it never expired', null, after, false],
   ])('%s', (_rule, expiresAt, next, back) => {
     expect(comesBack({ disabledAt: null, expiresAt }, next, now)).toBe(back);
   });

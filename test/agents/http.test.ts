@@ -26,7 +26,7 @@ const nowhere = '/v1/agents/agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
 const noSecret = 'sec_01kjdw0a5vf8h8v0m6gq3r9x2d';
 
 describe('agents', () => {
-  it('are registered with a client secret that is in that answer and nowhere else', async () => {
+  it('are registered with a client secret that only this response contains', async () => {
     const created = await admin.post('/v1/agents', newAgent({ labels: ['team:data'] })).expect(201);
     const { id, client_secret: secret } = created.body;
     expect(created.headers.location).toBe(`/v1/agents/${id}`);
@@ -51,7 +51,10 @@ describe('agents', () => {
   it('are refused for an unknown owner, a past expiry and an unknown field', async () => {
     const stranger = { owner: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c' };
     const refused = await admin.post('/v1/agents', newAgent(stranger)).expect(400);
-    expect(refused.body).toMatchObject({ code: 'invalid-request', detail: 'owner is not a person here' });
+    expect(refused.body).toMatchObject({
+      code: 'invalid-request',
+      detail: 'owner is not the id of a person',
+    });
     await admin.post('/v1/agents', newAgent({ expires_at: '2020-01-01T00:00:00Z' })).expect(400);
     await admin.post('/v1/agents', newAgent({ jwks_uri: 'https://keys.example' })).expect(400);
   });
@@ -87,7 +90,7 @@ describe('agents', () => {
     expect(enabled.body).toMatchObject({ status: 'enabled', epoch: 2, disabled_at: null });
   });
 
-  it('are not found by any operation once they are deleted, like unknown ones', async () => {
+  it('are not found by any operation after they are deleted, like unknown agents', async () => {
     const { path } = await create();
     await admin.delete(path).expect(204);
     for (const gone of [path, nowhere]) {

@@ -51,7 +51,7 @@ describe('an agent with keys', () => {
     expect(read.body).toMatchObject({ ...shown, secrets: [] });
     const listed = await asBootstrap(broker).get('/v1/agents?limit=200').expect(200);
     expect(listed.body.items.find(({ id }: { id: string }) => id === created.body.id)).toMatchObject(shown);
-    // Past the API, which keeps the newest until every older transaction has ended.
+    // Reads the table instead of the API, which does not show the newest events until every older transaction has ended.
     const { rows } = await broker.database.owner.query(
       'select type, details from audit_events where agent_id = $1 order by tx, id',
       [created.body.id],
@@ -85,7 +85,7 @@ describe('an agent with keys', () => {
     expect(refused.body.code).toBe('invalid-request');
   });
 
-  it('gets no secret, and never goes back to one', async () => {
+  it('cannot get a secret', async () => {
     const agent = await createKeyAgent(place);
     const path = `/v1/agents/${agent.id}`;
     const issued = await asBootstrap(broker).post(`${path}/secrets`).expect(409);
@@ -95,7 +95,7 @@ describe('an agent with keys', () => {
     expect((await agent.token()).status).toBe(200);
   });
 
-  it('changes from a secret to keys at once: the secret and what was obtained with it end', async () => {
+  it('can change from a secret to keys: the secret and the tokens obtained with it end at once', async () => {
     const before = await createAgent(broker);
     const token = (await before.token().expect(200)).body.access_token;
     const key = createKey();
@@ -115,7 +115,7 @@ describe('an agent with keys', () => {
     expect(asked.body).toEqual({ active: false });
   });
 
-  it('loses its earlier keys, and what was obtained with them, when it gets others', async () => {
+  it('loses its earlier keys, and the tokens obtained with them, when its keys are replaced', async () => {
     const agent = await createKeyAgent(place);
     const api = await agent.api();
     await api.get('/v1/grants').expect(200);
@@ -159,7 +159,7 @@ describe('an agent with keys', () => {
     });
   });
 
-  it('keeps a key of a set that an earlier version stored as one, as long as all of the set stays', async () => {
+  it('keeps the keys of a set that an earlier version stored in one row, as long as the whole set stays', async () => {
     const [old, another, added] = [createKey(), createKey(), createKey()];
     const agent = await createKeyAgent(place);
     const path = `/v1/agents/${agent.id}`;
@@ -181,7 +181,7 @@ describe('an agent with keys', () => {
     expect((await keyAgentOf(place, { id: agent.id, key: old }).token()).status).toBe(200);
   });
 
-  it('is controlled by who added a key, as by who issues a secret', async () => {
+  it('is controlled by the person who added a key, as by a person who issued a secret', async () => {
     const agent = await createKeyAgent(place);
     const person = await createPerson(broker, { roles: ['admin', 'approver'] });
     await createPerson(broker, { roles: ['approver'] });
@@ -221,7 +221,7 @@ describe('an agent with a secret', () => {
     expect(await oldest()).toBeNull();
   });
 
-  it('cannot send keys of its own instead', async () => {
+  it('cannot authenticate with its own keys instead', async () => {
     const agent = await createAgent(broker);
     const forged = keyAgentOf(place, { id: agent.id, key: createKey() });
     expect((await forged.token()).status).toBe(401);
@@ -230,7 +230,7 @@ describe('an agent with a secret', () => {
 });
 
 describe('the database', () => {
-  it('lets no agent with keys have a secret, through any statement', async () => {
+  it('does not allow an agent with keys to have a secret, by any statement', async () => {
     const agent = await createKeyAgent(place);
     const { owner } = broker.database;
     const back = owner.query(

@@ -28,8 +28,8 @@ beforeEach(async () => {
 
 const nowhere = 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
 
-describe('what other services read', () => {
-  it('an agent is found in any status, until it is deleted', async () => {
+describe('the agents service, for other services,', () => {
+  it('finds an agent in any status, until it is deleted', async () => {
     const { db } = database;
     const { id } = await agents.create(act, newAgent(owner));
     await agents.disable(act, { id });
@@ -42,7 +42,7 @@ describe('what other services read', () => {
     }
   });
 
-  it('a client comes with its live digests only, and with none if it has none', async () => {
+  it('returns a client with the digests of its valid secrets only', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     const expiresAt = addSeconds(clock.now(), 60);
     const [first] = (await agents.get(id)).secrets;
@@ -53,14 +53,14 @@ describe('what other services read', () => {
     expect((await agents.findClient(database.db, id, expiresAt))?.secrets).toEqual([]);
   });
 
-  it('a person who owns, owned or created an agent, or issued a secret of it that was alive since then, controls it', async () => {
+  it('lists as controllers the people who own, owned or created the agent, or issued a secret of it that was valid at or after the given time', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     const [issuer, past] = [await addPerson(services), await addPerson(services)];
     const expiresAt = addSeconds(clock.now(), 60);
     const controllers = () => agents.controllersOf(database.db, id, clock.now());
     await agents.issueSecret(actOf(past), { agentId: id, expiresAt });
     expect(await controllers()).toEqual(new Set([owner, act.caller.id, past]));
-    // A token outlives the secret it was obtained with.
+    // A token outlives the secret with which it was obtained.
     clock.advance(60 + 3599);
     expect(await controllers()).toEqual(new Set([owner, act.caller.id, past]));
     clock.advance(1);

@@ -38,12 +38,12 @@ beforeEach(async () => {
 });
 
 const nowhere = 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
-const noOwner = { code: 'invalid-request', detail: 'owner is not a person here' };
+const noOwner = { code: 'invalid-request', detail: 'owner is not the id of a person' };
 const pastExpiry = { code: 'invalid-request', detail: 'expires_at must be in the future' };
 const typesAbout = async (id: string) => (await eventsAbout(services, id)).map(({ type }) => type);
 
 describe('a new agent', () => {
-  it('is enabled and has its first client secret, made and recorded with it', async () => {
+  it('is enabled and gets its first client secret, with an audit event of each', async () => {
     const terms = newAgent(owner, { labels: ['b', 'a', 'b'] });
     const { clientSecret, ...agent } = await agents.create(act, terms);
     expect(agent).toEqual({
@@ -133,7 +133,7 @@ describe('a new agent', () => {
     expect(orphans).toEqual([]);
   });
 
-  it('is not made if it cannot be recorded', async () => {
+  it('is not created if its audit event cannot be written', async () => {
     const unrecorded = servicesOn(database, new FakeClock('2031-01-01T00:00:00Z'));
     await expect(unrecorded.agents.create(act, newAgent(owner))).rejects.toMatchObject({
       code: 'unavailable',
@@ -158,7 +158,7 @@ describe('an agent', () => {
     expect((await agents.list({ limit: 200 })).items.map(({ id }) => id)).not.toContain(made[0]);
   });
 
-  it('shows its secrets without what is secret, and that it has expired', async () => {
+  it('is shown with its secrets but without their text, and as expired', async () => {
     const expiresAt = addSeconds(clock.now(), 60);
     const { id, clientSecret } = await agents.create(act, newAgent(owner, { expiresAt }));
     clock.advance(60);
@@ -173,7 +173,7 @@ describe('an agent', () => {
 });
 
 describe('an update', () => {
-  it('changes what it names, keeps the rest, and is recorded', async () => {
+  it('changes the given members only, and has an audit event', async () => {
     const other = await addPerson(services);
     const { clientSecret, ...before } = await agents.create(act, newAgent(owner));
     clock.advance(5);
@@ -195,7 +195,7 @@ describe('an update', () => {
     expect(await agents.update(act, id, { expiresAt: null })).toMatchObject({ expiresAt: null, epoch: 1 });
   });
 
-  it('that brings an expired agent back raises its epoch, so that nothing that ended becomes active again', async () => {
+  it('that gives an expired agent more time raises its epoch, so that nothing that ended becomes active again', async () => {
     const terms = newAgent(owner, { expiresAt: addSeconds(clock.now(), 60) });
     const { id } = await agents.create(act, terms);
     clock.advance(60);
@@ -205,7 +205,7 @@ describe('an update', () => {
     expect((await eventsAbout(services, id)).at(-1)?.details).toMatchObject({ epoch: 2 });
   });
 
-  it('is refused for an unknown owner, a past expiry and an agent that is not there', async () => {
+  it('is refused for an unknown owner, a past expiry and an agent that does not exist', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     await expect(agents.update(act, id, { owner: nowhere })).rejects.toMatchObject(noOwner);
     await expect(agents.update(act, id, { expiresAt: clock.now() })).rejects.toMatchObject(pastExpiry);
@@ -217,7 +217,7 @@ describe('an update', () => {
 });
 
 describe('disabling', () => {
-  it('raises the epoch once and is recorded once, though 20 do it at once', async () => {
+  it('raises the epoch once and has one audit event for 20 concurrent calls', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     const attempts = Array.from({ length: 20 }, () => agents.disable(act, { id, reason: 'leaked' }));
     expect(await outcomes(attempts)).toEqual({ succeeded: 1, codes: new Set(['conflict']) });
@@ -238,7 +238,7 @@ describe('disabling', () => {
     expect(await agents.disable(act, { id })).toMatchObject({ epoch: 3 });
   });
 
-  it('of an agent that is unknown or deleted is not found, as is enabling it', async () => {
+  it('an unknown or deleted agent is answered with not-found, as enabling it is', async () => {
     const { id } = await agents.create(act, newAgent(owner));
     await agents.remove(act, id);
     for (const gone of [id, nowhere]) {

@@ -12,7 +12,7 @@ const bytesOf = (value: unknown): number => Buffer.byteLength(JSON.stringify(val
 const huge = 'ü🗝'.repeat(100_000);
 const nested = (levels: number): unknown => (levels === 0 ? 'innermost' : { inner: nested(levels - 1) });
 
-/** An event in which every field is far too large. */
+/** Makes an event in which every field is far too large. */
 const oversized = (type: NewAuditEvent['type']): NewAuditEvent => ({
   type,
   actor: { kind: 'agent', id: huge, keyId: huge },

@@ -47,7 +47,7 @@ async function requested() {
 }
 
 describe('a denial', () => {
-  it('is found by the grant of the request', async () => {
+  it('is listed by the grant in the path', async () => {
     const { grant } = await requested();
     const auditor = await createPerson(broker, { roles: ['auditor'] });
     const stranger = await createAgent(broker);

@@ -46,7 +46,7 @@ async function list(query = ''): Promise<Event[]> {
   return (await auditor.get(`/v1/audit-events?limit=200&${query}`).expect(200)).body.items;
 }
 
-/** All committed events, read without the API and its rule for which events it serves. */
+/** Reads all committed events without the API, which serves only events older than every running transaction. */
 async function stored(where = 'true'): Promise<string[]> {
   const { rows } = await broker.database.owner.query(
     `select id from audit_events where ${where} order by tx, id`,

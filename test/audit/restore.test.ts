@@ -49,7 +49,7 @@ async function readAll(cursor: string | null = null): Promise<string[]> {
   return seen;
 }
 
-/** Does the same as `readAll`, after all recorded events have become old enough to be served. */
+/** Does the same as `readAll`, once all events are older than every running transaction, so that they are served. */
 const readWhole = () =>
   eventually(async () => {
     const seen = await readAll();
@@ -74,7 +74,7 @@ describe('after a restore into another cluster', () => {
     expect(await readAll(next)).toEqual(whole.slice(old.length - 2));
   });
 
-  it('a running broker continues after the end as soon as another start, or a job, has moved the order', async () => {
+  it('a running broker appends its events after the existing ones as soon as another start, or a job, has moved the order', async () => {
     const agent = await createAgent(broker);
     await agent.token().expect(200);
     const { db } = broker.database;

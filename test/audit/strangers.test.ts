@@ -13,7 +13,7 @@ describe('counts of refused unauthenticated requests', () => {
     expect([...addresses.values()].reduce((sum, count) => sum + count)).toBe(5001);
   });
 
-  it('count workload tokens by address, issuer, subject and reason: ten kinds of an address, a hundred in all', () => {
+  it('count workload tokens by address, issuer, subject and reason: ten kinds for each address, a hundred in total', () => {
     const counts = new StrangerCounts();
     const token = { issuer: 'https://ci.example', subject: 'job', reason: 'expired' };
     counts.count('a', { ...token, detail: 'exp 1' });

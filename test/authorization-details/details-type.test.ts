@@ -146,7 +146,7 @@ describe('narrower details', () => {
     },
     { requiredKeys: ['type', 'models', 'actions'] },
   );
-  it('are never wider: the wide details allow every use that the narrow ones allow', () => {
+  it('are never wider than the others: every use that they allow is allowed by the wide ones', () => {
     const details = fc.array(arbitrary, { maxLength: 3 });
     /** Returns how many requests the details allow for a model and an action. */
     const requests = (allowed: readonly Detail[], model: string, action: string): number =>

@@ -1,9 +1,9 @@
-import { fail, median, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { fail, median, ms, print, printTarget, rate, setting } from './figures.ts';
 import { type BenchDatabase, startPostgres, withClient } from './postgres.ts';
 import { fillTokens } from './rows.ts';
 import { measureStartUp } from './start-up.ts';
 import {
-  bringTokens,
+  fetchTokens,
   load,
   perSecond,
   postForm,
@@ -40,13 +40,13 @@ function compare(what: string, targets: Record<Name, Target>, script: string): n
   for (let round = 0; round < rounds; round += 1) {
     for (const name of names) runs[name].push(load(targets[name], { script, seconds, connections }));
   }
-  for (const name of names) say(describe(`${what}, ${name}`, runs[name]));
+  for (const name of names) print(describe(`${what}, ${name}`, runs[name]));
   return median(runs.empty.map(perSecond)) / median(runs.aged.map(perSecond));
 }
 
 async function asking({ target }: Server): Promise<Target> {
   const url = new URL('/oauth2/introspect', target.url).href;
-  const forms = (await bringTokens(target, tokens)).map((token) => `token=${token}`);
+  const forms = (await fetchTokens(target, tokens)).map((token) => `token=${token}`);
   const first = (await (await postForm({ ...target, url }, forms[0] ?? '')).json()) as { active: boolean };
   if (!first.active) fail('a token that was just issued is inactive');
   return { ...target, url, forms };
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
     const startedAt = performance.now();
     await fillTokens(postgres, databases.aged, rows);
     const tookSeconds = ((performance.now() - startedAt) / 1000).toFixed(0);
-    say(`${await describeRows(databases.aged)}; made in ${tookSeconds} s`);
+    print(`${await describeRows(databases.aged)}; made in ${tookSeconds} s`);
     const empty = await startServer('hallpass', { databaseUrl: databases.empty.applicationUrl });
     servers.empty = empty;
     const aged = await startServer('hallpass', { databaseUrl: databases.aged.applicationUrl });
@@ -86,11 +86,11 @@ async function main(): Promise<void> {
     const targets = { empty: await asking(empty), aged: await asking(aged) };
     const asked = compare('introspect', targets, 'forms.lua');
     await aged.stop();
-    sayTarget('minting, empty / aged', minting, { atMost: 1.1 });
-    sayTarget('introspection, empty / aged', asked, { atMost: 1.1 });
+    printTarget('minting, empty / aged', minting, { atMost: 1.1 });
+    printTarget('introspection, empty / aged', asked, { atMost: 1.1 });
     const url = databases.aged.applicationUrl;
     const startUpMs = await measureStartUp({ url, masterKey: aged.about.masterKey ?? '' });
-    sayTarget('seconds from start to ready', startUpMs / 1000, { atMost: 10 });
+    printTarget('seconds from start to ready', startUpMs / 1000, { atMost: 10 });
   } finally {
     for (const server of Object.values(servers)) await server.stop();
     await postgres.stop();

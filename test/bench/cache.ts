@@ -1,5 +1,5 @@
 import { type BoundedCache, type CacheLimits, createBoundedCache } from '../../src/platform/bounded-cache.ts';
-import { median, say, sayTarget, setting } from './figures.ts';
+import { median, print, printTarget, setting } from './figures.ts';
 
 /**
  * Compares the server's cache with the simplest code that does the same, a Map in order of use, on the work of
@@ -137,7 +137,7 @@ for (const [name, makePattern] of Object.entries(patterns)) {
   const map = prepare(createMapCache, makePattern);
   const times: { server: number; map: number }[] = [];
   for (let round = -10; round < rounds; round += 1) {
-    // The first rounds are for the compiler. Each cache goes first in every second round.
+    // The first rounds only warm up the compiler. Each cache goes first in every second round.
     const before = round % 2 === 0 ? server() : undefined;
     const mapTime = map();
     const serverTime = before ?? server();
@@ -145,8 +145,8 @@ for (const [name, makePattern] of Object.entries(patterns)) {
   }
   const ns = (key: 'server' | 'map'): string => `${median(times.map((time) => time[key])).toFixed(0)} ns`;
   const speed = median(times.map((time) => time.map / time.server));
-  sayTarget(`${name.padEnd(32)} server ${ns('server')}, map ${ns('map')}; speed by the map's`, speed, {
+  printTarget(`${name.padEnd(32)} server ${ns('server')}, map ${ns('map')}; speed by the map's`, speed, {
     atLeast: 0.95,
   });
 }
-say(`${rounds} rounds of ${operations} operations each`);
+print(`${rounds} rounds of ${operations} operations each`);

@@ -1,9 +1,9 @@
-import { fail, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { fail, ms, print, printTarget, rate, setting } from './figures.ts';
 import { probe } from './open-loop.ts';
 import { startPostgres } from './postgres.ts';
 import { makeClient, makeProbes, sayProbe } from './probes.ts';
 import {
-  bringTokens,
+  fetchTokens,
   load,
   loadMeanwhile,
   perSecond,
@@ -38,7 +38,7 @@ function describe(name: string, run: Run): string {
 }
 
 async function measure(broker: Server): Promise<void> {
-  const held = await bringTokens(broker.target, tokens);
+  const held = await fetchTokens(broker.target, tokens);
   const kinds = await makeProbes(broker);
   const client = await makeClient(broker, 'helper');
   const ofToken = (token: string): string =>
@@ -55,9 +55,9 @@ async function measure(broker: Server): Promise<void> {
   const known = { ...target, forms: target.forms.slice(0, making.requests) };
   const repeated = load(known, { ...few, seconds });
   for (const { bad } of [making, repeated]) if (bad > 0) fail(`${bad} exchanges gave no token`);
-  say(describe('exchanges that make a grant', making));
-  say(describe('the same exchanges again', repeated));
-  sayTarget('repeated exchanges a second', perSecond(repeated), { atLeast: 500 });
+  print(describe('exchanges that make a grant', making));
+  print(describe('the same exchanges again', repeated));
+  printTarget('repeated exchanges a second', perSecond(repeated), { atLeast: 500 });
   let loading: Promise<Run> | undefined;
   const onBegin = (): void => {
     loading = loadMeanwhile(known, { script, seconds, connections: manyConnections });
@@ -65,9 +65,9 @@ async function measure(broker: Server): Promise<void> {
   const probed = await probe({ seconds: seconds - 1, kinds, onBegin });
   const run = await loading;
   if (run === undefined) throw new Error('the probe never began');
-  say(describe(`${manyConnections} clients at once`, run));
+  print(describe(`${manyConnections} clients at once`, run));
   const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  sayTarget('exchanges for many clients / carried', carried / perSecond(repeated), { atLeast: 0.5 });
+  printTarget('exchanges for many clients / carried', carried / perSecond(repeated), { atLeast: 0.5 });
   if (run.shed === 0) fail('nothing was refused: the excess waits instead');
   for (const each of probed) sayProbe(each);
 }
@@ -80,7 +80,7 @@ const broker = await startServer('hallpass', {
 });
 try {
   await measure(broker);
-  if (!broker.isAlive()) fail('the broker is gone');
+  if (!broker.isRunning()) fail('the broker is gone');
 } finally {
   await broker.stop();
   await database.stop();

@@ -5,7 +5,7 @@ export function setting(name: string, fallback: number): number {
   return value;
 }
 
-export const say = (line: string): void => void process.stdout.write(`${line}\n`);
+export const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** Returns the nearest-rank quantile of unsorted values; 0 if there are none. */
 export function quantile(values: readonly number[], share: number): number {
@@ -16,11 +16,15 @@ export function quantile(values: readonly number[], share: number): number {
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
 /** Prints a ratio beside its target, and whether it misses it: a noisy machine does not fail the run. */
-export function sayTarget(what: string, value: number, target: { atLeast?: number; atMost?: number }): void {
+export function printTarget(
+  what: string,
+  value: number,
+  target: { atLeast?: number; atMost?: number },
+): void {
   const { atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = target;
   const bound = target.atLeast === undefined ? `at most ${atMost}` : `at least ${atLeast}`;
   const verdict = value >= atLeast && value <= atMost ? 'met' : 'MISSED';
-  say(`${what}: ${value.toFixed(2)} (target ${bound}: ${verdict})`);
+  print(`${what}: ${value.toFixed(2)} (target ${bound}: ${verdict})`);
 }
 
 export const rate = (perSecond: number): string => `${perSecond.toFixed(0).padStart(7)} /s`;
@@ -29,6 +33,6 @@ export const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed
 
 /** Reports wrong behaviour, as opposed to slowness: the benchmark continues, and its process ends with 1. */
 export function fail(problem: string): void {
-  say(`FAILED: ${problem}`);
+  print(`FAILED: ${problem}`);
   process.exitCode = 1;
 }

@@ -1,4 +1,4 @@
-import { fail, median, ms, rate, say, setting } from './figures.ts';
+import { fail, median, ms, print, rate, setting } from './figures.ts';
 import { openLoop, type Report } from './open-loop.ts';
 import { startPostgres } from './postgres.ts';
 import { load, perSecond, startServer, type Target } from './support.ts';
@@ -41,7 +41,7 @@ async function main(): Promise<void> {
         runs[name].push(await openLoop(servers[name].target, order));
       }
     }
-    for (const name of names) say(describe(name, { half: half[name] ?? 0, runs: runs[name] }));
+    for (const name of names) print(describe(name, { half: half[name] ?? 0, runs: runs[name] }));
   } finally {
     for (const server of Object.values(servers)) await server.stop();
     await database.stop();

@@ -1,8 +1,8 @@
-import { fail, median, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { fail, median, ms, print, printTarget, rate, setting } from './figures.ts';
 import { startPostgres, withClient } from './postgres.ts';
 import { adapterTable } from './servers/postgres-adapter.ts';
 import {
-  bringTokens,
+  fetchTokens,
   load,
   perSecond,
   postForm,
@@ -31,7 +31,7 @@ const databaseConnections = 6;
 /** Returns the target that introspects these tokens in turn. Checks first that each is active. */
 async function asking(server: Server, path: string, tokens: string[]): Promise<Target> {
   const { authorization, form, url } = server.target;
-  // The hint with which oidc-provider needs the fewest look-ups.
+  // With this hint, oidc-provider needs the fewest look-ups.
   const forms = tokens.map((token) => `token=${token}&token_type_hint=access_token`);
   const asked = { url: new URL(path, url).href, authorization, form, forms };
   for (const each of forms) {
@@ -71,8 +71,8 @@ async function main(): Promise<void> {
   };
   try {
     const path = '/token/introspection';
-    const ours = await bringTokens(servers.hallpass.target, count);
-    const theirs = await bringTokens(servers.peer.target, count);
+    const ours = await fetchTokens(servers.hallpass.target, count);
+    const theirs = await fetchTokens(servers.peer.target, count);
     const targets = {
       hallpass: await asking(servers.hallpass, '/oauth2/introspect', ours),
       peer: await asking(servers.peer, path, theirs),
@@ -84,13 +84,13 @@ async function main(): Promise<void> {
     for (let round = 0; round < rounds; round += 1) {
       for (const name of names) runs[name].push(measure(servers[name], targets[name]));
     }
-    say(describe('hallpass', runs.hallpass));
-    say(describe('oidc-provider', runs.peer));
-    say(describe('oidc-provider, one look-up', runs.lean));
+    print(describe('hallpass', runs.hallpass));
+    print(describe('oidc-provider', runs.peer));
+    print(describe('oidc-provider, one look-up', runs.lean));
     const ratio = (name: 'peer' | 'lean'): number =>
       median(runs.hallpass.map(perSecond)) / median(runs[name].map(perSecond));
-    sayTarget('introspection, hallpass / oidc-provider', ratio('peer'), { atLeast: 1.5 });
-    say(`introspection, hallpass / oidc-provider with one look-up: ${ratio('lean').toFixed(2)}`);
+    printTarget('introspection, hallpass / oidc-provider', ratio('peer'), { atLeast: 1.5 });
+    print(`introspection, hallpass / oidc-provider with one look-up: ${ratio('lean').toFixed(2)}`);
   } finally {
     for (const server of Object.values(servers)) await server.stop();
     await database.stop();

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { fail, median, say, sayTarget, setting } from './figures.ts';
+import { fail, median, print, printTarget, setting } from './figures.ts';
 import { type BenchPostgres, startPostgres } from './postgres.ts';
 import { load, perSecond, type Run, type Server, startServer } from './support.ts';
 
@@ -20,7 +20,7 @@ interface Cost {
   database: BenchPostgres;
 }
 
-/** Returns what minting has added to the database so far, and the processor time used. */
+/** Reads how many rows and bytes minting has added to the database so far, and the processor time used. */
 async function readCounters({ client, broker, database }: Cost): Promise<Record<string, number>> {
   const { rows } = await client.query<Record<string, string>>(
     `select pg_current_wal_insert_lsn() - '0/0'::pg_lsn as wal,
@@ -70,12 +70,12 @@ async function main(): Promise<void> {
       for (const name of names) runs[name].push(load(servers[name].target, options));
     }
     const after = await readCounters(cost);
-    for (const name of names) say(describe(name, runs[name]));
+    for (const name of names) print(describe(name, runs[name]));
     const ours = median(runs.hallpass.map(perSecond));
     const ratio = (name: 'oidc-provider' | 'express'): number => ours / median(runs[name].map(perSecond));
-    sayTarget('minting, hallpass / oidc-provider', ratio('oidc-provider'), { atLeast: 2 });
-    say(`minting, hallpass / bare express: ${ratio('express').toFixed(2)}`);
-    say(describeCost(before, after));
+    printTarget('minting, hallpass / oidc-provider', ratio('oidc-provider'), { atLeast: 2 });
+    print(`minting, hallpass / bare express: ${ratio('express').toFixed(2)}`);
+    print(describeCost(before, after));
   } finally {
     for (const server of Object.values(servers)) await server.stop();
     await client.end();

@@ -19,7 +19,7 @@ export interface Order {
   connections: number;
 }
 
-/** In milliseconds. */
+/** Quantiles in milliseconds. */
 export interface Latencies {
   p50: number;
   p99: number;
@@ -29,11 +29,11 @@ export interface Latencies {
 export interface Report {
   sent: number;
   ok: number;
-  /** Responses with 503 and Retry-After. */
+  /** The number of responses with 503 and Retry-After. */
   shed: number;
-  /** Any other response. */
+  /** The number of other responses. */
   bad: number;
-  /** Broken connections, and requests without a response some seconds after the last was due. */
+  /** The number of broken connections, and of requests without a response some seconds after the last request was due. */
   lost: number;
   /** Correct responses while requests were still due, per second. */
   okPerSecond: number;

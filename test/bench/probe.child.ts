@@ -57,7 +57,7 @@ async function probe({ name, pauseMs, requests }: ProbeKind, untilMs: number): P
 }
 
 const { seconds, kinds } = JSON.parse(await text(process.stdin)) as ProbeOrder;
-// All kinds at once, so that each has a connection.
+// All kinds begin at once, so that each has a connection.
 await Promise.all(kinds.flatMap(({ requests: [first] }) => (first === undefined ? [] : [send(first)])));
 process.stdout.write('\n');
 const untilMs = performance.now() + seconds * 1000;

@@ -1,6 +1,6 @@
-import { fail, median, ms, quantile, say } from './figures.ts';
+import { fail, median, ms, print, quantile } from './figures.ts';
 import type { ProbeKind, ProbeReport } from './open-loop.ts';
-import { bringTokens, type Server, type Target } from './support.ts';
+import { fetchTokens, type Server, type Target } from './support.ts';
 
 /** Requests of other clients during a load. They must get a response, however high the load is. */
 const p99BoundMs = 2000;
@@ -21,7 +21,7 @@ async function post(server: Server, path: string, { key, body }: { key?: string;
   return answer;
 }
 
-/** A request to the token endpoint by another agent. */
+/** Creates another agent, and returns a token request of it. */
 export async function makeClient(server: Server, name: string): Promise<Target> {
   const person = { name, email: `${name}@example.com`, roles: [] };
   const { id: owner } = await post(server, '/v1/admins', { body: person });
@@ -31,10 +31,13 @@ export async function makeClient(server: Server, name: string): Promise<Target> 
   return { ...server.target, authorization };
 }
 
-/** Another agent, whose grants and tokens are revoked. It has the maximum number of grants for the resource. */
+/**
+ * Creates another agent, whose grants and tokens are revoked during the load. It has the maximum number of grants for
+ * the resource.
+ */
 async function makeVictim(server: Server): Promise<{ target: Target; grantIds: string[] }> {
   const target = await makeClient(server, 'victim');
-  const [brokerToken = ''] = await bringTokens({ ...target, form: 'grant_type=client_credentials' }, 1);
+  const [brokerToken = ''] = await fetchTokens({ ...target, form: 'grant_type=client_credentials' }, 1);
   const request = { resource: server.about.resource, scopes: ['read'], duration_seconds: 3600, reason: 'b' };
   const grantIds: string[] = [];
   for (let n = 0; n < grantsOfVictim; n += 1) {
@@ -48,7 +51,7 @@ export async function makeProbes(server: Server): Promise<ProbeKind[]> {
   const { target, grantIds } = await makeVictim(server);
   const to = (path: string): string => new URL(path, target.url).href;
   const { authorization } = target;
-  const [token = '', ...revoked] = await bringTokens(target, probes.tokenRevocations + 1);
+  const [token = '', ...revoked] = await fetchTokens(target, probes.tokenRevocations + 1);
   const introspection = { url: to('/oauth2/introspect'), authorization, type: form, body: `token=${token}` };
   return [
     {
@@ -90,5 +93,5 @@ export function sayProbe({ name, ok, wrong, latenciesMs }: ProbeReport): void {
   const p99 = quantile(latenciesMs, 0.99);
   if (p99 > p99BoundMs) fail(`${name} under overload take longer than ${p99BoundMs} ms`);
   const spread = `p50 ${ms(median(latenciesMs))}   p99 ${ms(p99)}   slowest ${ms(quantile(latenciesMs, 1))}`;
-  say(`${name.padEnd(18)} ${ok} of ${latenciesMs.length} right   ${spread}`);
+  print(`${name.padEnd(18)} ${ok} of ${latenciesMs.length} right   ${spread}`);
 }

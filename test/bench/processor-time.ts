@@ -28,7 +28,7 @@ export function processorSecondsOfFamily(pid: number): number {
     try {
       return sum + processorSeconds(child);
     } catch {
-      // It has ended meanwhile; its time is counted with its parent the next time.
+      // The process has ended meanwhile; its time is then counted with its parent.
       return sum;
     }
   }, total);

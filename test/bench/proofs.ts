@@ -1,5 +1,5 @@
 import { generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
-import { median, rate, say, sayTarget, setting } from './figures.ts';
+import { median, print, printTarget, rate, setting } from './figures.ts';
 import { startPostgres } from './postgres.ts';
 import { load, perSecond, type Run, type Server, startServer } from './support.ts';
 
@@ -95,13 +95,13 @@ async function main(): Promise<void> {
       runs.theirs.push(run(parties.theirs));
     }
     const [ours, theirs] = [median(runs.ours.map(perSecond)), median(runs.theirs.map(perSecond))];
-    say(
+    print(
       `hallpass       ${rate(ours)}   p99 ${(median(runs.ours.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`,
     );
-    say(
+    print(
       `oidc-provider  ${rate(theirs)}   p99 ${(median(runs.theirs.map(({ p99 }) => p99)) / 1000).toFixed(1)} ms`,
     );
-    sayTarget('private_key_jwt and DPoP, hallpass / oidc-provider', ours / theirs, { atLeast: 1.3 });
+    printTarget('private_key_jwt and DPoP, hallpass / oidc-provider', ours / theirs, { atLeast: 1.3 });
   } finally {
     for (const { server } of Object.values(parties)) await server.stop();
     await database.stop();

@@ -28,7 +28,7 @@ async function inChunks(
   await Promise.all(Array.from({ length: sessions }, session));
 }
 
-/** As long as a TypeID, and sorted before every new one. */
+/** Builds an id with the length of a TypeID that sorts before every new one. */
 const idOf = (prefix: string, number: string): string => `'${prefix}_01' || lpad(to_hex(${number}), 24, '0')`;
 
 /**
@@ -83,8 +83,8 @@ select ${idOf('agt', 'n')}, 'agent ' || n, owner_id, environment, token_endpoint
   created_by, updated_at from agents, generate_series(0, ${agents - 1}) n`;
 
 /**
- * Of `$3` grants in the order of their requests, the older half has ended. Of the newer half, `$4` have expired
- * within the last hour, in the order of their creation, spread among those that are active.
+ * Inserts `$3` grants in the order of their requests. The older half has ended. Of the newer half, `$4` have expired within
+ * the last hour, in the order of their creation, spread among those that are active.
  */
 const insertGrants = `
 insert into grants (id, agent_id, resource_id, status, version, requested_scopes, requested_duration_seconds, scopes,

@@ -1,4 +1,4 @@
-import { fail, megabytes, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { fail, megabytes, ms, print, printTarget, rate, setting } from './figures.ts';
 import { openLoop, type ProbeReport, probe, type Report } from './open-loop.ts';
 import { startPostgres } from './postgres.ts';
 import { makeProbes, sayProbe } from './probes.ts';
@@ -21,10 +21,10 @@ const fillingConnections = 1024;
 const memoryBoundBytes = 512 * 2 ** 20;
 
 function describeLoad({ sent, ok, shed, bad, lost, okLatency, shedLatency, sendDelay }: Report): void {
-  say(`sent ${sent}: 200 ${ok}, 503 with Retry-After ${shed}, anything else ${bad}, lost ${lost}`);
-  say(`tokens    p50 ${ms(okLatency.p50)}   p99 ${ms(okLatency.p99)}   slowest ${ms(okLatency.max)}`);
-  say(`refusals  p50 ${ms(shedLatency.p50)}   p99 ${ms(shedLatency.p99)}   slowest ${ms(shedLatency.max)}`);
-  say(`sent late by p50 ${ms(sendDelay.p50)}   p99 ${ms(sendDelay.p99)}, for want of a free connection`);
+  print(`sent ${sent}: 200 ${ok}, 503 with Retry-After ${shed}, anything else ${bad}, lost ${lost}`);
+  print(`tokens    p50 ${ms(okLatency.p50)}   p99 ${ms(okLatency.p99)}   slowest ${ms(okLatency.max)}`);
+  print(`refusals  p50 ${ms(shedLatency.p50)}   p99 ${ms(shedLatency.p99)}   slowest ${ms(shedLatency.max)}`);
+  print(`sent late by p50 ${ms(sendDelay.p50)}   p99 ${ms(sendDelay.p99)}, for want of a free connection`);
   if (bad + lost > 0) fail(`${bad + lost} answers were neither a token nor 503 with Retry-After`);
   if (shed === 0) fail('nothing was refused: the excess waits instead');
 }
@@ -41,7 +41,7 @@ async function withBroker(
   });
   try {
     await work(broker);
-    if (!broker.isAlive()) fail('the broker is gone');
+    if (!broker.isRunning()) fail('the broker is gone');
   } finally {
     await broker.stop();
     await database.stop();
@@ -58,7 +58,7 @@ function carriedBy(broker: Server, openConnections: number): number {
 
 function sayMemory(broker: Server, before: number): void {
   const { now, peak } = broker.memory();
-  say(`memory ${megabytes(before)} before, ${megabytes(peak)} at most, ${megabytes(now)} after`);
+  print(`memory ${megabytes(before)} before, ${megabytes(peak)} at most, ${megabytes(now)} after`);
   if (peak - before > memoryBoundBytes) fail(`memory grew by more than ${megabytes(memoryBoundBytes)}`);
 }
 
@@ -67,20 +67,20 @@ async function slowDatabase(broker: Server): Promise<void> {
   const full = carriedBy(broker, fillingConnections);
   const { now: before } = broker.memory();
   const order = { perSecond: full * factor, seconds, connections: manyConnections };
-  // From the second in which the overload has built up.
+  // The measurement begins when the overload has built up.
   let probed: Promise<ProbeReport[]> | undefined;
   const onBegin = (): void => {
     probed = probe({ seconds: seconds - 1, kinds });
   };
   const report = await openLoop(broker.target, { ...order, onBegin });
-  say('\na database whose commits take 100 ms');
-  say(`carried alone ${rate(full)}; offered ${rate(order.perSecond)} over ${manyConnections} connections`);
+  print('\na database whose commits take 100 ms');
+  print(`carried alone ${rate(full)}; offered ${rate(order.perSecond)} over ${manyConnections} connections`);
   describeLoad(report);
   for (const each of (await probed) ?? []) sayProbe(each);
   sayMemory(broker, before);
-  sayTarget('tokens in overload / carried alone', report.okPerSecond / full, { atLeast: 0.5 });
+  printTarget('tokens in overload / carried alone', report.okPerSecond / full, { atLeast: 0.5 });
   const again = carriedBy(broker, fillingConnections);
-  sayTarget('carried after the overload / before', again / full, { atLeast: 0.9 });
+  printTarget('carried after the overload / before', again / full, { atLeast: 0.9 });
 }
 
 async function busyCore(broker: Server): Promise<void> {
@@ -95,15 +95,17 @@ async function busyCore(broker: Server): Promise<void> {
   const probed = await probe({ seconds: seconds - 1, kinds, onBegin });
   const run = await loading;
   if (run === undefined) throw new Error('the probe never began');
-  say(`a broker whose core is busy: ${manyConnections} clients that ask again as soon as they are answered`);
-  say(
+  print(
+    `a broker whose core is busy: ${manyConnections} clients that ask again as soon as they are answered`,
+  );
+  print(
     `carried for ${connections} clients ${rate(full)}; answers ${rate(perSecond(run))}, of them 503: ${run.bad}`,
   );
-  say(`latency   p50 ${ms(run.p50 / 1000)}   p99 ${ms(run.p99 / 1000)}`);
+  print(`latency   p50 ${ms(run.p50 / 1000)}   p99 ${ms(run.p99 / 1000)}`);
   for (const each of probed) sayProbe(each);
   sayMemory(broker, before);
   const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  sayTarget('tokens for many clients / carried', carried / full, { atLeast: 0.5 });
+  printTarget('tokens for many clients / carried', carried / full, { atLeast: 0.5 });
 }
 
 await withBroker({}, busyCore);

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { say } from './figures.ts';
+import { print } from './figures.ts';
 import { startPostgres } from './postgres.ts';
 import { load, startServer } from './support.ts';
 
@@ -25,10 +25,12 @@ async function main(): Promise<void> {
          from audit_events where type = 'token.issued' and grant_id is not null`,
     );
     const { tokens = '0', events = '0', addresses = '0' } = rows[0] ?? {};
-    say(`${run.requests} tokens in ${(run.us / 1e6).toFixed(0)} s from ${addresses} addresses`);
-    say(`wrong answers ${run.bad + run.errors}, alive ${broker.isAlive()}, rows ${tokens}, events ${events}`);
+    print(`${run.requests} tokens in ${(run.us / 1e6).toFixed(0)} s from ${addresses} addresses`);
+    print(
+      `wrong answers ${run.bad + run.errors}, process runs ${broker.isRunning()}, rows ${tokens}, events ${events}`,
+    );
     const complete = Number(tokens) >= run.requests && tokens === events;
-    process.exitCode = broker.isAlive() && run.bad + run.errors === 0 && complete ? 0 : 1;
+    process.exitCode = broker.isRunning() && run.bad + run.errors === 0 && complete ? 0 : 1;
   } finally {
     await broker.stop();
     await client.end();

@@ -30,10 +30,10 @@ export interface Server {
   /** Further values that the server reported with the target. */
   about: Record<string, string>;
   /** Whether the process is running. */
-  isAlive(): boolean;
-  /** Resident memory in bytes: current and peak. */
+  isRunning(): boolean;
+  /** Returns the resident memory in bytes: current and peak. */
   memory(): { now: number; peak: number };
-  /** The processor time used so far, in seconds. */
+  /** Returns the processor time used so far, in seconds. */
   cpuSeconds(): number;
   /** Sends an order to a server that accepts orders, as a line of JSON. Returns its response. */
   order<T>(order: object): Promise<T>;
@@ -78,12 +78,12 @@ export async function startServer(name: string, options: object = {}): Promise<S
   if (stdin === null || stdout === null || pid === undefined) throw new Error('no server to talk to');
   const lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
   const { url = '', authorization = '', form = '', ...about } = await nextLine(lines);
-  const isAlive = (): boolean => child.exitCode === null && child.signalCode === null;
+  const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
   return {
     target: { url, authorization, form },
     pid,
     about,
-    isAlive,
+    isRunning,
     memory: () => memoryOf(pid),
     cpuSeconds: () => processorSeconds(pid),
     order<T>(order: object) {
@@ -91,7 +91,7 @@ export async function startServer(name: string, options: object = {}): Promise<S
       return nextLine(lines) as Promise<T>;
     },
     async stop() {
-      if (!isAlive()) return;
+      if (!isRunning()) return;
       child.kill('SIGTERM');
       await once(child, 'exit');
     },
@@ -153,7 +153,7 @@ export async function loadMeanwhile(target: Target, how: Load): Promise<Run> {
 
 export const perSecond = ({ requests, us }: Pick<Run, 'requests' | 'us'>): number => (requests * 1e6) / us;
 
-/** Sends a form as the target's client. */
+/** Sends a form with the credentials of the target's client. */
 export function postForm({ url, authorization }: Target, form: string): Promise<Response> {
   const headers = { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' };
   return fetch(url, { method: 'POST', headers, body: form });
@@ -162,7 +162,7 @@ export function postForm({ url, authorization }: Target, form: string): Promise<
 const mintedAtATime = 16;
 
 /** Gets `count` different tokens from a token endpoint. */
-export async function bringTokens(target: Target, count: number): Promise<string[]> {
+export async function fetchTokens(target: Target, count: number): Promise<string[]> {
   const tokens: string[] = [];
   let left = count;
   const bring = async (): Promise<void> => {

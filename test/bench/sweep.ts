@@ -1,4 +1,4 @@
-import { fail, median, ms, rate, say, sayTarget, setting } from './figures.ts';
+import { fail, median, ms, print, printTarget, rate, setting } from './figures.ts';
 import { type Latencies, openLoop, type Report } from './open-loop.ts';
 import { type BenchDatabase, type BenchPostgres, startPostgres, withClient } from './postgres.ts';
 import { fillGrants } from './rows.ts';
@@ -49,14 +49,14 @@ async function makeTemplate(postgres: BenchPostgres): Promise<Template> {
   );
   const { table, indexes, due: counted } = sizes.rows[0] ?? {};
   const tookSeconds = ((performance.now() - startedAt) / 1000).toFixed(0);
-  say(
+  print(
     `${grants} grants, ${counted} of them due: table ${table}, indexes ${indexes}, made in ${tookSeconds} s`,
   );
   if (Number(counted) !== due) fail(`${counted} grants are due instead of ${due}`);
   return { postgres, database, about };
 }
 
-/** Gives `work` a fresh copy of the template. */
+/** Calls `work` with a fresh copy of the template. */
 async function onCopy<T>(
   { postgres, database }: Template,
   work: (copy: BenchDatabase) => Promise<T>,
@@ -120,7 +120,7 @@ async function disableMany(database: BenchDatabase): Promise<number> {
  */
 function sweep(template: Template): Promise<{ speed: number; outdatedSpeed: number }> {
   return onCopy(template, async (copy) => {
-    say(`the plan of one of its batches:\n${await explainBatch(copy.applicationUrl)}`);
+    print(`the plan of one of its batches:\n${await explainBatch(copy.applicationUrl)}`);
     const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
     try {
       const speed = await runJob(server);
@@ -161,7 +161,7 @@ function besideMinting(template: Template): Promise<BesideMinting> {
     const server = await startServer('hallpass', { databaseUrl: copy.applicationUrl, about: template.about });
     try {
       const half = perSecond(load(server.target, { script: 'post.lua', seconds: 5, connections })) / 2;
-      // Otherwise, writes that are left over from the copy would slow down the first measurement.
+      // Otherwise, pending writes of the copy would slow down the first measurement.
       await withClient(copy.adminUrl, (client) => client.query('checkpoint'));
       const alone = await inSegments(server, half);
       let working = true;
@@ -196,27 +196,27 @@ async function main(): Promise<void> {
       speeds.updateAndEvents.push(await bulk(template, bulkWithEvents));
       beside.push(await besideMinting(template));
     }
-    say(`expire-grants                  ${rate(median(speeds.job))}`);
-    say(`the same, of disabled agents   ${rate(median(speeds.outdated))}`);
-    say(`one UPDATE, without events     ${rate(median(speeds.update))}`);
-    say(`one UPDATE and their events    ${rate(median(speeds.updateAndEvents))}`);
-    say(
+    print(`expire-grants                  ${rate(median(speeds.job))}`);
+    print(`the same, of disabled agents   ${rate(median(speeds.outdated))}`);
+    print(`one UPDATE, without events     ${rate(median(speeds.update))}`);
+    print(`one UPDATE and their events    ${rate(median(speeds.updateAndEvents))}`);
+    print(
       `job / UPDATE ${(median(speeds.job) / median(speeds.update)).toFixed(2)}   job / UPDATE with events ${(median(speeds.job) / median(speeds.updateAndEvents)).toFixed(2)}`,
     );
     const alone = beside.map((each) => each.alone);
     const swept = beside.map((each) => each.swept);
     const of = (runs: Latencies[], name: keyof Latencies): number => median(runs.map((run) => run[name]));
-    say(
+    print(
       `minting at half load: alone p50 ${ms(of(alone, 'p50'))} p99 ${ms(of(alone, 'p99'))}, beside the job p50 ${ms(of(swept, 'p50'))} p99 ${ms(of(swept, 'p99'))}; the job meanwhile ${rate(median(beside.map(({ speed }) => speed)))}`,
     );
     const ratio = of(swept, 'p99') / of(alone, 'p99');
-    sayTarget('minting p99 beside the job / alone', ratio, { atMost: 2 });
+    printTarget('minting p99 beside the job / alone', ratio, { atMost: 2 });
     const { database, about } = template;
     const startUpMs = await measureStartUp({
       url: database.applicationUrl,
       masterKey: about.masterKey ?? '',
     });
-    sayTarget('seconds from start to ready', startUpMs / 1000, { atMost: 10 });
+    printTarget('seconds from start to ready', startUpMs / 1000, { atMost: 10 });
   } finally {
     await postgres.stop();
   }

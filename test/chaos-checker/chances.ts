@@ -13,7 +13,7 @@ export interface Evidence extends Facts {
  */
 export type CountChances = (evidence: Evidence, agentId: string) => number;
 
-/** Returns the history in which every operation of unknown outcome succeeded. */
+/** Groups the history as if every operation of unknown outcome had succeeded. */
 function pessimistic(operations: readonly Operation[]): Facts {
   const certain = operations.map((one) =>
     one.outcome === 'unknown' ? { ...one, outcome: 'ok' as const } : one,
@@ -60,20 +60,17 @@ export const usesAfterRevocation: CountChances = (evidence, agentId) => {
 };
 
 /**
- * Counts uses of tokens that the agent obtained by exchange, after one of `endings` ended the subject token. One grant
+ * Counts uses of tokens that the agent obtained by exchange, after one of `ends` ended the subject token. One grant
  * serves several exchanges and ends with each of their subject tokens, so neither these nor the parent grant may have
  * ended otherwise. Planted faults affect agents that exchange only tokens that were not themselves obtained by exchange.
  */
 function countDerivedUses(
   evidence: Evidence,
   agentId: string,
-  {
-    endings,
-    strikes,
-  }: { endings: readonly Operation[]; strikes: (ending: Operation, subject: Issued) => boolean },
+  { ends, strikes }: { ends: readonly Operation[]; strikes: (end: Operation, subject: Issued) => boolean },
 ): number {
   const { operations, tokens } = evidence;
-  const others = deathsOf(pessimistic(operations.filter((one) => !endings.includes(one))));
+  const others = deathsOf(pessimistic(operations.filter((one) => !ends.includes(one))));
   return countIntrospections(evidence, agentId, (use, token) => {
     const mint = tokens.get(token.jti)?.mint;
     const subject = tokens.get(mint?.asked.subjectJti ?? '');
@@ -82,7 +79,7 @@ function countDerivedUses(
       one.token.grantId === token.grantId ? [one.mint.asked.subjectJti ?? ''] : [],
     );
     return (
-      endings.some((one) => isAfter(use, one) && isAfter(one, mint) && strikes(one, subject)) &&
+      ends.some((one) => isAfter(use, one) && isAfter(one, mint) && strikes(one, subject)) &&
       [token.jti, ...subjects].every((jti) => isBefore(use, others.tokens.get(jti))) &&
       isBefore(use, others.grants.get(subject.token.grantId ?? ''))
     );
@@ -91,12 +88,12 @@ function countDerivedUses(
 
 /**
  * Counts introspections of tokens that the agent obtained by exchange, after the agent of the subject token was disabled.
- * (The ending of a single grant is stored for all its descendants, and would hide the fault.)
+ * (The end of a single grant is stored for all its descendants, and would hide the fault.)
  */
 export const usesAfterAncestorEnded: CountChances = (evidence, agentId) =>
   countDerivedUses(evidence, agentId, {
-    endings: evidence.operations.filter(({ kind, asked }) => kind === 'disable' && asked.agentId !== agentId),
-    strikes: (ending, { token }) => ending.asked.agentId === token.agentId,
+    ends: evidence.operations.filter(({ kind, asked }) => kind === 'disable' && asked.agentId !== agentId),
+    strikes: (end, { token }) => end.asked.agentId === token.agentId,
   });
 
 const secretPrefix = 'sec_';
@@ -108,7 +105,7 @@ const secretPrefix = 'sec_';
  */
 export const usesAfterSubjectEnded: CountChances = (evidence, agentId) =>
   countDerivedUses(evidence, agentId, {
-    endings: evidence.operations.filter(
+    ends: evidence.operations.filter(
       ({ kind, asked }) =>
         kind === 'withdraw' && asked.agentId !== agentId && asked.credential?.startsWith(secretPrefix),
     ),

@@ -1,8 +1,8 @@
 import { agreement } from './checks/agreement.ts';
 import { grantStates } from './checks/grant-states.ts';
 import { knownAnswers } from './checks/known-answers.ts';
-import { onRecord } from './checks/on-record.ts';
 import { oneTime } from './checks/one-time.ts';
+import { recorded } from './checks/recorded.ts';
 import { useAfterEnd } from './checks/use-after-end.ts';
 import { verifiable } from './checks/verifiable.ts';
 import { withinTerms } from './checks/within-terms.ts';
@@ -14,7 +14,7 @@ export const checks = {
   'use-after-end': useAfterEnd,
   'grant-states': grantStates,
   'one-time': oneTime,
-  'on-record': onRecord,
+  recorded: recorded,
   'within-terms': withinTerms,
   verifiable,
   agreement,

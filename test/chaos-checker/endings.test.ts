@@ -55,7 +55,7 @@ describe('the use of a delegated grant is found', () => {
   });
 });
 
-describe('a use after the end is found', () => {
+describe('the use of something that has ended is found', () => {
   const requested = performed('request', [0, 5], { agentId: 'agent', key: 'key', grants: [grant()] });
   const revoked = (outcome: Operation['outcome'] = 'ok') =>
     performed('revoke-token', [30, 40], { jti: 'token', outcome });

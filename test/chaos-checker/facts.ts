@@ -9,7 +9,7 @@ export interface Sighting {
 export interface GrantFacts {
   id: string;
   agentId: string;
-  /** In the order in which they began. */
+  /** The reads, in the order in which they began. */
   sightings: Sighting[];
   /** The operations that may have changed the grant. */
   attempts: Operation[];

@@ -2,7 +2,7 @@ import { checkHistory } from './check.ts';
 import type {
   Answered,
   Asked,
-  Ending,
+  FinalState,
   GrantSeen,
   History,
   Kind,
@@ -12,7 +12,7 @@ import type {
 } from './history.ts';
 
 /**
- * Hand-made histories for tests of the checks. Times are small numbers; those of the wall clock differ from those of
+ * Makes histories by hand, for tests of the checks. Times are small numbers; those of the wall clock differ from those of
  * the monotonic clock.
  */
 
@@ -36,7 +36,7 @@ const askedKeys = [
   'durationSeconds',
 ] as const;
 
-/** An operation from `begunMs` to `endedMs`, which succeeded unless `outcome` says otherwise. */
+/** Makes an operation from `begunMs` to `endedMs`, which succeeded unless `outcome` says otherwise. */
 export function performed(kind: Kind, [begunMs, endedMs]: [number, number], rest: Told = {}): Operation {
   const { outcome = 'ok', status = 200, requestId = `${kind} ${begunMs}`, ...more } = rest;
   const asked = Object.fromEntries(Object.entries(more).filter(([key]) => askedKeys.includes(key as 'by')));
@@ -70,11 +70,11 @@ export const token = (changes: Partial<TokenSeen> = {}): TokenSeen => ({
   ...changes,
 });
 
-/** A read of a grant in state `status`. */
+/** Makes a read of a grant in state `status`. */
 export const saw = (status: string, times: [number, number], changes: Partial<GrantSeen> = {}): Operation =>
   performed('read', times, { grants: [grant({ status, ...changes })] });
 
-export const ending = (changes: Partial<Ending> = {}): Ending => ({
+export const finalState = (changes: Partial<FinalState> = {}): FinalState => ({
   tokenRows: [],
   tokenEvents: [],
   recordedRequests: new Set(),

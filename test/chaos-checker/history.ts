@@ -30,14 +30,14 @@ export type Kind = (typeof kinds)[number];
  */
 export type Outcome = 'ok' | 'refused' | 'unknown';
 
-/** A grant in a response. Times in milliseconds since 1970. */
+/** A grant in a response. Times are in milliseconds since 1970. */
 export interface GrantSeen {
   id: string;
   agentId: string;
   /** The grant from which it was delegated. */
   parentId?: string | null;
   status: string;
-  /** Unique to one request, in which it was sent. */
+  /** A text that only one request has, in which it was sent. */
   reason: string;
   scopes: readonly string[];
   requestedScopes: readonly string[];
@@ -60,7 +60,7 @@ export interface TokenSeen {
 }
 
 export interface Asked {
-  /** The agent that is the object or the caller. */
+  /** The agent that the operation is about, or that called. */
   agentId?: string | undefined;
   /** The authentication of an agent: the name of its secret or key, or the `jti` of its broker token. */
   by?: { credential: string } | { brokerJti: string } | undefined;
@@ -75,7 +75,7 @@ export interface Asked {
   jti?: string | undefined;
   /** The `jti` of the subject token of an exchange. */
   subjectJti?: string | undefined;
-  /** Unique to one request for a grant. Sent as its reason and as its `Idempotency-Key`. */
+  /** A text that only one request for a grant has. It is sent as its reason and as its `Idempotency-Key`. */
   key?: string | undefined;
   scopes?: readonly string[] | undefined;
   durationSeconds?: number | undefined;
@@ -95,14 +95,14 @@ export interface Operation {
   kind: Kind;
   actor: string;
   replica: number;
-  /** In milliseconds of a monotonic clock. */
+  /** When the request was sent, in milliseconds of a monotonic clock. */
   begunMs: number;
   /** When the response was received, or the actor gave up. */
   endedMs: number;
-  /** The wall clock at the beginning, by which grants and tokens expire. */
+  /** The time of the wall clock at the beginning, by which grants and tokens expire. */
   begunAtMs: number;
   outcome: Outcome;
-  /** Absent if no response was received. */
+  /** The HTTP status; absent if no response was received. */
   status?: number | undefined;
   code?: string | undefined;
   requestId?: string | undefined;
@@ -111,7 +111,7 @@ export interface Operation {
 }
 
 /** The final state: the rows of grants and tokens, and further contents of the database. */
-export interface Ending {
+export interface FinalState {
   tokenRows: readonly { jti: string; agentId: string }[];
   tokenEvents: readonly { jti: string; agentId: string }[];
   /** The ids of the requests with an audit event of a change. */
@@ -126,8 +126,8 @@ export interface Ending {
 
 export interface History {
   operations: readonly Operation[];
-  /** Absent in a history that has only operations. */
-  ending?: Ending | undefined;
+  /** The final state; absent in a history that has only operations. */
+  finalState?: FinalState | undefined;
 }
 
 export interface Violation {
@@ -144,7 +144,7 @@ export interface Violation {
  */
 const lingerMs = 120_000;
 
-/** The latest time at which the operation happened, if it did. */
+/** Returns the latest time at which the operation happened, if it did. */
 export const latestMs = ({ outcome, endedMs }: Operation): number =>
   outcome === 'unknown' ? endedMs + lingerMs : endedMs;
 

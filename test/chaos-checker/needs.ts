@@ -2,7 +2,7 @@ import type { CountChances } from './chances.ts';
 import { factsOf } from './facts.ts';
 import { isOk, type Kind, kinds, type Operation } from './history.ts';
 
-/** What a run must contain before it proves anything. */
+/** The requirements for a run. A run that does not meet them proves nothing. */
 export interface Needs {
   /** How often operations of each kind must succeed. */
   successes: Readonly<Partial<Record<Kind, number>>>;

@@ -1,6 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import { ending, fine, found, grant, history, minted, performed, saw, secret, token } from './hand-made.ts';
-import type { Ending, Operation } from './history.ts';
+import {
+  finalState,
+  fine,
+  found,
+  grant,
+  history,
+  minted,
+  performed,
+  saw,
+  secret,
+  token,
+} from './hand-made.ts';
+import type { FinalState, Operation } from './history.ts';
 
 describe('a one-time operation', () => {
   const request = (times: [number, number], id: string, outcome: Operation['outcome'] = 'ok') =>
@@ -22,10 +33,10 @@ describe('a one-time operation', () => {
 
   it('creates one grant even if its response was lost', () => {
     const rows = (...ids: string[]) =>
-      ending({ grantRows: ids.map((id) => ({ id, agentId: 'agent', reason: 'key' })) });
+      finalState({ grantRows: ids.map((id) => ({ id, agentId: 'agent', reason: 'key' })) });
     const { operations } = history(request([0, 1], 'a', 'unknown'), request([2, 3], 'b'));
-    expect(found({ operations, ending: rows('b') })).toEqual(fine);
-    expect(found({ operations, ending: rows('a', 'b') })).toEqual(['one-time: key key made 2 grants']);
+    expect(found({ operations, finalState: rows('b') })).toEqual(fine);
+    expect(found({ operations, finalState: rows('a', 'b') })).toEqual(['one-time: key key made 2 grants']);
   });
 
   it('counts each person once', () => {
@@ -88,26 +99,26 @@ describe('the audit log', () => {
     performed('return', [30, 40], { grantId: 'grant', grants: [grant({ status: 'returned' })] }),
   ];
 
-  it.each<[string, Partial<Ending>, string[]]>([
+  it.each<[string, Partial<FinalState>, string[]]>([
     ['is complete', {}, fine],
     [
       'lacks a row',
       { tokenRows: [] },
-      ['token token was answered and has no row', 'token token has an event and no row'],
+      ['token token was issued and has no row', 'token token has an event and no row'],
     ],
     [
       'lacks an event',
       { tokenEvents: [] },
-      ['token token was answered and has no event', 'token token has a row and no event'],
+      ['token token was issued and has no event', 'token token has a row and no event'],
     ],
     [
       'lacks the event of a change',
       { recordedRequests: new Set(['mint 10']) },
-      ['return was answered and has no event'],
+      ['return succeeded and has no event'],
     ],
   ])('%s', (_what, changes, expected) => {
-    const recorded = { operations, ending: ending({ ...whole, ...changes }) };
-    expect(found(recorded)).toEqual(expected.map((what) => `on-record: ${what}`));
+    const wholeRun = { operations, finalState: finalState({ ...whole, ...changes }) };
+    expect(found(wholeRun)).toEqual(expected.map((what) => `recorded: ${what}`));
   });
 });
 
@@ -223,13 +234,14 @@ describe('an exchanged token', () => {
 
 describe('at the end', () => {
   const signed = (kid: string, signature: 'good' | 'bad' | 'no-key') =>
-    ending({
+    finalState({
       signatures: [{ jti: 'token', agentId: 'agent', kid, signature }],
       compromisedKids: new Set(['leaked']),
     });
-  const said = (...active: boolean[]) => ending({ opinions: [{ jti: 'token', agentId: 'agent', active }] });
+  const said = (...active: boolean[]) =>
+    finalState({ opinions: [{ jti: 'token', agentId: 'agent', active }] });
 
-  it.each<[string, Ending, string[]]>([
+  it.each<[string, FinalState, string[]]>([
     ['a token verifies', signed('key', 'good'), fine],
     [
       'a token of a missing key is found',
@@ -254,7 +266,7 @@ describe('at the end', () => {
       ['agreement: the replicas disagree about token token: true, false, true'],
     ],
   ])('%s', (_what, end, expected) => {
-    expect(found({ operations: [], ending: end })).toEqual(expected);
+    expect(found({ operations: [], finalState: end })).toEqual(expected);
   });
 
   it('an unintended response is found, but an outage is intended', () => {

@@ -7,7 +7,7 @@ export const scopesByRisk = {
 
 const approvalsByRisk = { low: 0, medium: 1, high: 2 };
 
-/** How many approvals these scopes need, by the policies of this world. */
+/** Returns how many approvals these scopes need, by the policies of this world. */
 export function approvalsNeeded(scopes: readonly string[]): number {
   const risks = Object.keys(scopesByRisk) as (keyof typeof scopesByRisk)[];
   const needed = risks.filter((risk) => scopesByRisk[risk].some((name) => scopes.includes(name)));

@@ -61,7 +61,7 @@ describe('the use of a withdrawn credential is found', () => {
     [
       'in the authentication of its agent',
       [withdrawn('secret'), performed('revoke-token', [41, 42], { ...secret, jti: 'nothing' })],
-      ['the agent was served though secret was withdrawn'],
+      ['the agent was served although secret was withdrawn'],
     ],
     [
       'in a token that another agent obtained by exchange',

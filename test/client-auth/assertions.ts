@@ -69,7 +69,7 @@ export const signed = (input: string): Buffer =>
 
 export const verify = (assertion: string, options: Partial<AssertionOptions> = {}) =>
   verifyAssertion(assertion, { keys, issuer, now, ...options });
-/** Returns `good`, or the reason why the assertion is refused. */
+/** Returns `good` for a valid assertion, otherwise the reason of the refusal. */
 export const reasonOf = async (assertion: string, options: Partial<AssertionOptions> = {}) => {
   const result = await verify(assertion, options);
   return result.ok ? 'good' : result.reason;

@@ -62,10 +62,7 @@ describe('a client assertion', () => {
     ['the type of every JWT', { typ: 'JWT' }],
     ['the type that is for it', { typ: 'client-authentication+jwt' }],
     ['that as a media type', { typ: 'application/client-authentication+jwt' }],
-    [
-      'keys that it brings along, which are not looked at',
-      { jku: 'https://127.0.0.1/', x5u: 'https://127.0.0.1/' },
-    ],
+    ['keys in its header, which are ignored', { jku: 'https://127.0.0.1/', x5u: 'https://127.0.0.1/' }],
   ])('may have in its header %s', async (_what, header) => {
     expect(await reasonOf(await make({ header }))).toBe('good');
   });
@@ -84,7 +81,7 @@ describe('a client assertion', () => {
     expect(await reasonOf(await make({ claims: changed }))).toBe('good');
   });
 
-  it('needs no kid where one key alone fits its algorithm', async () => {
+  it('needs no kid if only one key has its algorithm', async () => {
     const made = await make({ header: { kid: undefined } });
     expect(await reasonOf(made)).toBe('good');
     const two = keysOf([ec.publicKey, { kid: 'a' }], [other.publicKey, { kid: 'b' }]);
@@ -92,10 +89,10 @@ describe('a client assertion', () => {
   });
 });
 
-describe('no client assertion is what', () => {
+describe('a client assertion is refused if it', () => {
   it.each([
     ['is empty', ''],
-    ['is no JWT', 'a.b.c'],
+    ['is not a JWT', 'a.b.c'],
     ['has two parts', 'e30.e30'],
     ['is over 8 kB', 'a'.repeat(8_193)],
     ['is a JSON serialization', JSON.stringify({ payload: 'e30', signatures: [] })],
@@ -136,7 +133,7 @@ describe('no client assertion is what', () => {
     ['has an unencoded payload', forge({ alg: 'ES256', kid: 'a', crit: ['b64'], b64: false }, signed)],
     ['is an access token by its type', forge({ alg: 'ES256', kid: 'a', typ: 'at+jwt' }, signed)],
     ['is a proof by its type', forge({ alg: 'ES256', kid: 'a', typ: 'dpop+jwt' }, signed)],
-    ['has a type that is no text', forge({ alg: 'ES256', kid: 'a', typ: 1 }, signed)],
+    ['has a type that is not a string', forge({ alg: 'ES256', kid: 'a', typ: 1 }, signed)],
   ])('%s', async (_what, text) => {
     expect(['malformed', 'wrong-header']).toContain(await reasonOf(text));
   });
@@ -150,17 +147,17 @@ describe('no client assertion is what', () => {
     expect(await reasonOf(await make({ header }))).toBe('unknown-key');
   });
 
-  it('names its key by no text', async () => {
+  it('has a kid that is not a string', async () => {
     expect(await reasonOf(forge({ alg: 'ES256', kid: 1 }, signed))).toBe('malformed');
   });
 
-  it('is signed with an algorithm that its key is not for', async () => {
+  it('is signed with an algorithm that is not the one of its key', async () => {
     const only = keysOf([rsa.publicKey, { kid: 'a', alg: 'PS256' }]);
     const made = await make({ header: { alg: 'RS256' }, key: rsa.privateKey });
     expect(await reasonOf(made, { keys: only })).toBe('unknown-key');
   });
 
-  it('is signed by another, or brings its own key', async () => {
+  it('is signed with another key, or has its key in the header', async () => {
     expect(await reasonOf(await make({ key: other.privateKey }))).toBe('wrong-signature');
     const jwk = other.publicKey.export({ format: 'jwk' });
     expect(await reasonOf(await make({ header: { jwk }, key: other.privateKey }))).toBe('wrong-signature');
@@ -169,7 +166,7 @@ describe('no client assertion is what', () => {
   it.each([
     ['no jti', { jti: undefined }],
     ['an empty jti', { jti: '' }],
-    ['a jti that is no text', { jti: 1 }],
+    ['a jti that is not a string', { jti: 1 }],
     ['a jti that is too long', { jti: 'a'.repeat(257) }],
     ['a jti with a control character', { jti: 'a\u0000' }],
     ['a jti of half a character', { jti: '\ud800' }],
@@ -188,12 +185,12 @@ describe('no client assertion is what', () => {
     expect(await reasonOf(await make({ claims: changed }))).toBe('wrong-claims');
   });
 
-  it('has an exp beyond every number', async () => {
+  it('has an exp that is too large for a number', async () => {
     const payload = JSON.stringify(claims).replace(/"exp":\d+/, '"exp":1e400');
     expect(await reasonOf(await make({ payload }))).toBe('wrong-claims');
   });
 
-  it('ended a minute ago', async () => {
+  it('expired a minute ago', async () => {
     expect(await reasonOf(await make({ claims: { exp: seconds(-60) } }))).toBe('expired');
   });
 
@@ -208,11 +205,11 @@ describe('no client assertion is what', () => {
     ['is empty', ''],
     ['is null', null],
     ['is an object', { 0: issuer }],
-  ])('is for somebody else: aud %s', async (_what, aud) => {
+  ])('is for another audience: aud %s', async (_what, aud) => {
     expect(await reasonOf(await make({ claims: { aud } }))).toBe('wrong-audience');
   });
 
-  it('has claims that are no UTF-8, or no object', async () => {
+  it('has claims that are not UTF-8, or not an object', async () => {
     const broken = Buffer.concat([
       Buffer.from(JSON.stringify(claims).slice(0, -1)),
       Buffer.from([0x2c, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]),
@@ -225,7 +222,7 @@ describe('no client assertion is what', () => {
   });
 });
 
-describe('an assertion of a client that is allowed the old audiences', () => {
+describe('an assertion of a client with legacy_audience', () => {
   const legacyAudiences = [tokenUrl];
 
   it.each([
@@ -249,7 +246,7 @@ describe('an assertion of a client that is allowed the old audiences', () => {
   });
 });
 
-it('any text that is no assertion is refused, never thrown at', async () => {
+it('any text that is not an assertion is refused, without an exception', async () => {
   const good = await make();
   await fc.assert(
     fc.asyncProperty(
@@ -258,7 +255,7 @@ it('any text that is no assertion is refused, never thrown at', async () => {
       async (at, text) => {
         const changed = good.slice(0, at) + text + good.slice(at + 1);
         const result = await verify(changed);
-        // A JWS has several encodings: in each, only the signer is authenticated, under the same id.
+        // A JWS has several encodings. In each of them, only the signer is authenticated, under the same id.
         if (result.ok) expect(result.assertion).toMatchObject({ clientId: 'agt_1', jti: 'one' });
       },
     ),

@@ -12,11 +12,11 @@ const read = (authorization: string[], form: Record<string, string> = {}) => {
 };
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 const basic = (id: string, secret: string): string => `Basic ${base64(`${id}:${secret}`)}`;
-/** As RFC 6749 appendix B encodes: by a parser and writer that is not ours. */
+/** Encodes as RFC 6749 appendix B requires, by an implementation that is not ours. */
 const formEncode = (text: string): string => new URLSearchParams({ '': text }).toString().slice(1);
 
 describe('client_secret_basic', () => {
-  it('is form-decoded in both halves, so that every id and secret gets through', () => {
+  it('is form-decoded in both halves, so that any id and secret can be sent', () => {
     const half = fc
       .string({ unit: 'grapheme', minLength: 1, maxLength: 30 })
       .filter((text) => isCleanText(text));

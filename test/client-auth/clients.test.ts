@@ -11,7 +11,7 @@ import { issuer } from './assertions.ts';
 const method = 'client_secret_basic';
 const good = { clientId: 'agt_1', secret: 'right', method } as const;
 
-/** Clients in memory, and how often each kind was looked up. */
+/** Creates clients in memory, which record every look-up. */
 function fixture() {
   const clock = new FakeClock();
   const records = new Map<string, ClientRecord>();
@@ -41,14 +41,14 @@ function fixture() {
     const secrets = [{ id: 'sec_1', hash: hashSecret('right'), expiresAt: null }];
     records.set(id, { epoch: 1, expiresAt: null, secrets, ...record });
   };
-  // Always a promise: memory answers without one.
+  // Always returns a promise: `authenticate` returns a value if memory has the answer.
   const authenticate: (...args: Parameters<typeof clients.authenticate>) => Promise<AuthenticatedClient> =
     async (...args) => clients.authenticate(...args);
   return { clock, authenticate, records, lookUps, put };
 }
 
 describe('a client', () => {
-  it('is authenticated by its id and a live secret, as agent or resource', async () => {
+  it('is authenticated by its id and a valid secret, as agent or resource', async () => {
     const { authenticate, put } = fixture();
     put('agt_1');
     put('res_1', { epoch: 3 });
@@ -105,13 +105,13 @@ describe('a client', () => {
     expect(lookUps).toHaveLength(refused.length);
   });
 
-  it('is never the placeholder that an unknown client is compared with', async () => {
+  it('cannot be the placeholder with which an unknown client’s secret is compared', async () => {
     const { authenticate } = fixture();
     for (const clientId of ['agt_2', 'x', ''])
       expect(await codeOf(authenticate({ ...good, clientId, secret: '' }))).toBe('invalid-client');
   });
 
-  it('has each of its secrets until that one expires, also in memory', async () => {
+  it('can use each of its secrets until that secret expires, also from memory', async () => {
     const { authenticate, clock, put } = fixture();
     const expiresAt = new Date(clock.now().getTime() + 60_000);
     put('agt_1', {
@@ -126,7 +126,7 @@ describe('a client', () => {
     expect(await authenticate({ ...good, secret: 'other' })).toMatchObject({ secretId: 'sec_2' });
   });
 
-  it('that ends soon is read each time, because its end limits its tokens', async () => {
+  it('that expires soon is read each time, because its expiry limits its tokens', async () => {
     const { authenticate, clock, put, lookUps } = fixture();
     const soon = new Date(clock.now().getTime() + 600_000);
     put('agt_1', { expiresAt: soon });

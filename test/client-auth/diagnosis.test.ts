@@ -3,7 +3,7 @@ import { createLog } from '../../src/platform/log.ts';
 import { asBootstrap, createPerson, oauthPost, startBroker, type TestBroker } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { createKey } from '../support/key-agent.ts';
-import { sayOf } from '../support/test-issuer.ts';
+import { signIssuerToken } from '../support/test-issuer.ts';
 import { bearerGrant } from './federation-scene.ts';
 
 const clock = new FakeClock();
@@ -33,8 +33,8 @@ beforeAll(async () => {
 
 const admin = () => asBootstrap(broker);
 const good = { repository_owner_id: '7', ref_protected: 'true' };
-const say = (sub = subject, claims: object = {}, by = key) =>
-  sayOf({ issuer, key: by, now: () => clock.now() }, sub, { claims: { ...good, ...claims } });
+const issueToken = (sub = subject, claims: object = {}, by = key) =>
+  signIssuerToken({ issuer, key: by, now: () => clock.now() }, sub, { claims: { ...good, ...claims } });
 const check = async (token: string, id = issuerId) =>
   (await admin().post(`/v1/trusted-issuers/${id}/check`, { token }).expect(200)).body;
 const failedChecks = (body: { checks: { name: string; passed: boolean; detail: string | null }[] }) =>
@@ -54,36 +54,36 @@ describe('a workload token that is refused', () => {
   it.each<[string, () => Promise<string>, string]>([
     [
       'a wrong sub',
-      () => say('repo:octo-org/other'),
+      () => issueToken('repo:octo-org/other'),
       `wrong-identity (iss "${issuer}", sub "repo:octo-org/other"; agent `,
     ],
     [
       'a trailing slash in iss',
-      () => say(subject, { iss: `${issuer}/` }),
+      () => issueToken(subject, { iss: `${issuer}/` }),
       `unknown-issuer (iss "${issuer}/", sub`,
     ],
     [
       'a claim that the issuer requires',
-      () => say(subject, { repository_owner_id: '8' }),
+      () => issueToken(subject, { repository_owner_id: '8' }),
       'wrong-conditions (iss "https://ci.example", sub "repo:octo-org/octo-repo:ref:refs/heads/main"; repository_owner_id is "8", expected "7")',
     ],
     [
       'a claim that the agent requires',
-      () => say(subject, { ref_protected: true }),
+      () => issueToken(subject, { ref_protected: true }),
       'ref_protected is true, expected "true")',
     ],
     [
       'a wrong audience',
-      () => say(subject, { aud: 'https://other.example' }),
+      () => issueToken(subject, { aud: 'https://other.example' }),
       'aud is "https://other.example", expected',
     ],
-    ['another key', () => say(subject, {}, createKey()), 'unknown-key (iss'],
+    ['another key', () => issueToken(subject, {}, createKey()), 'unknown-key (iss'],
   ])('for %s is explained in the log, and to its sender not at all', async (_, make, reason) => {
     expect(await reasonOf(await make())).toContain(reason);
   });
 
-  it('is in the audit log with what differed, each kind once a minute with its count', async () => {
-    const token = await say('repo:octo-org/audited');
+  it('has an audit event with what differed, once a minute for each kind, with a count', async () => {
+    const token = await issueToken('repo:octo-org/audited');
     for (let n = 0; n < 3; n += 1) await reasonOf(token);
     clock.advance(60);
     await expect
@@ -110,8 +110,8 @@ describe('a workload token that is refused', () => {
 });
 
 describe('the check of a token', () => {
-  it('names the agent that it authenticates, and uses nothing', async () => {
-    const token = await say();
+  it('names the agent that the token authenticates, and does not use the token', async () => {
+    const token = await issueToken();
     const body = await check(token);
     expect(body).toMatchObject({ accepted: true, agent_id: agentId, nearest_identities: [] });
     expect(body.checks.map(({ name }: { name: string }) => name)).toEqual([
@@ -129,16 +129,20 @@ describe('the check of a token', () => {
         )
       ).rows;
     const before = await count();
-    for (const token of [await say(), await say('other')]) await check(token);
+    for (const token of [await issueToken(), await issueToken('other')]) await check(token);
     expect(await count()).toEqual(before);
   });
 
   it.each<[string, () => Promise<string>, [string, string]]>([
-    ['is bound to a key', () => say(subject, { cnf: { jkt: 'x' } }), ['restrictions', 'DPoP proof']],
-    ['is for another actor', () => say(subject, { may_act: { sub: 'x' } }), ['restrictions', 'may_act']],
+    ['is bound to a key', () => issueToken(subject, { cnf: { jkt: 'x' } }), ['restrictions', 'DPoP proof']],
+    [
+      'is for another actor',
+      () => issueToken(subject, { may_act: { sub: 'x' } }),
+      ['restrictions', 'may_act'],
+    ],
     [
       'has just expired',
-      () => say(subject, { exp: Math.floor(clock.now().getTime() / 1000) - 5 }),
+      () => issueToken(subject, { exp: Math.floor(clock.now().getTime() / 1000) - 5 }),
       ['lifetime', 'exp is past'],
     ],
   ])('does not accept a token that %s, as the token endpoint does not', async (_, make, [name, detail]) => {
@@ -153,7 +157,7 @@ describe('the check of a token', () => {
   it.each<[string, () => Promise<string>, [string, string][]]>([
     [
       'everything that is wrong at once',
-      () => say('other', { aud: 'x', exp: 1, repository_owner_id: '8' }, createKey()),
+      () => issueToken('other', { aud: 'x', exp: 1, repository_owner_id: '8' }, createKey()),
       [
         ['signature', 'unknown-key: alg'],
         ['audience', 'aud is "x", expected "https://hallpass.test" alone'],
@@ -164,13 +168,13 @@ describe('the check of a token', () => {
     ],
     [
       'a trailing slash in iss',
-      () => say(subject, { iss: `${issuer}/` }),
+      () => issueToken(subject, { iss: `${issuer}/` }),
       [
         ['issuer', `iss is "${issuer}/", expected "${issuer}"`],
         ['identity', 'unknown-issuer'],
       ],
     ],
-    ['what is no JWT', async () => 'x', [['signature', 'no signed JWT']]],
+    ['a text that is not a JWT', async () => 'x', [['signature', 'not a signed JWT']]],
   ])('explains %s', async (_, make, expected) => {
     const body = await check(await make());
     expect(body).toMatchObject({ accepted: false, agent_id: null });
@@ -180,7 +184,7 @@ describe('the check of a token', () => {
   });
 
   it('shows the identities that differ least', async () => {
-    const body = await check(await say(subject, { ref_protected: 'false' }));
+    const body = await check(await issueToken(subject, { ref_protected: 'false' }));
     expect(body.nearest_identities).toEqual([
       { agent_id: agentId, differences: [{ claim: 'ref_protected', expected: 'true', actual: 'false' }] },
     ]);
@@ -188,19 +192,19 @@ describe('the check of a token', () => {
 
   it('says that the agent is disabled', async () => {
     await admin().post(`/v1/agents/${agentId}/disable`).expect(200);
-    const body = await check(await say());
+    const body = await check(await issueToken());
     expect(body).toMatchObject({ accepted: false, agent_id: agentId });
     expect(failedChecks(body)).toEqual([
       { name: 'agent', passed: false, detail: 'the agent is disabled or has expired' },
     ]);
-    expect(await reasonOf(await say())).toContain(
+    expect(await reasonOf(await issueToken())).toContain(
       `unknown-client (iss "${issuer}", sub "${subject}"; agent ${agentId} is disabled`,
     );
     await admin().post(`/v1/agents/${agentId}/enable`).expect(200);
   });
 
-  it('is for administrators, of an issuer that is trusted', async () => {
-    const token = await say();
+  it('is for administrators only, and for trusted issuers only', async () => {
+    const token = await issueToken();
     const approver = await createPerson(broker, { roles: ['approver', 'auditor'] });
     await approver.api.post(`/v1/trusted-issuers/${issuerId}/check`, { token }).expect(403);
     await admin().post('/v1/trusted-issuers/tis_01kjdw0a5vf8h8v0m6gq3r9x2c/check', { token }).expect(404);

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 
 type Form = Record<string, string>;
-/** The three ways in which a platform's token authenticates its workload. */
+/** The three ways in which a platform token authenticates its workload. */
 const ways: [string, (token: string, more?: Form) => ReturnType<FederationScene['asClient']>][] = [
   ['a client assertion', (token, more) => scene.asClient(token, more)],
   ['a jwt-bearer grant', (token, more) => scene.asGrant(token, more)],
@@ -28,14 +28,14 @@ const ways: [string, (token: string, more?: Form) => ReturnType<FederationScene[
   ],
 ];
 
-/** A platform's token with so many seconds left. */
+/** Issues a platform token that is valid for `left` more seconds. */
 async function tokenWithSecondsLeft(sub: string, left: number): Promise<string> {
   const now = Math.floor(scene.clock.now().getTime() / 1000);
   return scene.platform.token(sub, { claims: { iat: now - 100, exp: now + left } });
 }
 
 describe('a token that an agent gets', () => {
-  it.each(ways)('never lasts longer than the platform’s token that was %s', async (_, ask) => {
+  it.each(ways)('never lasts longer than the platform token that was %s', async (_, ask) => {
     const { sub } = await scene.createFederated();
     const own = await ask(await tokenWithSecondsLeft(sub, 8)).expect(200);
     expect(own.body.expires_in).toBe(8);

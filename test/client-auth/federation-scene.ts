@@ -68,7 +68,10 @@ export async function createFederationScene() {
         .expect(201);
       return { id: created.body.id, sub: created.body.identity.subject };
     },
-    /** Asserts that the token is refused as client assertion and as grant, with an answer that does not say why. */
+    /**
+     * Asserts that the token is refused as client assertion and as grant, with an answer that does not issueToken
+     * why.
+     */
     async expectRefused(token: string, more: Form = {}): Promise<void> {
       await expectRefusal(broker, asClient(token, more), refusedClient);
       const granted = await expectRefusal(broker, asGrant(token, more), refusedGrant);

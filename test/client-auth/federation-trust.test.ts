@@ -26,7 +26,10 @@ beforeAll(async () => {
     await createFederationScene());
 });
 
-/** The audit events of an agent, from the database: the API does not serve the newest until every older transaction has ended. */
+/**
+ * Reads the audit events of an agent from the database: the API does not serve the newest until every older
+ * transaction has ended.
+ */
 async function historyOf(agentId: string): Promise<string[]> {
   const text = 'select type from audit_events where agent_id = $1 order by tx, id';
   const { rows } = await broker.database.owner.query<{ type: string }>(text, [agentId]);
@@ -34,7 +37,7 @@ async function historyOf(agentId: string): Promise<string[]> {
 }
 
 describe('the keys of a platform', () => {
-  it('are found by discovery, once, and again for a new one, but not oftener than each 30 s', async () => {
+  it('are found by discovery once, and again for a new key, but at most once in 30 s', async () => {
     const { sub } = await createFederated();
     clock.advance(31);
     const next = createKey();
@@ -85,7 +88,7 @@ describe('the keys of a platform', () => {
     expect(canary.accepted()).toBe(0);
   });
 
-  it('may be given instead, and are not looked for then', async () => {
+  it('may be registered instead, and are then not fetched', async () => {
     const other = await startPlatform(clock);
     const trusted_issuer_id = await trust({ issuer: other.issuer, jwks: { keys: [other.key.jwk] } });
     const { sub } = await createFederated({ trusted_issuer_id });
@@ -115,7 +118,7 @@ describe('a platform that changes', () => {
     expect(await historyOf(id)).toContain('agent_credential.renewed');
   });
 
-  it('in its name alone ends nothing', async () => {
+  it('only in its name ends nothing', async () => {
     const other = await startPlatform(clock);
     const trusted_issuer_id = await trust({ issuer: other.issuer });
     const { sub } = await createFederated({ trusted_issuer_id });
@@ -126,7 +129,7 @@ describe('a platform that changes', () => {
     expect(await ask(own)).toBe(200);
   });
 
-  it('while its keys are being read has nothing issued by what was looked at before', async () => {
+  it('while its keys are being read gets no token by its earlier terms', async () => {
     const other = await startPlatform(clock);
     const trusted_issuer_id = await trust({ issuer: other.issuer });
     const { sub } = await createFederated({ trusted_issuer_id });
@@ -142,7 +145,7 @@ describe('a platform that changes', () => {
     expect((await asked).status).toBe(400);
   });
 
-  it('that cannot be reached does not charge its agents: they are not counted as guessing', async () => {
+  it('that cannot be reached does not affect the rate limit of its agents: they are not counted as guessing', async () => {
     const limited = await startBroker({
       clock,
       database: broker.database,
@@ -160,7 +163,7 @@ describe('a platform that changes', () => {
 });
 
 describe('a platform that is trusted no longer', () => {
-  it('ends what its agents got through it, at once', async () => {
+  it('ends at once what its agents obtained with its tokens', async () => {
     const other = await startPlatform(clock);
     const trusted_issuer_id = await trust({ issuer: other.issuer });
     const { id, sub } = await createFederated({ trusted_issuer_id });
@@ -176,7 +179,7 @@ describe('a platform that is trusted no longer', () => {
     expect(await historyOf(id)).toContain('agent_credential.revoked');
   });
 
-  it('and registered again has no agents until they get it again', async () => {
+  it('and is registered again has no agents until they get a new identity there', async () => {
     const other = await startPlatform(clock);
     const before = await trust({ issuer: other.issuer });
     const { id, sub } = await createFederated({ trusted_issuer_id: before });
@@ -189,7 +192,7 @@ describe('a platform that is trusted no longer', () => {
   });
 });
 
-describe('a person who could sign for an agent', () => {
+describe('a person who could have signed tokens of an agent', () => {
   it('cannot approve for it, if they registered its issuer or ever changed it', async () => {
     const people = await Promise.all(
       [0, 1].map(() => createPerson(broker, { roles: ['admin', 'approver'] })),

@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 
 describe('the token of a trusted platform', () => {
-  it('gets its agent a token, as client assertion and as grant, as often as the platform hands it out', async () => {
+  it('gets its agent a token, as client assertion and as grant, any number of times', async () => {
     const { id, sub } = await createFederated();
     const token = await platform.token(sub);
     for (const on of [broker, replica]) {
@@ -63,15 +63,15 @@ describe('the token of a trusted platform', () => {
 
   it.each<[string, (sub: string) => Parameters<Platform['token']>]>([
     ['another subject', (sub) => [`${sub}x`]],
-    ['a subject in capitals', (sub) => [sub.toUpperCase()]],
+    ['a subject in upper case', (sub) => [sub.toUpperCase()]],
     ['a part of the subject', (sub) => [sub.slice(0, -1)]],
     ['another audience', (sub) => [sub, { claims: { aud: 'https://other.test' } }]],
-    ['an audience beside ours', (sub) => [sub, { claims: { aud: ['https://hallpass.test', 'x'] } }]],
+    ['an additional audience', (sub) => [sub, { claims: { aud: ['https://hallpass.test', 'x'] } }]],
     ['another issuer', (sub) => [sub, { claims: { iss: 'https://evil.test' } }]],
     ['its issuer with a slash', (sub) => [sub, { claims: { iss: `${platform.issuer}/` } }]],
-    ['no end', (sub) => [sub, { claims: { exp: undefined } }]],
-    ['an end that is past', (sub) => [sub, { claims: { exp: 1 } }]],
-    ['the key of somebody else', (sub) => [sub, { key: createKey({ kid: platform.key.kid }) }]],
+    ['no exp', (sub) => [sub, { claims: { exp: undefined } }]],
+    ['an exp in the past', (sub) => [sub, { claims: { exp: 1 } }]],
+    ['the key of another issuer', (sub) => [sub, { key: createKey({ kid: platform.key.kid }) }]],
     ['a key that it brings along', (sub) => [sub, { key: createKey(), header: { jwk: createKey().jwk } }]],
     ['the type of an access token', (sub) => [sub, { header: { typ: 'at+jwt' } }]],
   ])('is refused with %s', async (_, terms) => {
@@ -91,7 +91,7 @@ describe('the token of a trusted platform', () => {
     await expectRefusal(broker, none, malformed);
   });
 
-  it('has to match the registered claims of its issuer and its agent exactly', async () => {
+  it('must match the registered claims of its issuer and its agent exactly', async () => {
     const claims = { environment: 'production', '/nested/id': 7 };
     const { sub } = await createFederated({ claims });
     const good = { environment: 'production', nested: { id: 7 } };
@@ -121,7 +121,7 @@ describe('the token of a trusted platform', () => {
 });
 
 describe('an assertion of an agent with keys', () => {
-  it('is a grant, too, and is used once, whichever it is', async () => {
+  it('can also be the grant, and is used once in either form', async () => {
     const agent = await createKeyAgent({ url: broker.url, now: () => clock.now() });
     const assertion = await agent.assert();
     await asGrant(assertion).expect(200);

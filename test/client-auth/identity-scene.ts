@@ -1,6 +1,6 @@
 import { asBootstrap, createPerson } from '../support/broker.ts';
 import { createKey } from '../support/key-agent.ts';
-import { sayOf } from '../support/test-issuer.ts';
+import { signIssuerToken } from '../support/test-issuer.ts';
 import { createFederationScene } from './federation-scene.ts';
 
 export type IdentityScene = Awaited<ReturnType<typeof createIdentityScene>>;
@@ -24,9 +24,9 @@ export async function createIdentityScene() {
     const issuer = terms.issuer ?? `https://ci-${issuers}.example`;
     const jwks = { keys: [key.jwk] };
     const id = await scene.trust({ ...terms, issuer, jwks });
-    const say = (sub: string, claims: object = {}) =>
-      sayOf({ issuer, key, now: () => scene.clock.now() }, sub, { claims });
-    return { id, issuer, key, jwks, say };
+    const issueToken = (sub: string, claims: object = {}) =>
+      signIssuerToken({ issuer, key, now: () => scene.clock.now() }, sub, { claims });
+    return { id, issuer, key, jwks, issueToken };
   }
 
   const agentTerms = async (identities: object[]) => ({

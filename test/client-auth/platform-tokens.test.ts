@@ -8,7 +8,10 @@ import { asBootstrap, createPerson, oauthPost, startBroker, type TestBroker } fr
 import { FakeClock } from '../support/fake-clock.ts';
 import { createKey } from '../support/key-agent.ts';
 
-/** The tokens that docs/workload-identity.md shows, registered as it says, signed with a key of ours in place of the platform's. */
+/**
+ * The tokens in docs/workload-identity.md, registered as the document says, and signed with our key instead of the
+ * platform's.
+ */
 const text = readFileSync(join(import.meta.dirname, '../../docs/workload-identity.md'), 'utf8');
 const key = createKey();
 const bearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
@@ -58,7 +61,7 @@ async function statusOf(claims: object): Promise<number> {
   return (await oauthPost(broker, '/oauth2/token', { grant_type: bearer, assertion })).status;
 }
 
-/** The claims with another value where a condition looks. */
+/** Returns the claims with another value for the claim of a condition. */
 function without(claims: Record<string, unknown>, name: string): Record<string, unknown> {
   const changed = structuredClone(claims);
   const path = name.startsWith('/') ? name.slice(1).split('/') : [name];
@@ -73,7 +76,7 @@ describe('the platforms of docs/workload-identity.md', () => {
     expect(examples.map(({ platform }) => platform)).toEqual(names);
   });
 
-  it('have identities by claims that can be registered, each with its own tenant', async () => {
+  it('have identities by claims that can be registered, each with a tenant', async () => {
     const rows = [...text.matchAll(/^\| (.+?) \| .+ \| `(\{.+\})` \|$/gm)];
     expect(rows.map(([, platform]) => platform)).toEqual([
       ...['GitHub Actions', 'GitLab CI/CD', 'Buildkite', 'Bitbucket Pipelines', 'CircleCI', 'HCP Terraform'],
@@ -87,11 +90,13 @@ describe('the platforms of docs/workload-identity.md', () => {
     }
   });
 
-  it.each(examples)('$platform: its token is its agent’s', async ({ claims }) => {
+  it.each(examples)('$platform: its token authenticates the agent', async ({ claims }) => {
     expect(await statusOf(claims)).toBe(200);
   });
 
-  it.each(examples)('$platform: with any claim that is looked at changed it is not', async (example) => {
+  it.each(
+    examples,
+  )('$platform: its token does not authenticate the agent if any checked claim differs', async (example) => {
     const { claims, trusted, identity } = example;
     const conditions = { ...(trusted.claims as object | undefined), ...identity.claims };
     for (const name of [...Object.keys(conditions), 'sub', 'aud', 'exp']) {

@@ -59,13 +59,13 @@ describe('an agent that signs an assertion', () => {
     expect(events.at(-1)).toMatchObject({ actor_id: agent.id, details: { auth_method: 'private_key_jwt' } });
   });
 
-  it('may say who it is beside it, and nobody else', async () => {
+  it('may also send its own client_id, and no other', async () => {
     await post({ ...proofOf(await agent.assert()), client_id: agent.id }).expect(200);
     const other = await createKeyAgent(place);
     await refuse({ ...proofOf(await agent.assert()), client_id: other.id });
   });
 
-  it('asks and revokes with one, too', async () => {
+  it('can introspect and revoke with an assertion, too', async () => {
     const token = (await agent.token()).body.access_token;
     const ask = async () =>
       (await oauthPost(broker, '/oauth2/introspect', { token, ...proofOf(await agent.assert()) }).expect(200))
@@ -75,7 +75,7 @@ describe('an agent that signs an assertion', () => {
     expect(await ask()).toBe(false);
   });
 
-  it('is seen by policy as one that did', async () => {
+  it('has the method private_key_jwt in the facts of policy', async () => {
     await createPolicy(
       broker,
       'permit(principal, action == Action::"request", resource) when { context.auth_method == "private_key_jwt" };',
@@ -100,7 +100,7 @@ describe('an assertion', () => {
     await oauthPost(replica, '/oauth2/revoke', { token: 'x', ...form }).expect(401);
   });
 
-  it('stays used within the clock skew after its expiry, in which others are still accepted', async () => {
+  it('stays used during the clock skew after its expiry, in which an unused one is still accepted', async () => {
     const exp = seconds(2);
     const form = proofOf(await agent.assert({ claims: { exp } }));
     const late = proofOf(await agent.assert({ claims: { exp } }));
@@ -110,13 +110,13 @@ describe('an assertion', () => {
     await post(late).expect(200);
   });
 
-  it('counts as used though nothing was issued for it', async () => {
+  it('counts as used even if nothing was issued for it', async () => {
     const form = proofOf(await agent.assert());
     await post({ ...form, scope: 'read' }).expect(400);
     await refuse(form);
   });
 
-  it('is the same one however it is encoded, and with another signature', async () => {
+  it('is the same in another encoding, and with another signature', async () => {
     const claims = { jti: randomUUID() };
     const first = await agent.assert({ claims });
     await post(proofOf(first)).expect(200);
@@ -127,14 +127,14 @@ describe('an assertion', () => {
     await refuse(proofOf(signedAgain));
   });
 
-  it('of another client with the same jti is no replay', async () => {
+  it('of another client with the same jti is not a replay', async () => {
     const other = await createKeyAgent(place);
     const claims = { jti: randomUUID() };
     await post(proofOf(await agent.assert({ claims }))).expect(200);
     await post(proofOf(await other.assert({ claims }))).expect(200);
   });
 
-  it('is one of fifty at the same time over two replicas, and leaves one token', async () => {
+  it('gets one token if it is sent fifty times at once to two replicas', async () => {
     const before = await countTokens(broker.database);
     const form = proofOf(await agent.assert());
     const answers = await Promise.all(
@@ -145,7 +145,7 @@ describe('an assertion', () => {
     expect(await countTokens(broker.database)).toBe(before + 1);
   });
 
-  it('that is refused for want of a database is not taken as used by anybody', async () => {
+  it('that is answered with 503 because the database is unreachable is not taken as used', async () => {
     const form = proofOf(await agent.assert());
     await broker.database.owner.query('alter table used_values rename to used_values_away');
     await post(form).expect(500);
@@ -174,11 +174,11 @@ const bad: [string, () => AssertionTerms][] = [
   ['the issuer as audience in a list', () => ({ claims: { aud: [testIssuer] } })],
   ['the issuer with a slash', () => ({ claims: { aud: `${testIssuer}/` } })],
   ['no audience', () => ({ claims: { aud: undefined } })],
-  ['no end', () => ({ claims: { exp: undefined } })],
-  ['a text as its end', () => ({ claims: { exp: String(seconds(60)) } })],
-  ['an end that is far', () => ({ claims: { exp: seconds(3600 * 24) } })],
-  ['an end that is past', () => ({ claims: { exp: seconds(-61) } })],
-  ['a beginning 61 s ahead', () => ({ claims: { nbf: seconds(62) } })],
+  ['no exp', () => ({ claims: { exp: undefined } })],
+  ['a string as exp', () => ({ claims: { exp: String(seconds(60)) } })],
+  ['an exp a day ahead', () => ({ claims: { exp: seconds(3600 * 24) } })],
+  ['an exp in the past', () => ({ claims: { exp: seconds(-61) } })],
+  ['an nbf more than 61 s ahead', () => ({ claims: { nbf: seconds(62) } })],
   ['no jti', () => ({ claims: { jti: undefined } })],
   ['another subject', () => ({ claims: { sub: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' } })],
   [
@@ -197,7 +197,7 @@ const bad: [string, () => AssertionTerms][] = [
   ['the type of an access token', () => ({ header: { typ: 'at+jwt' } })],
 ];
 
-describe('an assertion is refused alike with', () => {
+describe('an assertion is refused in the same way with', () => {
   it.each(bad)('%s', async (_, terms) => {
     const answer = await refuse(proofOf(await agent.assert(terms())));
     expect(answer.body).toEqual({
@@ -206,7 +206,7 @@ describe('an assertion is refused alike with', () => {
     });
   });
 
-  it('NUL, wherever it is asked', async () => {
+  it('NUL, at every endpoint', async () => {
     for (const claims of [
       { iss: 'agt_\u0000', sub: 'agt_\u0000' },
       { iss: 'x', sub: '\u0000' },
@@ -226,7 +226,7 @@ describe('an assertion is refused alike with', () => {
     await refuse(proofOf((await agent.token()).body.access_token));
   });
 
-  it('a resource server as its client', async () => {
+  it('a resource server as the client', async () => {
     const { id } = await createResource(broker);
     await refuse(proofOf(await agent.assert({ claims: { iss: id, sub: id } })));
   });
@@ -240,7 +240,7 @@ describe('an assertion is refused alike with', () => {
 });
 
 describe('the request of an assertion', () => {
-  it('names its type, has both parameters, and no other proof', async () => {
+  it('names its type, has both parameters, and no other client authentication', async () => {
     const assertion = await agent.assert();
     const malformed = { status: 400, error: 'invalid_request' };
     await refuse({ client_assertion: assertion }, malformed);
@@ -254,8 +254,8 @@ describe('the request of an assertion', () => {
   });
 });
 
-describe('an agent of the old reading (legacy_audience)', () => {
-  it('may name the token endpoint, or several, but not only others', async () => {
+describe('an agent with legacy_audience', () => {
+  it('may name the token endpoint or several audiences, but not only other audiences', async () => {
     const old = await createKeyAgent(place, { legacy_audience: true });
     for (const aud of [testIssuer, tokenUrl, [tokenUrl], [testIssuer, 'https://other.example']]) {
       await post(proofOf(await old.assert({ claims: { aud } }))).expect(200);
@@ -265,7 +265,7 @@ describe('an agent of the old reading (legacy_audience)', () => {
     }
   });
 
-  it('is one by its switch, which is in force everywhere within a second', async () => {
+  it('gets the setting on every replica within a second', async () => {
     const legacy_audience = true;
     const other = await createKeyAgent(place);
     await refuse(proofOf(await other.assert({ claims: { aud: tokenUrl } })));

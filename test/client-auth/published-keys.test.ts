@@ -13,7 +13,7 @@ beforeAll(async () => {
   place = { url: broker.url, now: () => clock.now() };
 });
 
-/** Publishes what `state` holds: keys, an answer that is none, or nothing at all. */
+/** Publishes what `state` has: keys, a response that is not a key set, or nothing. */
 async function publish(...keys: TestKey[]) {
   const state: { keys: TestKey[]; answer: 'keys' | 'broken' | 'none' } = { keys, answer: 'keys' };
   const server = await startHttpsServer((_request, response) => {
@@ -42,7 +42,7 @@ describe('an agent that publishes its keys', () => {
     expect(await statusOf(agent, createKey({ kid: keys[0].kid }))).toBe(401);
   });
 
-  it('changes its keys by itself, and a flood of unknown ones causes one reading in 30 s', async () => {
+  it('changes its keys by itself, and many unknown kids cause one read in 30 s', async () => {
     const before = createKey();
     const { jwks_uri, server, state } = await publish(before);
     const agent = await createKeyAgent(place, { jwks_uri, key: before });
@@ -74,7 +74,7 @@ describe('an agent that publishes its keys', () => {
     expect(await statusOf(agent)).toBe(200);
   });
 
-  it('delays nobody else when its server does not answer, and is refused', async () => {
+  it('is refused when its server does not answer, and delays no other agent', async () => {
     const key = createKey();
     const { jwks_uri, state } = await publish(key);
     state.answer = 'none';

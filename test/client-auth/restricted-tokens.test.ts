@@ -17,7 +17,7 @@ import {
 } from './federation-scene.ts';
 
 /**
- * The class: a claim that restricts who may use a token (`cnf`, `may_act`) is checked wherever a token of another party is
+ * Tests that claims that restrict who may use a token (`cnf`, `may_act`) are checked wherever a token of another party is
  * read. A token with `cnf` needs a proof of its key, a token with `may_act` the actor that it names.
  */
 let scene: FederationScene;
@@ -44,7 +44,7 @@ const asSubject: Ask = (token) =>
   });
 const refusedSubject = { status: 400, error: 'invalid_request' };
 
-/** Every use of a platform's token that authenticates its workload, and how a bad token is refused. */
+/** Every use of a platform token that authenticates its workload, with the response to an invalid token. */
 const uses: [string, Ask, { status: number; error: string }][] = [
   ['a client assertion', (token) => scene.asClient(token, {}, broker), refusedClient],
   ['a jwt-bearer grant', (token) => scene.asGrant(token, {}, broker), refusedGrant],
@@ -63,7 +63,7 @@ async function expectLogged(answer: supertest.Response, reason: string): Promise
 }
 
 describe.each(uses)('a platform’s token as %s', (_, ask, refused) => {
-  it('with cnf is refused without a proof of its key, or with a proof of another, and logged', async () => {
+  it('with cnf is refused without a proof of its key, or with a proof of another key, and the reason is logged', async () => {
     const { sub } = await scene.createFederated();
     const [holder, thief] = [createHolder(scene.clock), createHolder(scene.clock)];
     const bound = await scene.platform.token(sub, { claims: { cnf: { jkt: await jktOf(holder) } } });
@@ -74,14 +74,14 @@ describe.each(uses)('a platform’s token as %s', (_, ask, refused) => {
     const elsewhere = ask(bound).set('DPoP', await holder.prove('POST', '/oauth2/revoke'));
     const invalid = await expectRefusal(broker, elsewhere, refused);
     await expectLogged(invalid, 'unproved-key');
-    // The caller learns no more than from any other bad token.
+    // The response does not differ from that to any other invalid token.
     const other = await ask(await scene.platform.token(`${sub}x`));
     for (const answer of [without, invalid]) {
       expect(answer.body).toEqual(other.body);
     }
   });
 
-  it('with cnf is accepted with a proof of its key, used once', async () => {
+  it('with cnf is accepted with a proof of its key, which is used once', async () => {
     const { id, sub } = await scene.createFederated();
     const holder = createHolder(scene.clock);
     const jkt = await jktOf(holder);
@@ -110,7 +110,7 @@ describe.each(uses)('a platform’s token as %s', (_, ask, refused) => {
     await expectRefusal(broker, proved, refused);
   });
 
-  it('with may_act is refused where it names another actor, and logged', async () => {
+  it('with may_act is refused if it names another actor, and the reason is logged', async () => {
     const [{ id, sub }, other] = [await scene.createFederated(), await scene.createFederated()];
     for (const may_act of [
       { sub: other.id },
@@ -152,7 +152,7 @@ describe('a bound client assertion', () => {
     }
   });
 
-  it('of an agent with keys of its own is restricted alike, and is not used by a refusal', async () => {
+  it('of an agent with its own keys is restricted in the same way, and is not used by a refusal', async () => {
     const agent = await createKeyAgent({ url: broker.url, now: () => scene.clock.now() });
     const holder = createHolder(scene.clock);
     const assertion = await agent.assert({ claims: { cnf: { jkt: await jktOf(holder) } } });
@@ -203,7 +203,7 @@ describe('a person’s token in an exchange', () => {
           error_description: expect.stringContaining('bound to a key'),
         });
       }
-      // With the proof the token is accepted: what is missing then is a grant.
+      // With the proof the token is accepted; then the exchange is refused because there is no grant.
       expect((await ask(claims, holder)).error).toBe('invalid_target');
     }
     expect((await ask({ cnf: { 'x5t#S256': 'x' } }, holder)).error_description).toContain('bound to a key');

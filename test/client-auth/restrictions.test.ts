@@ -7,7 +7,7 @@ const failure = (claims: Record<string, unknown>, jkt?: string) =>
   restrictionFailure(claims, { issuer, actorId, jkt });
 
 describe('a token with cnf', () => {
-  it('is accepted with a proof of that key alone', () => {
+  it('is accepted only with a proof of that key', () => {
     expect(failure({ cnf: { jkt: 'key' } }, 'key')).toBeUndefined();
     expect(failure({ cnf: { jkt: 'key' } }, 'other')).toBe('unproved-key');
     expect(failure({ cnf: { jkt: 'key' } })).toBe('unproved-key');
@@ -52,7 +52,7 @@ describe('a token with may_act', () => {
     expect(failure({ may_act })).toBe('other-actor');
   });
 
-  it('does not take the place of a proof of its key, nor the proof that of the actor', () => {
+  it('needs both the actor and a proof of its key if it also has cnf', () => {
     expect(failure({ may_act: { sub: actorId }, cnf: { jkt: 'key' } })).toBe('unproved-key');
     expect(failure({ may_act: { sub: 'agt_2' }, cnf: { jkt: 'key' } }, 'key')).toBe('other-actor');
   });

@@ -18,7 +18,7 @@ describe('a verified token', () => {
     ];
     expect(matchIdentity(claims, [bySubject])).toEqual({ ok: true, identity: bySubject });
     expect(matchIdentity(claims, [byClaims])).toEqual({ ok: true, identity: byClaims });
-    // Both are of one agent, so it is known whose token it is.
+    // Both identities belong to one agent, so the agent is not ambiguous.
     expect(matchIdentity(claims, [bySubject, byClaims])).toEqual({ ok: true, identity: bySubject });
   });
 
@@ -30,7 +30,7 @@ describe('a verified token', () => {
     expect(matchIdentity(claims, identities)).toEqual({ ok: false, reason: 'several-agents' });
   });
 
-  it('that matches none is refused with what differs from the nearest', () => {
+  it('that matches no identity is refused with the differences from the nearest one', () => {
     const identities = [
       identity('prf_1', 'agt_1', { subject: 'other', claims: { environment: 'dev' } }),
       identity('prf_2', 'agt_2', { claims: { repository_id: '7', environment: 'dev' } }),
@@ -45,7 +45,7 @@ describe('a verified token', () => {
     expect(refuseIdentity(claims, [])).toMatchObject({ ok: false, reason: 'unknown-identity' });
   });
 
-  it('with a number is not of an identity with the same digits as a text', () => {
+  it('with a number does not match an identity with the same digits as a string', () => {
     const identities = [identity('prf_1', 'agt_1', { claims: { repository_id: '7' } })];
     expect(matchIdentity({ ...claims, repository_id: 7 } as never, identities)).toBeUndefined();
   });

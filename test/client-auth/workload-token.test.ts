@@ -18,7 +18,7 @@ const token = (changed: object = {}, header: object = {}) =>
   make({ claims: { ...claims, ...changed }, header });
 
 describe('the token of a platform', () => {
-  it('is accepted for its audience in each form, and with any header that platforms use', async () => {
+  it('is accepted with its audience as a string or as a list, and with any header that platforms use', async () => {
     for (const aud of [audience, [audience]]) expect(await failureOf(await token({ aud }))).toBeUndefined();
     for (const typ of ['JWT', 'jwt', 'application/jwt', 'JOSE', undefined]) {
       expect(await failureOf(await token({}, { typ }))).toBeUndefined();
@@ -29,31 +29,35 @@ describe('the token of a platform', () => {
 
   it.each<[string, string, object]>([
     ['wrong-audience', 'another audience', { aud: 'https://other.test' }],
-    ['wrong-audience', 'another audience beside ours', { aud: [audience, 'https://other.test'] }],
-    ['wrong-audience', 'our audience twice', { aud: [audience, audience] }],
-    ['wrong-audience', 'our audience with a slash', { aud: `${audience}/` }],
+    [
+      'wrong-audience',
+      'another audience in addition to the broker',
+      { aud: [audience, 'https://other.test'] },
+    ],
+    ['wrong-audience', 'the audience of the broker twice', { aud: [audience, audience] }],
+    ['wrong-audience', 'the audience of the broker with a slash', { aud: `${audience}/` }],
     ['wrong-audience', 'no audience', { aud: undefined }],
     ['wrong-audience', 'a list in a list', { aud: [[audience]] }],
     ['wrong-issuer', 'another issuer', { iss: 'https://evil.test' }],
     ['wrong-issuer', 'an issuer with a slash', { iss: `${issuer}/` }],
-    ['wrong-issuer', 'an issuer in capitals', { iss: issuer.toUpperCase() }],
+    ['wrong-issuer', 'an issuer in upper case', { iss: issuer.toUpperCase() }],
     ['wrong-issuer', 'no issuer', { iss: undefined }],
-    ['wrong-claims', 'no end', { exp: undefined }],
-    ['wrong-claims', 'a text as its end', { exp: '1772445900' }],
-    ['wrong-claims', 'no beginning', { iat: undefined }],
+    ['wrong-claims', 'no exp', { exp: undefined }],
+    ['wrong-claims', 'a string as exp', { exp: '1772445900' }],
+    ['wrong-claims', 'no iat', { iat: undefined }],
     [
       'wrong-claims',
-      'a life of more than a day and five minutes',
+      'a lifetime of more than a day and five minutes',
       { iat: seconds(-86_000), exp: seconds(701) },
     ],
-    ['wrong-claims', 'an end that is far', { exp: seconds(25 * 3600) }],
-    ['wrong-claims', 'a beginning 62 s ahead', { nbf: seconds(62) }],
-    ['expired', 'an end that is past', { exp: seconds(-61) }],
-  ])('is not good (%s) with %s', async (reason, _, changed) => {
+    ['wrong-claims', 'an exp 25 hours ahead', { exp: seconds(25 * 3600) }],
+    ['wrong-claims', 'an nbf more than 61 s ahead', { nbf: seconds(62) }],
+    ['expired', 'an exp in the past', { exp: seconds(-61) }],
+  ])('is refused (%s) with %s', async (reason, _, changed) => {
     expect(await failureOf(await token(changed))).toBe(reason);
   });
 
-  it('is refused as an access token, with another key, with a critical extension, or unsigned', async () => {
+  it('is refused if it is an access token, with another key, with a critical extension, or unsigned', async () => {
     expect(await failureOf(await token({}, { typ: 'at+jwt' }))).toBe('wrong-header');
     expect(await failureOf(await token({}, { typ: 'logout+jwt' }))).toBe('wrong-header');
     expect(await failureOf(await make({ claims, key: other.privateKey }))).toBe('wrong-signature');
@@ -65,7 +69,7 @@ describe('the token of a platform', () => {
     expect(await failureOf(await token({ pad: 'x'.repeat(8_192) }))).toBe('malformed');
   });
 
-  it('has to meet every condition of its issuer, and the refusal names what differs', async () => {
+  it('must meet every condition of its issuer, and the refusal names what differs', async () => {
     const text = await token();
     const good = { repository: 'octo-org/octo-repo' };
     expect(await failureOf(text, { conditions: good })).toBeUndefined();
@@ -80,14 +84,14 @@ describe('the token of a platform', () => {
   });
 });
 
-it('a value is cut for the log between characters, which the database requires', () => {
+it('has long values cut between characters in the log, because the database refuses half a character', () => {
   for (const offset of ['', 'x']) expect(show(offset + '\u{1f642}'.repeat(60)).isWellFormed()).toBe(true);
 });
 
 describe('a JWT-SVID', () => {
   const spiffe = { issuer: 'spiffe://example.org', subject: 'spiffe://example.org/ns/prod/sa/agent' };
 
-  it('without an issuer is of the trust domain of its SPIFFE ID', async () => {
+  it('without iss has the trust domain of its SPIFFE ID as issuer', async () => {
     const svid = await token({ iss: undefined, sub: spiffe.subject });
     expect(await failureOf(svid, spiffe)).toBeUndefined();
     expect(await failureOf(svid, { ...spiffe, issuer: 'spiffe://example.org.evil' })).toBe('wrong-issuer');
@@ -104,7 +108,7 @@ describe('a JWT-SVID', () => {
     ['spiffe://example.org:8443/a', undefined],
     ['x spiffe://example.org/a', undefined],
     ['https://example.org/a', undefined],
-  ])('%s is of %s', (sub, expected) => {
+  ])('with the subject %s has the issuer %s', (sub, expected) => {
     expect(issuerOf({ issuer: undefined, subject: sub })).toBe(expected);
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endsLater, isAlive } from '../../src/client-secrets/client-secret.ts';
+import { endsLater, isValid } from '../../src/client-secrets/client-secret.ts';
 
 const now = new Date('2026-03-02T10:00:00.000Z');
 const before = new Date('2026-03-02T09:59:59.999Z');
@@ -7,14 +7,14 @@ const after = new Date('2026-03-02T10:00:00.001Z');
 
 describe('a client secret', () => {
   it.each([
-    ['never ends unless told to', null, null, true],
-    ['is alive before its expiry', after, null, true],
-    ['is not alive at the very instant of its expiry', now, null, false],
-    ['is not alive after its expiry', before, null, false],
-    ['is not alive once revoked, though it never expires', null, before, false],
-    ['is not alive once revoked, before its expiry', after, before, false],
-  ])('%s', (_rule, expiresAt, revokedAt, alive) => {
-    expect(isAlive({ expiresAt, revokedAt }, now)).toBe(alive);
+    ['is valid if it never expires', null, null, true],
+    ['is valid before its expiry', after, null, true],
+    ['is not valid at the instant of its expiry', now, null, false],
+    ['is not valid after its expiry', before, null, false],
+    ['is not valid once revoked, even if it never expires', null, before, false],
+    ['is not valid once revoked, before its expiry', after, before, false],
+  ])('%s', (_rule, expiresAt, revokedAt, valid) => {
+    expect(isValid({ expiresAt, revokedAt }, now)).toBe(valid);
   });
 
   it('cannot have an invalid date as its expiry', () => {

@@ -9,7 +9,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { grantEndingsOn } from '../support/grant-endings.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
-/** The person `id` as the caller of a service. */
+/** Returns the act of the person `id`, as a caller of a service. */
 export function actOf(id: string): Act<Person> {
   return {
     caller: { kind: 'person', id, keyId: 'adk_1', keyIssuedBy: null, roles: ['admin'], groups: [] },
@@ -24,7 +24,7 @@ const noTarget = async (): Promise<never> => {
 };
 const noTargets = { prepare: noTarget, test: noTarget, mappingProblem: () => undefined };
 
-/** The services under test over one database, and what they share. */
+/** Creates the services under test over one database, with their shared dependencies. */
 export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const { db } = database;
   const random = createSystemRandom();
@@ -45,7 +45,7 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
 
 export type Services = ReturnType<typeof servicesOn>;
 
-/** Adds a person, by default one with no role; answers their id. */
+/** Adds a person without a role. Returns the id. */
 export async function addPerson({ deps: { db, ids, clock } }: Services): Promise<string> {
   const id = ids.next('admin');
   const at = clock.now();
@@ -81,7 +81,7 @@ export function newAgent(owner: string, terms: Partial<NewAgent> = {}): NewAgent
 
 let made = 0;
 
-/** A resource with an identifier of its own. */
+/** Makes the terms of a resource with a unique identifier. */
 export function newResource(terms: Partial<NewResource> = {}): NewResource {
   made += 1;
   return {
@@ -106,7 +106,7 @@ export interface RecordedEvent {
   details: unknown;
 }
 
-/** The audit events that contain `needle`, in the order of transactions, within one of types. */
+/** Returns the audit events that contain `needle`, ordered by type and then by transaction. */
 export async function eventsAbout({ deps: { db } }: Services, needle: string): Promise<RecordedEvent[]> {
   const rows = await db
     .selectFrom('audit_events')
@@ -126,7 +126,7 @@ export async function eventsAbout({ deps: { db } }: Services, needle: string): P
     }));
 }
 
-/** Of `attempts`, how many succeed, and the code of each refusal. */
+/** Counts how many of `attempts` succeed, and collects the codes of the refusals. */
 export async function outcomes(
   attempts: Promise<unknown>[],
 ): Promise<{ succeeded: number; codes: Set<string | undefined> }> {
@@ -142,13 +142,13 @@ export interface GrantOf {
   resourceId: string;
   scopes: string[];
   status?: 'pending' | 'scheduled' | 'active';
-  /** From now: how long it waits or runs. */
+  /** How long the grant lasts, or waits for a decision, from now. */
   seconds?: number;
   agentEpoch?: number;
   db?: TestDatabase['db'];
 }
 
-/** Writes a grant down as it is; answers its id. */
+/** Inserts a grant with these values. Returns its id. */
 export async function addGrant({ deps }: Services, grant: GrantOf): Promise<string> {
   const { status = 'active', seconds = 600, agentEpoch = 1, db = deps.db } = grant;
   const id = deps.ids.next('grant');

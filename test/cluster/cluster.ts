@@ -6,7 +6,7 @@ import { type Replica, type ReplicaEnv, startReplica } from './replica.ts';
 /** Starts two processes of the built broker on one database of the test file, set up as the README says. */
 export interface Cluster {
   replicas: [Replica, Replica];
-  /** The database, with the role of its owner. */
+  /** Runs a statement on the database, with the role of its owner. */
   query: Production['query'];
   ownerUrl: string;
   /** Starts one more process, or replaces one. */
@@ -32,4 +32,5 @@ export async function startCluster(env: ReplicaEnv = {}): Promise<Cluster> {
 }
 
 /** Whether the process is running. */
-export const isAlive = ({ child }: Replica): boolean => child.exitCode === null && child.signalCode === null;
+export const isRunning = ({ child }: Replica): boolean =>
+  child.exitCode === null && child.signalCode === null;

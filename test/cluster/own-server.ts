@@ -14,14 +14,14 @@ import { createLog } from '../../src/platform/log.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { atEnd } from '../support/at-end.ts';
 
-/** A PostgreSQL server of one test, which may be stopped and started as by its administrator. */
+/** A PostgreSQL server of one test, which the test can stop and start. */
 export interface OwnServer {
-  /** The superuser, in the database `postgres`. */
+  /** The URL of the superuser, in the database `postgres`. */
   adminUrl: string;
-  /** The migrated database, as its owner and as the application role. */
+  /** The URL of the migrated database, for its owner. */
   ownerUrl: string;
   applicationUrl: string;
-  /** The process id of the postmaster; changes with each start. */
+  /** Returns the process id of the postmaster, which changes with each start. */
   pid(): number;
   /** Stops the server: SIGINT is "fast", SIGQUIT "immediate" (a crash). Resolves when the process has ended. */
   stop(signal?: 'SIGINT' | 'SIGQUIT'): Promise<void>;

@@ -13,7 +13,7 @@ export interface Replica extends BrokerProcess {
 
 export type ReplicaEnv = Record<string, string>;
 
-/** The configuration that all replicas of a cluster share: master key, issuer and first admin. */
+/** Returns the configuration that all replicas of a cluster share: master key, issuer and first admin. */
 export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEnv {
   return {
     DATABASE_URL: databaseUrl,

@@ -11,7 +11,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { createFederatedAgent } from '../support/federated-agent.ts';
 import { createKeyAgent } from '../support/key-agent.ts';
 
-/** The dependencies of the operator's commands. */
+/** Returns the dependencies of the operator's commands. */
 function openedBy({ database: { db } }: TestBroker, clock: FakeClock) {
   const random = createSystemRandom();
   const ids = createIds(clock, random);
@@ -48,7 +48,7 @@ describe('ending everything', () => {
 });
 
 describe('ending everything with the credentials', () => {
-  it('leaves nothing to agents without a secret, nor to the agents that have exchanged their tokens', async () => {
+  it('ends everything of agents without a secret, and of the agents that have exchanged their tokens', async () => {
     const scene = await createExchangeScene();
     const { broker, clock, resource } = scene;
     const place = { url: broker.url, now: () => clock.now() };

@@ -226,7 +226,7 @@ describe('a secret', () => {
   };
   const names = Object.keys(secrets) as (keyof typeof secrets)[];
 
-  /** The configuration without the master keys, which cannot be printed. */
+  /** Reads the configuration, and removes the master keys, which cannot be printed. */
   function comparable(environment: Record<string, string | undefined>) {
     const { masterKey: key, oldMasterKeys, ...rest } = readConfig(environment);
     return { ...rest, key: key?.version, old: oldMasterKeys.map(({ version }) => version) };

@@ -149,7 +149,7 @@ describe('header', () => {
 });
 
 describe('encoding', () => {
-  // Signatures are random, and one in fifteen has neither of the two digits in which the alphabets differ.
+  // A signature is random, and one in fifteen contains neither of the two digits in which the alphabets differ.
   let token = es256(claims);
   while (!/[-_][^.]*$/.test(token)) token = es256(claims);
 

@@ -9,7 +9,7 @@ const clock = new FakeClock();
 const turns = createTurns(clock);
 
 const outage = (): Error => Object.assign(new Error('connect'), { code: 'ECONNREFUSED' });
-/** Waits long enough for finished statements to be answered and for queued rows to start. */
+/** Waits until the callers of finished statements have their results and queued rows have started. */
 async function turn(): Promise<void> {
   for (let i = 0; i < 3; i += 1) await new Promise((resolve) => setImmediate(resolve));
 }
@@ -20,7 +20,7 @@ interface Statement {
   fail: (error: unknown) => void;
 }
 
-/** A batcher whose statements end when the test ends them. Each doubles its rows. */
+/** Creates a batcher whose statements end when the test ends them. Each statement doubles its rows. */
 function held(options: Omit<BatcherOptions<number, number>, 'run' | 'turns'> = {}) {
   const statements: Statement[] = [];
   const run = (rows: number[]): Promise<number[]> =>

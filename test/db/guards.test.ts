@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
-/** What the database itself refuses to every role. */
+/** Tests of what the database itself refuses to every role. */
 let database: TestDatabase;
 
 const rows = {

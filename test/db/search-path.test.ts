@@ -4,8 +4,8 @@ import { atEnd } from '../support/at-end.ts';
 import { createTestDatabase, type TestDatabase } from '../support/test-database.ts';
 
 /**
- * What an attacker with the application login gains by creating functions, operators and casts that the broker's
- * functions might call, in a database where every role may create in the schema public (as before PostgreSQL 15).
+ * Tests that an attacker with the application login gains nothing by creating functions, operators and casts that the
+ * broker's functions might call, in a database where every role may create in the schema public (as before PostgreSQL 15).
  */
 let database: TestDatabase;
 let attacker: pg.Client;
@@ -23,7 +23,8 @@ beforeAll(async () => {
 });
 
 /**
- * Gives the attacker access to the audit log if it runs as a role that may do so; then does what the caller expects.
+ * Makes a function body that gives the attacker access to the audit log, if the function runs as a role that may grant it,
+ * and then returns what the caller expects.
  */
 const body = (instead: string): string => `language plpgsql as $f$ begin
     begin execute 'grant delete on public.audit_events to ' operator(pg_catalog.||) session_user::text;

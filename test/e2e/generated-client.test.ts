@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { paths } from '../../src/http/api.gen.ts';
 import { bootstrapKey, readAtOnce, startBroker, type TestBroker } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
+import { storyAgent, storyResource } from '../support/story-objects.ts';
 
 /** A client that is generated from openapi.yaml. */
 type GeneratedClient = Client<paths>;
@@ -47,35 +48,7 @@ async function createPerson(person: { name: string; roles: ('admin' | 'approver'
 }
 
 async function createAgent(owner: string) {
-  return expectStatus(
-    await admin.POST('/v1/agents', {
-      body: {
-        name: 'generated',
-        owner,
-        environment: 'staging',
-        token_endpoint_auth_method: 'client_secret_post',
-      },
-    }),
-    201,
-  );
-}
-
-async function createResource(identifier: string) {
-  return expectStatus(
-    await admin.POST('/v1/resources', {
-      body: {
-        identifier,
-        name: 'Inference',
-        kind: 'api',
-        max_grant_seconds: 3600,
-        scopes: [
-          { name: 'read', description: 'Read', risk: 'low' },
-          { name: 'admin', description: 'Administer', risk: 'high' },
-        ],
-      },
-    }),
-    201,
-  );
+  return expectStatus(await admin.POST('/v1/agents', { body: storyAgent(owner) }), 201);
 }
 
 interface Credentials {
@@ -102,10 +75,10 @@ async function introspect(credentials: Credentials, accessToken: string) {
 }
 
 describe('a client generated from openapi.yaml', () => {
-  it('can go through the whole life of a token: people, resource, policy, agent, grant, approval, token, revocation', async () => {
+  it('performs the whole story of a token: people, resource, policy, agent, grant, approval, token, revocation', async () => {
     const owner = await createPerson({ name: 'Owner', roles: [] });
     const approver = await createPerson({ name: 'Approver', roles: ['approver'] });
-    const resource = await createResource('https://inference.example');
+    const resource = expectStatus(await admin.POST('/v1/resources', { body: storyResource }), 201);
     const policy = { name: 'reading at once', cedar: readAtOnce };
     expect(expectStatus(await admin.POST('/v1/policies', { body: policy }), 201).version).toBe(1);
     const { client_id, client_secret = '' } = await createAgent(owner.id);

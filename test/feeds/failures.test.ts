@@ -68,7 +68,7 @@ describe('a handler that fails', () => {
     expect((await readFeedRow(scene, 'broken')).read_at).toEqual(scene.clock.now());
   });
 
-  it('because of one event gets every event before that one, and its error is shown', async () => {
+  it('because of one event has handled all events before it, and the error is in its row', async () => {
     const feed = scene.feed('a', {
       async afterWriting(_tx, { events }) {
         if (events.some(({ id }) => id === 'evt_00130')) throw new Error('cannot handle evt_00130');
@@ -91,7 +91,7 @@ describe('a handler that fails', () => {
     const other = scene.replica([scene.feed('a')], scene.secondPool());
     const feed = scene.feed('a', {
       async afterWriting(tx) {
-        // The replica lost its connection, and the other replica was faster than the write of the failure.
+        // This replica lost its connection, and the other replica read the batch before the failure was recorded.
         await sql`select pg_terminate_backend(pg_backend_pid())`.execute(tx).catch(() => undefined);
         await scene.readAll(other, 'a');
         throw new Error('late');

@@ -141,7 +141,7 @@ describe('a new feed', () => {
     });
   });
 
-  it('that starts now is given the events that had not committed by then', async () => {
+  it('with the start `now` gets the events that had not committed at its start', async () => {
     const open = await scene.connect();
     await open.query('begin');
     await scene.append('evt_open', open);
@@ -178,7 +178,7 @@ describe('a run of the job', () => {
     await scene.readAll(reader, 'b');
   });
 
-  it('that has lost its lease reads nothing, and counts as no failure of a feed', async () => {
+  it('that has lost its lease reads nothing, and does not count as a failure of a feed', async () => {
     const feed = scene.feed('a');
     const reader = scene.replica([feed]);
     await reader.register();

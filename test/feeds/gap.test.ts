@@ -10,7 +10,7 @@ beforeAll(async () => {
   scene = await createFeedScene();
 });
 
-/** Past their retention by every clock. */
+/** Months whose partitions are past their retention by every clock. */
 const months = ['2020-01', '2020-02', '2020-03'];
 const day = (month: string, date: string): Date => new Date(`${month}-${date}T00:00:00Z`);
 
@@ -24,24 +24,22 @@ beforeEach(async () => {
 
 const drop = () => dropPartitions(scene.database.db, scene.clock.now());
 
-/**
- * Creates a feed `a` with three unread events in each of the months, and collects the gaps that its handler is given.
- */
+/** Creates a feed `a` with three unread events in each of the months, and collects the gaps that its handler gets. */
 async function scan() {
-  const told: (FeedGap | undefined)[] = [];
-  const feed = scene.feed('a', { afterWriting: async (_tx, { gap }) => void told.push(gap) });
+  const reportedGaps: (FeedGap | undefined)[] = [];
+  const feed = scene.feed('a', { afterWriting: async (_tx, { gap }) => void reportedGaps.push(gap) });
   const reader = scene.replica([feed]);
   await reader.register();
   for (const month of months) {
     for (const date of ['03', '05', '07'])
       await scene.append(`evt_${month}_${date}`, undefined, day(month, date));
   }
-  return { reader, feed, told };
+  return { reader, feed, reportedGaps };
 }
 
 describe('retention that drops events that a feed has not read', () => {
   it('is recorded as a gap, reported to the handler once, and the feed continues after it', async () => {
-    const { reader, feed, told } = await scan();
+    const { reader, feed, reportedGaps } = await scan();
     await drop();
     const gap = { from: day('2020-01', '03'), until: day('2020-03', '07') };
     expect(await readFeedRow(scene, 'a')).toMatchObject({
@@ -53,21 +51,21 @@ describe('retention that drops events that a feed has not read', () => {
     expect(await reader.figures()).toMatchObject([{ name: 'a', gaps: 3 }]);
     await scene.append('evt_later');
     await scene.readAll(reader, 'a');
-    expect(told.filter((each) => each !== undefined)).toEqual([gap]);
-    expect(told[0]).toEqual(gap);
+    expect(reportedGaps.filter((each) => each !== undefined)).toEqual([gap]);
+    expect(reportedGaps[0]).toEqual(gap);
     expect(await reader.readBatch(feed, noFence)).toEqual({ outcome: 'at-end', events: 0 });
     expect((await readFeedRow(scene, 'a')).gap_reported_at).toEqual(scene.clock.now());
   });
 
   it('is reported even if there are no events after the gap', async () => {
-    const { reader, told } = await scan();
+    const { reader, reportedGaps } = await scan();
     await drop();
     expect(await reader.catchUp(noFence, untilEnd())).toBe(0);
-    expect(told).toEqual([{ from: day('2020-01', '03'), until: day('2020-03', '07') }]);
+    expect(reportedGaps).toEqual([{ from: day('2020-01', '03'), until: day('2020-03', '07') }]);
   });
 
   it('is reported for the unread events only, if the feed had read some of a partition', async () => {
-    const { reader, told } = await scan();
+    const { reader, reportedGaps } = await scan();
     await eventually(async () => {
       await reader.catchUp(noFence, untilEnd());
       expect(await scene.delivered('a')).toHaveLength(9);
@@ -77,33 +75,33 @@ describe('retention that drops events that a feed has not read', () => {
     await drop();
     expect(await readFeedRow(scene, 'a')).toMatchObject({ gaps: 1, gap_from: day('2020-03', '07') });
     await reader.catchUp(noFence, untilEnd());
-    expect(told.at(-1)).toEqual({ from: day('2020-03', '07'), until: day('2020-03', '07') });
+    expect(reportedGaps.at(-1)).toEqual({ from: day('2020-03', '07'), until: day('2020-03', '07') });
   });
 
   it('is reported again if the handler fails', async () => {
     const { reader } = await scan();
     await drop();
-    const told: (FeedGap | undefined)[] = [];
+    const reportedGaps: (FeedGap | undefined)[] = [];
     const failing = scene.feed('a', {
       async afterWriting(_tx, { gap }) {
-        told.push(gap);
-        if (told.length === 1) throw new Error('not now');
+        reportedGaps.push(gap);
+        if (reportedGaps.length === 1) throw new Error('not now');
       },
     });
     expect((await scene.replica([failing]).readBatch(failing, noFence)).outcome).toBe('failed');
     scene.clock.advance(1);
     await scene.replica([failing]).catchUp(noFence, untilEnd());
-    expect(told).toHaveLength(2);
-    expect(told[0]).toEqual(told[1]);
+    expect(reportedGaps).toHaveLength(2);
+    expect(reportedGaps[0]).toEqual(reportedGaps[1]);
     expect(await reader.catchUp(noFence, untilEnd())).toBe(0);
   });
 });
 
 it('retention that drops only events that every feed has read leaves no gap', async () => {
-  const { reader, told } = await scan();
+  const { reader, reportedGaps } = await scan();
   await scene.readAll(reader, 'a');
   await drop();
   expect(await readFeedRow(scene, 'a')).toMatchObject({ gaps: 0, gap_from: null, gap_until: null });
   await reader.catchUp(noFence, untilEnd());
-  expect(told.every((gap) => gap === undefined)).toBe(true);
+  expect(reportedGaps.every((gap) => gap === undefined)).toBe(true);
 });

@@ -16,24 +16,24 @@ export const untilEnd = (): AbortSignal => new AbortController().signal;
 export interface FeedScene {
   database: TestDatabase;
   clock: FakeClock;
-  /** The feed reader of one replica. */
+  /** Creates the feed reader of one replica. */
   replica(feeds: readonly Feed[], db?: Db): FeedReader;
-  /** Writes the events that it is given to the table `delivered`. */
+  /** Creates a feed that writes the events that it gets to the table `delivered`. */
   feed(name: string, options?: FeedOptions): Feed;
   /** Appends one event, in a separate transaction or in the one that `client` has open. */
   append(id: string, client?: pg.ClientBase, at?: Date): Promise<void>;
   appendMany(count: number, prefix: string): Promise<void>;
   /** Counts the events that are older than every running transaction of the server, and so may be read. */
   countStable(): Promise<number>;
-  /** Another pool on the same database, as that of a second replica. */
+  /** Opens another pool on the same database, as a second replica has. */
   secondPool(): Db;
-  /** A connection of the broker's role. */
+  /** Opens a connection with the broker's role. */
   connect(): Promise<pg.Client>;
   /** Returns the ids of all events, in the order of the log. */
   stored(): Promise<string[]>;
   /** Returns the ids of the events that were delivered to a feed, in the order of delivery. */
   delivered(feed: string): Promise<string[]>;
-  /** Catches up until the feed has been given every event, and checks that each was delivered once and in order. */
+  /** Reads until the feed has got every event, and checks that each was delivered once and in order. */
   readAll(reader: FeedReader, feed: string): Promise<void>;
 }
 

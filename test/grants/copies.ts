@@ -1,15 +1,15 @@
 import type pg from 'pg';
 
 export interface Copies {
-  /** The grant that is copied. */
+  /** The id of the grant that is copied. */
   template: string;
   count: number;
   status: 'active' | 'pending';
-  /** An SQL expression that may use n, from 1. */
+  /** An SQL expression for the end of a copy. It may use `n`, the number of the copy, from 1. */
   end: string;
 }
 
-/** Copies a grant, `count` times, with ids `grt_copy_<n>_...`, in a state and with an end. */
+/** Inserts `count` copies of a grant, with ids `grt_copy_<n>_...`, in a given state and with a given end. */
 export async function insertCopies(
   owner: pg.Client,
   { template, count, status, end }: Copies,

@@ -55,7 +55,7 @@ const act = (name: string, grant: Grant) => {
   return call(grant);
 };
 
-describe('a grant ended by hand', () => {
+describe('a grant that is ended by a decision', () => {
   it.each([
     ['pending', 'deny', 'denied', 'grant.denied'],
     ['pending', 'cancel', 'cancelled', 'grant.cancelled'],
@@ -84,7 +84,7 @@ describe('a grant ended by hand', () => {
     }
   });
 
-  it('is not ended by an auditor, and revocation takes a reason', async () => {
+  it('cannot be ended by an auditor, and a revocation needs a reason', async () => {
     const grant = await make('read');
     const auditor = await createPerson(broker, { roles: ['auditor'] });
     await auditor.api.post(`${grant.path}/revoke`, reason).expect(403);
@@ -92,10 +92,10 @@ describe('a grant ended by hand', () => {
   });
 });
 
-describe('a grant ended by time', () => {
+describe('a grant whose time is over', () => {
   const lapse = 24 * 3600;
 
-  it('lapses undecided after a day: nothing can be done with it, and the sweep writes that once', async () => {
+  it('lapses if nobody decides within a day: every decision is refused then, and the sweep writes it once', async () => {
     const grant = await make('write');
     clock.advance(lapse);
     api = await agent.api();
@@ -112,7 +112,7 @@ describe('a grant ended by time', () => {
     expect(await countEvents(broker.database, 'grant.lapsed', { grantId: grant.id })).toBe(1);
   });
 
-  it('expires at its end, before and after the sweep; nothing moves it afterwards', async () => {
+  it('is expired from its end on, before and after the sweep, and nothing changes that', async () => {
     const grant = await make('read');
     clock.advance(600);
     api = await agent.api();
@@ -134,7 +134,7 @@ describe('a grant ended by time', () => {
     expect(revoked.body.status).toBe('revoked');
   });
 
-  it('is revoked, not expired, if its agent was disabled first, and that is in the audit log at once', async () => {
+  it('is revoked, not expired, if its agent was disabled first, and has its audit event at once', async () => {
     const other = await createAgent(broker);
     const made = await (await other.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
     await asBootstrap(broker).post(`/v1/agents/${other.id}/disable`).expect(200);
@@ -177,7 +177,7 @@ describe('a grant ended by time', () => {
 });
 
 describe('a list', () => {
-  it('shows by effective state, newest first, page by page, and reading changes nothing', async () => {
+  it('is filtered by effective status, newest first, page by page, and reading changes nothing', async () => {
     const lister = await createAgent(broker);
     const own = await lister.api();
     const ids: string[] = [];
@@ -209,8 +209,8 @@ describe('a list', () => {
   });
 });
 
-describe('a grant ended by a change of its catalogue', () => {
-  it('leaves a bounded audit event, however many scopes are taken out', async () => {
+describe('a grant that a change of the catalogue ends', () => {
+  it('has an audit event of limited size, for any number of removed scopes', async () => {
     const names = Array.from({ length: 60 }, (_, n) => String(n).padEnd(100, 's'));
     const scopes = names.map((name) => ({ name, description: 'A long name', risk: 'low' }));
     const wide = await createResource(broker, { scopes });

@@ -19,7 +19,7 @@ describe('maxRisk', () => {
     expect(maxRisk(['write', 'read'], risks)).toBe('medium');
     expect(maxRisk(['read', 'drop', 'write'], risks)).toBe('high');
   });
-  it('counts a scope that the catalogue does not know as high', () => {
+  it('counts a scope that is not in the catalogue as high', () => {
     expect(maxRisk(['read', 'unknown'], risks)).toBe('high');
   });
 });

@@ -67,7 +67,7 @@ describe('the effective status of a grant', () => {
     ['denied if that happens while it is pending', { status: 'pending', epochsEndedAt: at(1) }, 1, 'denied'],
     ['revoked, and stays so, when its own time comes after that', { epochsEndedAt: at(1) }, 600, 'revoked'],
     [
-      'expired, and stays so, if the agent is disabled after its end',
+      'expired, and stays expired, if the agent is disabled after its end',
       { epochsEndedAt: at(600) },
       601,
       'expired',
@@ -108,7 +108,7 @@ describe('the effective status of a grant', () => {
   });
 });
 
-describe('how long a grant runs', () => {
+describe('the period of a grant', () => {
   it('counts from the decision and never outlives its agent', () => {
     const period = { decidedAt: at(0), durationSeconds: 600 };
     expect(grantPeriod({ ...period, agentExpiresAt: null }).expiresAt).toEqual(at(600));
@@ -122,7 +122,7 @@ describe('how long a grant runs', () => {
 describe('narrowing', () => {
   const terms = { scopes: ['a', 'b', 'c'], durationSeconds: 600 };
 
-  it('keeps what is not named', () => expect(narrow(terms, {})).toEqual(terms));
+  it('keeps the terms that are not given', () => expect(narrow(terms, {})).toEqual(terms));
 
   it.each([
     ['another scope', { scopes: ['a', 'd'] }],

@@ -37,7 +37,7 @@ beforeAll(async () => {
   approvers = await parallel(20, () => createPerson(broker, { roles: ['approver'] }));
 });
 
-/** The same person's calls, spread over the replicas. */
+/** Returns the API of a person on one of the replicas, in turn. */
 const spread = (person: TestPerson, index: number): Api =>
   apiOf(replicas[index % 2] as TestBroker, person.key);
 const approver = (index: number): TestPerson => approvers[index] as TestPerson;
@@ -104,7 +104,10 @@ describe('twenty at the same time', () => {
 });
 
 describe('while its agent is being disabled', () => {
-  it.each(['approve', 'cancel'] as const)('%s waits, and finds the grant denied', async (name) => {
+  it.each([
+    'approve',
+    'cancel',
+  ] as const)('%s waits until the agent is disabled, and then finds the grant denied', async (name) => {
     const other = await createAgent(broker);
     const own = await other.api();
     const { body } = await own

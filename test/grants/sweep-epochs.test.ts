@@ -22,7 +22,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { grantEndingsOn } from '../support/grant-endings.ts';
 import { type Copies, insertCopies } from './copies.ts';
 
-/** As many as share a transaction. */
+/** The number of grants in one transaction. */
 const batchRows = 100;
 const clock = new FakeClock();
 let broker: TestBroker;
@@ -54,8 +54,8 @@ const soon = "'2026-03-02T11:00:00Z'::timestamptz";
 const remaining = async (): Promise<string[]> =>
   (await owner('select subject_id from ended_epochs order by 1')).map((row) => row.subject_id);
 
-/** How many grants ended as what, and how many events say so. */
-const told = async () =>
+/** Counts the ended grants by status, and their events. */
+const countEnds = async () =>
   owner(
     `select g.status, count(distinct g.id)::integer as grants, count(e.id)::integer as events
        from grants g left join audit_events e on e.grant_id = g.id and e.type = 'grant.' || g.status
@@ -73,7 +73,7 @@ const sweepOf = ({
     signal,
   );
 
-/** Epochs that are raised by what does not settle them at once: `end-all`, or a replica of the version before. */
+/** Raises epochs in the ways that settle nothing at once: `hallpass end-all`, or a replica of the previous version. */
 const raiseAgent = () =>
   owner('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [agent.id, clock.now()]);
 const raising: Record<string, () => PromiseLike<unknown>> = {
@@ -92,7 +92,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     await raise();
     expect(await remaining()).toHaveLength(1);
     expect(await sweepOf()).toBe(3 * batchRows + 501);
-    expect(await told()).toEqual([all('denied', batchRows + 200), all('revoked', 2 * batchRows + 301)]);
+    expect(await countEnds()).toEqual([all('denied', batchRows + 200), all('revoked', 2 * batchRows + 301)]);
     expect(await remaining()).toEqual([]);
     expect(await sweepOf()).toBe(0);
   });
@@ -106,15 +106,15 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     expect(await remaining()).toHaveLength(1);
     await owner('rollback');
     expect(await sweepOf()).toBe(1);
-    expect(await told()).toEqual([all('revoked', 21)]);
+    expect(await countEnds()).toEqual([all('revoked', 21)]);
     expect(await remaining()).toEqual([]);
   });
 
-  it('leaves grants as expired whose own time was over before, and keeps no work for them', async () => {
+  it('leaves the grants expired whose own time was over before, and keeps no work for them', async () => {
     await copy(3, { status: 'active', end: "'2026-03-02T09:00:00Z'::timestamptz" });
     await raise();
     expect(await sweepOf()).toBe(4);
-    expect(await told()).toEqual([all('expired', 3), all('revoked', 1)]);
+    expect(await countEnds()).toEqual([all('expired', 3), all('revoked', 1)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -127,7 +127,7 @@ describe.each(Object.entries(raising))('%s', (_what, raise) => {
     );
     await expect(sweepOf()).rejects.toThrow('no');
     await owner('drop function refuse cascade');
-    expect(await told()).toEqual([all('expired', 3)]);
+    expect(await countEnds()).toEqual([all('expired', 3)]);
     expect(await sweepOf()).toBe(1);
   });
 });
@@ -156,7 +156,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     const fresh = await request();
     await copy(10, { status: 'active', end: soon, template: fresh });
     expect(await sweepOf()).toBe(1);
-    expect(await told()).toEqual([all('revoked', 1)]);
+    expect(await countEnds()).toEqual([all('revoked', 1)]);
     expect(await remaining()).toEqual([]);
   });
 
@@ -174,7 +174,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     expect(await remaining()).toEqual([agent.id]);
   });
 
-  it('that is aborted ends after the batch it is at, and goes on in the next run', async () => {
+  it('ends after the current batch if it is aborted, and continues in the next run', async () => {
     await copy(2 * batchRows, { status: 'active', end: soon });
     await raiseAgent();
     const controller = new AbortController();
@@ -189,14 +189,14 @@ describe('the sweep of grants that raised epochs have ended', () => {
   });
 
   it('misses no grant whose request was in progress when its agent was disabled: one waits for the other', async () => {
-    // Through another session: within a transaction the answer would never change.
+    // Reads through another session, because within one transaction these statistics do not change.
     const waiting = async () => {
       const { rows } = await sql`select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'`.execute(broker.database.db);
       return rows;
     };
     await owner('begin');
-    // Where a request makes its grant, when it has locked its agent.
+    // The point where a request creates its grant, after it has locked its agent.
     await owner('lock table grants in share mode');
     const requested = request();
     await eventually(async () => expect(await waiting()).toHaveLength(1));
@@ -205,18 +205,19 @@ describe('the sweep of grants that raised epochs have ended', () => {
     await owner('rollback');
     await Promise.all([requested, disabled]);
     await sweepOf();
-    expect(await told()).toEqual([all('revoked', 2)]);
+    expect(await countEnds()).toEqual([all('revoked', 2)]);
     expect(await remaining()).toEqual([]);
   });
 
   it.each([
-    // The grant that is copied ends then, too.
+    // The grant that was copied ends in the same way.
     ['active', 'revoked', 'expire-grants', 4],
     ['pending', 'denied', 'lapse-requests', 3],
   ] as const)('is made up for when the time of a grant is over that it missed: %s becomes %s', async (status, becomes, by, count) => {
     await copy(3, { status, end: "'2026-03-02T10:10:00Z'::timestamptz" });
     await raiseAgent();
-    // As if they had been made under the old epoch after it was swept: by a replica that does not hold its agent.
+    // As if the copies had been created under the old epoch after it was swept, by a replica that does not lock the
+    // agent.
     await owner('delete from ended_epochs');
     const later = new FakeClock('2026-03-02T10:10:00Z');
     const deps = { db: broker.database.db, ids, clock: later };
@@ -227,6 +228,6 @@ describe('the sweep of grants that raised epochs have ended', () => {
       "select distinct status, ended_by, ended_at from grants where id like 'grt_copy%'",
     );
     expect(rows).toEqual([{ status: becomes, ended_by: by, ended_at: clock.now() }]);
-    expect(await told()).toEqual([all(becomes, count)]);
+    expect(await countEnds()).toEqual([all(becomes, count)]);
   });
 });

@@ -17,7 +17,7 @@ import { FakeClock } from '../support/fake-clock.ts';
 import { grantEndingsOn } from '../support/grant-endings.ts';
 import { type Copies, insertCopies } from './copies.ts';
 
-/** As many as share a transaction. */
+/** The number of grants in one transaction. */
 const batchRows = 250;
 const clock = new FakeClock();
 let broker: TestBroker;
@@ -41,7 +41,7 @@ const insertGrants = (count: number, copies: Pick<Copies, 'status' | 'end'>): Pr
 const at = (secondsAgo: number): string =>
   `'${addSeconds(clock.now(), -secondsAgo).toISOString()}'::timestamptz`;
 
-/** How many copies are in a state, and how many events of a type there are about how many copies. */
+/** Counts the copies in a state, and the events of a type with the number of copies that they are about. */
 async function read(status: string) {
   const { rows } = await broker.database.owner.query<Record<string, string>>(
     `select (select count(*) from grants where id like 'grt_copy%' and status = $1 and ended_by is not null
@@ -65,7 +65,7 @@ describe('the sweep', () => {
       status: 'active',
       end: `${at(50)} + n * interval '1 millisecond'`,
     });
-    // More than a batch that ended at one instant, and what is good for another moment.
+    // More grants than a batch takes that ended at the same instant, and one grant that ends a moment later.
     await insertGrants(batchRows + 200, { status: 'active', end: at(10) });
     await insertGrants(3, { status: 'active', end: at(-1) });
     expect(await sweepOf().expireDue(async () => {}, never)).toBe(2 * batchRows + 500);
@@ -89,7 +89,7 @@ describe('the sweep', () => {
     expect(await read('expired')).toEqual(all(20));
   });
 
-  it('checks the fence in each transaction: once it has lost the job it writes nothing more', async () => {
+  it('checks the fence in each transaction: after it has lost the job it writes nothing', async () => {
     await insertGrants(3 * batchRows, { status: 'active', end: `${at(50)} + n * interval '1 millisecond'` });
     let passed = 0;
     const fence = async (): Promise<void> => {
@@ -110,7 +110,7 @@ describe('the sweep', () => {
     expect(await read('expired')).toEqual(all(0));
   });
 
-  it('that is aborted ends after the batch it is at', async () => {
+  it('ends after the current batch if it is aborted', async () => {
     await insertGrants(2 * batchRows, { status: 'active', end: at(1) });
     const controller = new AbortController();
     let passed = 0;

@@ -42,7 +42,7 @@ async function pending() {
   return { path: `/v1/grants/${body.id}`, request_digest: body.request_digest as string };
 }
 
-/** Starts a long poll and resolves once it waits: its timer is set. */
+/** Starts a long poll. Resolves when it waits, which its timer shows. */
 async function poll(of: Api, path: string, etag?: string) {
   const before = clock.timers;
   const request = of.get(path);
@@ -66,7 +66,7 @@ describe('a long poll', () => {
     expect((await waiting.answer).body.status).toBe('active');
   });
 
-  it('is answered with the next poll when another replica decides', async () => {
+  it('is answered at the next poll of the database when another replica decides', async () => {
     const { path, request_digest } = await pending();
     const waiting = await poll(api, `${path}?wait=30`);
     await apiOf(replica, approver.key).post(`${path}/approve`, { request_digest }).expect(200);
@@ -99,7 +99,7 @@ describe('a long poll', () => {
       .expect(200);
   });
 
-  it('notices what only time or an epoch changes', async () => {
+  it('is answered when only time or an epoch changes the status', async () => {
     const short = grantRequest(resource.identifier, { duration_seconds: 5 });
     const { body, headers } = await api.post('/v1/grants', short).expect(201);
     const waiting = await poll(api, `/v1/grants/${body.id}?wait=50`, headers.etag);
@@ -115,7 +115,7 @@ describe('a long poll', () => {
     expect((await watching.answer).body.status).toBe('denied');
   });
 
-  it('is refused for more than 55 s, and holds no connection: a hundred wait over a pool of ten', async () => {
+  it('is refused for more than 55 s, and holds no connection: a hundred long polls wait with a pool of ten connections', async () => {
     const { path, request_digest } = await pending();
     await api.get(`${path}?wait=56`).expect(400);
     const waiting = await parallel(100, () => poll(api, `${path}?wait=30`));

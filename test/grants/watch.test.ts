@@ -39,7 +39,7 @@ describe('a watcher of a grant', () => {
     expect(clock.timers).toBe(0);
   });
 
-  it('learns with the next reading what another replica has changed', async () => {
+  it('notices a change by another replica at the next read', async () => {
     const { clock, stamps, watch, wait } = createWatch();
     const waiting = watch.watch('grt_1').wait(wait);
     stamps.set('grt_1', '2');

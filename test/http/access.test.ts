@@ -40,7 +40,7 @@ function as<T extends { headers: Record<string, string> }>(name: CallerName, req
   return { ...request, headers: { ...request.headers, ...bearer(credentials.get(name)) } };
 }
 
-/** By the access table alone: a person has one role here, or no role. */
+/** Whether the access table alone allows the call. Each person here has one role or no role. */
 function isAllowed(id: keyof typeof access, name: CallerName): boolean {
   const allowed: readonly string[] = access[id];
   return allowed.includes(name) || (name !== 'agent' && allowed.includes('person'));
@@ -55,7 +55,7 @@ async function eventsOf(requestId: unknown) {
   return rows;
 }
 
-/** Returns the objects that an event about a request to `path` names, by the ids in the path. */
+/** Returns the objects that an event about a request to `path` must name, from the ids in the path. */
 function subjectOf(path: string, caller: CallerName) {
   const ids = path.match(/[a-z]{3}_[0-9a-z]{26}/g) ?? [];
   const caught = (prefix: string) => ids.find((id) => id.startsWith(prefix)) ?? null;
@@ -90,7 +90,7 @@ describe.each(closed)('$method $path', (entry) => {
     }
   });
 
-  it('is refused to every caller that the table does not name, with one event, before the body is read', async () => {
+  it('is refused to every caller that the table does not name, with one audit event, before the body is read', async () => {
     for (const name of callers.filter((caller) => !isAllowed(entry.id, caller))) {
       for (const one of variants) {
         const answer = await send(broker, as(name, one));

@@ -16,7 +16,7 @@ describe("a request's address", () => {
     ['the peer if it is not a trusted proxy', proxies, '192.0.2.1', ['198.51.100.7'], '192.0.2.1'],
     ['the one from a trusted proxy', proxies, '10.0.0.1', ['198.51.100.7'], '198.51.100.7'],
     [
-      'the one that the nearest trusted proxy saw, not the one it was sent',
+      'the address that the nearest trusted proxy saw, not one that the client sent',
       proxies,
       '10.0.0.1',
       ['1.1.1.1, 198.51.100.7'],

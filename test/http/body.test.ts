@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { access } from '../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
-import { bootstrapKey, createAgent, startBroker, type TestBroker } from '../support/broker.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
+import { createAgent, startBroker, type TestBroker } from '../support/broker.ts';
 import {
   detailsOf,
   exampleRequest,
@@ -12,7 +11,8 @@ import {
   type Schema,
   valueAt,
 } from '../support/contract-requests.ts';
-import { type Answer, bearer, send, sendRaw } from '../support/http.ts';
+import { credentialFor } from '../support/credential-for.ts';
+import { type Answer, send, sendRaw } from '../support/http.ts';
 
 /** Checks of JSON bodies, made for every operation that has a JSON body. */
 const contract = readContract();
@@ -27,11 +27,6 @@ beforeAll(async () => {
   agentToken = (await (await createAgent(broker)).token().expect(200)).body.access_token;
 });
 
-function credentialFor({ entry }: OperationDetails): Record<string, string> {
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  return bearer(allowed.includes('agent') ? agentToken : bootstrapKey);
-}
-
 interface Attempt {
   body: unknown;
   headers?: Record<string, string>;
@@ -43,7 +38,7 @@ function attempt(details: OperationDetails, { body, headers = {} }: Attempt): Pr
   const asIs = typeof body === 'string' || Buffer.isBuffer(body);
   return send(broker, {
     ...example,
-    headers: { ...example.headers, ...credentialFor(details), ...headers },
+    headers: { ...example.headers, ...credentialFor(details, agentToken), ...headers },
     body: asIs ? body : JSON.stringify(body),
   });
 }
@@ -126,13 +121,13 @@ describe.each(cases)('the body of $id', ({ details }) => {
       const headers = { 'Content-Type': type };
       await expectRefusal(details, { what: type, code: 'unsupported-media-type', headers, body: example });
     }
-    const withoutType = { ...exampleRequest(details), headers: credentialFor(details) };
+    const withoutType = { ...exampleRequest(details), headers: credentialFor(details, agentToken) };
     expect(await send(broker, withoutType)).toMatchObject({ status: 415 });
   });
 
   it('may be absent only if the contract says that it is optional', async () => {
     const { method, path } = exampleRequest(details);
-    const lines = Object.entries({ ...credentialFor(details), Host: 'a', Connection: 'close' });
+    const lines = Object.entries({ ...credentialFor(details, agentToken), Host: 'a', Connection: 'close' });
     const head = [`${method} ${path} HTTP/1.1`, ...lines.map(([name, value]) => `${name}: ${value}`)];
     for (const more of [[], ['Content-Length: 0'], ['Content-Type: application/json']]) {
       const answer = await sendRaw(broker, [...head, ...more, '', ''].join('\r\n'));

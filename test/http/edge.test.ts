@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { access } from '../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
 import { bootstrapKey, createAgent, startBroker, type TestBroker } from '../support/broker.ts';
 import { detailsOf, exampleRequest, type OperationDetails } from '../support/contract-requests.ts';
+import { credentialFor } from '../support/credential-for.ts';
 import { bearer, send, sendRaw, type WireRequest } from '../support/http.ts';
 
 /** The checks of URLs and headers for every operation, and the headers of every response. */
@@ -20,21 +20,14 @@ beforeAll(async () => {
   agentToken = (await (await createAgent(broker)).token().expect(200)).body.access_token;
 });
 
-function credentialFor({ entry }: OperationDetails): Record<string, string> {
-  if (!isRouted(entry)) return {};
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  if (allowed.includes('anyone')) return {};
-  return bearer(allowed.includes('agent') ? agentToken : bootstrapKey);
-}
-
 function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const example = exampleRequest(details);
-  return { ...example, headers: { ...example.headers, ...credentialFor(details) } };
+  return { ...example, headers: { ...example.headers, ...credentialFor(details, agentToken) } };
 }
 
 const requestIds = new Set<unknown>();
 
-/** The headers that every response has, without the values that differ. */
+/** Returns the headers that all responses must have in common. Asserts that the request id is new. */
 function commonHeaders(headers: IncomingHttpHeaders) {
   const id = headers['x-request-id'];
   expect(id).toMatch(/^req_[0-7][0-9a-hjkmnp-tv-z]{25}$/);
@@ -55,7 +48,10 @@ function commonHeaders(headers: IncomingHttpHeaders) {
   );
 }
 
-/** Listed here, so that a header that is missing from every response is noticed. */
+/**
+ * The expected common headers. They are not taken from a response, so that a header that every response lacks is
+ * noticed.
+ */
 const securityHeaders = {
   'content-security-policy': "default-src 'none';frame-ancestors 'none'",
   'cross-origin-opener-policy': 'same-origin',
@@ -72,7 +68,7 @@ const securityHeaders = {
 };
 
 describe.each(cases)('$id', ({ details }) => {
-  it('responds with the same headers as all others, to success and failure, and with an id of its own', async () => {
+  it('responds with the same headers as all others, to success and failure, and with a new request id', async () => {
     const wire = request(details);
     const mine = { ...wire, headers: { ...wire.headers, 'X-Request-Id': 'req_mine' } };
     for (const one of [mine, { ...mine, method: 'PURGE' }, { ...mine, headers: {} }]) {
@@ -163,8 +159,8 @@ describe.each(routed)('$id', ({ details }) => {
   });
 
   it('is refused with two Authorization headers, even if one is valid', async () => {
-    if (Object.keys(credentialFor(details)).length === 0) return;
-    const { Authorization = '' } = credentialFor(details);
+    if (Object.keys(credentialFor(details, agentToken)).length === 0) return;
+    const { Authorization = '' } = credentialFor(details, agentToken);
     const wire = request(details);
     for (const pair of [
       [Authorization, 'Bearer x'],

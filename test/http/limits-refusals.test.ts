@@ -142,7 +142,7 @@ describe('twice as many concurrent exchanges as the limit allows', () => {
 
   it("of a workload's own token: as many succeed as are allowed, and only these are written", async () => {
     const workload = await createFederatedAgent({ url: unlimited.url, now: () => clock.now() });
-    const form = exchangeOf(await workload.say());
+    const form = exchangeOf(await workload.issueToken());
     const ask = () => oauthPost(broker, '/oauth2/token', form).set('X-Forwarded-For', newAddress());
     expect(await atOnce(ask)).toEqual({ 200: perSecond, 429: perSecond });
     expect(await writtenOf(workload.id)).toEqual({ tokens: perSecond, grants: 0, refused: 0 });

@@ -1,16 +1,11 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { access } from '../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
-import {
-  bootstrapKey,
-  createAgent,
-  startBroker,
-  type TestAgent,
-  type TestBroker,
-} from '../support/broker.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
+import { createAgent, startBroker, type TestAgent, type TestBroker } from '../support/broker.ts';
 import { detailsOf, exampleRequest, type OperationDetails } from '../support/contract-requests.ts';
+import { credentialFor } from '../support/credential-for.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
+import { type Answer, send, type WireRequest } from '../support/http.ts';
 
 /** Requests are limited by address before authentication, and by agent or person after it. */
 const contract = readContract();
@@ -35,16 +30,15 @@ beforeAll(async () => {
   broker = await startBroker({ clock, database: unlimited.database, config });
 });
 
-function authorization({ entry }: OperationDetails): Record<string, string> {
-  if (!isRouted(entry)) {
+function authorization(details: OperationDetails): Record<string, string> {
+  if (!isRouted(details.entry)) {
     const basic = Buffer.from(`${agent.id}:${agent.secret}`).toString('base64');
     return { Authorization: `Basic ${basic}` };
   }
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  return bearer(allowed.includes('agent') ? token : bootstrapKey);
+  return credentialFor(details, token);
 }
 
-/** Makes a request of this operation by a caller who may make it. At the token endpoint it is for a broker token. */
+/** Makes a request of this operation by a caller who may make it. At the token endpoint it requests a broker token. */
 function request(details: OperationDetails): WireRequest & { headers: Record<string, string> } {
   const example = exampleRequest(details);
   const body = details.entry.id === 'issueToken' ? 'grant_type=client_credentials' : example.body;

@@ -1,7 +1,6 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
-import { access } from '../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../src/http/contract.ts';
+import { isRouted, readContract } from '../../src/http/contract.ts';
 import {
   bootstrapKey,
   createAgent,
@@ -10,6 +9,7 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 import { detailsOf, exampleRequest } from '../support/contract-requests.ts';
+import { credentialFor } from '../support/credential-for.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { type Answer, bearer, send, type WireRequest } from '../support/http.ts';
@@ -76,9 +76,7 @@ function requestOf(details: (typeof operations)[number], client = agent): WireRe
     const body = entry.id === 'issueToken' ? 'grant_type=client_credentials' : `token=${agentToken}`;
     return { ...example, headers: { ...example.headers, Authorization: `Basic ${basic}` }, body };
   }
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  const credential = allowed.includes('agent') ? agentToken : bootstrapKey;
-  return { ...example, headers: { ...example.headers, ...bearer(credential) } };
+  return { ...example, headers: { ...example.headers, ...credentialFor(details, agentToken) } };
 }
 
 function expectUnavailable(answer: Answer, what: string): void {
@@ -120,7 +118,7 @@ describe('while the database cannot be reached', () => {
     expect(await send(broker, requestOf(details))).toMatchObject({ status: 200 });
   });
 
-  it('the process is alive but not ready', async () => {
+  it('the process runs but is not ready', async () => {
     const { status, json } = await send(broker, readiness);
     expect(status).toBe(503);
     expect(json).toEqual({ status: 'not ready', checks: { database: 'unreachable' } });

@@ -15,7 +15,7 @@ beforeAll(async () => {
 
 const anyone = (broker: TestBroker): Api => apiOf(broker, undefined);
 
-/** While `call` runs, keys cannot be read. */
+/** Runs `call` while keys cannot be read. */
 async function withoutKeys(broker: TestBroker, call: () => Promise<unknown>): Promise<void> {
   await broker.database.owner.query('alter table signing_keys rename to elsewhere');
   try {

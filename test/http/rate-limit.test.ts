@@ -114,7 +114,7 @@ describe('the rate limiter', () => {
   });
 });
 
-/** A plain token bucket, as the model that the limiter must agree with. */
+/** Creates a plain token bucket, as a model with which the limiter must agree. */
 function createNaiveModel(perSecond: number) {
   const buckets = new Map<string, number>();
   const full = perSecond * 1000;

@@ -37,7 +37,7 @@ const swap = (column: 'private_sealed' | 'public_jwk', one: string, other: strin
     [one, other],
   );
 
-/** A replica, and its reports of broken keys: one line each. */
+/** Creates a replica, and collects its reports of broken keys, one line for each. */
 function reporting(options: { envelope?: Envelope } = {}): { replica: KeysService; reports: string[] } {
   const reports: string[] = [];
   const onBroken = (kid: string, error: Error) => void reports.push(`${kid}: ${error.message}`);
@@ -47,7 +47,7 @@ function reporting(options: { envelope?: Envelope } = {}): { replica: KeysServic
 const brokenKids = (replica: KeysService): string[] => replica.ring.broken().map(({ kid }) => kid);
 
 describe('an encrypted private key', () => {
-  it('of a swapped row cannot be decrypted: its row is reported once, and it never signs, while the others do', async () => {
+  it('cannot be decrypted in another row: the key is reported once and never signs, and other keys sign', async () => {
     const listed = await keys.list();
     const active = kidOf(listed, 'ES256', 'active');
     await swap('private_sealed', active, kidOf(listed, 'ES256', 'prepared'));
@@ -65,7 +65,7 @@ describe('an encrypted private key', () => {
     expect(replica.ring.verificationKey(active)).toBeDefined();
   });
 
-  it('signs again after it was fixed, and is reported again if it breaks again', async () => {
+  it('is used to sign again after it was fixed, and is reported again if it breaks again', async () => {
     const listed = await keys.list();
     const [active, prepared] = [kidOf(listed, 'ES256', 'active'), kidOf(listed, 'ES256', 'prepared')];
     const { replica, reports } = reporting();
@@ -77,7 +77,7 @@ describe('an encrypted private key', () => {
       await replica.ring.refresh();
       expect(replica.ring.signer('ES256')?.kid).toBe(active);
       expect(brokenKids(replica)).toEqual([]);
-      // An existing signer is kept: it is dropped together with its key.
+      // The ring keeps a signer as long as its key stays: retiring the key makes the ring drop the signer.
       await database.owner.query("update signing_keys set state = 'retired' where kid = $1", [active]);
       await replica.ring.refresh();
       await database.owner.query("update signing_keys set state = 'active' where kid = $1", [active]);
@@ -110,7 +110,7 @@ describe('an encrypted private key', () => {
     expect(keys.ring.signer('ES256')).toBeUndefined();
   });
 
-  it('that cannot be decrypted makes the run that activated it fail, and every later one, but their changes are committed', async () => {
+  it('that cannot be decrypted makes the run that activates it and every later run fail, but commits their changes', async () => {
     const prepared = kidOf(await keys.list(), 'ES256', 'prepared');
     await database.owner.query("update signing_keys set private_sealed = '\\x00' where kid = $1", [prepared]);
     clock.advance(24 * 3600);

@@ -33,7 +33,7 @@ const issuer = 'https://hallpass.test';
 const claims = { iss: issuer, jti: 'j', iat: 1, exp: 2 };
 const quarterly = { compromised: false, reason: 'quarterly' } as const;
 
-/** An envelope that counts what it decrypts. */
+/** Creates an envelope that records what it decrypts. */
 function countingEnvelope(): { envelope: Envelope; opened: string[] } {
   const opened: string[] = [];
   return {

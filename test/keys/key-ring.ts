@@ -8,7 +8,7 @@ const targets = {
   compromise: 'compromised',
 } as const satisfies Record<string, KeyState>;
 
-/** The table of signing keys in memory. It applies plans under the same rules as the database. */
+/** A table of signing keys in memory, which applies plans under the same rules as the database. */
 export class KeyRing {
   keys: SigningKey[] = [];
 

@@ -124,7 +124,7 @@ describe('the fence', () => {
 interface Snapshot {
   now: number;
   published: ReadonlySet<string>;
-  /** From algorithm to `kid`. */
+  /** The `kid` of the active key of each algorithm. */
   signing: ReadonlyMap<string, string>;
 }
 
@@ -180,7 +180,8 @@ describe('over a day of runs every minute, and 13 minutes of manual rotations', 
       }
       clock.advance(60);
     }
-    // Manually: at 600, 606 and 612 minutes for ES256. Automatically: once for the two others.
+    // Three manual rotations, of ES256 (at 600, 606 and 612 minutes), and one automatic rotation of each of the two
+    // others.
     expect([refusals, lastSigned.size, gone.size]).toEqual([10, 4 + 2 + 2, 3 + 1 + 1]);
     for (const [kid, at] of gone) {
       // It signed until the run that retired it, a minute after it was last seen to sign.

@@ -9,7 +9,7 @@ import { KeyRing } from './key-ring.ts';
 interface Step {
   waitSeconds: number;
   act: 'tick' | 'rotate' | 'compromise';
-  /** The index of the key that is named; no key if it is past the last one. */
+  /** The index of the key that the step names; a number past the last key names no key. */
   pick: number;
 }
 
@@ -30,7 +30,7 @@ function requestOf({ act, pick }: Step, keys: SigningKey[]): RotationRequest | u
 
 const secondsBetween = (from: Date, to: Date): number => (to.getTime() - from.getTime()) / 1000;
 
-/** Returns what must hold for each action, given the keys before it. */
+/** Asserts what must hold for each action, given the keys before it. */
 function checkAction(action: RotationAction, before: KeyRing['keys'], now: Date): void {
   if (action.kind === 'create') {
     if (action.state === 'active') expect(before).toEqual([]);

@@ -47,7 +47,7 @@ describe('what is due', () => {
     expect(run().actions).toEqual([]);
   });
 
-  test('after its time the active key starts to retire, the prepared one becomes active and the next is published', () => {
+  test('when the rotation is due, the active key starts to retire, the prepared key becomes active, and the next one is created', () => {
     const [before, next] = [kid('active'), kid('prepared')];
     clock.advance(rotationSeconds);
     const plan = run();
@@ -175,7 +175,7 @@ describe('compromise of the active key', () => {
     expect(ring.keys).toEqual(before);
   });
 
-  test('directly after another one that names the key revokes it, and no key signs until one may', () => {
+  test('directly after another one, with the key_id of the active key, revokes that key; no key signs until the next one may', () => {
     run({ compromised: true });
     const [leaked, next] = [kid('active'), kid('prepared')];
     const plan = run({ kid: leaked, compromised: true });

@@ -27,7 +27,7 @@ export function newEnvelope(): Envelope {
   return createEnvelope({ current: new MasterKey(random.bytes(32)), old: [], random });
 }
 
-/** The master key of every replica for which a test gives no other one, and its envelope. */
+/** The master key of every replica for which a test gives no other master key, and its envelope. */
 export const masterKey = new MasterKey(random.bytes(32));
 export const envelope = createEnvelope({ current: masterKey, old: [], random });
 
@@ -54,7 +54,7 @@ export interface StartedDatabase extends TestDatabase {
   reset(): Promise<void>;
 }
 
-/** A database after the first start. Its keys are created once, because RSA keys take long. */
+/** Creates a database after the first start. Its keys are created once, because RSA keys take long. */
 export async function createStartedDatabase(): Promise<StartedDatabase> {
   const database = await createTestDatabase();
   await replicaOn(database.db).rotateDue(noFence);

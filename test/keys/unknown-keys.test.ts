@@ -21,7 +21,7 @@ beforeEach(async () => {
 const quarterly = { compromised: false, reason: 'quarterly' } as const;
 
 describe('tokens with an unknown kid', () => {
-  /** A replica, and how often it has read the keys. */
+  /** Creates a replica, and counts how often it reads the keys. */
   function counted(): { replica: KeysService; reads: () => number; fail: (failing: boolean) => void } {
     let [reads, failing] = [0, false];
     const db = observed(database.db, (query) => {

@@ -19,14 +19,14 @@ const { schemas } = (
   readContract().document as { components: { schemas: Record<string, { enum?: string[] }> } }
 ).components;
 
-/** The `error` values of the table, each once. An error that has none is answered as `server_error`. */
+/** Returns the distinct `error` values of the table. An error without one is answered as `server_error`. */
 function oauthErrors(table: Record<string, object>): string[] {
   return [
     ...new Set(Object.values(table).flatMap((entry) => ('oauth' in entry ? [String(entry.oauth)] : []))),
   ];
 }
 
-/** Each schema with a closed set of values, and the table of the code that has the same. */
+/** Each schema with a closed set of values, and the values that the code has. */
 const tables: [schema: string, values: readonly string[]][] = [
   ['ErrorCode', Object.keys(errorTable)],
   ['OauthErrorCode', oauthErrors(errorTable)],
@@ -51,7 +51,7 @@ describe('the closed sets of the contract', () => {
     expect(difference(schemas[schema]?.enum ?? [], values)).toEqual([]);
   });
 
-  it('would be found to differ if the code or the contract had one more', () => {
+  it('are reported as different if the code or the contract has one more', () => {
     expect(difference(['a'], ['a', 'b'])).toEqual(['not in the contract: b']);
     expect(difference(['a', 'c'], ['a'])).toEqual(['not in the code: c']);
     const grown = { ...errorTable, new: { status: 400, title: 'New', oauth: 'new_error' } };
@@ -63,7 +63,7 @@ describe('the closed sets of the contract', () => {
     ]);
   });
 
-  it('are the union types of the code, where that has no table (checked by the compiler)', () => {
+  it('are the union types of the code if the code has no table (checked by the compiler)', () => {
     expectTypeOf<Schemas['AgentStatus']>().toEqualTypeOf<AgentStatus>();
     expectTypeOf<Schemas['ClientAuthMethod']>().toEqualTypeOf<ClientAuthMethod>();
     expectTypeOf<Schemas['Environment']>().toEqualTypeOf<Environment>();
@@ -72,7 +72,7 @@ describe('the closed sets of the contract', () => {
     expectTypeOf<Schemas['Risk']>().toEqualTypeOf<Risk>();
     expectTypeOf<Schemas['Role']>().toEqualTypeOf<Role>();
     expectTypeOf<Schemas['AuditEvent']['actor']['kind']>().toEqualTypeOf<ActorKind>();
-    // @ts-expect-error One state more does not compile: the comparison can fail.
+    // @ts-expect-error One more state does not compile, which shows that the comparison can fail.
     expectTypeOf<Schemas['KeyStatus']>().toEqualTypeOf<KeyState | 'lost'>();
   });
 });

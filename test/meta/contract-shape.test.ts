@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { type OperationEntry, readContract } from '../../src/http/contract.ts';
 import { detailsOf } from '../support/contract-requests.ts';
 
-/** What generators of clients stumble over, and what their users miss, that no linter reports. */
+/**
+ * Checks of the contract that no linter makes: problems for generators of clients and for the users of generated
+ * clients.
+ */
 
 interface Schema {
   $ref?: string;
@@ -26,7 +29,7 @@ function visit(value: unknown, path: string, look: (schema: Schema, path: string
   for (const [key, member] of Object.entries(value)) visit(member, `${path}/${key}`, look);
 }
 
-/** Lists the properties without a description of their own or of the schema to which they refer. */
+/** Lists the properties that have no description and refer to no schema with a description. */
 function undescribed(all: Schemas): string[] {
   const found: string[] = [];
   visit(all, '', ({ properties }, path) => {
@@ -38,7 +41,10 @@ function undescribed(all: Schemas): string[] {
   return found;
 }
 
-/** A scalar may be null by its `type`, a named schema by `anyOf` with null second. Lists the places that are null otherwise. */
+/**
+ * Lists places that may be null in an unusual form: a scalar must say so by its `type`, a reference by `anyOf` with
+ * null second.
+ */
 function oddNulls(all: Schemas): string[] {
   const found: string[] = [];
   visit(all, '', ({ type, anyOf, oneOf }, path) => {
@@ -56,7 +62,7 @@ function oddNulls(all: Schemas): string[] {
   return found;
 }
 
-/** Lists the names that two components have, regardless of their kind and case. */
+/** Lists the names that two components share, regardless of their kind and case. */
 function repeatedNames(all: Record<string, object>): string[] {
   const names = Object.values(all).flatMap((section) =>
     Object.keys(section).map((name) => name.toLowerCase()),
@@ -64,7 +70,7 @@ function repeatedNames(all: Record<string, object>): string[] {
   return names.filter((name, index) => names.indexOf(name) !== index);
 }
 
-describe('the contract, for those who generate a client', () => {
+describe('the contract, for generators of clients,', () => {
   it('describes every property', () => {
     expect(undescribed(schemas)).toEqual([]);
     expect(
@@ -72,7 +78,7 @@ describe('the contract, for those who generate a client', () => {
     ).toEqual(['/A/b', '/A/c']);
   });
 
-  it('says in one way what may be null', () => {
+  it('has one form for what may be null', () => {
     expect(oddNulls(schemas)).toEqual([]);
     const none = { type: 'null' };
     const named = { $ref: `${prefix}N` };
@@ -88,7 +94,7 @@ describe('the contract, for those who generate a client', () => {
     ).toEqual(['/A: object,null', '/B: null,string', '/C: a choice with null', '/D: a choice with null']);
   });
 
-  it('has no two components of one name', () => {
+  it('has no two components with the same name', () => {
     expect(repeatedNames(components)).toEqual([]);
     expect(repeatedNames({ schemas: { AgentId: {} }, parameters: { agentId: {} } })).toEqual(['agentid']);
   });
@@ -100,7 +106,7 @@ describe('the contract, for those who generate a client', () => {
     }
   });
 
-  it('declares the DPoP header where one is read, and nowhere else', () => {
+  it('declares the DPoP header exactly where it is read', () => {
     for (const entry of contract.operations) {
       const { parameters, security } = detailsOf(contract, entry);
       const reads = entry.id === 'issueToken' || security.includes('boundToken');

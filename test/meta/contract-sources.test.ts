@@ -42,12 +42,12 @@ const replaceIn = (path: string, from: string, to: string): void =>
   writeFileSync(path, readFileSync(path, 'utf8').replace(from, to));
 
 describe('the contract', () => {
-  it('is the bundle of api/: openapi.yaml', () => {
+  it('openapi.yaml is the bundle of api/', () => {
     const { text, output } = bundle();
     expect(text === read('openapi.yaml'), `run npm run generate:api\n${output}`).toBe(true);
   });
 
-  it('changes with its sources', () => {
+  it('changes when its sources change', () => {
     const { text } = bundle((api) =>
       replaceIn(join(api, 'operation.yaml'), 'Check that the process runs', 'x'),
     );
@@ -55,7 +55,7 @@ describe('the contract', () => {
     expect(text === read('openapi.yaml')).toBe(false);
   });
 
-  it('is also the JSON that the broker serves and validates with: src/openapi.json', () => {
+  it('is also in src/openapi.json, which the broker serves and validates requests with', () => {
     expect(JSON.parse(read('src/openapi.json')), 'run npm run generate:api').toEqual(
       parse(read('openapi.yaml')),
     );
@@ -67,7 +67,7 @@ describe('the contract', () => {
     expect(problemsOf(texts, parse(read('openapi.yaml')))).toEqual([]);
   });
 
-  it('would be found to lack an unreferenced component, or to have two with one name', () => {
+  it('is reported if it lacks an unreferenced component, or if two components have the same name', () => {
     const bundled = { paths: { '/a': {} }, components: { schemas: { A: {} } } };
     const a = 'paths: { /a: {} }\ncomponents: { schemas: { A: {}, Unused: {} } }';
     const b = 'components: { schemas: { A: { type: string } } }';
@@ -80,7 +80,10 @@ describe('the contract', () => {
 
 type Bundled = { paths: object; components: Record<string, object> };
 
-/** Redocly renames the second of two components with one name, and omits unreferenced ones. */
+/**
+ * Lists components that the bundle lacks or renames: Redocly renames the second of two with the same name, and omits
+ * unreferenced ones.
+ */
 function problemsOf(sources: ReadonlyMap<string, string>, bundled: Bundled): string[] {
   const problems: string[] = [];
   const seen = new Set<string>();

@@ -114,7 +114,7 @@ function ask(details: OperationDetails, caller: string, ids: Record<string, stri
   return send(broker, { ...example, path: whole, headers });
 }
 
-/** Takes the segments from `example` for the parameters of `path`. */
+/** Replaces the parameters of `path` by the segments of `example`. */
 function fill(path: string, example: string): string {
   const segments = example.split('/');
   return path
@@ -123,8 +123,8 @@ function fill(path: string, example: string): string {
     .join('/');
 }
 
-/** Everything in a response that a caller could learn from. */
-function learnt({ status, headers, json }: Answer) {
+/** Returns everything that a caller could learn from a response. */
+function visibleParts({ status, headers, json }: Answer) {
   const { request_id: _, ...rest } = json;
   return { status, headers: Object.keys(headers).sort(), json: rest };
 }
@@ -132,12 +132,12 @@ function learnt({ status, headers, json }: Answer) {
 async function expectAlike(answers: Answer[], status: number): Promise<void> {
   for (const answer of answers) {
     expect(answer.status, answer.text).toBe(status);
-    expect(learnt(answer)).toEqual(learnt(answers[0] as Answer));
+    expect(visibleParts(answer)).toEqual(visibleParts(answers[0] as Answer));
   }
 }
 
 /** Dumps everything but the audit log, which records the refusals. */
-const things = async (): Promise<string[]> =>
+const dumpObjects = async (): Promise<string[]> =>
   (await dumpTables(broker.database.owner)).split('\n').filter((line) => !line.startsWith('audit_events '));
 
 it('each kind of id in a path of the contract has a foreign object here', () => {
@@ -159,7 +159,7 @@ describe.each(byPath)('$id', ({ details, params }) => {
   });
 
   it('responds the same for another caller’s object, and does not change it', async () => {
-    const before = await things();
+    const before = await dumpObjects();
     for (const caller of limited(details)) {
       const theirs = await Promise.all(
         (foreign[first] ?? []).map((id) => ask(details, caller, { [first]: id })),
@@ -173,7 +173,7 @@ describe.each(byPath)('$id', ({ details, params }) => {
       );
       await expectAlike([await ask(details, 'admin', parent), ...(await Promise.all(elsewhere))], 404);
     }
-    expect(await things()).toEqual(before);
+    expect(await dumpObjects()).toEqual(before);
   });
 
   it('responds with 403 for both to callers without the role', async () => {
@@ -185,7 +185,7 @@ describe.each(byPath)('$id', ({ details, params }) => {
 });
 
 describe('an agent', () => {
-  it('finds its own objects in the same ways: the refusals above are about ownership', async () => {
+  it('finds its own objects by the same requests, so the refusals above are about ownership', async () => {
     const api = apiOf(broker, credentials.get('agent'));
     await api.get(`/v1/grants/${ownGrant}`).expect(200);
     await api.post(`/v1/grants/${ownGrant}/return`).expect(409);

@@ -23,7 +23,7 @@ function convert(schemas: Record<string, object>): Record<string, object> {
 }
 
 describe('openapi-3.0.yaml', () => {
-  it('is what openapi.yaml makes it, and another one when that has changed', () => {
+  it('is generated from openapi.yaml, and changes with it', () => {
     const twin = read('openapi-3.0.yaml');
     expect(toOpenapi30(contract()) === twin, 'run npm run generate:api').toBe(true);
     const changed = contract();
@@ -37,12 +37,12 @@ describe('openapi-3.0.yaml', () => {
     expect(pathsOf(other)).toEqual(pathsOf(one));
     const names = Object.keys(other.components.schemas).map((name) => name.replace(/OrNull$/, ''));
     const left = Object.keys(one.components.schemas).filter((name) => !names.includes(name));
-    // Choices are any value; scalars that may be null are copied to where they are used.
+    // A choice of types allows any value. Scalars that may be null are copied to the places where they are used.
     expect(left.sort()).toEqual(['ConditionValue', 'NextCursor', 'NullableTime']);
     expect(names.filter((name) => !(name in one.components.schemas))).toEqual([]);
   });
 
-  it('says with nullable what may be null, in the schema that a reference names', () => {
+  it('has `nullable` in the schema to which a reference refers', () => {
     const orNull = (name: string) => ({
       anyOf: [{ $ref: `#/components/schemas/${name}` }, { type: 'null' }],
     });
@@ -69,7 +69,7 @@ describe('openapi-3.0.yaml', () => {
     expect(converted.KindOrNull).toEqual({ type: 'string', nullable: true, enum: ['a', null] });
   });
 
-  it('puts what stands beside a reference where it is not ignored', () => {
+  it('puts members beside a reference into `allOf`, where they are not ignored', () => {
     const beside = (name: string) => ({ $ref: `#/components/schemas/${name}`, description: 'D' });
     const converted = convert({
       Time: { type: 'string', format: 'date-time', description: 'T' },

@@ -26,7 +26,7 @@ beforeAll(async () => {
   broker = await startBroker({ clock, overrides: { observe } });
 });
 
-/** The source files that are not generated: the path of each below src, and its text. */
+/** The source files that are not generated, each with its path below src and its text. */
 const sources = (readdirSync(join(root, 'src'), { recursive: true }) as string[])
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.gen.ts'))
   .map((name) => ({ name, text: readFileSync(join(root, 'src', name), 'utf8') }));

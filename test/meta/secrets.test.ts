@@ -22,10 +22,10 @@ const masterKeyBytes = randomBytes(32);
 const bootstrap = generateSecret(createSystemRandom(), 'hpa');
 const clock = new FakeClock();
 const lines: string[] = [];
-/** The responses to all callers after a secret was shown once. */
+/** Every response after a secret was shown, to any caller. */
 const answers: string[] = [];
 const statements: string[] = [];
-/** By name; in each form in which they could appear. */
+/** The secrets by name, each in every form in which it could appear. */
 const secrets = new Map<string, string[]>();
 let broker: TestBroker;
 let agentId: string;
@@ -35,21 +35,21 @@ function keep(name: string, secret: string): string {
   return secret;
 }
 
-/** The signature makes a token secret; the claims alone are not. */
+/** Adds a token to the secrets by its signature: the claims alone are not secret. */
 function keepToken(name: string, token: string): string {
   secrets.set(name, [token, token.split('.')[2] ?? token]);
   return token;
 }
 
-async function say(call: PromiseLike<{ text: string; headers: unknown }>): Promise<void> {
+async function collect(call: PromiseLike<{ text: string; headers: unknown }>): Promise<void> {
   const { text, headers } = await call;
   answers.push(text, JSON.stringify(headers));
   const { rows } = await broker.database.owner.query('select query from pg_stat_activity');
   statements.push(...rows.map(({ query }) => String(query)));
 }
 
-/** Creates one of each kind of object. Returns the clients. */
-async function tell() {
+/** Creates one object of each kind. Returns the clients. */
+async function createStory() {
   const admin = apiOf(broker, bootstrap);
   await admin.post('/v1/policies', { name: 'low risk at once', cedar: readAtOnce }).expect(201);
   const email = { email: 'ada@example.com' };
@@ -86,7 +86,13 @@ async function tell() {
 }
 
 /** Uses the secrets, correctly and wrongly, in every place where a secret may be sent. */
-async function use({ admin, approver, agent, resource, serverSecret }: Awaited<ReturnType<typeof tell>>) {
+async function use({
+  admin,
+  approver,
+  agent,
+  resource,
+  serverSecret,
+}: Awaited<ReturnType<typeof createStory>>) {
   const brokerToken = keepToken('broker token', (await agent.token().expect(200)).body.access_token);
   const api = apiOf(broker, brokerToken);
   const granted = await api.post('/v1/grants', grantRequest(resource.identifier)).expect(201);
@@ -95,26 +101,28 @@ async function use({ admin, approver, agent, resource, serverSecret }: Awaited<R
   const server = { id: resource.id, secret: serverSecret };
   const wrong = { id: agent.id, secret: serverSecret };
   const everything = [...secrets.values()].map(([secret]) => secret ?? '');
-  await say(oauthPost(broker, '/oauth2/introspect', { token }, server));
-  await say(oauthPost(broker, '/oauth2/introspect', { token }, wrong));
-  await say(oauthPost(broker, '/oauth2/token', { grant_type: agent.secret }, agent));
-  await say(oauthPost(broker, '/oauth2/token', { client_id: agent.secret, client_secret: bootstrap }));
-  await say(approver.post(`/v1/grants/${granted.body.id}/approve`, { request_digest: agent.secret }));
-  await say(approver.post('/v1/agents', {}));
+  await collect(oauthPost(broker, '/oauth2/introspect', { token }, server));
+  await collect(oauthPost(broker, '/oauth2/introspect', { token }, wrong));
+  await collect(oauthPost(broker, '/oauth2/token', { grant_type: agent.secret }, agent));
+  await collect(oauthPost(broker, '/oauth2/token', { client_id: agent.secret, client_secret: bootstrap }));
+  await collect(approver.post(`/v1/grants/${granted.body.id}/approve`, { request_digest: agent.secret }));
+  await collect(approver.post('/v1/agents', {}));
   for (const path of ['/v1/admins', `/v1/agents/${agent.id}`, `/v1/resources/${resource.id}`, '/v1/keys']) {
-    await say(admin.get(path));
+    await collect(admin.get(path));
   }
   for (const secret of everything) {
-    await say(send(broker, { method: 'GET', path: `/v1/admins?key=${secret}`, headers: bearer(bootstrap) }));
-    await say(send(broker, { method: 'GET', path: `/v1/agents/${secret}`, headers: bearer(bootstrap) }));
-    await say(
+    await collect(
+      send(broker, { method: 'GET', path: `/v1/admins?key=${secret}`, headers: bearer(bootstrap) }),
+    );
+    await collect(send(broker, { method: 'GET', path: `/v1/agents/${secret}`, headers: bearer(bootstrap) }));
+    await collect(
       send(broker, { method: 'GET', path: `/${secret}`, headers: { 'User-Agent': secret, Referer: secret } }),
     );
-    await say(send(broker, { method: 'GET', path: '/v1/admins', headers: bearer(`${secret}x`) }));
-    await say(admin.post('/v1/admins', { name: 5, email: secret, roles: [secret] }));
+    await collect(send(broker, { method: 'GET', path: '/v1/admins', headers: bearer(`${secret}x`) }));
+    await collect(admin.post('/v1/admins', { name: 5, email: secret, roles: [secret] }));
   }
-  await say(oauthPost(broker, '/oauth2/revoke', { token }, agent));
-  await say(oauthPost(broker, '/oauth2/revoke', { token }, server));
+  await collect(oauthPost(broker, '/oauth2/revoke', { token }, agent));
+  await collect(oauthPost(broker, '/oauth2/revoke', { token }, server));
 }
 
 beforeAll(async () => {
@@ -123,7 +131,7 @@ beforeAll(async () => {
     log: createLog('debug', { write: (line) => lines.push(line) }),
     config: { bootstrapAdminKey: keep('bootstrap key', bootstrap), masterKey: new MasterKey(masterKeyBytes) },
   });
-  const story = await tell();
+  const story = await createStory();
   await use(story);
   for (const encoding of ['hex', 'base64', 'base64url', 'latin1'] as const) {
     secrets.set(`master key in ${encoding}`, [masterKeyBytes.toString(encoding)]);
@@ -131,15 +139,15 @@ beforeAll(async () => {
   // The errors of a database driver reach the log, while the requests contain the secrets.
   for (const table of ['audit_events', 'agent_secrets', 'admin_keys']) {
     await broker.database.owner.query(`alter table ${table} rename to elsewhere`);
-    await say(story.agent.token({ resource: story.resource.identifier, scope: 'read' }));
-    await say(
+    await collect(story.agent.token({ resource: story.resource.identifier, scope: 'read' }));
+    await collect(
       oauthPost(broker, '/oauth2/introspect', { token: 'x' }, { id: story.agent.id, secret: 'hps_x' }),
     );
-    await say(story.approver.get('/v1/admins'));
+    await collect(story.approver.get('/v1/admins'));
     await broker.database.owner.query(`alter table elsewhere rename to ${table}`);
   }
   clock.advance(60);
-  await say(story.admin.get('/v1/audit-events?limit=200'));
+  await collect(story.admin.get('/v1/audit-events?limit=200'));
 });
 
 /** Returns the names of the secrets that `text` contains. */

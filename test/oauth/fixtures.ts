@@ -21,7 +21,7 @@ export const permitAll = 'permit(principal, action == Action::"request", resourc
 
 export const formType = 'application/x-www-form-urlencoded';
 
-/** A grant that policy permits at once; its id. */
+/** Requests a grant, which policy must permit at once. Returns its id. */
 export async function grantTo(
   agent: Pick<TestAgent, 'api'>,
   resource: { identifier: string },
@@ -32,7 +32,7 @@ export async function grantTo(
   return granted.body.id;
 }
 
-/** A client secret of the resource's server. */
+/** Issues a client secret for the server of the resource. Returns its credentials. */
 export async function createServerOf(
   broker: { url: string },
   resource: { id: string },
@@ -41,7 +41,7 @@ export async function createServerOf(
   return { id: resource.id, secret: issued.body.client_secret };
 }
 
-/** Requests a token with `form`, which must succeed, and returns the answer. */
+/** Requests a token with `form`, which must succeed. Returns the token. */
 export async function tokenOf(agent: TestAgent, form: Record<string, string> = {}): Promise<string> {
   return (await agent.token(form).expect(200)).body.access_token;
 }
@@ -54,7 +54,7 @@ export async function introspect(
   return (await oauthPost(broker, '/oauth2/introspect', { token }, client).expect(200)).body;
 }
 
-/** Posts a body as it is to the token endpoint. */
+/** Posts a body to the token endpoint without changing it. */
 export function postRaw(
   broker: { url: string },
   body: string,
@@ -83,7 +83,7 @@ interface RecordedEvent {
   details: Record<string, unknown>;
 }
 
-/** The events of one type. */
+/** Returns the audit events of one type, in the order of the log. */
 export async function eventsOf(database: TestDatabase, type: string): Promise<RecordedEvent[]> {
   const { rows } = await database.owner.query<RecordedEvent>(
     'select id, actor_id, request_id, outcome, details from audit_events where type = $1 order by tx, id',
@@ -95,11 +95,11 @@ export async function eventsOf(database: TestDatabase, type: string): Promise<Re
 export interface ExpectedRefusal {
   status: number;
   error: string;
-  /** The code in the audit event; absent for a stranger, whose refusals have no event. */
+  /** The code and the client in the audit event; undefined for a stranger, whose refusals have no event. */
   recorded?: { code: string; client: string };
 }
 
-/** Asserts all that a refusal of the token endpoint must be, and that nothing came of it. */
+/** Asserts that a request is refused as the token endpoint must refuse it, and that it has written no token. */
 export async function expectRefusal(
   { database }: TestBroker,
   request: supertest.Test,
@@ -109,7 +109,7 @@ export async function expectRefusal(
   const response = await request;
   expect({ status: response.status, error: response.body.error }).toEqual({ status, error });
   expect(Object.keys(response.body).sort()).toEqual(['error', 'error_description']);
-  // RFC 6749 section 5.2: what an error_description may be made of.
+  // RFC 6749 section 5.2: the allowed characters of an error_description.
   expect(response.body.error_description).toMatch(/^[\x20-\x21\x23-\x5b\x5d-\x7e]+$/);
   expect(response.headers).toMatchObject({
     'cache-control': 'no-store',
@@ -127,7 +127,7 @@ export async function expectRefusal(
   return response;
 }
 
-/** Signs claims with the key that the broker signs with, as only the broker could. */
+/** Signs changed claims of a token with the broker's own key, which only the broker could do. */
 export async function forge(database: TestDatabase, token: string, changes: object): Promise<string> {
   const { kid } = decodeProtectedHeader(token);
   const { rows } = await database.owner.query<{ alg: 'ES256'; private_sealed: Buffer }>(
@@ -142,7 +142,7 @@ export async function forge(database: TestDatabase, token: string, changes: obje
   return createSigner({ typ: 'at+jwt', alg, kid, privateKey })({ ...decodeJwt(token), ...changes });
 }
 
-/** Makes a kind of write (`insert on audit_events`) fail where `when` holds; answers how to end that. */
+/** Makes a kind of write (`insert on audit_events`) fail where `when` is true. Returns a function that undoes this. */
 export async function failWrites(
   { owner }: TestDatabase,
   write: string,
@@ -160,7 +160,7 @@ export async function failWrites(
   };
 }
 
-/** Takes away every day that used values are kept by, as if the worker had made none for weeks. */
+/** Drops every partition of used values, as if the worker had created none for weeks. */
 export async function dropUsedValues({ owner }: TestDatabase): Promise<void> {
   const { rows } = await owner.query<{ name: string }>(
     "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'used_values'::regclass",

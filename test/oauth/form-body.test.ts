@@ -55,7 +55,7 @@ describe('a form body', () => {
     );
   });
 
-  it('that is cut off is the client’s fault', async () => {
+  it('that is cut off is refused as invalid-request', async () => {
     const cut = new Readable({ read() {} });
     const reading = readFormBody(
       Object.assign(cut, {

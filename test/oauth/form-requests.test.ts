@@ -31,7 +31,7 @@ interface Change {
   body?: string | Buffer;
 }
 
-/** A valid request of the operation, but for the change. The token that it revokes does not exist. */
+/** Sends a valid request of the operation with one change. The token that it revokes does not exist. */
 function post(operation: Operation, { headers = {}, query = '', body }: Change = {}): Promise<Answer> {
   const client = operation === 'introspect' ? server : agent;
   const form = operation === 'token' ? 'grant_type=client_credentials' : 'token=x';
@@ -43,7 +43,7 @@ function post(operation: Operation, { headers = {}, query = '', body }: Change =
   });
 }
 
-/** Asserts a refusal of the OAuth shape, which issues nothing and must not be cached. */
+/** Asserts that the request is refused with an OAuth error that must not be cached, and that nothing is issued. */
 async function expectRefused(operation: Operation, change: Change, status: number): Promise<Answer> {
   const before = await countTokens(broker.database);
   const answer = await post(operation, change);
@@ -54,7 +54,7 @@ async function expectRefused(operation: Operation, change: Change, status: numbe
 }
 
 describe.each(operations)('a request to /oauth2/%s', (operation) => {
-  it('is answered as a plain form, and as one that says it is UTF-8 and not encoded', async () => {
+  it('accepts a form without parameters of its content type, with a UTF-8 charset, and with the identity encoding', async () => {
     expect((await post(operation)).status).toBe(200);
     for (const type of [`${formType};charset=utf-8`, `${formType}; charset="UTF-8"`, `${formType}; x=y`]) {
       expect((await post(operation, { headers: { 'Content-Type': type } })).status).toBe(200);

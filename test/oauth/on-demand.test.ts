@@ -32,7 +32,7 @@ beforeAll(async () => {
   approver = await createPerson(broker, { roles: ['approver'] });
 });
 
-/** An agent that has opted in, unless told otherwise. */
+/** Creates an agent with `grants_on_demand`, or without it. */
 async function createDemanding(grants_on_demand = true): Promise<TestAgent> {
   const agent = await createAgent(broker);
   const change = { grants_on_demand };
@@ -44,7 +44,7 @@ const grantsOf = async (agent: TestAgent) =>
   (await asBootstrap(broker).get(`/v1/grants?agent_id=${agent.id}`).expect(200)).body.items;
 
 describe('a token request that no grant covers', () => {
-  it('makes its grant if policy permits that at once, and uses it from then on', async () => {
+  it('creates its grant if policy permits it at once, and uses the grant from then on', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'read' };
     const { body } = await agent.token(form).expect(200);
@@ -62,7 +62,7 @@ describe('a token request that no grant covers', () => {
     expect((await agent.token(form).expect(200)).body.grant_id).not.toBe(grant.id);
   });
 
-  it('makes one pending grant if an approval is required, and answers authorization_pending until the decision', async () => {
+  it('creates one pending grant if an approval is required, and answers authorization_pending until the decision', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write read' };
     const events = (await eventsOf(broker.database, 'token.refused')).length;
@@ -87,7 +87,7 @@ describe('a token request that no grant covers', () => {
     expect((await agent.token(form).expect(200)).body.grant_id).toBe(pending.id);
   });
 
-  it('gets access_denied for a while, and then requests again', async () => {
+  it('gets access_denied for 15 minutes after a denial, and then requests again', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write' };
     const { body: pending } = await agent.token(form).expect(400);
@@ -101,7 +101,7 @@ describe('a token request that no grant covers', () => {
     expect(asked.grant_id).not.toBe(pending.grant_id);
   });
 
-  it('is refused the scopes that an approver left out, for a while, and gets the others', async () => {
+  it('is refused for 15 minutes the scopes that an approver left out, and gets the others', async () => {
     const scopes = [
       { name: 'read', description: 'Read', risk: 'low' },
       { name: 'write', description: 'Write', risk: 'medium' },
@@ -121,7 +121,7 @@ describe('a token request that no grant covers', () => {
     expect((await agent.token(form).expect(400)).body.error).toBe('authorization_pending');
   });
 
-  it('is refused with an audit event, as without on demand, if policy denies it or there is no such resource', async () => {
+  it('is refused with an audit event, as without grants_on_demand, if policy denies it or the resource does not exist', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const plain = await createAgent(broker);
     const unknown = { resource: 'https://nowhere.example', scope: 'read' };
@@ -190,10 +190,10 @@ describe('a token request that no grant covers', () => {
     await agent.token(form).expect(400);
   });
 
-  it('gets another grant in the last second of the one before', async () => {
+  it('gets another grant in the last second of the previous one', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'read' };
-    // A token ends with a whole second: under a grant that ends within this one there is none.
+    // A token expires at a whole second: no token can be issued under a grant that ends within the current second.
     clock.advance(0.5);
     const { body } = await agent.token(form).expect(200);
     clock.advance(899.7);
@@ -201,7 +201,7 @@ describe('a token request that no grant covers', () => {
     clock.advance(0.8);
   });
 
-  it('is not answered with a denial that no person gave: a grant that an epoch ended is requested again', async () => {
+  it('gets access_denied only if a person denied: a grant that an epoch ended is requested again', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope: 'write' };
     const { body } = await agent.token(form).expect(400);
@@ -226,7 +226,7 @@ describe('a token request that no grant covers', () => {
     expect(await grantsOf(agent)).toEqual([]);
   });
 
-  it('makes one request, when twenty arrive at the same time in any order and spelling', async () => {
+  it('creates one request when twenty arrive at the same time, with scopes in any order and any spelling of the resource', async () => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const answers = await parallel(20, (n) =>
       agentOn(n % 2 === 0 ? broker : replica, agent).token({
@@ -238,7 +238,10 @@ describe('a token request that no grant covers', () => {
     expect(await grantsOf(agent)).toHaveLength(1);
   });
 
-  it.each(['read', 'write'])('asks once, of twenty at the same time on two replicas (%s)', async (scope) => {
+  it.each([
+    'read',
+    'write',
+  ])('creates one request when twenty arrive at the same time at two replicas (%s)', async (scope) => {
     const [agent, resource] = [await createDemanding(), await createResource(broker)];
     const form = { resource: resource.identifier, scope };
     const tokens = await countTokens(broker.database);

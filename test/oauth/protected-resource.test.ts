@@ -10,7 +10,10 @@ import {
   testIssuer,
 } from '../support/broker.ts';
 
-/** RFC 9728: what a client that knows nothing but a URL needs to find out whom to ask for a token, and for which. */
+/**
+ * RFC 9728: how a client that knows only a URL finds the authorization server and the resource identifier for its
+ * token request.
+ */
 let broker: TestBroker;
 beforeAll(async () => {
   broker = await startBroker();
@@ -24,7 +27,7 @@ const urlOf = (challenge: string | undefined): string[] =>
   [...(challenge ?? '').matchAll(/resource_metadata="([^"]*)"/g)].map(([, url]) => url ?? '');
 
 describe('the metadata of /v1', () => {
-  it('tells anyone what /v1 accepts, and only what is true', async () => {
+  it('is public, describes what /v1 accepts, and is correct', async () => {
     const { body, headers } = await anyone().get(own).expect(200);
     expect(body).toEqual({
       resource: testIssuer,
@@ -40,7 +43,7 @@ describe('the metadata of /v1', () => {
     await anyone().get('/openapi.json').expect(200);
   });
 
-  it('names the resource and the scope that a broker token is obtained with', async () => {
+  it('names the resource and the scope with which a broker token is requested', async () => {
     const { body } = await anyone().get(own).expect(200);
     const agent = await createAgent(broker);
     const issued = await agent.token({ resource: body.resource }).expect(200);

@@ -5,7 +5,7 @@ function codeIn(error: unknown): ErrorCode {
   return error.code;
 }
 
-/** The code that `work` throws. */
+/** Returns the code that `work` throws. */
 export function codeThrown(work: () => unknown): ErrorCode {
   try {
     work();
@@ -15,7 +15,7 @@ export function codeThrown(work: () => unknown): ErrorCode {
   throw new Error('nothing was refused');
 }
 
-/** The code that `promise` rejects with. */
+/** Returns the code with which `promise` rejects. */
 export async function codeOf(promise: Promise<unknown>): Promise<ErrorCode> {
   const value = await promise.catch((error: unknown) => codeIn(error));
   if (!isCode(value)) throw new Error('nothing was refused');

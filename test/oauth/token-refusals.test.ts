@@ -83,7 +83,7 @@ describe('an agent is refused with an audit event and without a token', () => {
     expect(response.body.error_description).toContain('/v1/grants');
   });
 
-  it('for the grant_id of another agent, of another resource, of an ended grant or of no grant, with the same answer', async () => {
+  it('for the grant_id of another agent, of another resource, of an ended grant or of an unknown grant, with the same response', async () => {
     const [otherAgent, other] = [await createAgent(broker), await createResource(broker)];
     const ended = await grantTo(agent, resource);
     await asBootstrap(broker).post(`/v1/grants/${ended}/revoke`, { reason: 'done' }).expect(200);
@@ -144,7 +144,7 @@ describe('a client that can no longer authenticate is a stranger at once, even i
   const path = (id: string): string => `/v1/agents/${id}`;
   const inAnHour = (): string => new Date(clock.now().getTime() + 3_600_000).toISOString();
 
-  const endings: [string, (id: string) => Promise<unknown>][] = [
+  const ends: [string, (id: string) => Promise<unknown>][] = [
     [
       'a disabled agent',
       (id) =>
@@ -171,13 +171,13 @@ describe('a client that can no longer authenticate is a stranger at once, even i
     ],
   ];
 
-  it.each(endings)('%s, for every kind of request', async (_, end) => {
-    const ending = await createAgent(broker);
+  it.each(ends)('%s, for every kind of request', async (_, end) => {
+    const endedAgent = await createAgent(broker);
     const target = await createResource(broker);
-    await grantTo(ending, target, { duration_seconds: 7200 });
+    await grantTo(endedAgent, target, { duration_seconds: 7200 });
     const form = { resource: target.identifier, scope: 'read' };
-    await ending.token(form).expect(200);
-    await end(ending.id);
+    await endedAgent.token(form).expect(200);
+    await end(endedAgent.id);
     const asked = [
       {},
       form,
@@ -187,20 +187,20 @@ describe('a client that can no longer authenticate is a stranger at once, even i
       { grant_type: '' },
       { audience: 'x' },
     ];
-    for (const request of asked) await expectRefusal(broker, ending.token(request), stranger);
+    for (const request of asked) await expectRefusal(broker, endedAgent.token(request), stranger);
   });
 
   it('an agent with an expired secret', async () => {
-    const ending = await createAgent(broker);
+    const endedAgent = await createAgent(broker);
     const { body } = await admin()
-      .post(`${path(ending.id)}/secrets`, { expires_at: inAnHour() })
+      .post(`${path(endedAgent.id)}/secrets`, { expires_at: inAnHour() })
       .expect(201);
-    const second = agentOf(broker, { id: ending.id, secret: body.client_secret });
+    const second = agentOf(broker, { id: endedAgent.id, secret: body.client_secret });
     await second.token().expect(200);
     clock.advance(3600);
     await expectRefusal(broker, second.token(), stranger);
     await expectRefusal(broker, second.token({ scope: 'read' }), stranger);
-    await ending.token().expect(200);
+    await endedAgent.token().expect(200);
   });
 
   it('a resource server whose resource is deleted', async () => {

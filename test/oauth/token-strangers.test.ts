@@ -64,7 +64,7 @@ describe('a malformed form is refused before client authentication', () => {
     expect(await send(broker, wire)).toMatchObject({ status: 415, json: { error: 'invalid_request' } });
   });
 
-  it('over 16 kB, whole or in chunks, and however much over', async () => {
+  it('over 16 kB, in one piece or in chunks, by any amount', async () => {
     const tooLarge = { status: 413, error: 'invalid_request' };
     for (const length of [16_385, 100_000, 1_000_000]) {
       const body = `${grant}&x=`.padEnd(length, 'a');
@@ -111,7 +111,7 @@ describe('malformed client authentication', () => {
     expect(answer).toMatchObject({ status: 400, json: { error: 'invalid_request' } });
   });
 
-  it('answers alike to every fault, except for the time and the request id', async () => {
+  it('gets the same response for every fault, except for the time and the request id', async () => {
     const resource = await createResource(broker);
     const server = await createServerOf(broker, resource);
     const nobody = 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c';
@@ -145,7 +145,7 @@ describe('malformed client authentication', () => {
 });
 
 describe('strangers', () => {
-  it('are counted by the minute and address, for every kind of refusal, and not recorded one by one', async () => {
+  it('are counted by minute and address, for every kind of refusal, without an audit event for each', async () => {
     const fresh = new FakeClock();
     const own = await startBroker({ clock: fresh });
     const known = await createAgent(own);

@@ -27,7 +27,7 @@ beforeAll(async () => {
   agent = await createAgent(broker);
 });
 
-/** The claims of a token, after a verifier that is not ours has found it good. */
+/** Verifies a token with a library that is not ours. Returns the claims. */
 async function verify(token: string, alg: string, audience: string) {
   const { body } = await apiOf(broker, undefined).get('/oauth2/jwks').expect(200);
   const options = {
@@ -41,7 +41,7 @@ async function verify(token: string, alg: string, audience: string) {
 }
 
 describe('a broker token', () => {
-  it('is the answer to a request without a resource, and has exactly the expected claims', async () => {
+  it('is the response to a request without a resource, and has exactly the expected claims', async () => {
     const { body, headers } = await agent.token().expect(200);
     expect(body).toEqual({
       access_token: body.access_token,
@@ -157,7 +157,7 @@ describe('an access token', () => {
 });
 
 describe('the grant of an access token', () => {
-  it('is the only active one if the request has no scope, with all its scopes', async () => {
+  it('must be the only active one if the request has no scope, with all its scopes', async () => {
     const resource = await createResource(broker);
     const form = { resource: resource.identifier };
     const first = await grantTo(agent, resource, { scopes: ['read', 'write'] });
@@ -209,26 +209,26 @@ describe('the grant of an access token', () => {
   });
 });
 
-describe('the life of a token', () => {
-  it('ends with its grant', async () => {
+describe('an access token ends', () => {
+  it('with its grant', async () => {
     const resource = await createResource(broker, { token_ttl_seconds: 900 });
     await grantTo(agent, resource, { duration_seconds: 1000 });
     const form = { resource: resource.identifier, scope: 'read' };
-    const lives: number[] = [];
+    const lifetimes: number[] = [];
     for (const step of [0, 99.5, 0.5, 400, 499.001, 0.999]) {
       clock.advance(step);
       const { body } = await agent.token(form);
-      lives.push(body.expires_in ?? body.error);
+      lifetimes.push(body.expires_in ?? body.error);
     }
-    expect(lives).toEqual([900, 900, 900, 500, 1, 'invalid_target']);
+    expect(lifetimes).toEqual([900, 900, 900, 500, 1, 'invalid_target']);
   });
 
-  it('ends with its agent, whose expiry may be moved to earlier and to later', async () => {
+  it('with its agent, whose expiry may be moved to an earlier or later time', async () => {
     const mortal = await createAgent(broker, { expires_at: fromNow(3600) });
     const resource = await createResource(broker);
     await grantTo(mortal, resource, { duration_seconds: 1800 });
     const form = { resource: resource.identifier, scope: 'read' };
-    const lives = async (): Promise<number[]> => [
+    const lifetimes = async (): Promise<number[]> => [
       (await mortal.token().expect(200)).body.expires_in,
       (await mortal.token(form).expect(200)).body.expires_in,
     ];
@@ -236,12 +236,12 @@ describe('the life of a token', () => {
       asBootstrap(broker)
         .patch(`/v1/agents/${mortal.id}`, { expires_at: fromNow(s) })
         .expect(200);
-    expect(await lives()).toEqual([300, 300]);
+    expect(await lifetimes()).toEqual([300, 300]);
     await moveEnd(60.5);
-    expect(await lives()).toEqual([60, 60]);
+    expect(await lifetimes()).toEqual([60, 60]);
     clock.advance(59.9);
     await moveEnd(3600);
-    expect(await lives()).toEqual([300, 300]);
+    expect(await lifetimes()).toEqual([300, 300]);
     await moveEnd(0.05);
     for (const request of [{}, form]) await mortal.token(request).expect(401);
     await moveEnd(3600);

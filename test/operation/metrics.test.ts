@@ -59,7 +59,7 @@ describe('metrics', () => {
     await broker.worker.runNow('expire-grants', clock.now());
     const soon = await scrape();
     expect(soon.get('hallpass_sweep_lag_seconds')).toBe(0);
-    // Grants are counted again only after a while, because that reads every open grant.
+    // Grants are counted at most every 30 s, because a count reads every open grant.
     expect(soon.get('hallpass_grants{status="expired"}')).toBe(1);
     clock.advance(30);
     const after = await scrape();

@@ -18,8 +18,8 @@ const check = (changes: Partial<Parameters<typeof checkReadiness>[0]> = {}) =>
     ...changes,
   });
 
-describe('readiness', () => {
-  it('is given with database, migrations, keys and clock', async () => {
+describe('a replica', () => {
+  it('is ready if database, migrations, keys and clock are as they must be', async () => {
     const anyone = apiOf(broker, undefined);
     expect((await anyone.get('/healthz').expect(200)).body).toEqual({ status: 'ok' });
     const ready = await anyone.get('/readyz').expect(200);
@@ -29,12 +29,12 @@ describe('readiness', () => {
     });
   });
 
-  it('is not given without an active key', async () => {
+  it('is not ready without an active key', async () => {
     const none = { canSign: false, broken: ['key_1'] };
     expect(await check({ readKeys: async () => none })).toMatchObject({ ready: false });
   });
 
-  it('names a key that cannot be used, and is given for the other algorithms', async () => {
+  it('names a key that cannot be used, and is ready if another algorithm can sign', async () => {
     const broken = ['key_1', 'key_2'];
     expect(await check({ readKeys: async () => ({ canSign: true, broken }) })).toEqual({
       ready: true,
@@ -42,20 +42,20 @@ describe('readiness', () => {
     });
   });
 
-  it('is not given with a clock that differs from the database by two seconds', async () => {
+  it('is not ready if its clock differs from the database by two seconds', async () => {
     const ahead = (ms: number) => new FakeClock(new Date(systemClock.now().getTime() + ms).toISOString());
     expect(await check({ clock: ahead(3000) })).toMatchObject({ ready: false, checks: { keys: 'ok' } });
     expect(await check({ clock: ahead(-3000) })).toMatchObject({ ready: false });
     expect(await check({ clock: ahead(500) })).toMatchObject({ ready: true });
   });
 
-  it('is not given with a missing migration, and names the failed check', async () => {
+  it('is not ready if a migration is missing, and names the failed check', async () => {
     await broker.database.owner.query(`update migrations set name = 'x' where name = '0002_guards'`);
     expect(await check()).toMatchObject({ ready: false, checks: { migrations: 'missing' } });
     await broker.database.owner.query(`update migrations set name = '0002_guards' where name = 'x'`);
   });
 
-  it('is not given while the process is shutting down', async () => {
+  it('is not ready while the process is shutting down', async () => {
     expect(await check({ isStopping: () => true })).toEqual({
       ready: false,
       checks: { process: 'stopping' },

@@ -61,7 +61,7 @@ describe('an address to which a connection may be made', () => {
     expect(isPublic(address)).toBe(false);
   });
 
-  it('is one that the operator has allowed, in any notation, and no other of its kind', () => {
+  it('may be a private address that the operator has allowed, in any notation, but no other private address', () => {
     const rules = createAddressRules(['10.1.0.0/16', 'fd00:1::/32', '127.0.0.1/32']);
     const allowed = ['10.1.2.3', '::ffff:10.1.2.3', 'fd00:1::5', '127.0.0.1', '8.8.8.8'];
     expect(allowed.filter((address) => !rules(address))).toEqual([]);

@@ -15,7 +15,7 @@ let sets: KeySets;
 let answers: Map<string, object>;
 let reads: string[];
 let failures: string[];
-/** Delays responses. */
+/** Delays the responses of a URL until the promise resolves. */
 let hold: Map<string, Promise<void>>;
 
 beforeEach(() => {
@@ -42,7 +42,7 @@ beforeEach(() => {
 const find = async (kid?: string, from = url) => (await sets.find({ uri: from }, kid)).map((key) => key.kid);
 const down = (problem: 'timed-out' | 'refused' = 'timed-out') =>
   answers.set(url, new OutboundFailure(problem));
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('the reads', () => {
   it('are counted by outcome', async () => {
@@ -79,7 +79,7 @@ describe('the keys of an issuer', () => {
     answers.set(url, setOf('b'));
     clock.advance(minutes(5) - 1);
     expect(await find('a')).toEqual(['a']);
-    await settle();
+    await nextTurn();
     expect(await find('a')).toEqual([]);
     expect(await find('b')).toEqual(['b']);
     expect(reads).toHaveLength(2);
@@ -125,7 +125,7 @@ describe('an issuer that is down', () => {
     for (let n = 0; n < 59; n += 1) {
       clock.advance(minutes(1));
       expect(await find('a')).toEqual(['a']);
-      await settle();
+      await nextTurn();
     }
     clock.advance(minutes(1));
     await expect(find('a')).rejects.toMatchObject({ problem: 'timed-out' });
@@ -143,7 +143,7 @@ describe('an issuer that is down', () => {
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('from the start is asked at most once in 30 s, and works as soon as it is up then', async () => {
+  it('is asked at most once in 30 s if it was down from the start, and works as soon as it is up', async () => {
     down('refused');
     for (let n = 0; n < 29; n += 1) {
       await expect(find('a')).rejects.toMatchObject({ problem: 'refused' });
@@ -164,11 +164,11 @@ describe('an issuer that is down', () => {
     answers.set(url, answer);
     clock.advance(minutes(6));
     expect(await find('a')).toEqual(['a']);
-    await settle();
+    await nextTurn();
     expect(await find('a')).toEqual(['a']);
   });
 
-  it('in that it is slow does not delay the keys of another', async () => {
+  it('does not delay the keys of another issuer by being slow', async () => {
     const other = 'https://other.test/jwks';
     answers.set(other, setOf('b'));
     hold.set(url, new Promise(() => {}));

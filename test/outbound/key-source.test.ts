@@ -20,7 +20,7 @@ describe('a registered key set', () => {
     ['for ES256K', jwkOf('secp256k1', { kid: 'b', alg: 'ES256K' })],
     ['for Ed448', { ...ed448, kid: 'b' }],
     ['of an unknown type', { kty: 'XYZ', kid: 'b' }],
-  ])('ignores a key %s beside a usable one', async (_, key) => {
+  ])('ignores a key %s, and returns the usable one', async (_, key) => {
     expect(keySetProblem({ keys: [key, good] })).toBeUndefined();
     expect(await thumbprintsOf({ keys: [key, good] })).toEqual([await calculateJwkThumbprint(good)]);
   });

@@ -5,7 +5,7 @@ import { createIds, idPrefixes } from '../../src/platform/ids.ts';
 import { createSystemRandom, generateSecret } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-/** Milliseconds since the epoch. */
+/** Returns the time in an id, in milliseconds since the epoch. */
 function timeOf(id: string): number {
   return Number.parseInt(TypeID.fromString(id).toUUID().replaceAll('-', '').slice(0, 12), 16);
 }
@@ -55,7 +55,7 @@ describe('ids', () => {
     expect(new Set(made).size).toBe(made.length);
   });
 
-  it('sort that way even if the clock is set back a little, and follow a clock that is set back a lot', () => {
+  it('sort in the order of creation even if the clock is set back by up to 10 s, and follow a clock that is set back further', () => {
     const clock = new FakeClock();
     const ids = createIds(clock, createSystemRandom());
     const made = [-1, 0, -5, 0.5, -9.9].map((seconds) => {
@@ -68,7 +68,7 @@ describe('ids', () => {
     expect(timeOf(ids.next('event'))).toBe(clock.now().getTime());
   });
 
-  it('start the counter at a random number that leaves room, and continue in the next millisecond if necessary', () => {
+  it('start their counter at a random number in the lower half, and continue in the next millisecond if the counter is exhausted', () => {
     const clock = new FakeClock();
     const ids = createIds(clock, { bytes: (length) => Buffer.alloc(length, 0xff) });
     const made = Array.from({ length: 2050 }, () => ids.next('event'));
@@ -84,7 +84,7 @@ describe('ids', () => {
     expect(new Set(Array.from({ length: 5_000 }, () => ids.next('token'))).size).toBe(5_000);
   });
 
-  it('have a prefix of their own for every kind', () => {
+  it('have a different prefix for every kind', () => {
     const prefixes = Object.values(idPrefixes);
     expect(new Set(prefixes).size).toBe(prefixes.length);
   });

@@ -4,7 +4,7 @@ import { createKeyedQueue } from '../../src/platform/keyed-queue.ts';
 const full = new Error('full');
 const bounds = { atOnce: 2, maxWaiting: 10, maxWaitingOfOne: 10, full };
 
-/** Work that ends when `end` names it. */
+/** Creates pieces of work, each of which ends when `end` is called with its name. */
 function piecesOfWork() {
   const begun: string[] = [];
   const ends = new Map<string, () => void>();
@@ -92,7 +92,7 @@ describe('a keyed queue', () => {
     expect(await Promise.all(all)).toEqual(['a1', 'a2', 'a3', 'b1']);
   });
 
-  it('gives the place of failed work to the next', async () => {
+  it('gives the place of failed work to the next work', async () => {
     const { run } = createKeyedQueue({ ...bounds, atOnce: 1 });
     const failing = run('a', () => Promise.reject(new Error('no')));
     const after = run('a', async () => 'done');

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { repeat } from '../../src/platform/repeat.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-const settle = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 describe('repeat', () => {
   it('runs after each interval, never concurrently, and continues after a failure', async () => {
@@ -16,7 +16,7 @@ describe('repeat', () => {
     const job = repeat({ clock, intervalMs: 1000, run: failing, onError: (error) => errors.push(error) });
     for (const expected of [1, 2, 3]) {
       clock.advance(1);
-      await settle();
+      await nextTurn();
       expect([runs, errors.length]).toEqual([expected, expected]);
     }
     await job.stop();
@@ -36,7 +36,7 @@ describe('repeat', () => {
     const stopping = job.stop().then(() => {
       stopped = true;
     });
-    await settle();
+    await nextTurn();
     expect(stopped).toBe(false);
     finish();
     await stopping;

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { shareRuns } from '../../src/platform/share-runs.ts';
 
-/** Work that counts its runs and ends when the test ends it. */
+/** Creates work that counts its runs, each of which ends when the test ends it. */
 function manualWork() {
   const ends: ((error?: Error) => void)[] = [];
   const work = () =>
@@ -11,13 +11,13 @@ function manualWork() {
   return { work, ends };
 }
 
-const settle = () => new Promise<void>((resolve) => setImmediate(resolve));
+const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 
 it('concurrent calls share one run', async () => {
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const calls = [run(), run(), run()];
-  await settle();
+  await nextTurn();
   expect(ends).toHaveLength(1);
   ends[0]?.();
   await Promise.all(calls);
@@ -27,13 +27,13 @@ it('a call during a run waits for the next run, and shares it with later calls',
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const first = run();
-  await settle();
+  await nextTurn();
   const later = [run(), run()];
-  await settle();
+  await nextTurn();
   expect(ends).toHaveLength(1);
   ends[0]?.();
   await first;
-  await settle();
+  await nextTurn();
   expect(ends).toHaveLength(2);
   ends[1]?.();
   await Promise.all(later);
@@ -43,11 +43,11 @@ it('a failed run fails for the calls that share it, and not for later ones', asy
   const { work, ends } = manualWork();
   const run = shareRuns(work);
   const first = run();
-  await settle();
+  await nextTurn();
   const later = run();
   ends[0]?.(new Error('lost'));
   await expect(first).rejects.toThrow('lost');
-  await settle();
+  await nextTurn();
   ends[1]?.();
   await expect(later).resolves.toBeUndefined();
 });

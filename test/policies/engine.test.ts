@@ -51,7 +51,7 @@ describe('a decision', () => {
     expect(errors).toEqual([expect.stringMatching(/^pol_1@1 statement 1: .*overflow/)]);
   });
 
-  it('is an error if a policy that permits fails, even beside one that permits', () => {
+  it('is an error if a permit policy fails, even if another one permits', () => {
     expect(engineWith(permitAll, permitWhen(overflows)).decide(requestOf()).decision).toBe('error');
   });
 

@@ -8,7 +8,7 @@ export interface Changes {
   context?: Partial<ContextFacts>;
 }
 
-/** A low-risk request of a development agent for an API, with `changes`. */
+/** Makes a low-risk request of a development agent for an API, with `changes`. */
 export function requestOf({ principal, resource, context }: Changes = {}): DecisionRequest {
   return {
     principal: {

@@ -101,7 +101,7 @@ describe('validatePolicyText refuses', () => {
   });
 });
 
-/** Shapes that make Cedar recurse: each `n` deep or long. */
+/** Texts that make Cedar recurse. Each function makes a text that is `n` deep or long. */
 const deepShapes: Record<string, (n: number) => string> = {
   parentheses: (n) => permitWhen(`${'('.repeat(n)}true${')'.repeat(n)}`),
   'unclosed parentheses': (n) => permitWhen('('.repeat(n)),

@@ -8,7 +8,7 @@ import { createPoliciesService, type PoliciesService } from '../../src/policies/
 import { FakeClock } from '../support/fake-clock.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
-/** The act of an admin. */
+/** The act of an admin, as the caller of a service. */
 export const act: Act<Person> = {
   caller: { kind: 'person', id: 'adm_1', keyId: 'adk_1', keyIssuedBy: null, roles: ['admin'], groups: [] },
   origin: { requestId: 'req_1', address: '192.0.2.1' },

@@ -45,7 +45,7 @@ async function pending(change: Record<string, unknown> = {}) {
 }
 
 describe('an approval', () => {
-  it('activates the grant from the moment of the decision, and is one event', async () => {
+  it('activates the grant at the moment of the decision, with one audit event', async () => {
     const grant = await pending();
     clock.advance(30);
     const approved = await grant.approve(one, { note: 'fine' }).expect(200);
@@ -62,7 +62,7 @@ describe('an approval', () => {
     }
   });
 
-  it('that does not say what it approves is 428, and one of older terms 412', async () => {
+  it('without a digest is answered with 428, and with the digest of older terms with 412', async () => {
     const grant = await pending({ scopes: ['write'] });
     await one.api.post(`${grant.path}/approve`, {}).expect(428);
     const catalogue = await asBootstrap(broker).get(`/v1/resources/${resource.id}`).expect(200);
@@ -77,7 +77,7 @@ describe('an approval', () => {
     await grant.approve(one, { request_digest: now.body.request_digest }).expect(200);
   });
 
-  it('counts only for the text its giver saw: another one after a first approval ends the request', async () => {
+  it('counts only for the text that the approver saw: a change of the text after a first approval ends the request', async () => {
     const forbid = await createPolicy(
       broker,
       'forbid(principal, action == Action::"request", resource) when { resource.labels.contains("quorum") } unless { context.approvals >= 2 };',
@@ -99,7 +99,7 @@ describe('an approval', () => {
     await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
   });
 
-  it('never exceeds what the resource grants now', async () => {
+  it('never exceeds the current maximum of the resource', async () => {
     const target = await createResource(broker);
     const { body } = await api.post('/v1/grants', grantRequest(target.identifier)).expect(202);
     await asBootstrap(broker).patch(`/v1/resources/${target.id}`, { max_grant_seconds: 60 }).expect(200);
@@ -109,7 +109,7 @@ describe('an approval', () => {
     await approve({ duration_seconds: 60 }).expect(200);
   });
 
-  it('can narrow and never widen', async () => {
+  it('can narrow the terms, but not widen them', async () => {
     const grant = await pending({ scopes: ['read', 'write'] });
     await grant.approve(one, { scopes: ['read', 'admin'] }).expect(400);
     await grant.approve(one, { duration_seconds: 601 }).expect(400);
@@ -124,7 +124,7 @@ describe('an approval', () => {
     expect(narrowed.body.request_digest).not.toBe(grant.body.request_digest);
   });
 
-  it('of somebody without the role is 403, and of one whose role was just taken away', async () => {
+  it('by a person without the role, or whose role was just removed, is answered with 403', async () => {
     const grant = await pending();
     const auditor = await createPerson(broker, { roles: ['auditor'] });
     await grant.approve(auditor).expect(403);
@@ -134,13 +134,13 @@ describe('an approval', () => {
   });
 });
 
-describe('nobody decides for themselves', () => {
+describe('a controller of the agent cannot approve', () => {
   const refuse = async (grant: Awaited<ReturnType<typeof pending>>, by: { api: Api }) => {
     const refused = await grant.approve(by).expect(403);
     expect(refused.body.code).toBe('self-approval');
   };
 
-  it('not the owner, not through a second key, not the owner at the time of the request', async () => {
+  it('as the owner, with a second key, or as the owner at the time of the request', async () => {
     const grant = await pending();
     await refuse(grant, owner);
     const second = await asBootstrap(broker)
@@ -154,7 +154,7 @@ describe('nobody decides for themselves', () => {
     await asBootstrap(broker).patch(`/v1/agents/${agent.id}`, { owner: owner.id }).expect(200);
   });
 
-  it('neither its creator nor the issuer of a live secret of it', async () => {
+  it('as its creator, or as the issuer of a valid secret of it', async () => {
     const creator = await createPerson(broker, { roles: ['admin', 'approver'], name: 'creator' });
     const made = await creator.api
       .post('/v1/agents', {
@@ -173,7 +173,8 @@ describe('nobody decides for themselves', () => {
       by.api.post(`/v1/grants/${asked.body.id}/approve`, { request_digest: asked.body.request_digest });
     expect((await approve(creator).expect(403)).body.code).toBe('self-approval');
     expect((await approve(issuer).expect(403)).body.code).toBe('self-approval');
-    // A person who could act as the agent when it asked stays its controller for this request, also after covering tracks.
+    // A person who could act as the agent when it requested stays its controller for this request, even after
+    // revoking the secret.
     await issuer.api.delete(`/v1/agents/${made.body.id}/secrets/${secret.body.id}`).expect(204);
     expect((await approve(issuer).expect(403)).body.code).toBe('self-approval');
   });
@@ -202,7 +203,7 @@ describe('two approvals, one of them from security', () => {
     expect(second.body.decision.approvals).toHaveLength(2);
   });
 
-  it('are not two if one of them is no approver any more', async () => {
+  it('count as one if one of the people is no longer an approver', async () => {
     const grant = await pending({ scopes: ['admin'] });
     const leaving = await createPerson(broker, { roles: ['approver'] });
     const { body } = await grant.approve(leaving).expect(200);
@@ -215,15 +216,15 @@ describe('two approvals, one of them from security', () => {
     expect(third.body.status).toBe('active');
   });
 
-  it('are needed no more when the policy is gone', async () => {
+  it('are no longer required when the policy was deleted', async () => {
     const grant = await pending({ scopes: ['admin'] });
     await asBootstrap(broker).delete(`/v1/policies/${id}`).expect(204);
     expect((await grant.approve(two).expect(200)).body.status).toBe('active');
   });
 });
 
-describe('who sees a grant', () => {
-  it('is shown to its agent, to people with a role, and to its owner; to others it is 404', async () => {
+describe('a grant', () => {
+  it('is shown to its agent, to people with a role, and to the owner of the agent; all others get 404', async () => {
     const grant = await pending();
     const auditor = await createPerson(broker, { roles: ['auditor'] });
     const stranger = await createPerson(broker, {});

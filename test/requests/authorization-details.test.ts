@@ -14,7 +14,7 @@ import {
   type TestPerson,
 } from '../support/broker.ts';
 
-/** Details of grants (RFC 9396): asked for, approved, carried by tokens, narrowed, ended with what they mean. */
+/** Details of grants (RFC 9396): requested, approved, carried by tokens, narrowed, and ended with their type. */
 let broker: TestBroker;
 let agent: TestAgent;
 let approver: TestPerson;
@@ -89,7 +89,7 @@ describe('authorization_details of a grant', () => {
       [{ ...llm, max_requests: 11 }],
       [{ type: 'llm', models: ['small'], actions: ['inference'] }],
       [less, less],
-      // Narrower by number, and no such detail: some read them as no limit.
+      // A lower number is narrower. Leaving the limit out is not, because it removes the limit.
       [{ ...less, max_requests: 0 }],
       [{ ...less, max_requests: -1 }],
       [{ ...less, models: [] }],
@@ -116,7 +116,7 @@ describe('authorization_details of a grant', () => {
     }
   });
 
-  it('are not in a grant that was asked for without: nothing is no wildcard', async () => {
+  it('are not in a grant that was requested without details, which permits none of them', async () => {
     const resource = await createLlm();
     const api = await agent.api();
     const { body: grant } = await api.post('/v1/grants', grantRequest(resource.identifier)).expect(201);
@@ -130,7 +130,7 @@ describe('authorization_details of a grant', () => {
     expect(refused.body.error).toBe('invalid_authorization_details');
   });
 
-  it('choose the grant that has them, also one made a moment ago', async () => {
+  it('select the grant that has them, also one that was created a moment ago', async () => {
     const resource = await createLlm();
     const api = await agent.api();
     const form = { resource: resource.identifier, scope: 'read' };
@@ -155,11 +155,11 @@ describe('authorization_details of a grant', () => {
     const api = await agent.api();
     const refused = await api.post('/v1/grants', asked(resource.identifier, details)).expect(400);
     expect(refused.body.code).toBe('invalid-authorization-details');
-    // An unknown resource and one that is never permitted cannot be distinguished by them either.
+    // An unknown resource and a resource that is never permitted get the same response here, too.
     await api.post('/v1/grants', asked('https://nowhere.example/', details)).expect(403);
   });
 
-  it('are facts: policy asks for an approval of one action and forbids a model', async () => {
+  it('are facts: policy can require an approval for one action and forbid a model', async () => {
     const resource = await createLlm();
     const api = await agent.api();
     const forbidden = asked(resource.identifier, [{ ...llm, models: ['forbidden'] }]);
@@ -182,7 +182,7 @@ describe('authorization_details of a grant', () => {
     expect(approved).toMatchObject({ status: 'active', authorization_details: tuning });
   });
 
-  it('are part of what a repeated request has to repeat', async () => {
+  it('must be the same in a repeated request', async () => {
     const resource = await createLlm();
     const api = await agent.api();
     const ask = (details: unknown) =>
@@ -192,7 +192,7 @@ describe('authorization_details of a grant', () => {
     expect((await ask([llm]).expect(409)).body.code).toBe('idempotency-key-reused');
   });
 
-  it('end with a change of their type, and the tokens with them; the grants of other types stay', async () => {
+  it('end with a change of their type, as do their tokens; grants with other types stay', async () => {
     const resource = await createLlm();
     const api = await agent.api();
     const grant = async (details: unknown) =>
@@ -238,13 +238,10 @@ describe('the types of a resource', () => {
   it.each<[string, unknown]>([
     ['a type without a schema', [{ type: 'mine' }]],
     [
-      'a schema that reads elsewhere',
+      'a schema with a reference to another document',
       [{ type: 'mine', schema: { type: 'object', $ref: 'https://x.example' } }],
     ],
-    [
-      'a narrowing that nobody knows',
-      [{ type: 'mine', schema: { type: 'object' }, narrowing: { a: 'prefix' } }],
-    ],
+    ['an unknown narrowing', [{ type: 'mine', schema: { type: 'object' }, narrowing: { a: 'prefix' } }]],
   ])('are refused: %s', async (_, types) => {
     const body = { identifier: 'https://types.example', name: 't', kind: 'api', max_grant_seconds: 60 };
     const scopes = [{ name: 'read', description: 'Read', risk: 'low' }];

@@ -25,7 +25,7 @@ beforeAll(async () => {
   resource = await createResource(broker);
 });
 
-/** An agent of somebody else, and a secret of it that Mallory issued. */
+/** Creates an agent of another owner, and a secret of it that Mallory issued. */
 async function infiltrate(secret: { expires_at?: string } = {}) {
   const { id } = await createAgent(broker);
   const { body } = await mallory.api.post(`/v1/agents/${id}/secrets`, secret).expect(201);
@@ -35,11 +35,11 @@ async function infiltrate(secret: { expires_at?: string } = {}) {
 }
 
 interface SlowRequest {
-  /** Sends the rest of the body and answers. */
+  /** Sends the rest of the body. Returns the response. */
   finish(): Promise<{ status: number; body: { id: string; request_digest: string; code?: string } }>;
 }
 
-/** A request whose headers and first bytes are sent, and whose body is kept back. */
+/** Begins a request: sends the headers and the first bytes, but not the rest of the body. */
 async function startSlowly(path: string, token: string, body: object): Promise<SlowRequest> {
   const text = JSON.stringify(body);
   const headers = {
@@ -59,7 +59,7 @@ async function startSlowly(path: string, token: string, body: object): Promise<S
     });
   });
   request.write(text.slice(0, 5));
-  // A request after that on the same server is answered after the headers above were read.
+  // When a later request to the same server is answered, the headers above have been read.
   for (let i = 0; i < 5; i += 1) await asBootstrap(broker).get('/v1/admins?limit=1').expect(200);
   return {
     finish: () => {
@@ -73,7 +73,7 @@ const approve = ({ id, request_digest }: { id: string; request_digest: string })
   mallory.api.post(`/v1/grants/${id}/approve`, { request_digest });
 
 describe('a person who could act as the agent', () => {
-  it('cannot approve what it asks after their secret has expired: the token outlives it', async () => {
+  it('cannot approve a request that the agent makes after their secret has expired, because a token outlives it', async () => {
     const expires_at = new Date(clock.now().getTime() + 10_000).toISOString();
     const { token } = await infiltrate({ expires_at });
     clock.advance(20);
@@ -83,7 +83,7 @@ describe('a person who could act as the agent', () => {
     expect((await approve(body).expect(403)).body.code).toBe('self-approval');
   });
 
-  it('gets no grant with a body that was kept back until the secret was revoked', async () => {
+  it('gets no grant by delaying the body of a request until the secret was revoked', async () => {
     const { id, secretId, token } = await infiltrate();
     const asked = await startSlowly('/v1/grants', token, grantRequest(resource.identifier));
     await mallory.api.delete(`/v1/agents/${id}/secrets/${secretId}`).expect(204);
@@ -92,7 +92,7 @@ describe('a person who could act as the agent', () => {
 });
 
 describe('a former owner of the agent', () => {
-  /** A request of an agent that Mallory owned until `seconds` before. */
+  /** Creates a request of an agent that Mallory owned until `seconds` before. */
   async function askAfter(seconds: number) {
     const owned = await createAgent(broker, { owner: mallory.id });
     const { id: owner } = await createPerson(broker, { roles: [], name: 'successor' });
@@ -102,15 +102,15 @@ describe('a former owner of the agent', () => {
     return (await api.post('/v1/grants', grantRequest(resource.identifier)).expect(202)).body;
   }
 
-  it('a minute before it asked cannot approve', async () => {
+  it('cannot approve if they owned it a minute before the request', async () => {
     expect((await approve(await askAfter(60)).expect(403)).body.code).toBe('self-approval');
   });
 
-  it('two hours before it asked may approve', async () => {
+  it('may approve if they owned it two hours before the request', async () => {
     expect((await approve(await askAfter(7_200)).expect(200)).body.status).toBe('active');
   });
 
-  it('for a moment after it asked cannot approve', async () => {
+  it('cannot approve if they owned it for a moment after the request', async () => {
     const agent = await createAgent(broker);
     const api = await agent.api();
     const { body } = await api.post('/v1/grants', grantRequest(resource.identifier)).expect(202);
@@ -124,8 +124,8 @@ describe('a former owner of the agent', () => {
   });
 });
 
-describe('a role that is taken away', () => {
-  it('is gone for a request whose body arrives later', async () => {
+describe('a role that is removed', () => {
+  it('no longer applies to a request whose body arrives later', async () => {
     const leaving = await createPerson(broker, { roles: ['admin'], name: 'leaving' });
     const puppet = await createPerson(broker, { roles: ['admin'], name: 'puppet' });
     const demoted = await createPerson(broker, { roles: ['admin'], name: 'demoted' });

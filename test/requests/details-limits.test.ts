@@ -10,7 +10,7 @@ import {
   type TestBroker,
 } from '../support/broker.ts';
 
-/** The limits of number and size that hold for every resource, and before policy is asked. */
+/** The limits of number and size that apply to every resource, before policy is evaluated. */
 let broker: TestBroker;
 let agent: TestAgent;
 const type = 'https://files.example/share';
@@ -57,7 +57,7 @@ describe('authorization_details', () => {
     expect(await countEvents()).toBe(before);
   });
 
-  it('are refused in a token request beyond the same limits, and the audit log holds none of them', async () => {
+  it('are refused in a token request beyond the same limits, and are not written to the audit log', async () => {
     const resource = await createShare();
     const eager = await createAgent(broker);
     await asBootstrap(broker).patch(`/v1/agents/${eager.id}`, { grants_on_demand: true }).expect(200);

@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 
 describe('Idempotency-Key', () => {
-  it('answers the first grant again, in its current state, even if policy has changed', async () => {
+  it('returns the first grant again, in its current state, even if policy has changed', async () => {
     const agent = await createAgent(broker);
     const post = async (change = {}) =>
       (await agent.api())
@@ -37,7 +37,7 @@ describe('Idempotency-Key', () => {
     await asBootstrap(broker).delete(`/v1/policies/${forbid}`).expect(204);
   });
 
-  it('with another body is 409, for another agent it is another key', async () => {
+  it('with another body is answered with 409, and of another agent is another key', async () => {
     const agent = await createAgent(broker);
     const other = await createAgent(broker);
     const post = async (who: typeof agent, change = {}) =>
@@ -52,7 +52,7 @@ describe('Idempotency-Key', () => {
     expect(foreign.body.id).not.toBe(first.body.id);
   });
 
-  it('is not used by a denial, and is forgotten after a day', async () => {
+  it('is not consumed by a denial, and is forgotten after a day', async () => {
     const agent = await createAgent(broker);
     const post = async () =>
       (await agent.api()).post('/v1/grants', grantRequest(resource.identifier)).set('Idempotency-Key', 'day');
@@ -67,7 +67,7 @@ describe('Idempotency-Key', () => {
     expect(next.body.id).not.toBe(first.body.id);
   });
 
-  it('keeps digests only', async () => {
+  it('is stored only as digests', async () => {
     const { rows } = await broker.database.owner.query('select * from idempotency_keys');
     expect(rows.length).toBeGreaterThan(0);
     expect(Object.keys(rows[0]).sort()).toEqual([

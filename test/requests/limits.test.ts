@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 
 describe('one agent', () => {
-  it('has at most 100 open grants for a resource, so that no token costs more than that', async () => {
+  it('has at most 100 open grants for a resource, so that minting a token reads no more than that', async () => {
     const agent = await createAgent(broker);
     const api = await agent.api();
     const ask = () => api.post('/v1/grants', grantRequest(resource.identifier, { duration_seconds: 60 }));
@@ -37,7 +37,7 @@ describe('one agent', () => {
     await (await agent.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
   });
 
-  it('is not held to account for what was ended with it, nor let past by asking at the same time', async () => {
+  it('is not limited by grants that have ended, and cannot exceed the limit by concurrent requests', async () => {
     const agent = await createAgent(broker);
     const target = await createResource(broker);
     const ask = async () => (await agent.api()).post('/v1/grants', grantRequest(target.identifier));
@@ -54,7 +54,7 @@ describe('one agent', () => {
 });
 
 describe('a request', () => {
-  it('that a new policy overtakes is decided by the new one', async () => {
+  it('that is in progress when a policy is created is decided by the new policy', async () => {
     const agent = await createAgent(broker);
     const api = await agent.api();
     const target = await createResource(broker, { labels: ['overtaken'] });
@@ -62,7 +62,7 @@ describe('a request', () => {
     await holder.query('begin');
     await holder.query('select 1 from resources where id = $1 for update', [target.id]);
     const asked = api.post('/v1/grants', grantRequest(target.identifier)).then((response) => response);
-    // Seen by the same role only.
+    // Only a session of the same role can see this.
     const waits = `select count(*)::integer as n from pg_stat_activity
       where datname = current_database() and wait_event_type = 'Lock'`;
     while ((await broker.database.pool.query(waits)).rows[0].n === 0) {

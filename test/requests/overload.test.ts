@@ -30,7 +30,7 @@ beforeAll(async () => {
   agents = await parallel(12, () => createAgent(broker));
 });
 
-/** How many run at a time, and how many may wait. */
+/** The number of requests that may run at a time and that may wait. */
 const most = 4 + 128;
 const asked = most + 30;
 
@@ -64,7 +64,7 @@ async function exchanges(): Promise<Ask> {
 const queueOf = ({ id }: TestAgent): string =>
   `select pg_advisory_xact_lock(hashtextextended('hallpass.grants ${id}', 0))`;
 
-/** Runs `work` while another session holds locks, and releases them even if `work` fails. */
+/** Runs `work` while another session holds locks, which are released even if `work` fails. */
 async function whileHeld(statement: string, work: () => Promise<void>): Promise<void> {
   await broker.database.owner.query(`begin; ${statement}`);
   try {
@@ -74,7 +74,7 @@ async function whileHeld(statement: string, work: () => Promise<void>): Promise<
   }
 }
 
-/** Resolves once so many wait for a lock in this database. */
+/** Resolves when `count` sessions wait for a lock in this database. */
 const waiting = (count: number): Promise<void> =>
   eventually(async () => {
     const { rows } = await broker.database.owner.query(
@@ -90,7 +90,7 @@ describe('a lock that many requests share', () => {
     let changed: Promise<unknown> | undefined;
     let granted: Promise<unknown> | undefined;
     const answers: string[] = [];
-    // As a request does that is being decided.
+    // As a request does while it is being decided.
     const share = `select pg_advisory_xact_lock_shared(hashtextextended('hallpass.resource ${resource.id}', 0));
       select from resources where id = '${resource.id}' for share`;
     await whileHeld(share, async () => {
@@ -109,7 +109,7 @@ describe('a lock that many requests share', () => {
     expect(answers.sort()).toEqual(['changed 200', 'granted 201']);
   });
 
-  it('orders exchanges that go back to one agent: they are made one after another', async () => {
+  it('serialises the exchanges that go back to one agent', async () => {
     const [holder, middle, leaf] = await parallel(3, () => createAgent(broker));
     if (holder === undefined || middle === undefined || leaf === undefined) throw new Error('no agents');
     const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
@@ -125,8 +125,8 @@ describe('a lock that many requests share', () => {
   });
 });
 
-describe('more exchanges of an agent than are let in', () => {
-  it('are sent away before anything is done for them; the others are done', async () => {
+describe('more exchanges of an agent than are admitted', () => {
+  it('are refused before any work is done for them; the others succeed', async () => {
     const [holder, greedy] = [await createAgent(broker), await createAgent(broker)];
     const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
     const form = exchangeOf(await tokenOf(holder, held));
@@ -154,8 +154,8 @@ describe('more exchanges of an agent than are let in', () => {
   });
 });
 
-describe('more at a time than can be decided', () => {
-  it('of one agent are its own matter: others do not wait for them', async () => {
+describe('more concurrent requests for grants than can be decided', () => {
+  it('of one agent do not delay other agents', async () => {
     const [greedy, other] = [await createAgent(broker), await createAgent(broker)];
     const [bearer, api] = [await tokenOf(greedy), await other.api()];
     const request = grantRequest(resource.identifier);
@@ -193,7 +193,7 @@ describe('more at a time than can be decided', () => {
       return answer;
     };
     let answers: Promise<Answer[]> | undefined;
-    // Grants can be read, and none be written.
+    // Grants can be read, but not written.
     await whileHeld('lock table grants in share row exclusive mode', async () => {
       answers = parallel(asked, all);
       await isFull;

@@ -2,11 +2,11 @@ import { type Database, openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/platform/log.ts';
 
 export interface ReadCounter extends Pick<Database, 'db' | 'close'> {
-  /** The answer of a query for one integer about what this session, and others before it, have read. */
+  /** Runs a query for one integer of the statistics, which include what this session has read so far. */
   read(query: string): Promise<number>;
 }
 
-/** A database through one session, whose figures can be asked for at once. */
+/** Opens a session on the database, and a query function that first flushes the statistics of the session. */
 export async function countReads(url: string): Promise<ReadCounter> {
   const { db, pool, close } = openDatabase({
     url,
@@ -21,7 +21,8 @@ export async function countReads(url: string): Promise<ReadCounter> {
     db,
     close,
     async read(query) {
-      // From version 15 on; before, a session reports by itself when it has been idle for a moment.
+      // The function exists from version 15 on. Before, a session flushes its statistics when it has been idle for a
+      // moment.
       if (Number(settings[0]?.version) >= 150_000) await pool.query('select pg_stat_force_next_flush()');
       else await new Promise((resolve) => setTimeout(resolve, 1_000));
       const { rows } = await pool.query<{ n: number }>(query);

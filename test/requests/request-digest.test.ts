@@ -35,7 +35,7 @@ describe('request_digest', () => {
     expect(requestDigest({ ...terms, ...change }, catalogue)).not.toBe(digest);
   });
 
-  it('changes with the text or risk of a scope that is asked for, and with no other', () => {
+  it('changes with the text or risk of a requested scope, and of no other scope', () => {
     const changed = (name: string, change: object) =>
       requestDigest(
         terms,
@@ -46,7 +46,7 @@ describe('request_digest', () => {
     expect(changed('other', { description: 'x' })).toBe(digest);
   });
 
-  it('changes with every member of a detail, and not with the order of members', () => {
+  it('changes with every member of a detail, but not with the order of members', () => {
     const of = (detail: { type: string; [member: string]: unknown }) =>
       requestDigest({ ...terms, authorizationDetails: [detail] }, catalogue);
     const known = of({ type: 'llm', models: ['a', 'b'], limits: { x: 1, y: 2 } });
@@ -55,7 +55,7 @@ describe('request_digest', () => {
     expect(of({ type: 'llm', models: ['a'], limits: { x: 1, y: 2 } })).not.toBe(known);
   });
 
-  it('of terms without details is the one of versions that knew none: what was approved stays approved', () => {
+  it('of terms without details is the same as in versions without details, so that earlier approvals stay valid', () => {
     expect(digest).toBe('OxkrLbXIY9RHt5poDDu70ANY6jZhynRr8UyO4B7VuoU');
   });
 

@@ -31,7 +31,7 @@ beforeAll(async () => {
 });
 
 describe('a request', () => {
-  it('that policy permits is active at once: 201, Location, ETag, and two events', async () => {
+  it('that policy permits creates an active grant: 201, Location, ETag, and two audit events', async () => {
     const made = await api
       .post('/v1/grants', grantRequest(resource.identifier, { ticket: 'T-1' }))
       .expect(201);
@@ -48,7 +48,7 @@ describe('a request', () => {
     expect(await countEvents(broker.database, 'grant.activated', { grantId: made.body.id })).toBe(1);
   });
 
-  it('that needs approval waits: 202 with Retry-After, and nothing is active', async () => {
+  it('that needs approval creates a pending grant: 202 with Retry-After', async () => {
     const made = await api
       .post('/v1/grants', grantRequest(resource.identifier, { scopes: ['admin'] }))
       .expect(202);
@@ -58,7 +58,7 @@ describe('a request', () => {
     expect(made.body.scope_details).toEqual([{ name: 'admin', description: 'Run the place', risk: 'high' }]);
   });
 
-  it('never outlives its agent', async () => {
+  it('creates a grant that never outlives the agent', async () => {
     const short = await createAgent(broker, { expires_at: '2026-03-02T10:01:00.000Z' });
     const made = await (await short.api()).post('/v1/grants', grantRequest(resource.identifier)).expect(201);
     expect(made.body.expires_at).toBe('2026-03-02T10:01:00.000Z');
@@ -83,7 +83,7 @@ describe('a request', () => {
 });
 
 describe('a denial', () => {
-  it('names the nearest part that would be permitted, and is one event', async () => {
+  it('has hints with the nearest part that would be permitted, and one audit event', async () => {
     const strict = await createResource(broker, { labels: ['strict'] });
     const id = await createPolicy(
       broker,
@@ -103,7 +103,7 @@ describe('a denial', () => {
     await asBootstrap(broker).delete(`/v1/policies/${id}`).expect(204);
   });
 
-  it('gives the same answer for an unknown resource and one that policy never permits', async () => {
+  it('is the same for an unknown resource and one that policy never permits', async () => {
     const hidden = await createResource(broker, { labels: ['hidden'] });
     await createPolicy(
       broker,
@@ -122,7 +122,7 @@ describe('a denial', () => {
     expect(answers[0]).toContain('policy-denied');
   });
 
-  it('is a clear error for what the resource does not have, where the agent may see it', async () => {
+  it('is a specific error for an unknown scope or a too long duration, if the agent may know the resource', async () => {
     const unknown = await api
       .post('/v1/grants', grantRequest(resource.identifier, { scopes: ['read', 'x'] }))
       .expect(400);
@@ -133,7 +133,7 @@ describe('a denial', () => {
     expect(long.body).toMatchObject({ code: 'invalid-request', detail: expect.stringContaining('7200') });
   });
 
-  it('says so when nobody may give the approval that policy asks for', async () => {
+  it('has its own code if nobody may give the approval that policy requires', async () => {
     const lonely = await startBroker({ clock });
     const people = await asBootstrap(lonely).get('/v1/admins').expect(200);
     await asBootstrap(lonely)
@@ -145,7 +145,7 @@ describe('a denial', () => {
     expect(denied.body.code).toBe('no-eligible-approver');
   });
 
-  it('follows when a policy errs, even if other policies permit', async () => {
+  it('is the result of an error in a policy, even if other policies permit', async () => {
     const labelled = await createResource(broker, { labels: ['errs'] });
     const id = await createPolicy(
       broker,

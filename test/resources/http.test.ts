@@ -98,7 +98,7 @@ describe('resources', () => {
     await admin.patch(path, { token_alg: 'RS256' }).expect(200);
   });
 
-  it('are not found by any operation after they are deleted, like those that never existed', async () => {
+  it('are not found by any operation after they are deleted, like unknown resources', async () => {
     const { path } = await create();
     await admin.delete(path).expect(204);
     for (const gone of [path, nowhere]) {

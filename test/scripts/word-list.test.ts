@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { findWords } from '../../scripts/word-list/find-words.ts';
 
-/** Joins the parts of a private word, which must not stand in this file as a whole: the check reads it. */
+/**
+ * Joins the parts of a private word. The word must not be written as a whole in this file, because the check reads
+ * it.
+ */
 const word = (...parts: string[]): string => parts.join('');
 
 describe('the word list', () => {

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 
 /**
- * Opens many connections at once when told to, and creates a file when all of them are open. Ends when its input
+ * Opens many connections at once when it reads a line, and creates a file when all of them are open. Ends when its input
  * ends.
  */
 const [port, count, file] = process.argv.slice(2) as [string, string, string];

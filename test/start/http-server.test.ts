@@ -10,7 +10,7 @@ import { type HttpServer, startHttpServer } from '../../src/start/http-server.ts
 import { onlyProbes } from '../../src/start/probes.ts';
 import { send, sendRaw } from '../support/http.ts';
 
-/** How many connections this system lets wait for a server (Linux). */
+/** Returns how many connections this system queues for a server that does not accept them yet (Linux). */
 function systemBacklog(): number {
   const file = '/proc/sys/net/core/somaxconn';
   return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
@@ -20,7 +20,10 @@ function systemBacklog(): number {
 const longestMs = 60_000;
 const stepMs = 20;
 
-/** Responses without a broker: before it runs, beside it, and to bytes that are not a valid request. */
+/**
+ * Tests of the responses that the HTTP server writes without a broker: before the broker runs, and to bytes that are
+ * not a valid request.
+ */
 let server: HttpServer;
 let url: string;
 beforeEach(async () => {
@@ -91,13 +94,13 @@ describe('a replica that only runs jobs', () => {
 describe('a message that is not a valid request', () => {
   it.each([
     [400, 'nonsense', 'nonsense\r\n\r\n'],
-    [400, 'a target that is none', 'GET v1/agents HTTP/1.1\r\nHost: a\r\n\r\n'],
+    [400, 'a target that is not valid', 'GET v1/agents HTTP/1.1\r\nHost: a\r\n\r\n'],
     [400, 'a target outside ASCII', 'GET /é HTTP/1.1\r\nHost: a\r\n\r\n'],
     [400, 'a request without Host', 'GET / HTTP/1.1\r\n\r\n'],
     [400, 'two lengths', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n'],
     [
       400,
-      'a length beside a transfer coding',
+      'both Content-Length and Transfer-Encoding',
       'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
     ],
     [417, 'an unknown expectation', 'GET / HTTP/1.1\r\nHost: a\r\nExpect: the-unexpected\r\n\r\n'],
@@ -108,7 +111,7 @@ describe('a message that is not a valid request', () => {
     expect([answer.status, answer.body]).toEqual([status, '']);
   });
 
-  it('gets no response within another response', async () => {
+  it('gets no response if another response has begun', async () => {
     server.serve((_request, response) => {
       response.writeHead(200, { 'Content-Length': 100 });
       response.write('half');
@@ -125,7 +128,7 @@ describe('a message that is not a valid request', () => {
     expect(received).toMatch(/half$/);
   });
 
-  it('may be a request of HTTP/1.0 without a Host, which is served', async () => {
+  it('does not include an HTTP/1.0 request without Host, which is served', async () => {
     server.serve((_request, response) => void response.writeHead(204).end());
     expect(await sendRaw({ url }, 'GET / HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 204 /);
   });
@@ -142,7 +145,7 @@ function blockUntil(check: () => boolean): boolean {
 
 describe('a thousand clients that connect at the same time', () => {
   it.skipIf(systemBacklog() < 1_000)(
-    'are all connected, although the broker is busy: none has to try again a second later',
+    'are all connected, although the broker is busy: no connection has to be retried a second later',
     async () => {
       const directory = mkdtempSync(join(tmpdir(), 'hallpass-connect-'));
       const connected = join(directory, 'connected');
@@ -152,7 +155,8 @@ describe('a thousand clients that connect at the same time', () => {
       });
       await once(child.stdout, 'data');
       child.stdin.write('now\n');
-      // This thread is also the broker's. It accepts nothing meanwhile, so only connections with a place in the queue
+      // This thread also runs the broker, which accepts nothing meanwhile. So only connections that have a place in
+      // the queue
       // are open.
       expect(blockUntil(() => existsSync(connected))).toBe(true);
       child.stdin.end();
@@ -165,7 +169,7 @@ describe('a thousand clients that connect at the same time', () => {
 describe('a server that is drained', () => {
   const request = (path: string): string => `POST ${path} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}`;
 
-  it('answers what was pipelined before the end, and only the last response closes the connection', async () => {
+  it('answers requests that were pipelined before, and only the last response closes the connection', async () => {
     const waiting: (() => void)[] = [];
     server.serve((_request, response) => waiting.push(() => response.end('x')));
     const answers = sendRaw({ url }, request('/first') + request('/second'));
@@ -178,7 +182,7 @@ describe('a server that is drained', () => {
     expect(await drained).toBe(true);
   });
 
-  it('does not handle what comes after a response that ends the connection', async () => {
+  it('does not handle a request that comes after a response with Connection: close', async () => {
     const paths: string[] = [];
     let finish: () => void = () => {};
     server.serve((incoming, response) => {
@@ -217,7 +221,7 @@ describe('a server that is drained', () => {
     expect(await drained).toBe(true);
   });
 
-  it('cuts off a request that is in progress at the deadline, and says so', async () => {
+  it('cuts off a request that is in progress at the deadline, and returns false', async () => {
     server.serve(() => {});
     const socket = connect(server.port, '127.0.0.1').on('error', () => {});
     socket.write(request('/never'));

@@ -13,7 +13,7 @@ async function release(outcomes: Record<string, boolean | undefined | Error>) {
   return { clean, done, errors };
 }
 
-describe('started resources are released', () => {
+describe('resources are released', () => {
   it('in order, and cleanly if all ended by themselves or were never started', async () => {
     expect(await release({ api: true, metrics: undefined, broker: true })).toEqual({
       clean: true,

@@ -3,13 +3,13 @@ import type supertest from 'supertest';
 import { jwtBearerGrant } from '../../src/oauth/grant-types/jwt-bearer.ts';
 import { type Api, apiOf, asBootstrap, createPerson, oauthPost } from './broker.ts';
 import { createKey } from './key-agent.ts';
-import { sayOf } from './test-issuer.ts';
+import { signIssuerToken } from './test-issuer.ts';
 
 export interface FederatedAgent {
   id: string;
   issuerId: string;
-  /** Issues a token of the issuer for the subject `sub`, by default the agent. */
-  say(sub?: string): Promise<string>;
+  /** Issues a token of the issuer for the subject `sub`, by default for the agent. */
+  issueToken(sub?: string): Promise<string>;
   /** Posts a form to the token endpoint with the issuer's token for the agent. */
   token(form?: Record<string, string>): Promise<supertest.Response>;
   /** Returns requests to `/v1` with a new broker token. */
@@ -32,15 +32,15 @@ export async function createFederatedAgent(place: { url: string; now: () => Date
       identity: { trusted_issuer_id: trusted.id, subject: 'job' },
     })
     .expect(201);
-  const say = (sub = 'job'): Promise<string> => sayOf({ issuer, key, now: place.now }, sub);
+  const issueToken = (sub = 'job'): Promise<string> => signIssuerToken({ issuer, key, now: place.now }, sub);
   const token = async (form: Record<string, string> = {}): Promise<supertest.Response> => {
-    const bearer = { grant_type: jwtBearerGrant, assertion: await say() };
+    const bearer = { grant_type: jwtBearerGrant, assertion: await issueToken() };
     return oauthPost(place, '/oauth2/token', { ...bearer, ...form });
   };
   return {
     id: agent.id,
     issuerId: trusted.id,
-    say,
+    issueToken,
     token,
     api: async () => apiOf(place, (await token()).body.access_token),
   };

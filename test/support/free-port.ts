@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 
 /**
- * Below the ephemeral ports of every system (Linux: from 32768), so that no outgoing connection and no
- * `listen(0)` gets the port between this check and the broker's `listen`. Each test worker has its own range.
+ * The lowest port that is used. It is below the ephemeral ports of every system (Linux: from 32768), so that no outgoing
+ * connection and no `listen(0)` gets the port between this check and the broker's `listen`. Each test worker has its own
+ * range.
  */
 const lowest = 12_000;
 const sliceSize = 1_000;
@@ -13,7 +14,7 @@ const slice = lowest + (Number(process.env.VITEST_POOL_ID ?? 0) % slices) * slic
 /** The first port depends on the process, because sockets of the previous test file of this worker may linger. */
 let next = process.pid % sliceSize;
 
-/** Finds a free loopback port that other callers of this function are not given. */
+/** Finds a free loopback port that no other caller of this function gets. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < sliceSize; tries += 1) {
     const port = slice + (next++ % sliceSize);

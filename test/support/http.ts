@@ -1,7 +1,7 @@
 import { Agent, type IncomingHttpHeaders, request } from 'node:http';
 import { connect } from 'node:net';
 
-/** A request exactly as it is sent: nothing is normalized, added or left out. */
+/** A request that is sent exactly as given: nothing is normalized, added or left out. */
 export interface WireRequest {
   method: string;
   path: string;

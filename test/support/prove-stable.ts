@@ -36,7 +36,7 @@ async function runTests(log: string): Promise<number | null> {
   return code;
 }
 
-const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 let failures = 0;
 for (let run = 1; run <= runs; run += 1) {
@@ -49,7 +49,7 @@ for (let run = 1; run <= runs; run += 1) {
   for (const burner of burners) burner.kill('SIGKILL');
   if (code !== 0) failures += 1;
   const result = code === 0 ? 'passed' : `failed, see ${log}`;
-  say(`run ${run} of ${runs}, ${isBusy ? 'busy' : 'quiet'}: ${seconds} s, ${result}`);
+  print(`run ${run} of ${runs}, ${isBusy ? 'busy' : 'quiet'}: ${seconds} s, ${result}`);
 }
-say(`${runs - failures} of ${runs} runs passed`);
+print(`${runs - failures} of ${runs} runs passed`);
 process.exitCode = failures === 0 ? 0 : 1;

@@ -11,7 +11,10 @@ function rank({ moduleId }: TestSpecification): number {
   return found === -1 ? slowest.length : found;
 }
 
-/** Sorts the files of the slowest folders first, otherwise as vitest does: first those that failed or were slow. */
+/**
+ * Puts the files of the slowest folders first. Within a folder, the order is that of vitest: first those that failed
+ * or were slow.
+ */
 export class SlowestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const sorted = await super.sort(files);

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-/** Returns every row of every table as text, each line with its table's name, in an order of the rows alone. */
+/** Returns every row of every table as text, each line with its table's name, sorted by the rows themselves. */
 export async function dumpTables(owner: pg.Client): Promise<string> {
   const tables = await owner.query<{ name: string }>(
     `select relname as name from pg_class

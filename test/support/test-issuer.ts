@@ -31,7 +31,7 @@ interface TokenChange {
 }
 
 /** Issues a token of an issuer for `sub`, with the broker as audience, valid for ten minutes. */
-export function sayOf(
+export function signIssuerToken(
   { issuer, key, now }: { issuer: string; key: TestKey; now: () => Date },
   sub: string,
   { claims = {}, header = {}, key: by = key }: TokenChange = {},
@@ -62,6 +62,6 @@ export async function startPlatform(clock: { now: () => Date }): Promise<Platfor
     server,
     state,
     key,
-    token: (sub, change) => sayOf({ issuer, key, now: () => clock.now() }, sub, change),
+    token: (sub, change) => signIssuerToken({ issuer, key, now: () => clock.now() }, sub, change),
   };
 }

@@ -16,7 +16,7 @@ export interface TestServer {
 const memoryDir = '/dev/shm';
 const neededBytes = 4 * 2 ** 30;
 
-/** Returns a directory in memory if there is enough: each test file copies a database of 600 files. */
+/** Returns a directory in memory if it has enough space, because each test file copies a database of 600 files. */
 async function findRoomyDir(): Promise<string> {
   const { bavail, bsize } = await statfs(memoryDir).catch(() => ({ bavail: 0, bsize: 0 }));
   return bavail * bsize >= neededBytes ? memoryDir : tmpdir();

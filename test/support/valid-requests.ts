@@ -14,7 +14,7 @@ import {
 } from './broker.ts';
 import { bearer, type WireRequest } from './http.ts';
 
-/** POST operations that change nothing. */
+/** The POST operations that change nothing. */
 export const readingPosts = ['checkTrustedIssuerToken', 'simulatePolicies', 'introspectToken'] as const;
 
 /** The objects of the requests below, one of each kind. No request changes them. */
@@ -83,7 +83,7 @@ async function newGrant({ broker, agentToken, resource }: World, scope: 'read' |
   return { path: `/v1/grants/${grant.id}`, digest: grant.request_digest };
 }
 
-/** Returns the path of the secret or key that was made last under `path`. */
+/** Returns the path of the secret or key that was created last under `path`. */
 async function lastOf({ broker }: World, path: string, list: 'keys' | 'secrets'): Promise<string> {
   const { body } = await asBootstrap(broker).get(path).expect(200);
   return `${path}/${list}/${body[list].at(-1).id}`;
@@ -92,7 +92,7 @@ async function lastOf({ broker }: World, path: string, list: 'keys' | 'secrets')
 /** A policy that does not affect the other requests, in any order. */
 const cedar = 'forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" };';
 
-/** For each operation that changes something: makes a valid request and everything that it needs. */
+/** For each operation that changes something, a function that makes a valid request and everything that it needs. */
 const arrangements = {
   createAdmin: async () =>
     byAdmin('POST', '/v1/admins', { name: 'Ada', email: `${unique()}@example.com`, roles: ['approver'] }),

@@ -12,9 +12,12 @@ import { byAdmin, byClient, byForm, type World } from './valid-requests.ts';
 export interface Variant {
   /** Makes the same request each time, except for one-time values. */
   request: () => Promise<WireRequest>;
-  /** How many one-time values each request consumes, even if it fails. */
+  /** The number of one-time values that each request consumes, even if it fails. */
   uses?: number;
-  /** The tables in which rows stay even if the last event fails, such as those of a grant without its token. */
+  /**
+   * The tables in which rows stay even if the last event cannot be written, such as the row of a grant whose token
+   * cannot be issued.
+   */
   keeps?: readonly string[];
 }
 
@@ -75,10 +78,10 @@ async function createChain(world: World): Promise<{ agent: TestAgent; token: str
 
 /** Creates a trusted issuer with an agent as a subject, and a grant delegated for a person of that issuer. */
 async function createTrustedIssuer(world: VariantWorld): Promise<string> {
-  const { issuerId, say } = await createFederatedAgent(placeOf(world));
+  const { issuerId, issueToken } = await createFederatedAgent(placeOf(world));
   const { agent } = await createHolding(world);
   const form = { resource: world.resource.identifier, scope: 'read' };
-  const exchange = { grant_type: exchangeGrant, subject_token: await say('alice') };
+  const exchange = { grant_type: exchangeGrant, subject_token: await issueToken('alice') };
   const { body } = await agent.token({ ...form, ...exchange, subject_token_type: accessToken }).expect(200);
   await delegate(world, body.access_token);
   return `/v1/trusted-issuers/${issuerId}`;
@@ -90,8 +93,8 @@ const arrangements = {
     return always(exchangeOf(token, agent, { scope: 'read' }));
   },
   "issueToken, a workload's token that is exchanged": async (world) => {
-    const { say } = await createFederatedAgent(placeOf(world));
-    return always(exchangeOf(await say()));
+    const { issueToken } = await createFederatedAgent(placeOf(world));
+    return always(exchangeOf(await issueToken()));
   },
   "issueToken, another agent's token that is exchanged": async (world) => {
     const { token } = await createHolding(world);
@@ -104,8 +107,8 @@ const arrangements = {
     return { ...always(byClient(agent, tokenPath, form)), keeps: [...ofGrant, 'idempotency_keys'] };
   },
   'issueToken, jwt-bearer': async (world) => {
-    const { say } = await createFederatedAgent(placeOf(world));
-    return always(byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await say() }));
+    const { issueToken } = await createFederatedAgent(placeOf(world));
+    return always(byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await issueToken() }));
   },
   'issueToken, private_key_jwt': async (world) => {
     const agent = await createKeyAgent(placeOf(world));
@@ -154,7 +157,7 @@ const arrangements = {
 export type VariantName = keyof typeof arrangements;
 export const variantNames = Object.keys(arrangements) as VariantName[];
 
-/** A request of this variant that succeeds and changes something, once. */
+/** Makes a request of this variant, which succeeds and changes something, once. */
 export function variantRequest(world: VariantWorld, name: VariantName): Promise<Variant> {
   const arrange: Arrange = arrangements[name];
   return arrange(world);

@@ -27,7 +27,7 @@ beforeAll(async () => {
 
 const readOf = (resource: { identifier: string }) => ({ resource: resource.identifier, scope: 'read' });
 
-/** The tokens of these names that have a row, and an event. */
+/** Counts the rows and the events of the tokens with these ids. */
 async function recordedOf(jtis: unknown[]): Promise<{ rows: number; events: number }> {
   const { rows } = await broker.database.owner.query(
     `select (select count(*)::integer from tokens where jti = any($1)) as rows,
@@ -37,7 +37,7 @@ async function recordedOf(jtis: unknown[]): Promise<{ rows: number; events: numb
   return rows[0];
 }
 
-describe('no token leaves before its row and its event are durable', () => {
+describe('no token is returned before its row and its event are durable', () => {
   let agent: TestAgent;
   let resource: { id: string; identifier: string };
   beforeEach(async () => {
@@ -65,7 +65,7 @@ describe('no token leaves before its row and its event are durable', () => {
     await agent.token(readOf(resource)).expect(200);
   });
 
-  it('a refusal that cannot be recorded is no refusal: 503', async () => {
+  it('a refusal whose audit event cannot be written is answered with 503', async () => {
     const repair = await failWrites(broker.database, 'insert on audit_events', "new.type = 'token.refused'");
     try {
       const { body } = await agent.token({ scope: 'read' }).expect(503);
@@ -76,7 +76,7 @@ describe('no token leaves before its row and its event are durable', () => {
     await agent.token({ scope: 'read' }).expect(400);
   });
 
-  it('one row that cannot be written harms nobody beside it', async () => {
+  it('one row that cannot be written does not affect the other rows of its batch', async () => {
     const agents = await parallel(20, () => createAgent(broker, { owner }));
     for (const other of agents) await other.token().expect(200);
     const [poisoned] = agents;
@@ -96,7 +96,7 @@ describe('no token leaves before its row and its event are durable', () => {
     }
   });
 
-  it('each of 200 tokens that are asked for at once has its own row and its own event', async () => {
+  it('each of 200 tokens that are requested at once has its own row and its own event', async () => {
     const answers = await parallel(200, (i) => agent.token(i % 2 === 0 ? readOf(resource) : {}));
     expect(tally(answers)).toEqual({ 200: 200 });
     const jtis = new Set(answers.map(({ body }) => decodeJwt(body.access_token).jti));
@@ -105,8 +105,8 @@ describe('no token leaves before its row and its event are durable', () => {
   });
 });
 
-describe('a token is never worth more than what it comes from', () => {
-  it('it ends no later than its grant and its agent, whenever it is asked for, and has no scope beyond it', async () => {
+describe('a token never exceeds its grant', () => {
+  it('it expires no later than its grant and its agent, whenever it is requested, and has no further scope', async () => {
     const resource = await createResource(broker, { token_ttl_seconds: 600 });
     const names = ['read', 'write', 'admin'];
     const moment = fc.record({
@@ -146,7 +146,7 @@ describe('a token is never worth more than what it comes from', () => {
 });
 
 describe('a missing partition', () => {
-  it('is made on the way by the first token that needs it', async () => {
+  it('is created by the first token that needs it', async () => {
     const late = new FakeClock();
     const own = await startBroker({ clock: late });
     const agent = await createAgent(own);

@@ -28,7 +28,7 @@ beforeAll(async () => {
   await createPolicy(first, permitAll);
 });
 
-/** An agent with a grant, known to both replicas from a token that each has just minted. */
+/** An agent with a grant that both replicas have in memory, because each has just minted a token under it. */
 interface Scene {
   agent: TestAgent;
   /** The same agent, as a client of each replica. */
@@ -55,8 +55,8 @@ async function arrange(): Promise<Scene> {
   return scene;
 }
 
-/** Every distinct answer of both replicas about every one of `tokens`. */
-async function told(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
+/** Returns every distinct response of both replicas to introspections of `tokens`. */
+async function introspected(tokens: string[], client: { id: string; secret: string }): Promise<unknown[]> {
   const answers = new Set<string>();
   for (const replica of replicas) {
     for (const token of tokens) answers.add(JSON.stringify(await introspect(replica, token, client)));
@@ -64,8 +64,8 @@ async function told(tokens: string[], client: { id: string; secret: string }): P
   return [...answers].map((text) => JSON.parse(text));
 }
 
-/** Every distinct answer of both replicas to `form`. */
-async function asked({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
+/** Returns every distinct response of both replicas to token requests with `form`. */
+async function answersTo({ clients }: Scene, form: Record<string, string>): Promise<string[]> {
   const answers = new Set<string>();
   for (const client of clients) {
     const { status, body } = await client.token(form);
@@ -74,8 +74,8 @@ async function asked({ clients }: Scene, form: Record<string, string>): Promise<
   return [...answers];
 }
 
-/** Every distinct status of both replicas to both broker tokens. */
-async function used({ brokerTokens }: Scene): Promise<number[]> {
+/** Returns every distinct status with which both replicas answer both broker tokens. */
+async function statusesOf({ brokerTokens }: Scene): Promise<number[]> {
   const statuses = new Set<number>();
   for (const replica of replicas) {
     for (const token of brokerTokens) statuses.add((await apiOf(replica, token).get('/v1/grants')).status);
@@ -87,19 +87,19 @@ const inactive = [{ active: false }];
 const accessForm = ({ resource }: Scene) => ({ resource: resource.identifier, scope: 'read' });
 const pinnedForm = ({ resource, grantId }: Scene) => ({ resource: resource.identifier, grant_id: grantId });
 
-async function expectAlive(scene: Scene): Promise<void> {
+async function expectActive(scene: Scene): Promise<void> {
   const { tokens, server } = scene;
-  const answers = await told(tokens, server);
+  const answers = await introspected(tokens, server);
   expect(answers).toHaveLength(2);
   for (const answer of answers) expect(answer).toMatchObject({ active: true, sub: scene.agent.id });
-  expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
-  expect(await used(scene)).toEqual([200]);
+  expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
+  expect(await statusesOf(scene)).toEqual([200]);
 }
 
-describe('what ends a grant ends, at once and on every replica, its tokens and the issue of more', () => {
+describe('the tokens of a grant end at once on every replica, and no more are issued, when', () => {
   const revoke = ({ grantId }: Scene) =>
     admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
-  const endings: [string, (scene: Scene) => Promise<unknown>][] = [
+  const causes: [string, (scene: Scene) => Promise<unknown>][] = [
     ['it is revoked', revoke],
     [
       'it is returned',
@@ -114,36 +114,36 @@ describe('what ends a grant ends, at once and on every replica, its tokens and t
     ],
   ];
 
-  it.each(endings)('%s', async (_, end) => {
+  it.each(causes)('%s', async (_, end) => {
     const scene = await arrange();
-    await expectAlive(scene);
+    await expectActive(scene);
     await end(scene);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
-    expect(await used(scene)).toEqual([200]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await introspected(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await statusesOf(scene)).toEqual([200]);
   });
 
-  it('its time passes, before its row says so', async () => {
+  it('its time is over, before that is written', async () => {
     const scene = await arrange();
     clock.advance(1000);
     scene.tokens = [await tokenOf(scene.clients[0] ?? scene.agent, accessForm(scene))];
     clock.advance(199);
-    expect(await told(scene.tokens, scene.server)).toMatchObject([{ active: true }]);
+    expect(await introspected(scene.tokens, scene.server)).toMatchObject([{ active: true }]);
     clock.advance(1);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
   });
 
   it('its resource is deleted, whose resource server can then not authenticate', async () => {
     const scene = await arrange();
-    await expectAlive(scene);
+    await expectActive(scene);
     await admin.delete(`/v1/resources/${scene.resource.id}`).expect(204);
-    expect(await told(scene.tokens, scene.agent)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await introspected(scene.tokens, scene.agent)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
     for (const replica of replicas) {
       const [token = ''] = scene.tokens;
       const { body } = await oauthPost(replica, '/oauth2/introspect', { token }, scene.server).expect(401);
@@ -152,12 +152,12 @@ describe('what ends a grant ends, at once and on every replica, its tokens and t
   });
 });
 
-describe('what ends an agent ends, at once and on every replica, everything it has, permanently', () => {
+describe('everything of an agent ends at once on every replica, permanently, when', () => {
   async function expectDead(scene: Scene): Promise<void> {
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
-    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, {})).toEqual(['401 invalid_client']);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const replica of replicas) {
       const [token = ''] = scene.tokens;
       await oauthPost(replica, '/oauth2/introspect', { token }, scene.agent).expect(401);
@@ -165,15 +165,15 @@ describe('what ends an agent ends, at once and on every replica, everything it h
     }
   }
 
-  /** It can authenticate again, and that is all. */
-  async function expectEmptyHanded(scene: Scene): Promise<void> {
+  /** Asserts that the agent can authenticate again, and that nothing else is active again. */
+  async function expectNothingActive(scene: Scene): Promise<void> {
     const brokerTokens = await Promise.all(scene.clients.map((client) => tokenOf(client)));
-    expect(await used({ ...scene, brokerTokens })).toEqual([200]);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await told([...scene.tokens, ...scene.brokerTokens], scene.agent)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_target']);
-    expect(await asked(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await statusesOf({ ...scene, brokerTokens })).toEqual([200]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await introspected([...scene.tokens, ...scene.brokerTokens], scene.agent)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_target']);
+    expect(await answersTo(scene, pinnedForm(scene))).toEqual(['400 invalid_grant']);
   }
 
   it('it is disabled, and enabling it makes nothing active again', async () => {
@@ -182,7 +182,7 @@ describe('what ends an agent ends, at once and on every replica, everything it h
     await admin.post(`${path}/disable`).expect(200);
     await expectDead(scene);
     await admin.post(`${path}/enable`).expect(200);
-    await expectEmptyHanded(scene);
+    await expectNothingActive(scene);
   });
 
   it('it is deleted', async () => {
@@ -191,24 +191,24 @@ describe('what ends an agent ends, at once and on every replica, everything it h
     await expectDead(scene);
   });
 
-  it('it expires earlier than was thought, and moving its end afterwards makes nothing active again', async () => {
+  it('its expiry is moved to an earlier time, and moving it back afterwards makes nothing active again', async () => {
     const scene = await arrange();
     const path = `/v1/agents/${scene.agent.id}`;
     await admin.patch(path, { expires_at: inSeconds(10) }).expect(200);
     clock.advance(9);
-    await expectAlive(scene);
+    await expectActive(scene);
     clock.advance(1);
     await expectDead(scene);
     await admin.patch(path, { expires_at: null }).expect(200);
-    await expectEmptyHanded(scene);
+    await expectNothingActive(scene);
   });
 });
 
 describe('a client secret that is revoked', () => {
-  it('gets no token on any replica at once, and the tokens that were obtained with it are inactive', async () => {
+  it('gets no token on any replica from then on, and the tokens that were obtained with it are inactive', async () => {
     const scene = await arrange();
     const { agent } = scene;
-    expect(await told(scene.tokens, agent)).toHaveLength(2);
+    expect(await introspected(scene.tokens, agent)).toHaveLength(2);
     const path = `/v1/agents/${agent.id}/secrets`;
     const next = (await admin.post(path).expect(201)).body;
     const { secrets } = (await admin.get(`/v1/agents/${agent.id}`).expect(200)).body;
@@ -219,34 +219,34 @@ describe('a client secret that is revoked', () => {
       await oauthPost(replica, '/oauth2/introspect', { token }, agent).expect(401);
       await oauthPost(replica, '/oauth2/revoke', { token }, agent).expect(401);
     }
-    expect(await asked(scene, {})).toEqual(['401 invalid_client']);
-    expect(await asked(scene, accessForm(scene))).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, {})).toEqual(['401 invalid_client']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['401 invalid_client']);
     const renewed = { id: agent.id, secret: next.client_secret };
-    expect(await told(scene.tokens, renewed)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, renewed)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const replica of replicas) await agentOf(replica, renewed).token(accessForm(scene)).expect(200);
   });
 });
 
 describe('a signing key that is compromised', () => {
-  // So that the next key has been published long enough to take over.
+  // Advances the clock, so that the next key has been published long enough to take over.
   beforeEach(() => clock.advance(400));
 
-  it('takes its tokens with it at once and on every replica, and the next tokens have another key', async () => {
+  it('ends its tokens at once on every replica, and the next tokens have another key', async () => {
     const scene = await arrange();
     const [token = ''] = scene.tokens;
     const { kid } = decodeProtectedHeader(token);
     await admin.post('/v1/keys/rotate', { key_id: kid, compromised: true, reason: 'leaked' }).expect(200);
-    expect(await told(scene.tokens, scene.server)).toEqual(inactive);
-    expect(await used(scene)).toEqual([401]);
+    expect(await introspected(scene.tokens, scene.server)).toEqual(inactive);
+    expect(await statusesOf(scene)).toEqual([401]);
     for (const client of scene.clients) {
       const fresh = await tokenOf(client, accessForm(scene));
       expect(decodeProtectedHeader(fresh).kid).not.toBe(kid);
-      expect(await told([fresh], scene.server)).toMatchObject([{ active: true }]);
+      expect(await introspected([fresh], scene.server)).toMatchObject([{ active: true }]);
     }
   });
 
-  it('verifies nothing any more, even for tokens that another key has signed', async () => {
+  it('no longer verifies any token, even one that names another key', async () => {
     const scene = await arrange();
     const [first, second] = replicas;
     const [leaked = ''] = scene.tokens;
@@ -257,7 +257,7 @@ describe('a signing key that is compromised', () => {
     expect(await introspect(second, forged, scene.server)).toEqual({ active: false });
   });
 
-  it('and whose successor is too, stops every replica until there is one that may sign, and no longer', async () => {
+  it('stops every replica if its successor is compromised, too, until another key may sign', async () => {
     const scene = await arrange();
     let status = 200;
     for (let leaks = 0; status === 200 && leaks < 3; leaks += 1) {
@@ -269,11 +269,11 @@ describe('a signing key that is compromised', () => {
     const refused = await scene.clients[1]?.token().expect(503);
     expect(refused?.body.error).toBe('temporarily_unavailable');
     expect(Number(refused?.headers['retry-after'])).toBeGreaterThan(0);
-    expect(await asked(scene, {})).toEqual(['503 temporarily_unavailable']);
+    expect(await answersTo(scene, {})).toEqual(['503 temporarily_unavailable']);
     clock.advance(360);
     await admin.post('/v1/keys/rotate', { reason: 'after the leak' }).expect(200);
-    expect(await asked(scene, {})).toEqual(['200 token']);
-    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+    expect(await answersTo(scene, {})).toEqual(['200 token']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
   });
 });
 
@@ -289,8 +289,8 @@ describe('a policy that is tightened on one replica', () => {
       `forbid(principal, action == Action::"request", ${of}) when { ${when} };`,
     );
     expect((await scene.clients[1]?.token(accessForm(scene)).expect(400))?.body.error).toBe('invalid_grant');
-    expect(await asked(scene, accessForm(scene))).toEqual(['400 invalid_grant']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['400 invalid_grant']);
     await admin.delete(`/v1/policies/${id}`).expect(204);
-    expect(await asked(scene, accessForm(scene))).toEqual(['200 token']);
+    expect(await answersTo(scene, accessForm(scene))).toEqual(['200 token']);
   });
 });

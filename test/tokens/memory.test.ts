@@ -27,14 +27,14 @@ beforeAll(async () => {
   }
 });
 
-/** The answer of a request in short: scope and grant, or the error. */
+/** Requests a token. Returns its scope and grant, or the error, as a short text. */
 async function ask(form: Record<string, string>): Promise<string> {
   const { body } = await agent.token({ resource, ...form });
   return body.error ?? `${body.scope} of ${grants.indexOf(body.grant_id)}`;
 }
 
 describe('the memory of the last token', () => {
-  it('serves a request that is the same and no other, in any order', async () => {
+  it('serves only a request that is the same, in any order', async () => {
     const expected: [form: Record<string, string>, answer: string][] = [
       [{ scope: 'read' }, 'read of 1'],
       [{ scope: 'write' }, 'write of 1'],

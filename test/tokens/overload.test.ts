@@ -25,7 +25,7 @@ beforeAll(async () => {
   agent = await createAgent(broker);
 });
 
-/** Two statements of 256 rows, and what may wait behind them. */
+/** The number of rows in two statements of 256, and of the rows that may wait. */
 const most = 2 * 256 + 1_024;
 const asked = most + 250;
 
@@ -38,7 +38,7 @@ describe('more requests for tokens than can be written', () => {
     const token = await tokenOf(agent, { ...form, grant_id: grant });
     const before = await countTokens(broker.database);
     const connections = new Agent({ keepAlive: true, maxSockets: asked });
-    // Rows can be read, and none be written.
+    // Rows can be read, but not written.
     await broker.database.owner.query('begin; lock table tokens in share row exclusive mode');
     const sentAway: string[] = [];
     let soonest = Infinity;
@@ -67,9 +67,9 @@ describe('more requests for tokens than can be written', () => {
     expect(statuses[200]).toBeGreaterThanOrEqual(1_024);
     expect(statuses[503]).toBeGreaterThanOrEqual(asked - most);
     expect(new Set(sentAway)).toEqual(new Set(['1 temporarily_unavailable']));
-    // Callers that retry at once must not take the time from those that were accepted.
+    // Callers that retry at once must not delay the admitted requests.
     expect(soonest).toBeGreaterThan(240);
-    // The audit log has nothing about the refused requests: they were not read.
+    // The audit log has no events of the refused requests, because they were not read.
     expect(await countTokens(broker.database)).toBe(before + (statuses[200] ?? 0));
     await agent.token(form).expect(200);
   });

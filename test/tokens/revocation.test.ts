@@ -50,7 +50,7 @@ const accessToken = (): Promise<string> => tokenOf(agent, { resource: resource.i
 const revoke = (token: string, client: Client) => oauthPost(broker, '/oauth2/revoke', { token }, client);
 const revocations = async (): Promise<number> => (await eventsOf(broker.database, 'token.revoked')).length;
 
-/** Texts that are no token of ours, each as near to one as it can be. */
+/** Makes texts that are not tokens of this server, but each as similar to one as possible. */
 async function notTokens(): Promise<string[]> {
   const token = await accessToken();
   const [header = '', claims = '', signature = ''] = token.split('.');
@@ -79,7 +79,7 @@ async function notTokens(): Promise<string[]> {
 }
 
 describe('introspection', () => {
-  it('tells an agent about its own tokens and a resource server about those for it, with every claim', async () => {
+  it('returns every claim of a token to its own agent and to the resource server that it is for', async () => {
     const token = await accessToken();
     const expected = { active: true, token_type: 'Bearer', ...decodeJwt(token) };
     expect(await introspect(broker, token, agent)).toEqual(expected);
@@ -145,7 +145,7 @@ describe('revocation', () => {
     expect(await revocations()).toBe(before + 1);
   });
 
-  it('of a broker token ends its use on /v1', async () => {
+  it('of a broker token makes it unusable on /v1', async () => {
     const api = await agent.api();
     const token = await tokenOf(agent);
     await revoke(token, agent).expect(200);
@@ -154,7 +154,7 @@ describe('revocation', () => {
     expect(used.body).toEqual(inactive);
   });
 
-  it('can be repeated, also at the same time, and is one event', async () => {
+  it('can be repeated, also concurrently, with one audit event', async () => {
     const token = await accessToken();
     const before = await revocations();
     const answers = await parallel(20, () => revoke(token, agent));
@@ -163,7 +163,7 @@ describe('revocation', () => {
     expect(await revocations()).toBe(before + 1);
   });
 
-  it('of the token of another client, or of no token, answers 200 and does nothing', async () => {
+  it('of another client’s token, or of a text that is not a token, is answered with 200 and does nothing', async () => {
     const token = await accessToken();
     const stranger = await createAgent(broker);
     const before = await revocations();
@@ -207,7 +207,7 @@ describe('revocation', () => {
     expect(await introspect(broker, token, server)).toEqual(inactive);
   });
 
-  it('needs no grant that is still there: an agent may revoke what has ended', async () => {
+  it('does not need an active grant: an agent may revoke a token whose grant has ended', async () => {
     const other = await createAgent(broker);
     const ended = await grantTo(other, resource);
     const token = await tokenOf(agentOf(broker, other), { resource: resource.identifier });

@@ -39,7 +39,7 @@ describe('the grant that a token is minted under', () => {
     );
   });
 
-  it('is the only one there is where no scope is named, with all its scopes', () => {
+  it('must be the only one if no scope is requested, with all its scopes', () => {
     fc.assert(
       fc.property(grants, (found) => {
         const select = () => selectGrant(found, { ...unpinned, scopes: undefined }, []);
@@ -52,7 +52,7 @@ describe('the grant that a token is minted under', () => {
     );
   });
 
-  it('is the pinned one and no other, even if others would do', () => {
+  it('is the pinned one, even if others would suffice', () => {
     fc.assert(
       fc.property(grants, fc.option(scopes, { nil: undefined }), fc.nat(7), (found, asked, n) => {
         const grantId = `grt_${n}`;
@@ -68,7 +68,7 @@ describe('the grant that a token is minted under', () => {
     );
   });
 
-  it('is chosen without a change to what it is chosen from', () => {
+  it('is selected without changing the list of grants', () => {
     fc.assert(
       fc.property(grants, (found) => {
         const before = [...found];

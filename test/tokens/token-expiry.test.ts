@@ -8,8 +8,8 @@ const instant = fc.date({
   noInvalidDate: true,
 });
 
-describe('the end of a token', () => {
-  it('is never after its grant or its agent, nor later than its time, and in whole seconds', () => {
+describe('the expiry of a token', () => {
+  it('is in whole seconds, and never after that of its grant or its agent, or after its lifetime', () => {
     fc.assert(
       fc.property(
         instant,
@@ -25,7 +25,7 @@ describe('the end of a token', () => {
     );
   });
 
-  it('is after its beginning for every grant that counts as usable', () => {
+  it('is after its issue for every grant that counts as usable', () => {
     fc.assert(
       fc.property(
         instant,

@@ -52,8 +52,8 @@ function permits(when: string, source = sourceOf(), change: Partial<typeof use> 
   return createUseDecisions(engineWith(policy)).permits(source, { ...use, ...change });
 }
 
-describe('the decision on a use', () => {
-  it('sees the facts of this use, and not those of the request', () => {
+describe('the decision about a use of a grant', () => {
+  it('is made with the facts of this use, not of the request', () => {
     expect(permits('context.hour == 10 && context.weekday == 1')).toBe(true);
     expect(permits('context.hour == 3')).toBe(false);
     expect(permits('context.auth_method == "client_secret_basic"')).toBe(true);
@@ -63,17 +63,17 @@ describe('the decision on a use', () => {
     ).toBe(false);
   });
 
-  it('sees the scopes of the token and their risk as it is now', () => {
+  it('is made with the scopes of the token and their current risk', () => {
     expect(permits('context.max_risk == "low" && context.scopes == ["read"]')).toBe(true);
     expect(permits('context.max_risk == "low"', sourceOf({ scopes: ['read', 'write'] }))).toBe(false);
   });
 
-  it('sees the approvals that the grant was activated with', () => {
+  it('is made with the approvals with which the grant was activated', () => {
     expect(permits('context.approvals >= 1 && context.approver_groups.contains("ops")')).toBe(true);
     expect(permits('context.approvals >= 2')).toBe(false);
   });
 
-  it('is no where a policy fails, even if another permits', () => {
+  it('is negative if a policy fails, even if another permits', () => {
     const policies = [
       'permit(principal, action == Action::"request", resource);',
       'forbid(principal, action == Action::"request", resource) when { context.duration_seconds * 9223372036854775807 > 0 };',
@@ -81,7 +81,7 @@ describe('the decision on a use', () => {
     expect(createUseDecisions(engineWith(...policies)).permits(sourceOf(), use)).toBe(false);
   });
 
-  it('is asked for once for the same facts, and again for any that differ', () => {
+  it('is made once for the same facts, and again if any fact differs', () => {
     const policy = 'permit(principal, action == Action::"request", resource);';
     const { engine, count } = counting(engineWith(policy));
     const decisions = createUseDecisions(engine);
@@ -100,7 +100,7 @@ describe('the decision on a use', () => {
     expect(decisions.permits(sourceOf(), use)).toBe(false);
   });
 
-  it('about a source that stays in use is remembered for no other address, method, hour or policies', () => {
+  it('is not used from memory for another address, method, hour or set of policies', () => {
     const policy =
       'permit(principal, action == Action::"request", resource) when { context.hour == 10 && context.auth_method == "client_secret_basic" && context.source_ip == ip("203.0.113.7") };';
     const { engine, count } = counting(engineWith(policy));

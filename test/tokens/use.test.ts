@@ -52,7 +52,7 @@ describe('the use of a token on /v1', () => {
     expect(await statusOnV1(await forge(first.database, access, disguise))).toBe(401);
   });
 
-  it('is not for tokens that were meant for somebody else', async () => {
+  it('is not for tokens with another audience', async () => {
     const token = await tokenOf(agent);
     for (const change of [{ aud: resource.identifier }, { aud: [testIssuer, 'x'] }, { scope: 'read' }]) {
       expect(await statusOnV1(await forge(first.database, token, change))).toBe(401);
@@ -61,7 +61,7 @@ describe('the use of a token on /v1', () => {
 });
 
 describe('an access token', () => {
-  it('is active until it expires, although its grant lives on', async () => {
+  it('is active until it expires, even if its grant lasts longer', async () => {
     const server = await createServerOf(first, resource);
     const token = await tokenOf(agent, form);
     clock.advance(299.999);
@@ -70,7 +70,7 @@ describe('an access token', () => {
     expect(await introspect(second, token, server)).toEqual({ active: false });
   });
 
-  it('is known to a replica that has not seen its key yet', async () => {
+  it('is accepted by a replica that does not have its key in memory yet', async () => {
     clock.advance(400);
     const before = decodeProtectedHeader(await tokenOf(agentOf(second, agent), form)).kid;
     await asBootstrap(first).post('/v1/keys/rotate', { reason: 'due' }).expect(200);

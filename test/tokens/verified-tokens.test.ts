@@ -16,7 +16,10 @@ beforeAll(async () => {
   token = sign(claims);
 });
 
-/** Keys that a test publishes and takes away; counts how often one is asked for, and how often all are read again. */
+/**
+ * Creates a set of keys that a test can publish and withdraw. It counts the look-ups of a key and the reads of all
+ * keys.
+ */
 function fixture() {
   const published = new Map([['k1', key]]);
   let refreshes = 0;
@@ -30,7 +33,7 @@ function fixture() {
 }
 
 describe('a token that was verified before', () => {
-  it('is known again, with the same claims, and any other text is not', async () => {
+  it('is recognised from memory with the same claims, and no other text is', async () => {
     const { tokens } = fixture();
     for (let i = 0; i < 3; i += 1) expect(await tokens.verify(token)).toMatchObject({ claims, kid: 'k1' });
     const [head = '', , signature = ''] = token.split('.');
@@ -49,7 +52,7 @@ describe('a token that was verified before', () => {
     });
   });
 
-  it('is nothing any more when its key is not published, and again when it is', async () => {
+  it('is not verified while its key is not published, and is verified again when it is', async () => {
     const { tokens, published, refreshes } = fixture();
     await tokens.verify(token);
     published.delete('k1');
@@ -59,7 +62,7 @@ describe('a token that was verified before', () => {
     expect(await tokens.verify(token)).toMatchObject({ kid: 'k1' });
   });
 
-  it('is not known by the name of its key: another key of that name does not vouch for it', async () => {
+  it('is not verified by another key with the same kid', async () => {
     const { tokens, published } = fixture();
     await tokens.verify(token);
     const { publicKey } = await generateSigningKeyPair('ES256');
@@ -68,7 +71,7 @@ describe('a token that was verified before', () => {
   });
 });
 
-it('a text that is no token is not remembered: it is looked at again when its key is there', async () => {
+it('a failure is not remembered: the token is verified again when its key is published', async () => {
   const { tokens, published } = fixture();
   published.delete('k1');
   expect(await tokens.verify(token)).toBeUndefined();

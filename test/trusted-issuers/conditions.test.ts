@@ -69,7 +69,7 @@ describe('a condition', () => {
     else expect(conditionsProblem(conditions)).toContain(problem);
   });
 
-  it('is never about a number that JSON rounds', () => {
+  it('cannot have a number that JSON rounds', () => {
     const wide = { id: JSON.parse('9007199254740993') };
     expect(meetsConditions(wide, wide)).toBe(false);
     expect(conditionsProblem(wide)).toContain('exactly');
@@ -77,13 +77,13 @@ describe('a condition', () => {
     expect(conditionsProblem({ id: [2 ** 53 - 1, 0.5, true] })).toBeUndefined();
   });
 
-  it('is met only together with all others; no conditions are met', () => {
+  it('must be met together with all others; an empty set of conditions is always met', () => {
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: true })).toBe(false);
     expect(meetsConditions(claims, { repository: 'octo/repo', fork: false })).toBe(true);
     expect(meetsConditions(claims, {})).toBe(true);
   });
 
-  it('is met by nothing but the value (property)', () => {
+  it('is met only by its exact value (property)', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (wanted, given) => {
         expect(meetsConditions({ name: given }, { name: wanted })).toBe(given === wanted);
@@ -91,7 +91,7 @@ describe('a condition', () => {
     );
   });
 
-  it('is about no claim that has a rule of its own, and is a JSON Pointer if it looks like one', () => {
+  it('cannot be about a claim that has its own rule, and must be a valid JSON Pointer if it begins with a slash', () => {
     for (const name of ['iss', 'sub', 'aud', 'exp', 'nbf', 'iat', 'jti', '/aud']) {
       expect(conditionsProblem({ [name]: 'x' })).toContain(name);
     }

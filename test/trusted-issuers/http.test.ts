@@ -27,7 +27,7 @@ const create = async (change: object = {}) =>
 const nowhere = '/v1/trusted-issuers/tis_01kjdw0a5vf8h8v0m6gq3r9x2c';
 
 describe('a trusted issuer', () => {
-  it('is registered, read, listed, changed and removed, each of it recorded', async () => {
+  it('is registered, read, listed, changed and removed, with an audit event for each change', async () => {
     const jwks = { keys: [createKey().jwk] };
     const created = await admin.post('/v1/trusted-issuers', terms({ claims: { owner: 'x' } })).expect(201);
     const path = `/v1/trusted-issuers/${created.body.id}`;
@@ -59,7 +59,7 @@ describe('a trusted issuer', () => {
     expect(rows.map(({ type }) => type)).toEqual(types);
   });
 
-  it('takes keys of one kind for those of the other, and none for discovery', async () => {
+  it('has its keys replaced by keys of another kind, and by discovery if there are none', async () => {
     const path = `/v1/trusted-issuers/${(await create()).id}`;
     const jwks = { keys: [createKey().jwk] };
     const jwks_uri = 'https://ci.example/keys';
@@ -87,7 +87,7 @@ describe('a trusted issuer', () => {
     expect([...first.body.items, ...rest.body.items]).toEqual(all.body.items);
   });
 
-  it('is trusted once, and again after it was removed', async () => {
+  it('can be registered only once, and again after it was removed', async () => {
     const { id, issuer } = await create();
     const again = await admin.post('/v1/trusted-issuers', terms({ issuer })).expect(409);
     expect(again.body.code).toBe('conflict');
@@ -113,7 +113,7 @@ describe('a trusted issuer', () => {
     ['credentials', { issuer: 'https://a:b@ci.example' }],
     ['a SPIFFE ID', { issuer: 'spiffe://example.org/a', jwks: { keys: [createKey().jwk] } }],
     [
-      'a SPIFFE trust domain in capitals',
+      'a SPIFFE trust domain in upper case',
       { issuer: 'spiffe://Example.org', jwks: { keys: [createKey().jwk] } },
     ],
     ['a SPIFFE trust domain without keys', { issuer: 'spiffe://other.org' }],
@@ -132,7 +132,7 @@ describe('a trusted issuer', () => {
     expect(refused.body.code).toBe('invalid-request');
   });
 
-  it('is not found by any operation once it is removed, like an unknown one', async () => {
+  it('is not found by any operation after it is removed, like an unknown one', async () => {
     const { id } = await create();
     await admin.delete(`/v1/trusted-issuers/${id}`).expect(204);
     for (const path of [`/v1/trusted-issuers/${id}`, nowhere]) {
@@ -152,7 +152,7 @@ describe('the identity of an agent', () => {
     identity,
   });
 
-  it('is of an issuer that is trusted, and one agent’s', async () => {
+  it('must be at a trusted issuer, and can belong to one agent only', async () => {
     const { id: trusted_issuer_id } = await create();
     const identity = { trusted_issuer_id, subject: 'system:serviceaccount:prod:agent' };
     const created = await admin.post('/v1/agents', await agent(identity)).expect(201);
@@ -166,7 +166,7 @@ describe('the identity of an agent', () => {
     await admin.post('/v1/agents', await agent(identity)).expect(201);
   });
 
-  it('is refused for an issuer that is not trusted, and with conditions that are none', async () => {
+  it('is refused for an issuer that is not trusted, and with invalid conditions', async () => {
     const { id } = await create();
     await admin.delete(`/v1/trusted-issuers/${id}`).expect(204);
     for (const trusted_issuer_id of [id, 'tis_01kjdw0a5vf8h8v0m6gq3r9x2c']) {
@@ -184,7 +184,7 @@ describe('the identity of an agent', () => {
     }
   });
 
-  it('is kept where it is as long as it may be, in characters of three bytes', async () => {
+  it('can be stored with the maximum length, in characters of three bytes', async () => {
     const subject = Array.from({ length: 512 }, (_, n) =>
       String.fromCharCode(0x4e00 + ((n * 37) % 20_000)),
     ).join('');
@@ -192,7 +192,7 @@ describe('the identity of an agent', () => {
     await admin.post('/v1/agents', await agent({ trusted_issuer_id, subject })).expect(201);
   });
 
-  it('waits for a transaction that removes the issuer, and is refused then', async () => {
+  it('waits for a transaction that removes the issuer, and is then refused', async () => {
     const { id: trusted_issuer_id } = await create();
     const body = await agent({ trusted_issuer_id, subject: 's' });
     const { owner } = broker.database;
@@ -209,7 +209,7 @@ describe('the identity of an agent', () => {
     expect(await asked).toBe(400);
   });
 
-  it('leaves no setting of another method behind', async () => {
+  it('resets the settings of another method', async () => {
     const { id: trusted_issuer_id } = await create();
     const keys = { token_endpoint_auth_method: 'private_key_jwt', jwks: { keys: [createKey().jwk] } };
     const { identity: _, ...terms } = await agent({});

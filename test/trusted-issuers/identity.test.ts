@@ -7,7 +7,7 @@ const problem = (claims: Record<string, string | string[]>, tenantClaims: string
   tupleProblem({ subject: null, claims }, { issuer, tenantClaims });
 
 describe('an identity without a subject', () => {
-  it('has a claim that names the tenant, known of the platform or named by the issuer', () => {
+  it('needs a claim that names the tenant, either a built-in one or one of the issuer’s tenant_claims', () => {
     expect(problem({ organization_slug: 'acme', pipeline_slug: 'deploy' })).toBeUndefined();
     expect(problem({ 'oidc.circleci.com/project-id': '6a1b' })).toBeUndefined();
     expect(problem({ terraform_workspace_id: 'ws-1', terraform_run_phase: 'apply' })).toBeUndefined();
@@ -32,7 +32,7 @@ describe('an identity without a subject', () => {
     expect(tupleProblem({ subject: null, claims }, { issuer, tenantClaims: [] })).toMatch(/names the tenant/);
   });
 
-  it('is found by the tenant claim that fewest tokens share, and an identity with a subject by that', () => {
+  it('is found by the tenant claim that the fewest tokens share, and an identity with a subject by its subject', () => {
     const claims = { repository_owner_id: '1', repository_id: '2', environment: 'prod' };
     expect(identifyingClaim({ subject: null, claims }, [])).toBe('repository_id=2');
     expect(identifyingClaim({ subject: 'repo:a', claims }, [])).toBe('sub=repo:a');
@@ -48,7 +48,7 @@ describe('the claims by which a token finds an identity', () => {
     ]);
   });
 
-  it('are bounded in number and length, for any token, and none that the database cannot hold', () => {
+  it('are limited in number and length for any token, and can always be stored in the database', () => {
     const inner = Object.fromEntries(Array.from({ length: 200 }, (_, n) => [`${n}x`, 1]));
     const found = toIdentifyingClaims(
       { ['n'.repeat(4_500)]: inner, sub: 's', project_id: 'y'.repeat(4_000) },
@@ -59,8 +59,8 @@ describe('the claims by which a token finds an identity', () => {
   });
 });
 
-describe('conditions in one spelling', () => {
-  it('have lists in order and without repetition, and a list of one value as the value', () => {
+describe('canonical conditions', () => {
+  it('have sorted lists without duplicates, and a single value instead of a list of one value', () => {
     expect(toCanonicalConditions({ a: ['y', 'x', 'y'], b: ['z'], c: 1, d: [1, '1', true] })).toEqual({
       a: ['x', 'y'],
       b: 'z',

@@ -29,7 +29,7 @@ describe('a process that died during a run', () => {
         .execute();
     });
 
-  it('blocks its job until its lease has expired, then the next slot runs; the lost run is counted', async () => {
+  it('blocks its job until its lease has expired, then the next slot runs; and the lost run is counted as a failure', async () => {
     const clock = new FakeClock();
     await dies('died', clock);
     const b = await startReplica(database, {
@@ -82,7 +82,7 @@ describe('a job that throws', () => {
     expect(await readJob(database, 'thrower')).toMatchObject(good);
   });
 
-  it('throws nothing to its caller, whether it fails at once or the database is unreachable', async () => {
+  it('never throws, whether it fails at once or the database is unreachable', async () => {
     const common = {
       clock: new FakeClock(),
       holder: 'a',
@@ -128,7 +128,7 @@ describe('a run whose outcome could not be recorded', () => {
     expect(await b.runNow('cut', slot(3))).toBe('done');
   });
 
-  it('gives its replica no claim to the lease of a later run, whether its own or of another replica', async () => {
+  it('does not allow its replica to take the lease of a later run, of its own or of another replica', async () => {
     const mine = await createTestDatabase();
     const owner = (text: string) => mine.owner.query(text);
     let during = (): Promise<unknown> => owner('alter table job_runs rename to job_runs_away');

@@ -20,7 +20,7 @@ beforeEach(() => {
   calls = [];
 });
 
-/** A stand-in for the other features: it calls the fence, as they must, and records the calls. */
+/** Creates a stand-in for a function of the other features: it calls the fence, as they must, and records the call. */
 const called =
   (name: string, rows: number) =>
   async (fence: Fence): Promise<number> => {
@@ -147,7 +147,7 @@ describe('drop-idempotency-records', () => {
     expect([await count('r86400'), await count('r86399')]).toEqual([0, 3]);
   });
 
-  it('does not drop a record that a request renews at the same moment', async () => {
+  it('does not delete a record that a request replaces at the same moment', async () => {
     await insertRecords(2, 90_000);
     await database.owner.query('begin');
     await database.owner.query("delete from idempotency_keys where route = 'r90000' and key = '1'");

@@ -6,7 +6,7 @@ import type { ClientAuthMethod } from '../agent.ts';
 
 /** The claims that a token of a trusted issuer must have to authenticate an agent, in canonical form. */
 export interface Identity extends ClaimTuple {
-  /** `tis_...` */
+  /** The id of the trusted issuer (`tis_...`). */
   trustedIssuerId: string;
 }
 
@@ -60,11 +60,11 @@ export function planCredential({ from, to, terms }: CredentialChange): AgentCred
     return refuse('conflict', { detail: 'an agent without a client secret cannot get one again' });
   }
   const misplaced = given.find((member) => !members.includes(member));
-  if (misplaced !== undefined) return invalid(`${contractNames[misplaced]} does not go with ${to}`);
+  if (misplaced !== undefined) return invalid(`${contractNames[misplaced]} cannot be used with ${to}`);
   if (terms.legacyAudience === true && to !== 'private_key_jwt') {
-    return invalid(`legacy_audience does not go with ${to}`);
+    return invalid(`legacy_audience cannot be used with ${to}`);
   }
-  if (given.length > 1) return invalid('jwks and jwks_uri exclude each other');
+  if (given.length > 1) return invalid('jwks and jwks_uri cannot be used together');
   const [member] = given;
   if (member !== undefined) return { [member]: terms[member] } as unknown as AgentCredential;
   return members.length === 0 || from === to ? undefined : invalid(`${to} needs ${listNames(members)}`);

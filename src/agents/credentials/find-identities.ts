@@ -3,11 +3,11 @@ import type { Db } from '../../db/database.ts';
 import { isCleanText } from '../../platform/text.ts';
 import type { Conditions } from '../../trusted-issuers/conditions.ts';
 
-/** An identity that may be that of a token, because a claim of the token identifies it. */
+/** An identity that a token may match, because the token has the claim that identifies it. */
 export interface IdentityCandidate {
   id: string;
   agentId: string;
-  /** Null if any `sub` is accepted. */
+  /** The required `sub`; null if any `sub` is accepted. */
   subject: string | null;
   claims: Conditions;
 }
@@ -24,10 +24,10 @@ export interface CandidateQuery {
 
 export type ListQuery = Pick<CandidateQuery, 'trustedIssuerId' | 'identifyingClaims'>;
 
-/** The most candidates that are read. The claims of a token that has more of them cannot all be compared. */
+/** The most candidates that are read. If a token has more, its claims cannot be compared with all of them. */
 export const maxCandidates = 1_000;
 
-/** Finds the live identities of an issuer that a token may match, at most `maxCandidates` and one. */
+/** Finds the identities of an issuer that are not revoked and that a token may match, at most `maxCandidates` + 1. */
 export async function findIdentities(db: Db, query: CandidateQuery): Promise<IdentityCandidate[]> {
   const { trustedIssuerId, rowVersion, identifyingClaims } = query;
   const scalars = JSON.stringify(toScalars(query.claims));
@@ -40,7 +40,7 @@ export async function findIdentities(db: Db, query: CandidateQuery): Promise<Ide
         select from trusted_issuers i
          where i.id = agent_secrets.trusted_issuer_id and i.deleted_at is null and i.xmin::text = ${rowVersion})`,
     )
-    // Lists and JSON Pointers are compared by the caller, which compares everything again.
+    // Lists and JSON Pointers are left to the caller, which compares all claims again.
     .where(
       sql<boolean>`not exists (
         select from jsonb_each(claims) c
@@ -52,7 +52,10 @@ export async function findIdentities(db: Db, query: CandidateQuery): Promise<Ide
   return rows.map(toCandidate);
 }
 
-/** Lists the live identities of an issuer, the first `maxCandidates` by id; those that `identifyingClaims` identify come first. */
+/**
+ * Lists the first `maxCandidates` identities of an issuer that are not revoked: first those that `identifyingClaims`
+ * identify, then by id.
+ */
 export async function listIdentities(
   db: Db,
   { trustedIssuerId, identifyingClaims }: ListQuery,
@@ -84,7 +87,7 @@ function toCandidate(row: {
   return { id: row.id, agentId: row.client_id, subject: row.subject, claims: row.claims as Conditions };
 }
 
-/** Returns the claims that are texts, numbers or booleans, without texts that the database cannot hold. */
+/** Returns the claims that are strings, numbers or booleans, except strings that the database cannot store. */
 function toScalars(claims: Record<string, unknown>): Record<string, unknown> {
   const isScalar = (value: unknown): boolean =>
     typeof value === 'number' ||

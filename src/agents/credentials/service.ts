@@ -24,9 +24,10 @@ export interface CheckedCredential {
 }
 
 /**
- * Makes this the only credential of the agent, with an audit event. Keys and identities that it had before stay, with
- * what was issued for them; its other credentials, secrets too, are revoked. Returns whether any was. The caller holds
- * the agent's row FOR UPDATE in `tx`, and has checked the credential. Throws `conflict` for an identity of another agent.
+ * Replaces the credentials of the agent by this one, and appends an audit event. Keys and identities that the agent already
+ * had stay valid, with the tokens that were issued for them. Its other credentials, including client secrets, are revoked.
+ * Returns whether a credential was revoked. The caller has locked the agent's row FOR UPDATE in `tx` and has checked the
+ * credential. Throws `conflict` for an identity of another agent.
  */
 export async function setCredential(
   { audit, clock, ids }: AgentCredentialsDeps,
@@ -62,14 +63,14 @@ export async function setCredential(
   return revoked.length > 0;
 }
 
-/** The keys of a row. A row of an earlier version may hold several JSON Web Keys. */
+/** Returns the keys of a row. A row that an earlier version wrote may have several JSON Web Keys. */
 function toKeys(row: store.StoredRow['row'] & object): string[] {
   return row.jwks === undefined
     ? [rowKey(row)]
     : row.jwks.keys.map((key) => rowKey({ jwks: { keys: [key] } }));
 }
 
-/** A credential as its audit event names it: keys by their thumbprints (RFC 7638). */
+/** Describes a credential for its audit event. Keys are named by their thumbprints (RFC 7638). */
 async function describe({ jwks, jwksUri, identities }: AgentCredential): Promise<object> {
   if (jwks !== undefined) return { thumbprints: await thumbprintsOf(jwks) };
   if (jwksUri !== undefined) return { jwks_uri: jwksUri };

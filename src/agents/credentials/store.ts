@@ -4,7 +4,7 @@ import type { JwkSet } from '../../outbound/key-source.ts';
 import type { Conditions } from '../../trusted-issuers/conditions.ts';
 import type { CredentialRow, Identity } from './credential.ts';
 
-/** A live row of `agent_secrets`; `row` is undefined for a secret. */
+/** A row of `agent_secrets` that is not revoked; `row` is undefined for a client secret. */
 export interface StoredRow {
   id: string;
   row: CredentialRow | undefined;
@@ -49,7 +49,10 @@ export async function listRows(tx: Tx, agentId: string): Promise<StoredRow[]> {
   return rows.map((row) => ({ id: row.id, row: toRow(row) }));
 }
 
-/** Revokes the credentials of an agent except these. Returns the ids of those that were not revoked before. */
+/**
+ * Revokes all credentials of an agent except those in `keep`. Returns the ids of the credentials that this call
+ * revoked.
+ */
 export async function revokeOthers(
   tx: Tx,
   { agentId, keep, at }: { agentId: string; keep: readonly string[]; at: Date },
@@ -71,7 +74,10 @@ export interface NewRows {
   createdAt: Date;
 }
 
-/** Inserts credentials beside the secrets: a token refers to its credential in one way for all kinds. */
+/**
+ * Inserts credentials into the table of client secrets, so that a token refers to its credential in one way for all
+ * kinds.
+ */
 export async function insertRows(
   tx: Tx,
   agentId: string,
@@ -93,12 +99,12 @@ export async function insertRows(
   await tx.insertInto('agent_secrets').values(values).execute();
 }
 
-/** How an agent authenticates, as others may see it. */
+/** How an agent authenticates, without its secrets. */
 export interface CredentialSummary {
   jwks: JwkSet | null;
   jwksUri: string | null;
   identities: Identity[];
-  /** When the oldest of its live secrets was issued; null if it has none. */
+  /** When the oldest of its valid client secrets was issued; null if it has none. */
   oldestSecretAt: Date | null;
 }
 
@@ -141,14 +147,17 @@ function addRow(
   return { ...summary, identities: [...summary.identities, rest] };
 }
 
-/** A key set or the URL of one, as it is stored: replaced, never changed. */
+/** A key set or the URL of a key set, as it is stored. The row is replaced and never changed. */
 export type StoredKeys = { id: string } & (
   | { jwks: JwkSet; jwksUri?: undefined }
   | { jwks?: undefined; jwksUri: string }
 );
 
-/** A column with the live keys of an agent, null if it has none, so that a client is read with them in one query. */
-export function liveKeys(agentId: unknown) {
+/**
+ * Builds a column with the valid keys of an agent (null if it has none), so that one query reads a client with its
+ * keys.
+ */
+export function validKeys(agentId: unknown) {
   return sql<StoredKeys[] | null>`(
     select json_agg(json_strip_nulls(json_build_object('id', k.id, 'jwks', k.jwks, 'jwksUri', k.jwks_uri)) order by k.id)
       from agent_secrets k

@@ -4,11 +4,11 @@ import { type Clock, toEpochSeconds } from '../../platform/clock.ts';
 export interface DpopNonces {
   /** Returns the nonce to use now. */
   current(): string;
-  /** Whether a replica of this server made the nonce in this or the previous period. Never throws. */
+  /** Whether a replica of this server made the nonce in the current or the previous period. Never throws. */
   isGood(nonce: unknown): boolean;
 }
 
-/** The period of a nonce; the nonce of the period before stays valid. */
+/** The length of a period. A nonce is valid in its own period and in the next one. */
 const periodSeconds = 150;
 
 /**

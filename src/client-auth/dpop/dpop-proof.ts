@@ -28,9 +28,9 @@ export type DpopFailure =
   /** The proof is for another method or URL. */
   | 'wrong-target'
   | 'wrong-time'
-  /** The proof is for another access token, or for none. */
+  /** The proof is for another access token, or for a request without an access token. */
   | 'wrong-token'
-  /** The nonce is required and missing, or not one of this server. */
+  /** The nonce is required and missing, or was not made by this server. */
   | 'wrong-nonce';
 
 export type DpopVerification = { ok: true; proof: DpopProof } | { ok: false; reason: DpopFailure };

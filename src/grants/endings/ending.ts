@@ -39,7 +39,7 @@ export interface CatalogueChange {
 
 export interface NewEnding {
   selection: Selection;
-  /** The end reason of the selected grants and their events; with `catalogue` each grant has its own instead. */
+  /** The end reason of the selected grants and their events. With `catalogue`, each grant has its own reason instead. */
   reason: string;
   at: Date;
   actor: Actor;
@@ -49,7 +49,7 @@ export interface NewEnding {
 }
 
 /** The end reason of a grant that was delegated from a grant that has ended. */
-export const ancestorEndedReason = 'the grant that it was delegated from ended';
+export const ancestorEndedReason = 'its parent grant ended';
 
 /** Returns the id by which a selection finds its grants; empty for `derived`, which needs none. */
 export function subjectOf(selection: Selection): string {

@@ -24,13 +24,13 @@ const inlineSize: BatchSize = { examined: 500, selected: 50, delegated: 200 };
 const inlineBatches = 4;
 const backgroundSize: BatchSize = { examined: 2_000, selected: 200, delegated: 800 };
 
-/** How long an ending waits while another transaction holds one of its grants. */
+/** How long an ending is postponed while another transaction has locked one of its grants. */
 const delaySeconds = 1;
 /** An attempt that is due later than this is left to the job. */
 const longestWaitMs = 5_000;
 /**
- * How long the background work pauses before it looks again: an ending that is due may be locked by another process, and one
- * that is queued meanwhile should not wait for the next attempt of another.
+ * How long the background work pauses before it reads the queue again. The longest pause is short, because another process
+ * may have locked an ending that is due, and because a new ending should not wait for the next attempt of an older one.
  */
 const pauseMs = { least: 100, most: 1_000 };
 const longestError = 500;

@@ -38,7 +38,10 @@ export interface GrantSweepDeps {
   grantEndings: Pick<GrantEndings, 'end' | 'settleAll'>;
 }
 
-/** Writes as ended the grants that time or a raised epoch has ended. No reader saw them as active since then. */
+/**
+ * Creates the sweep, which writes as ended the grants that time or a raised epoch has ended. Readers already see them
+ * as ended.
+ */
 export function createGrantSweep({ db, ids, clock, grantEndings }: GrantSweepDeps) {
   async function inBatch<T>(
     { by, fence, batchRows: length, signal }: Run,
@@ -81,7 +84,7 @@ export function createGrantSweep({ db, ids, clock, grantEndings }: GrantSweepDep
     /** Ends the requests that were not decided in time. Returns how many. */
     lapseDue: (fence: Fence, signal: AbortSignal) =>
       sweep({ by: 'lapse-requests', fence, batchRows: batchRows.due, signal, end: sweepLapsed }),
-    /** For the metrics. */
+    /** Counts the open grants by effective status, for the metrics. */
     countOpen: (): Promise<Record<string, number>> => countByStatus(db, clock.now()),
     lagSeconds: (): Promise<number> => readSweepLag(db, clock.now()),
   };

@@ -35,8 +35,9 @@ interface Kind {
   /** The column with the instant at which the grant expires or lapses. */
   column: 'expires_at' | 'lapses_at';
   isOpen: RawBuilder<unknown>;
-  /** The status of a grant whose own time is over, and of one that depended on something that ended before. */
+  /** The status of a grant whose own time is over. */
   over: 'expired' | 'lapsed';
+  /** The status of a grant that ended earlier, with something on which it depends. */
   outdated: 'revoked' | 'denied';
 }
 

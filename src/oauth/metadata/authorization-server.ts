@@ -32,8 +32,9 @@ export function serverMetadata(issuer: Issuer) {
 }
 
 /**
- * Returns the same metadata with what OpenID Connect Discovery 1.0 section 3 requires besides: clouds and strict clients read
- * the keys of an issuer through this document. No ID token is issued; the algorithms are those of the access tokens.
+ * Returns the same metadata with the additional members that OpenID Connect Discovery 1.0 section 3 requires, because
+ * clouds and strict clients find the keys of an issuer in this document. No ID token is issued: the algorithms are
+ * those of the access tokens.
  */
 export function openidConfiguration(issuer: Issuer) {
   return {

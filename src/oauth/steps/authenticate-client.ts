@@ -3,7 +3,7 @@ import { BrokerError } from '../../errors.ts';
 import { countClient } from '../client-request.ts';
 import { clientOf, type Step, type TokenCall } from '../grant-type.ts';
 
-/** Authenticates the client: `invalid-client`, `overloaded`. */
+/** Authenticates the client. Throws `invalid-client`, `overloaded`. */
 const authenticateClient: Step = ({ clients }, call, attempt) => {
   const client = clients.authenticate(call.credentials, attempt);
   if (client instanceof Promise) return waitForClient(call, client);
@@ -15,13 +15,13 @@ async function waitForClient(call: TokenCall, client: Promise<AuthenticatedClien
   call.client = await client;
 }
 
-/** Refuses resource servers, which get no tokens: `unauthorized-client`. */
+/** Refuses resource servers, which get no tokens. Throws `unauthorized-client`. */
 const refuseResourceServer: Step = (_, call) => {
   if (clientOf(call).kind !== 'agent') throw new BrokerError('unauthorized-client');
   return undefined;
 };
 
-/** Counts the request against the client's rate limit, before anything is written: `RateLimited`. */
+/** Counts the request against the client's rate limit, before anything is written. Throws `RateLimited`. */
 const countTokenRequest: Step = ({ limits }, call) => {
   countClient(limits, call, clientOf(call).id);
   return undefined;

@@ -6,7 +6,7 @@ import { exchangeToken } from '../token-exchange/exchange.ts';
 import type { Exchanged, ExchangeRequest } from '../token-exchange/exchange-call.ts';
 import { mintToken } from './mint-token.ts';
 
-/** Admits the exchange, once for a request, unless too many are running: `overloaded`. */
+/** Admits the exchange, once for each request, unless too many are running. Throws `overloaded`. */
 export const admitExchange: Step = ({ exchanging }, call) =>
   call.leave === undefined ? enter(exchanging, call) : undefined;
 

@@ -15,11 +15,11 @@ export const mintToken: Step = async (endpoints, call, attempt) => {
 
 /** Mints the token, or requests the missing grant. Throws the errors of `mint` and `requestOnDemand`. */
 export const mintTokenOnDemand: Step = async (endpoints, call, attempt) => {
-  const asked = toMintRequest(call);
+  const mintRequest = toMintRequest(call);
   try {
-    call.token = await endpoints.tokens.mint(asked, attempt);
+    call.token = await endpoints.tokens.mint(mintRequest, attempt);
   } catch (error) {
-    await requestGrant(endpoints, call, { asked, error, attempt });
+    await requestGrant(endpoints, call, { mintRequest, error, attempt });
   }
   return afterMint(endpoints, call);
 };
@@ -40,9 +40,9 @@ function afterMint({ limits }: LimitedEndpoints, call: TokenCall): 'retry' | und
 async function requestGrant(
   { onDemand, exchange, clock, limits }: LimitedEndpoints,
   call: TokenCall,
-  { asked, error, attempt }: { asked: MintRequest; error: unknown; attempt: Attempt },
+  { mintRequest, error, attempt }: { mintRequest: MintRequest; error: unknown; attempt: Attempt },
 ): Promise<void> {
-  const { client, request, origin, jkt } = asked;
+  const { client, request, origin, jkt } = mintRequest;
   if (request.kind !== 'access' || !mayRequestGrant(request, error)) throw error;
   // A cached client must not decide this: the agent may have opted in or out since.
   if (!attempt.fresh) return;

@@ -3,7 +3,10 @@ import { identifyClient } from '../client-request.ts';
 import type { LimitedEndpoints } from '../endpoints.ts';
 import { clientOf, type Step, type TokenCall } from '../grant-type.ts';
 
-/** Verifies the DPoP proof, if there is one: the token will be bound to its key. `invalid-dpop-proof`, `use-dpop-nonce`. */
+/**
+ * Verifies the DPoP proof if there is one: the token will be bound to its key. Throws `invalid-dpop-proof`,
+ * `use-dpop-nonce`.
+ */
 export const proveKey: Step = (endpoints, call) =>
   call.dpop.proofs.length === 0 ? undefined : waitForProof(endpoints, call);
 

@@ -17,7 +17,10 @@ export function toTokenRequest(parameters: TokenParameters, issuer: string): Tok
   return { kind: 'access', resource, scopes, grantId, authorizationDetails, mayAct };
 }
 
-/** Refuses a subject token that has authenticated the client and names an actor: `invalid-subject-token` (RFC 8693 section 4.4). */
+/**
+ * Refuses a subject token that has authenticated the client and names an actor (RFC 8693 section 4.4). Throws
+ * `invalid-subject-token`.
+ */
 export const refuseNamedActor: Step = (_, call) => {
   if (namesActor(decodeJwt(call.form.get('subject_token') ?? ''))) {
     throw new BrokerError('invalid-subject-token', {

@@ -30,10 +30,11 @@ export interface ExchangeDeps {
 }
 
 /**
- * Exchanges a token (RFC 8693). A token of this server is narrowed if the client holds it, otherwise its grant is delegated to
- * the client. For a token of a trusted issuer the client acts for its subject, under a grant of its own. The result is never
- * wider and never lives longer than the token. Throws `invalid-subject-token`, `invalid-target`, `invalid-scope`,
- * `invalid-authorization-details`, `delegation-denied`, `too-many-grants`.
+ * Exchanges a token (RFC 8693). If the client itself holds the token of this server, the result is a narrower token under
+ * the same grant. If another agent holds it, its grant is delegated to the client. For a token of a trusted issuer,
+ * the client acts for the subject under its own grant. The result is never wider than the token and never expires
+ * later. Throws `invalid-subject-token`, `invalid-target`, `invalid-scope`, `invalid-authorization-details`,
+ * `delegation-denied`, `too-many-grants`.
  */
 export async function exchangeToken(deps: ExchangeDeps, call: ExchangeCall): Promise<Exchanged> {
   const { subjectToken, actorToken } = call.request;
@@ -57,7 +58,7 @@ async function assertOwnToken(deps: ExchangeDeps, text: string, client: Authenti
   }
 }
 
-/** The longest row of exchanges: a token names every token before it, and each of them is looked up wherever it is used. */
+/** The most exchanges in a row: a token names every token before it, and each of them is looked up at every use. */
 const maxSubjects = 8;
 
 async function exchangeOwnToken(deps: ExchangeDeps, call: ExchangeCall): Promise<Exchanged> {
@@ -67,7 +68,7 @@ async function exchangeOwnToken(deps: ExchangeDeps, call: ExchangeCall): Promise
   const { claims, agentId, subjects } = found;
   if (subjects.length > maxSubjects) throw invalid('it is the last of too many exchanges in a row');
   const { grant_id: grantId, cnf } = claims;
-  if (grantId === undefined) throw invalid('it is a broker token, which is for the broker alone');
+  if (grantId === undefined) throw invalid('it is a broker token, which only the broker accepts');
   const notAfter = expiryOf(deps, claims.exp);
   const request = await within(deps, call.request, claims);
   if (agentId !== client.id) return delegateGrant(deps, call, { claims, grantId, request, subjects });
@@ -88,7 +89,10 @@ function expiryOf({ clock }: ExchangeDeps, exp: number): Date {
 
 type WithinToken = Omit<AccessRequest, 'scopes'> & { scopes: string[] };
 
-/** Returns the requested token within the subject token: it takes over what the request leaves out. */
+/**
+ * Returns the requested token, limited to the subject token. What the request leaves out is taken from the subject
+ * token.
+ */
 async function within(
   deps: ExchangeDeps,
   { resource, scopes, authorizationDetails: details, mayAct }: ExchangeRequest,

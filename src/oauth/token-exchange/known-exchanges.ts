@@ -4,13 +4,13 @@ import type { Clock } from '../../platform/clock.ts';
 import { usableUntil } from '../../tokens/token-expiry.ts';
 import type { ExchangeCall, Exchanged } from './exchange-call.ts';
 
-/** The client of an exchange and its request. */
-type Asked = Pick<ExchangeCall, 'client' | 'request'>;
+/** An exchange: its client and its request. */
+type ClientExchange = Pick<ExchangeCall, 'client' | 'request'>;
 
 export interface KnownExchanges {
   /** Returns the result of the same exchange by the same client; undefined if it is not known or has expired. */
-  recall(asked: Asked): Exchanged | undefined;
-  remember(asked: Asked, exchanged: Exchanged): void;
+  recall(exchange: ClientExchange): Exchanged | undefined;
+  remember(exchange: ClientExchange, exchanged: Exchanged): void;
 }
 
 /** The maximum size of the cache, in bytes of JSON. */
@@ -27,31 +27,31 @@ export function createKnownExchanges({ clock }: { clock: Clock }): KnownExchange
     maxWeight: maxCacheBytes,
   });
   return {
-    recall(asked) {
-      if (!isSimple(asked.request)) return undefined;
-      const exchanged = known.get(keyOf(asked));
+    recall(exchange) {
+      if (!isSimple(exchange.request)) return undefined;
+      const exchanged = known.get(keyOf(exchange));
       const notAfter = exchanged?.request.notAfter;
       if (exchanged === undefined || notAfter === undefined) return undefined;
       if (notAfter < usableUntil(clock.now())) return undefined;
-      const { mayAct } = asked.request;
+      const { mayAct } = exchange.request;
       return { ...exchanged, request: { ...exchanged.request, mayAct, isRepeated: true } };
     },
-    remember(asked, exchanged) {
+    remember(exchange, exchanged) {
       // Which details are valid depends on the resource, which may change: they are checked each time.
-      if (!isSimple(asked.request) || exchanged.request.authorizationDetails !== undefined) return;
+      if (!isSimple(exchange.request) || exchanged.request.authorizationDetails !== undefined) return;
       // A copy: the strings of a request are slices that keep its whole body in memory.
-      known.set(keyOf(asked), structuredClone(exchanged));
+      known.set(keyOf(exchange), structuredClone(exchanged));
     },
   };
 }
 
 /** Whether only the subject token has to be checked, which the mint statement does. */
-function isSimple({ actorToken, authorizationDetails }: Asked['request']): boolean {
+function isSimple({ actorToken, authorizationDetails }: ClientExchange['request']): boolean {
   return actorToken === undefined && authorizationDetails === undefined;
 }
 
 /** Makes the cache key: a digest of all that determines the result except `may_act`, which the request sets. */
-function keyOf({ client, request }: Asked): string {
+function keyOf({ client, request }: ClientExchange): string {
   const { subjectToken, resource, scopes } = request;
   const all = [client.id, subjectToken, resource, scopes];
   // JSON has null for undefined, which is unambiguous because no member of a request is null.

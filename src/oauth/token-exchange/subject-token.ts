@@ -13,7 +13,10 @@ import type { Clock } from '../../platform/clock.ts';
 
 /** A trusted issuer whose subjects agents may act for. */
 export interface SubjectIssuer extends KnownIssuer {
-  /** Raised when trust in it changes: tokens issued for its earlier subject tokens are then inactive. */
+  /**
+   * A number that is raised when trust in the issuer changes: tokens issued for its earlier subject tokens are then
+   * inactive.
+   */
   epoch: number;
 }
 

@@ -134,7 +134,8 @@ interface Recording {
 async function record(deps: RequestsDeps, tx: Tx, recording: Recording): Promise<string | Refusal> {
   const { act, wanted, decided } = recording;
   const { parent, agent, resource } = decided;
-  if (!(await isAlive(deps, tx, wanted))) return refuse('invalid-subject-token', { detail: 'it has ended' });
+  if (!(await areSourcesActive(deps, tx, wanted)))
+    return refuse('invalid-subject-token', { detail: 'it has ended' });
   const now = deps.clock.now();
   const { scopes, authorizationDetails, subjects } = wanted;
   const same = { agentId: agent.id, subjects, scopes, authorizationDetails, now };
@@ -170,7 +171,7 @@ async function record(deps: RequestsDeps, tx: Tx, recording: Recording): Promise
 }
 
 /** Whether the ancestors are active and the subject tokens not revoked. Locks them until the transaction ends. */
-async function isAlive(
+async function areSourcesActive(
   { clock }: RequestsDeps,
   tx: Tx,
   { parentId, subjects }: DelegationTerms,

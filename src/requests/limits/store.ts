@@ -3,9 +3,9 @@ import type { Tx } from '../../db/database.ts';
 import { bindInstants, epochsEndedAt, isOpen } from '../../grants/liveness-sql.ts';
 
 /**
- * Queues the requests of these agents, each until the transactions of earlier ones end, so that they cannot
- * exceed a limit together. Must run before any row is locked: a stream of requests that share a row lock would
- * keep a change of that row waiting. The locks are taken in one order, so that no two requests deadlock.
+ * Queues the requests of these agents: each waits until the transactions of earlier requests end, so that they cannot
+ * exceed a limit together. Must run before any row is locked: a stream of requests that share a row lock would delay a
+ * change of that row. The locks are taken in a fixed order, so that no two requests deadlock.
  */
 export async function queueRequest(tx: Tx, agentIds: readonly string[]): Promise<void> {
   await sql`

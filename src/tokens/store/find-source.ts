@@ -38,7 +38,7 @@ export interface SourceGrant {
  */
 export async function findSource(
   db: Db,
-  asked: { agentId: string; identifiers: string[]; pinned: string | undefined; now: Date; usableUntil: Date },
+  query: { agentId: string; identifiers: string[]; pinned: string | undefined; now: Date; usableUntil: Date },
 ): Promise<{ resource: SourceResource; grants: SourceGrant[] } | undefined> {
   const resource = await db
     .selectFrom('resources')
@@ -46,7 +46,7 @@ export async function findSource(
     .select(['token_ttl_seconds as tokenTtlSeconds', 'token_alg as tokenAlg'])
     .select('require_bound_tokens as requireBoundTokens')
     .select('authorization_details_types as authorizationDetailsTypes')
-    .where('identifier', 'in', asked.identifiers)
+    .where('identifier', 'in', query.identifiers)
     // Other kinds of resources have leases, not tokens.
     .where('kind', '=', 'api')
     .where('deleted_at', 'is', null)
@@ -64,12 +64,12 @@ export async function findSource(
         else least(g.expires_at, ancestors_expire_at(g.ancestors)) end`.as('expiresAt'),
     )
     .select(['g.request_facts as facts', 'g.approval_facts as approvals'])
-    .where('g.agent_id', '=', asked.agentId)
+    .where('g.agent_id', '=', query.agentId)
     .where('g.resource_id', '=', resource.id)
     .where(
-      asked.pinned === undefined ? sql<SqlBool>`g.ancestors = '{}'` : sql<SqlBool>`g.id = ${asked.pinned}`,
+      query.pinned === undefined ? sql<SqlBool>`g.ancestors = '{}'` : sql<SqlBool>`g.id = ${query.pinned}`,
     )
-    .where(bindInstants<SqlBool>(isUsableUntil, { now: asked.now, until: asked.usableUntil }))
+    .where(bindInstants<SqlBool>(isUsableUntil, { now: query.now, until: query.usableUntil }))
     .execute();
   return {
     resource: resource as unknown as SourceResource,

@@ -35,7 +35,7 @@ describe('the keys of an agent', () => {
     );
   });
 
-  it('go with their own method alone, as an identity does', () => {
+  it('can be used only with their own method, as an identity can', () => {
     const identities = [{ trustedIssuerId: 'tis_1', subject: 's', claims: {} }];
     expect(planCredential({ to: 'federated_jwt', terms: { identities } })).toEqual({ identities });
     expect(planCredential({ from: 'private_key_jwt', to: 'federated_jwt', terms: { identities } })).toEqual({
@@ -57,7 +57,7 @@ describe('the keys of an agent', () => {
     );
   });
 
-  it('are public, one of them of use, and at an address that may be called', () => {
+  it('are public, at least one is usable, and the broker may call their address', () => {
     const key = createKey().jwk;
     expect(checkCredential({ jwks }, anywhere)).toBeUndefined();
     const bad: Jwk[][] = [
@@ -77,7 +77,7 @@ describe('the keys of an agent', () => {
     );
   });
 
-  it('are no identity that could never be proved', () => {
+  it('are refused as an identity that no token can match', () => {
     const of = (subject: string, issuer: string) =>
       checkCredential(
         { identities: [{ trustedIssuerId: 'tis_1', subject, claims: {} }] },

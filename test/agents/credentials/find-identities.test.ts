@@ -28,7 +28,7 @@ it('finds the identities of a token by an index, however many other identities t
     [agent.body.id],
   );
   await owner.query('analyze agent_secrets; analyze trusted_issuers');
-  // The trigger has set the claim of rows that name only a subject, as the version before writes them.
+  // The trigger has set the claim of rows that name only a subject, which is how the previous version writes them.
   const identifyingClaims = ['sub=repo:17', 'ref=main', 'n=1'];
   let query: CompiledQuery | undefined;
   const db = new Kysely<DB>({

@@ -15,9 +15,9 @@ const { startHttpServer } =
   await built<typeof import('../../../src/start/http-server.ts')>('start/http-server');
 
 /**
- * A broker over a database, with an agent that has an active grant. Writes one line that says how to send requests.
- * `about` is that line of another broker that used the database before; then nothing is created. Accepts orders:
- * {"job": name} runs a job.
+ * Starts a broker over a database, with an agent that has an active grant. Writes one line that says how to send requests.
+ * `about` is the line of another broker that used the same database before; then nothing is created. An order
+ * {"job": name} on standard input runs a job.
  */
 interface Options {
   databaseUrl: string;
@@ -57,7 +57,7 @@ const broker = await compose({
   targetPlaintext: [],
   dpopNonce: options.dpopNonce ?? 'required',
   preparedStatements: true,
-  // Used, but unreachable.
+  // An address that is used but cannot be reached.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
 });
 const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });

@@ -28,8 +28,8 @@ const found = `select payload, consumed_at from oidc_payloads
   where (expires_at is null or expires_at > now()) and model = $1 and`;
 
 /**
- * oidc-provider's adapter as its documentation describes it, over one table: each call is one parameterised statement
- * that is kept prepared by name, as the broker's own hot statements are.
+ * Creates oidc-provider's adapter as its documentation describes it, over one table: each call is one parameterised
+ * statement that is kept prepared by name, as the broker's own hot statements are.
  */
 export function createAdapterFactory(pool: pg.Pool) {
   const run = (name: string, text: string, values: unknown[]) => pool.query({ name, text, values });

@@ -1,9 +1,9 @@
 import type { Facts } from '../facts.ts';
 import type { Violation } from '../history.ts';
 
-/** When all operations have ended, every replica returns the same state for each token. */
-export function agreement({ ending }: Facts): Violation[] {
-  return (ending?.opinions ?? [])
+/** Finds tokens about which replicas disagree when all operations have ended. */
+export function agreement({ finalState }: Facts): Violation[] {
+  return (finalState?.opinions ?? [])
     .filter(({ active }) => new Set(active).size > 1)
     .map(({ jti, agentId, active }) => ({
       check: 'agreement',

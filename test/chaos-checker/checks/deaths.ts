@@ -68,7 +68,7 @@ function compromisesOf({ operations }: Facts): ReadonlyMap<string, Death | undef
  * Returns what ends each token and, with it, the grants and tokens it was exchanged for: its revocation, the
  * withdrawal of its agent's credential, the compromise of its key, and the same for its own subject token.
  */
-function endingsOfTokens(facts: Facts): ReadonlyMap<string, Death | undefined> {
+function deathsOfTokens(facts: Facts): ReadonlyMap<string, Death | undefined> {
   const { operations, tokens, withdrawals } = facts;
   const compromised = compromisesOf(facts);
   const revoked = new Map<string, Death | undefined>();
@@ -77,27 +77,30 @@ function endingsOfTokens(facts: Facts): ReadonlyMap<string, Death | undefined> {
     if (one.kind === 'revoke-token' && jti !== undefined)
       revoked.set(jti, earliest([revoked.get(jti), deathBy(one)]));
   }
-  const endingOf = (jti: string): Death | undefined => {
+  const deathOfToken = (jti: string): Death | undefined => {
     const { token, mint } = tokens.get(jti) ?? {};
     const { by, subjectJti } = mint?.asked ?? {};
     const withdrawn = by !== undefined && 'credential' in by ? withdrawals.get(by.credential) : undefined;
-    const before = subjectJti === undefined ? undefined : endingOf(subjectJti);
+    const before = subjectJti === undefined ? undefined : deathOfToken(subjectJti);
     const ofKey = token === undefined ? undefined : compromised.get(token.kid);
     return earliest([revoked.get(jti), withdrawn && deathBy(withdrawn), ofKey, before]);
   };
-  return new Map([...tokens.keys()].map((jti) => [jti, endingOf(jti)]));
+  return new Map([...tokens.keys()].map((jti) => [jti, deathOfToken(jti)]));
 }
 
-type Endings = ReturnType<typeof endingsOfTokens>;
+type TokenDeaths = ReturnType<typeof deathsOfTokens>;
 
 /**
- * Returns the endings of the subject tokens of delegated grants, which end with them. An agent that exchanges its own
+ * Returns the ends of the subject tokens of delegated grants, which end with them. An agent that exchanges its own
  * token gets no delegated grant.
  */
-function endingsByGrant({ operations, tokens }: Facts, endings: Endings): ReadonlyMap<string, Death> {
+function deathsBySubjectToken(
+  { operations, tokens }: Facts,
+  tokenDeaths: TokenDeaths,
+): ReadonlyMap<string, Death> {
   return new Map(
     operations.flatMap(({ asked: { subjectJti = '' }, answered: { token } }) => {
-      const death = endings.get(subjectJti);
+      const death = tokenDeaths.get(subjectJti);
       const isOwn = tokens.get(subjectJti)?.token.agentId === token?.agentId;
       const grantId = token?.grantId ?? null;
       return death === undefined || grantId === null || isOwn ? [] : [[grantId, death] as const];
@@ -105,9 +108,9 @@ function endingsByGrant({ operations, tokens }: Facts, endings: Endings): Readon
   );
 }
 
-/** Returns the ending of each grant. A delegated grant ends with any of its ancestors. */
-function deathsOfGrants(facts: Facts, endings: Endings): Deaths['grants'] {
-  const bySubject = endingsByGrant(facts, endings);
+/** Returns the end of each grant. A delegated grant ends with any of its ancestors. */
+function deathsOfGrants(facts: Facts, tokenDeaths: TokenDeaths): Deaths['grants'] {
+  const bySubject = deathsBySubjectToken(facts, tokenDeaths);
   const deaths = new Map<string, Death | undefined>();
   const deathOf = (grant: GrantFacts): Death | undefined => {
     if (!deaths.has(grant.id)) {
@@ -123,14 +126,14 @@ function deathsOfGrants(facts: Facts, endings: Endings): Deaths['grants'] {
 
 /** Returns when each grant and each token has certainly ended, apart from expiry. */
 export function deathsOf(facts: Facts): Deaths {
-  const endings = endingsOfTokens(facts);
-  const grants = deathsOfGrants(facts, endings);
+  const tokenDeaths = deathsOfTokens(facts);
+  const grants = deathsOfGrants(facts, tokenDeaths);
   const tokens = new Map(
     [...facts.tokens.values()].map(({ token, mint }) => {
       const { jti, grantId, agentId } = token;
       const ofGrant = grantId === null ? undefined : grants.get(grantId);
       const disabled = disablingsAfter(facts, agentId, mint).map(deathBy);
-      return [jti, earliest([endings.get(jti), ofGrant, ...disabled])] as const;
+      return [jti, earliest([tokenDeaths.get(jti), ofGrant, ...disabled])] as const;
     }),
   );
   return { grants, tokens };

@@ -3,7 +3,10 @@ import { isPossible, type Kind, latestMs, type Violation } from '../history.ts';
 
 const check = 'grant-states';
 
-/** Written from the design, not copied from the broker: the two must agree. */
+/**
+ * The allowed transitions, written from the design instead of copied from the broker, so that the two can be
+ * compared.
+ */
 const transitions: Record<string, readonly string[]> = {
   pending: ['active', 'scheduled', 'denied', 'cancelled', 'lapsed'],
   scheduled: ['active', 'cancelled', 'revoked'],
@@ -57,12 +60,14 @@ function unfittingPairs(grant: GrantFacts): Pair[] {
   return pairs;
 }
 
-const endings: Partial<Record<string, readonly Kind[]>> = {
+/** The kinds of operations that may have led to each final status. */
+const endKinds: Partial<Record<string, readonly Kind[]>> = {
   revoked: ['revoke-grant', 'disable'],
   returned: ['return'],
 };
 
-const endingsAbove: readonly Kind[] = [
+/** The kinds of operations that may have ended a delegated grant, on the grant or on what it depends on. */
+const delegatedEndKinds: readonly Kind[] = [
   'revoke-grant',
   'return',
   'disable',
@@ -82,7 +87,7 @@ function isCrossing(facts: Facts, { grant, earlier, later }: Pair): boolean {
   const disables = facts.agents.get(agentId)?.possibleDisables ?? [];
   const isDelegated = (later.grant.parentId ?? null) !== null;
   // The operation that ended a delegated grant may have been on any of its ancestors.
-  const ends = isDelegated ? endingsAbove : endings[later.grant.status];
+  const ends = isDelegated ? delegatedEndKinds : endKinds[later.grant.status];
   return (isDelegated ? facts.operations.filter(isPossible) : [...attempts, ...disables]).some(
     (one) =>
       ends?.includes(one.kind) === true &&
@@ -101,7 +106,7 @@ function pairsOf(facts: Facts): { wrong: Pair[]; crossing: Pair[] } {
 export const crossingsOf = (facts: Facts): number =>
   new Set(pairsOf(facts).crossing.map(({ grant }) => grant.id)).size;
 
-/** A terminal state never changes, and the states in successive reads follow the allowed transitions. */
+/** Finds grants whose final state changed, or whose states in successive reads do not follow the allowed transitions. */
 export function grantStates(facts: Facts): Violation[] {
   const paths = pairsOf(facts).wrong.map(({ grant, earlier, later }) => ({
     check,

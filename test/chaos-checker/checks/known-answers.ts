@@ -1,7 +1,7 @@
 import type { Facts } from '../facts.ts';
 import type { Violation } from '../history.ts';
 
-/** Every response is one that the broker intends, regardless of what fails: never a 500. */
+/** Finds responses that the broker never intends, regardless of what fails, such as a 500. */
 export function knownAnswers({ operations }: Facts): Violation[] {
   return operations
     .filter(({ status }) => status === 500)

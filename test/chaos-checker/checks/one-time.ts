@@ -3,10 +3,10 @@ import { isOk, type Operation, type Violation } from '../history.ts';
 
 const check = 'one-time';
 
-/** A request for a grant creates one grant, however often it is sent with its key. */
+/** Finds requests for a grant that created more than one grant, each sent several times with its key. */
 function keys(facts: Facts): Violation[] {
   const rows = new Map<string, number>();
-  for (const { reason } of facts.ending?.grantRows ?? []) rows.set(reason, (rows.get(reason) ?? 0) + 1);
+  for (const { reason } of facts.finalState?.grantRows ?? []) rows.set(reason, (rows.get(reason) ?? 0) + 1);
   return [...facts.requests].flatMap(([key, operations]) => {
     const answered = operations.filter(isOk);
     const ids = new Set(answered.flatMap(({ answered: { grants = [] } }) => grants.map(({ id }) => id)));
@@ -17,7 +17,7 @@ function keys(facts: Facts): Violation[] {
   });
 }
 
-/** One person's approval of one grant succeeds once. */
+/** Finds people whose approval of the same grant succeeded more than once. */
 function approvals(facts: Facts): Violation[] {
   return [...facts.grants.values()].flatMap(({ id, agentId, attempts }) => {
     const byPerson = new Map<string, Operation[]>();
@@ -36,7 +36,7 @@ function approvals(facts: Facts): Violation[] {
   });
 }
 
-/** No person is listed twice among the approvers of a grant. */
+/** Finds grants that list a person twice among the approvers. */
 function approvers(facts: Facts): Violation[] {
   return [...facts.grants.values()].flatMap(({ id, agentId, sightings }) =>
     sightings
@@ -52,8 +52,8 @@ function approvers(facts: Facts): Violation[] {
 }
 
 /**
- * Of the requests with the same client assertion, or the same DPoP proof, one succeeds. A failed request may use the
- * value up, too.
+ * Finds client assertions and DPoP proofs with which more than one request succeeded. A failed request may have used the
+ * value, too.
  */
 function proofs(facts: Facts): Violation[] {
   return [...facts.once].flatMap(([name, sent]) => {
@@ -64,7 +64,7 @@ function proofs(facts: Facts): Violation[] {
   });
 }
 
-/** A one-time value is used once, even by concurrent requests to different replicas. */
+/** Finds one-time operations that took effect twice, also through concurrent requests to different replicas. */
 export const oneTime = (facts: Facts): Violation[] => [
   ...keys(facts),
   ...approvals(facts),

@@ -5,17 +5,18 @@ import { hasEnded } from './grant-states.ts';
 
 const check = 'use-after-end';
 
-/** Returns the token that the response proves to be accepted. */
+/** Returns the token that the operation used successfully; undefined if it used none. */
 function usedToken({ kind, outcome, status, asked, answered }: Operation): string | undefined {
   // A successful exchange has used its subject token.
   if (kind === 'exchange') return outcome === 'ok' ? asked.subjectJti : undefined;
   if (kind === 'introspect') return answered.active === true ? asked.jti : undefined;
   if (asked.by === undefined || !('brokerJti' in asked.by)) return undefined;
   // A response about the state of an object is sent only after authentication.
-  const letIn = outcome === 'ok' || (status !== undefined && [403, 404, 409, 412].includes(status));
-  return letIn ? asked.by.brokerJti : undefined;
+  const isAuthenticated = outcome === 'ok' || (status !== undefined && [403, 404, 409, 412].includes(status));
+  return isAuthenticated ? asked.by.brokerJti : undefined;
 }
 
+/** The use of a token or grant, with the time from which it had ended. */
 interface Use {
   name: string;
   agentId: string;
@@ -69,7 +70,7 @@ function usesOfCredential(facts: Facts, operation: Operation): Violation[] {
     .map(({ end, why }) => ({
       check,
       agentId,
-      what: `the agent was served though ${why}`,
+      what: `the agent was served although ${why}`,
       operations: [end, operation],
     }));
 }
@@ -89,8 +90,8 @@ function shownAsOpen(facts: Facts, deaths: Deaths): Violation[] {
 }
 
 /**
- * No token or grant is accepted in a request after it has ended: revoked, returned, delegated for a withdrawn
- * credential, disabled with its agent, or expired. Nor is a grant shown as open then.
+ * Finds tokens and grants that were accepted in a request after they had ended (revoked, returned, delegated for a
+ * withdrawn credential, disabled with their agent, or expired), and grants that were shown as open then.
  */
 export function useAfterEnd(facts: Facts): Violation[] {
   const deaths = deathsOf(facts);

@@ -11,22 +11,22 @@ interface Finding {
   operations: Operation[];
 }
 
-/** Whether the grant has ever been active: its terms are final then. */
-const isSettled = ({ grant }: Sighting): boolean => grant.startsAtMs !== null;
+/** Whether the grant had become active before this read, so that its terms are final. */
+const wasActive = ({ grant }: Sighting): boolean => grant.startsAtMs !== null;
 
 /** Whether the grant is delegated. Its approvals are those of the first ancestor. */
 const isDelegated = ({ parentId = null }: Sighting['grant']): boolean => parentId !== null;
 
-/** A delegated grant has no more scopes than its parent, and ends no later. */
+/** Finds a delegated grant that has more scopes than its parent, or ends later. */
 function wrongAgainstParent(facts: Facts, { operation, grant }: Sighting): Finding[] {
   const parent = facts.grants.get(grant.parentId ?? '');
-  const settled = parent?.sightings.find(isSettled);
-  if (settled === undefined) return [];
+  const activeRead = parent?.sightings.find(wasActive);
+  if (activeRead === undefined) return [];
   const faults = {
-    'has scopes beyond its parent': !isWithin(grant.scopes, settled.grant.scopes),
-    'outlives its parent': (grant.expiresAtMs ?? 0) > (settled.grant.expiresAtMs ?? 0),
+    'has scopes beyond its parent': !isWithin(grant.scopes, activeRead.grant.scopes),
+    'outlives its parent': (grant.expiresAtMs ?? 0) > (activeRead.grant.expiresAtMs ?? 0),
   };
-  return findings(faults, [settled.operation, operation]);
+  return findings(faults, [activeRead.operation, operation]);
 }
 
 /** Finds the problems that a single read of a grant shows. */
@@ -64,7 +64,7 @@ function wrongAgainst(limits: readonly Operation[], { operation, grant }: Sighti
     });
 }
 
-/** Each approval that is shown was sent by its person before the response that shows it. */
+/** Finds approvals that are shown before the person had sent them. */
 function wrongApprovals(approvals: readonly Operation[], { operation, grant }: Sighting): Finding[] {
   return grant.approvedBy
     .filter((person) =>
@@ -73,9 +73,9 @@ function wrongApprovals(approvals: readonly Operation[], { operation, grant }: S
     .map((person) => ({ what: `shows an approval that ${person} did not give`, operations: [operation] }));
 }
 
-/** The terms of a grant never change after it has become active. */
-function wrongLater(settled: readonly Sighting[]): Finding[] {
-  const [first, ...later] = settled;
+/** Finds terms of a grant that changed after it had become active. */
+function wrongLater(reads: readonly Sighting[]): Finding[] {
+  const [first, ...later] = reads;
   if (first === undefined) return [];
   const terms = ({ grant: { scopes, durationSeconds, startsAtMs, expiresAtMs } }: Sighting): string =>
     JSON.stringify([scopes, durationSeconds, startsAtMs, expiresAtMs]);
@@ -104,26 +104,26 @@ function wrongGrant(facts: Facts, { attempts, request, sightings }: GrantFacts):
     ...wrongApprovals(approvals, one),
     ...wrongAgainstParent(facts, one),
   ]);
-  return firstOfEach([...all, ...wrongLater(sightings.filter(isSettled))]);
+  return firstOfEach([...all, ...wrongLater(sightings.filter(wasActive))]);
 }
 
 function wrongToken(facts: Facts, token: TokenSeen, mint: Operation): Finding[] {
   const { scopes = token.scopes, grantId: pinned = token.grantId } = mint.asked;
   const grant = facts.grants.get(token.grantId ?? '');
-  const settled = grant?.sightings.find(isSettled)?.grant;
+  const activeGrant = grant?.sightings.find(wasActive)?.grant;
   const subject = facts.tokens.get(mint.asked.subjectJti ?? '')?.token ?? token;
   const faults = {
     'has scopes beyond its subject token': !isWithin(token.scopes, subject.scopes),
     'outlives its subject token': token.expiresAtMs > subject.expiresAtMs,
     'has scopes that were not requested': !isWithin(token.scopes, scopes),
     'is under another grant than requested': pinned !== token.grantId,
-    'has scopes beyond its grant': settled !== undefined && !isWithin(token.scopes, settled.scopes),
+    'has scopes beyond its grant': activeGrant !== undefined && !isWithin(token.scopes, activeGrant.scopes),
     'outlives its grant': grant?.expiresAtMs !== undefined && token.expiresAtMs > grant.expiresAtMs,
   };
   return findings(faults, [mint]);
 }
 
-/** No grant exceeds its request and its approvals, and no token exceeds its grant. */
+/** Finds grants that exceed their request or their approvals, and tokens that exceed their grant. */
 export function withinTerms(facts: Facts): Violation[] {
   const check = 'within-terms';
   const grants = [...facts.grants.values()].flatMap((grant) =>

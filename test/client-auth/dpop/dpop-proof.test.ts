@@ -28,26 +28,26 @@ const reasonOf = async (text: string, options: Partial<DpopOptions> = {}) => {
 const prove = (claims: object = {}, header: object = {}) => holder.prove('POST', path, { claims, header });
 
 describe('a DPoP proof', () => {
-  it('shows which key its sender holds', async () => {
+  it('proves which key its sender holds', async () => {
     const verified = await verify(await prove({ jti: 'one' }));
     const jkt = await calculateJwkThumbprint(holder.key.jwk);
     expect(verified).toEqual({ ok: true, proof: { jkt, jti: 'one', endsAt: seconds(120) } });
   });
 
-  it('ends by the time that it says it is from, whenever it is looked at', async () => {
+  it('has an expiry that depends only on its iat, whenever it is verified', async () => {
     const text = await prove({ iat: seconds(30.9) });
     const later = { now: new Date(clock.now().getTime() + 60_000) };
     for (const verified of [await verify(text), await verify(text, later)])
       expect(verified).toMatchObject({ ok: true, proof: { endsAt: seconds(150) } });
   });
 
-  it('is of one key, however that is spelt', async () => {
+  it('has the same thumbprint for every encoding of its key', async () => {
     const { kid: _, ...jwk } = holder.key.jwk;
     const known = await verify(await prove({}, { jwk: { ...jwk, x: `${jwk.x}=` } }));
     expect(known).toMatchObject({ ok: true, proof: { jkt: await calculateJwkThumbprint(jwk) } });
   });
 
-  it('has its key cached by its header, and is verified all the same', async () => {
+  it('has its key cached by its header, and is verified each time', async () => {
     const known = createBoundedCache<never>() as HolderKeys;
     const options = { method: 'POST', url, isGoodNonce: () => true, now: clock.now() };
     const good = await prove();
@@ -63,7 +63,7 @@ describe('a DPoP proof', () => {
     expect(await verifyDpopProof(forged, options, known)).toEqual({ ok: false, reason: 'wrong-signature' });
   });
 
-  it('may be about its URL in another spelling, with query and fragment', async () => {
+  it('may have its URL in another spelling, with query and fragment', async () => {
     for (const htu of [`${url}?x=1`, `${url}#x`, 'HTTPS://HALLPASS.test:443/oauth2/token', `${url}?`]) {
       expect(await reasonOf(await prove({ htu }))).toBe('good');
     }
@@ -71,26 +71,26 @@ describe('a DPoP proof', () => {
 
   it.each<[string, string, object]>([
     ['wrong-target', 'another method', { htm: 'GET' }],
-    ['wrong-target', 'its method in small letters', { htm: 'post' }],
+    ['wrong-target', 'its method in lower case', { htm: 'post' }],
     ['wrong-target', 'another host', { htu: 'https://evil.test/oauth2/token' }],
     ['wrong-target', 'another path', { htu: `${url}/` }],
     ['wrong-target', 'http', { htu: url.replace('https', 'http') }],
-    ['wrong-target', 'no URL', { htu: 'token' }],
+    ['wrong-target', 'an htu that is not a URL', { htu: 'token' }],
     ['wrong-target', 'credentials in its URL', { htu: 'https://user:pw@hallpass.test/oauth2/token' }],
     ['wrong-target', 'a backslash', { htu: 'https://hallpass.test\\oauth2\\token' }],
     ['wrong-target', 'a line break', { htu: 'https://hallpass.test/oauth2/\ntoken' }],
     ['wrong-target', 'no slashes', { htu: 'https:hallpass.test/oauth2/token' }],
-    ['wrong-claims', 'no method', { htm: undefined }],
-    ['wrong-claims', 'no URL at all', { htu: undefined }],
+    ['wrong-claims', 'no htm', { htm: undefined }],
+    ['wrong-claims', 'no htu', { htu: undefined }],
     ['wrong-claims', 'no jti', { jti: undefined }],
     ['wrong-claims', 'an empty jti', { jti: '' }],
     ['wrong-claims', 'a long jti', { jti: 'x'.repeat(257) }],
     ['wrong-claims', 'a jti with NUL', { jti: 'a\u0000' }],
-    ['wrong-claims', 'no time', { iat: undefined }],
-    ['wrong-claims', 'a text as its time', { iat: '1772445600' }],
-    ['wrong-time', 'a time 61 s ahead', { iat: seconds(61) }],
-    ['wrong-time', 'a time 120 s ago', { iat: seconds(-120) }],
-  ])('is not good (%s) with %s', async (reason, _, claims) => {
+    ['wrong-claims', 'no iat', { iat: undefined }],
+    ['wrong-claims', 'a string as iat', { iat: '1772445600' }],
+    ['wrong-time', 'an iat 61 s ahead', { iat: seconds(61) }],
+    ['wrong-time', 'an iat 120 s ago', { iat: seconds(-120) }],
+  ])('is refused (%s) with %s', async (reason, _, claims) => {
     expect(await reasonOf(await prove(claims))).toBe(reason);
   });
 
@@ -105,12 +105,12 @@ describe('a DPoP proof', () => {
     ['wrong-key', 'a private key', { jwk: holder.key.privateKey.export({ format: 'jwk' }) }],
     ['wrong-key', 'a symmetric key', { jwk: { kty: 'oct', k: 'c2VjcmV0' } }],
     ['wrong-key', 'a weak key', { jwk: { kty: 'RSA', n: 'AQAB', e: 'AQAB' } }],
-    ['wrong-signature', 'the key of somebody else', { jwk: createKey().jwk }],
-  ])('is not good (%s) with %s in its header', async (reason, _, header) => {
+    ['wrong-signature', 'the key of another client', { jwk: createKey().jwk }],
+  ])('is refused (%s) with %s in its header', async (reason, _, header) => {
     expect(await reasonOf(await prove({}, header))).toBe(reason);
   });
 
-  it('is refused if signed with a secret, unsigned, or not a JWT', async () => {
+  it('is refused if it is signed with a secret, unsigned, or not a JWT', async () => {
     const { jwk } = holder.key;
     const payload = { jti: 'x', htm: 'POST', htu: url, iat: seconds(0) };
     const secret = createSecretKey(Buffer.from(JSON.stringify(jwk)));
@@ -126,7 +126,7 @@ describe('a DPoP proof', () => {
       expect(await reasonOf(text)).toBe('malformed');
   });
 
-  it('is about the access token beside it', async () => {
+  it('must have the hash of the access token of the request', async () => {
     const accessToken = 'a-token';
     const ath = createHash('sha256').update(accessToken).digest('base64url');
     expect(await reasonOf(await prove({ ath }), { accessToken })).toBe('good');
@@ -134,7 +134,7 @@ describe('a DPoP proof', () => {
       expect(await reasonOf(await prove({ ath: wrong }), { accessToken })).toBe('wrong-token');
   });
 
-  it('says what nonce it has, if any', async () => {
+  it('is returned with its nonce, if it has one', async () => {
     const given: unknown[] = [];
     const isGoodNonce = (nonce: unknown): boolean => given.push(nonce) > 2;
     expect(await reasonOf(await prove({ nonce: 'x' }), { isGoodNonce })).toBe('wrong-nonce');
@@ -167,7 +167,7 @@ describe('a nonce', () => {
     for (const replica of [one, other, newer]) expect(replica.isGood(nonce)).toBe(false);
   });
 
-  it('is invalid if it was made by another, changed, or is not text', () => {
+  it('is invalid if it was made by another server, was changed, or is not a string', () => {
     const ours = nonces(1);
     const nonce = ours.current();
     const flipped = `${nonce.startsWith('B') ? 'A' : 'B'}${nonce.slice(1)}`;

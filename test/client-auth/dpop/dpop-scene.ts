@@ -24,7 +24,7 @@ export interface Call {
 
 export type DpopScene = Awaited<ReturnType<typeof createDpopScene>>;
 
-/** Two replicas, an agent with a grant, and how holders of keys ask. */
+/** Creates two replicas, an agent with a grant, and functions that send requests of holders of keys. */
 export async function createDpopScene() {
   const clock = new FakeClock();
   const broker: TestBroker = await startBroker({ clock });
@@ -47,10 +47,10 @@ export async function createDpopScene() {
     grantId: granted.body.id as string,
     ask,
     createReady: (): Promise<Holder> => createReadyHolder(clock, agent),
-    /** A bound broker token of this holder. */
+    /** Gets a broker token that is bound to the key of this holder. */
     boundToken: async (holder: Holder): Promise<string> =>
       (await ask(await holder.prove('POST', tokenPath)).expect(200)).body.access_token,
-    /** GET /v1/grants with a token, as DPoP with a good proof unless told otherwise. */
+    /** Calls GET /v1/grants with a token: by default with the DPoP scheme and a valid proof. */
     async callWith(holder: Holder, token: string, call: Call = {}) {
       const { scheme = 'DPoP', on = broker, target = '/v1/grants' } = call;
       const proof = 'proof' in call ? call.proof : await holder.prove('GET', '/v1/grants', { token });

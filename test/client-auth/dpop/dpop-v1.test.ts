@@ -32,7 +32,7 @@ describe('a bound token on /v1', () => {
     expect((await scene.callWith(holder, token, { target: '/v1/grants?limit=5' })).status).toBe(200);
   });
 
-  it('is asked for with HEAD by a proof for HEAD, and by no other', async () => {
+  it('needs a proof for HEAD in a HEAD request', async () => {
     const holder = await scene.createReady();
     const token = await scene.boundToken(holder);
     const head = async (htm: string) => {
@@ -43,7 +43,7 @@ describe('a bound token on /v1', () => {
     expect([await head('HEAD'), await head('GET')]).toEqual([200, 401]);
   });
 
-  it('that is used without its key gets an audit event, and counts for its address like a wrong secret', async () => {
+  it('that is used without its key gets an audit event, and counts for the rate limit of its address like a wrong secret', async () => {
     const limited = await startBroker({
       clock: scene.clock,
       database: scene.broker.database,
@@ -61,7 +61,7 @@ describe('a bound token on /v1', () => {
     expect(events.slice(-5)).toMatchObject(Array(5).fill(denied));
   });
 
-  it('sends a body with one proof, though it is looked at twice', async () => {
+  it('needs one proof for a request with a body, although the request is authenticated twice', async () => {
     const holder = await scene.createReady();
     const token = await scene.boundToken(holder);
     const proof = await holder.prove('POST', '/v1/grants', { token });
@@ -91,7 +91,7 @@ describe('a bound token on /v1', () => {
       'invalid_dpop_proof',
     ],
     [
-      'a proof for no token',
+      'a proof without a token',
       async (holder) => ({ proof: await holder.prove('GET', '/v1/grants') }),
       'invalid_dpop_proof',
     ],
@@ -122,7 +122,7 @@ describe('a bound token on /v1', () => {
     expect((await scene.callWith(holder, token)).status).toBe(200);
   });
 
-  it('is named with its scheme: one that is not bound is no DPoP token, nor is a person’s key', async () => {
+  it('is required for the DPoP scheme: an unbound token and a person’s key are refused with it', async () => {
     const holder = await scene.createReady();
     const bearer = (await scene.agent.token().expect(200)).body.access_token;
     expect((await scene.callWith(holder, bearer)).status).toBe(401);
@@ -135,7 +135,7 @@ describe('a bound token on /v1', () => {
     expect(answer.headers['www-authenticate']).toMatch(/^DPoP .*algs="ES256 /);
   });
 
-  it('is inactive once its agent has ended, with or without a proof', async () => {
+  it('is inactive once its agent is disabled or deleted, with or without a proof', async () => {
     const gone = await createAgent(scene.broker);
     const holder = await scene.createReady();
     const issued = await oauthPost(scene.broker, path, { grant_type: 'client_credentials' }, gone)

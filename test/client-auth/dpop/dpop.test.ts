@@ -38,7 +38,7 @@ beforeAll(async () => {
 });
 
 describe('a token request with a proof', () => {
-  it('is asked for a nonce, which comes with it, and gets a token that is bound to its key', async () => {
+  it('gets a nonce with the first refusal, and then a token that is bound to its key', async () => {
     const holder = createHolder(clock);
     const first = await expectRefusal(broker, ask(await holder.prove('POST', path)), wantsNonce);
     holder.nonce = first.headers['dpop-nonce'];
@@ -63,7 +63,7 @@ describe('a token request with a proof', () => {
     await ask(await holder.prove('POST', path)).expect(200);
   });
 
-  it('gets a new nonce in time, and is refused with an old or invented one', async () => {
+  it('gets a new nonce before the old one expires, and is refused with an expired or invented one', async () => {
     const holder = await createReady();
     const before = holder.nonce;
     clock.advance(150);
@@ -78,7 +78,7 @@ describe('a token request with a proof', () => {
     );
   });
 
-  it('without one gets a bearer token as before', async () => {
+  it('may be without a proof, and then gets a bearer token', async () => {
     const { body, headers } = await agent.token().expect(200);
     expect(body.token_type).toBe('Bearer');
     expect(decodeJwt(body.access_token)).not.toHaveProperty('cnf');
@@ -98,7 +98,7 @@ describe('a token request with a proof', () => {
     }
   });
 
-  it('is not refused as one whose proof was used, where that cannot be read', async () => {
+  it('is answered with 503, not as a replay, if used proofs cannot be read', async () => {
     const holder = await createReady();
     const proof = await holder.prove('POST', path);
     const { owner } = broker.database;
@@ -116,7 +116,7 @@ describe('a token request with a proof', () => {
     await ask(proof, {}, replica).expect(400);
   });
 
-  it('stays used for as long as it could be valid, even if its clock is ahead', async () => {
+  it('has a proof that stays used for as long as it could be valid, even if the client’s clock is ahead', async () => {
     const holder = await createReady();
     const iat = clock.now().getTime() / 1000 + 30.9;
     const proof = await holder.prove('POST', path, { claims: { iat } });
@@ -132,7 +132,7 @@ describe('a token request with a proof', () => {
     expect(Number(rows[0]?.exp)).toBe(Math.floor(iat) + 120);
   });
 
-  it('is one of fifty with the same proof at the same time over two replicas that gets a token', async () => {
+  it('gets a token once if it is sent fifty times at once, with the same proof, to two replicas', async () => {
     const holder = await createReady();
     const proof = await holder.prove('POST', path);
     const answers = await Promise.all(
@@ -163,7 +163,7 @@ describe('a token request with a proof', () => {
     for (const proof of DPoP) await ask(proof).expect(200);
   });
 
-  it('is compared with the configured URL, not with the Host header', async () => {
+  it('must have a proof for the configured URL, not for the Host header', async () => {
     const holder = await createReady();
     const hostile = { Host: 'evil.test', 'X-Forwarded-Host': 'evil.test', 'X-Forwarded-Proto': 'http' };
     await ask(await holder.prove('POST', path))
@@ -173,7 +173,7 @@ describe('a token request with a proof', () => {
     await ask(proof).set(hostile).expect(400);
   });
 
-  it('of a stranger uses nothing up', async () => {
+  it('uses no proof if its client does not authenticate', async () => {
     const holder = await createReady();
     const proof = await holder.prove('POST', path);
     const stranger = { id: agent.id, secret: 'hps_wrong' };
@@ -184,14 +184,14 @@ describe('a token request with a proof', () => {
   });
 });
 
-describe('tokens that must be bound', () => {
+describe('bound tokens', () => {
   const form = (identifier: string) => ({ resource: identifier, scope: 'read' });
   const unproved = (client: { id: string }) => ({
     ...invalid,
     recorded: { code: 'invalid-dpop-proof', client: client.id },
   });
 
-  it('are so for a resource that asks for it, at once on every replica', async () => {
+  it('are required for a resource with require_bound_tokens, at once on every replica', async () => {
     const strict = await createResource(broker);
     await (await agent.api()).post('/v1/grants', grantRequest(strict.identifier)).expect(201);
     const before = (await agent.token(form(strict.identifier)).expect(200)).body.access_token;
@@ -224,7 +224,7 @@ describe('tokens that must be bound', () => {
     await agent.token(form(strict.identifier)).expect(200);
   });
 
-  it('are so for an agent that has to, also its broker tokens, at once on every replica', async () => {
+  it('are required for an agent with require_bound_tokens, also as broker tokens, at once on every replica', async () => {
     const strict = await createAgent(broker);
     const plain = (on: { url: string }) => oauthPost(on, path, { grant_type: 'client_credentials' }, strict);
     for (const on of [broker, replica]) await plain(on).expect(200);
@@ -259,7 +259,7 @@ describe('the nonce', () => {
     expect((await ask(wrong, {}, lenient)).body.error).toBe('use_dpop_nonce');
   });
 
-  it('appends no audit event when it is requested, and is not counted as a stranger’s refusal', async () => {
+  it('is requested without an audit event, and the request is not counted as unauthenticated', async () => {
     const apart = await startBroker({ clock, database: broker.database });
     const before = (await eventsOf(broker.database, 'token.refused')).length;
     const holder = createHolder(clock);

@@ -52,12 +52,12 @@ function takeLock(): boolean {
     closeSync(file);
     return true;
   } catch {
-    if (!holderLives()) rmSync(lockFile, { force: true });
+    if (!isHolderRunning()) rmSync(lockFile, { force: true });
     return false;
   }
 }
 
-function holderLives(): boolean {
+function isHolderRunning(): boolean {
   try {
     const pid = Number(readFileSync(lockFile, 'utf8'));
     return pid === 0 || process.kill(pid, 0);

@@ -9,7 +9,7 @@ export interface Answer {
 
 interface Call {
   method?: string;
-  /** A bearer credential, or `id:secret` for Basic. */
+  /** A bearer credential. */
   bearer?: string;
   basic?: string;
   json?: object;
@@ -65,7 +65,7 @@ export interface Story {
 }
 
 /** Creates an owner, a resource, a policy for low risk, and an agent with one active and one pending grant. */
-export async function tell(url: string, adminKey: string): Promise<Story> {
+export async function createStory(url: string, adminKey: string): Promise<Story> {
   const post = (path: string, json: object, bearer = adminKey) => call(`${url}${path}`, { bearer, json });
   const person = { name: 'owner', email: `${Math.random()}@example.com`, roles: [] };
   const owner = (await expecting(201, post('/v1/admins', person))).body.id;

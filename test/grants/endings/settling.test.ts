@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts';
 import { grantEndingsOn } from '../../support/grant-endings.ts';
 import { insertCopies } from '../copies.ts';
 
-/** More than one batch takes, in the background or before the answer. */
+/** More grants than one batch takes, in the background or before the response. */
 const many = 1_500;
 
 let scene: ExchangeScene;
@@ -23,17 +23,20 @@ const admin = () => asBootstrap(scene.broker);
 const query = async (text: string, values: unknown[] = []) =>
   (await scene.broker.database.owner.query(text, values)).rows;
 
-/** A grant, one delegated from it and one delegated from that; and `copies` of the second one. */
-async function createLine(copies = 0) {
-  const line = await scene.line(await scene.agent());
+/**
+ * Creates a grant, a second one delegated from it, and a third one delegated from the second; and `copies` of the
+ * second one.
+ */
+async function createChain(copies = 0) {
+  const chain = await scene.chain(await scene.agent());
   if (copies > 0) {
     const { owner } = scene.broker.database;
-    const copied = { template: line.middleGrant, status: 'active', end: 'expires_at' } as const;
+    const copied = { template: chain.middleGrant, status: 'active', end: 'expires_at' } as const;
     await insertCopies(owner, { ...copied, count: copies });
   }
-  return line;
+  return chain;
 }
-type Line = Awaited<ReturnType<typeof createLine>>;
+type Chain = Awaited<ReturnType<typeof createChain>>;
 
 interface Ends {
   open: number;
@@ -42,8 +45,8 @@ interface Ends {
   reasons: string[];
 }
 
-/** Counts the grants delegated from the first grant of a line: open, ended, and their audit events. */
-async function readEnds({ rootGrant }: Pick<Line, 'rootGrant'>): Promise<Ends> {
+/** Counts the grants delegated from the first grant of a chain: open, ended, and their audit events. */
+async function readEnds({ rootGrant }: Pick<Chain, 'rootGrant'>): Promise<Ends> {
   const [row] = await query(
     `select count(distinct g.id) filter (where g.status = 'active')::integer as open,
             count(distinct g.id) filter (where g.status = 'revoked')::integer as ended,
@@ -57,13 +60,13 @@ async function readEnds({ rootGrant }: Pick<Line, 'rootGrant'>): Promise<Ends> {
 }
 
 const allEnded = (count: number) => ({ open: 0, ended: count, events: count });
-const revokeRoot = ({ rootGrant }: Line) =>
+const revokeRoot = ({ rootGrant }: Chain) =>
   admin().post(`/v1/grants/${rootGrant}/revoke`, { reason: 'over' }).expect(200);
-const disableRoot = ({ root }: Line) => admin().post(`/v1/agents/${root.id}/disable`, {}).expect(200);
+const disableRoot = ({ root }: Chain) => admin().post(`/v1/agents/${root.id}/disable`, {}).expect(200);
 const runJob = (on = scene.broker) => on.worker.runNow('expire-grants', scene.clock.now());
 const queued = async (): Promise<number> => (await query('select id from grant_endings')).length;
 
-/** Disables an agent without its broker, so that only `endings` settles what that ends. */
+/** Disables an agent by SQL instead of through its broker, so that only `endings` settles the grants. */
 async function disableSilently(agentId: string, endings: GrantEndings): Promise<void> {
   const { clock, broker } = scene;
   const at = clock.now();
@@ -76,7 +79,7 @@ async function disableSilently(agentId: string, endings: GrantEndings): Promise<
 }
 
 describe('an ending of more grants than a batch takes', () => {
-  it.each<[string, (line: Line) => PromiseLike<unknown>]>([
+  it.each<[string, (chain: Chain) => PromiseLike<unknown>]>([
     ['of a grant', revokeRoot],
     ['of an agent', disableRoot],
     [
@@ -84,35 +87,35 @@ describe('an ending of more grants than a batch takes', () => {
       ({ root, tokens }) => oauthPost(scene.broker, '/oauth2/revoke', { token: tokens[0] }, root),
     ],
   ])('%s is settled in the background, in transactions of at most 1,000, each grant once', async (_, end) => {
-    const line = await createLine(many);
-    await end(line);
-    const { ended, events } = await readEnds(line);
+    const chain = await createChain(many);
+    await end(chain);
+    const { ended, events } = await readEnds(chain);
     expect(ended).toBeGreaterThan(0);
     expect(events).toBe(ended);
-    await eventually(async () => expect(await readEnds(line)).toMatchObject(allEnded(many + 2)));
+    await eventually(async () => expect(await readEnds(chain)).toMatchObject(allEnded(many + 2)));
     const [largest] = await query(
       `select max(n)::integer as n from (
          select count(*) as n from grants where ancestors @> array[$1] group by xmin) each`,
-      [line.rootGrant],
+      [chain.rootGrant],
     );
     expect(largest.n).toBeLessThanOrEqual(1_000);
     expect(await queued()).toBe(0);
   });
 
-  it('ends no grant before what was delegated from it, also if the work stops between', async () => {
-    const line = await createLine(many);
-    // Nothing that is under way ends here: the rows say what a crash would leave.
+  it('ends a grant after the grants delegated from it, even if the work stops in between', async () => {
+    const chain = await createChain(many);
+    // No background work is in progress here: the rows are those that a crash would leave.
     const ids = createIds(scene.clock, createSystemRandom());
     const { db } = scene.broker.database;
     const stopped = grantEndingsOn({ db, ids, clock: scene.clock });
-    await disableSilently(line.root.id, stopped);
+    await disableSilently(chain.root.id, stopped);
     await stopped.stop();
     await stopped.settle();
-    expect(await readEnds(line)).toMatchObject({ open: many + 2, events: 0 });
+    expect(await readEnds(chain)).toMatchObject({ open: many + 2, events: 0 });
     await runJob(scene.replica);
-    expect(await readEnds(line)).toMatchObject(allEnded(many + 2));
+    expect(await readEnds(chain)).toMatchObject(allEnded(many + 2));
     const [root] = await query('select status, ended_by, end_reason from grants where id = $1', [
-      line.rootGrant,
+      chain.rootGrant,
     ]);
     expect(root).toEqual({
       status: 'revoked',
@@ -122,38 +125,38 @@ describe('an ending of more grants than a batch takes', () => {
   });
 
   it('is settled once by replicas that settle at the same time', async () => {
-    const line = await createLine(many);
+    const chain = await createChain(many);
     await scene.replica.worker.register();
-    await Promise.all([revokeRoot(line), runJob(scene.replica), runJob(scene.broker)]);
+    await Promise.all([revokeRoot(chain), runJob(scene.replica), runJob(scene.broker)]);
     await eventually(async () => {
       // The background work pauses for this long when another replica has the ending locked.
       scene.clock.advance(0.5);
-      expect(await readEnds(line)).toMatchObject(allEnded(many + 2));
+      expect(await readEnds(chain)).toMatchObject(allEnded(many + 2));
     });
     expect(await queued()).toBe(0);
   });
 });
 
 describe('an ending', () => {
-  it('waits for no lock: a grant that another transaction holds is inactive, and written as ended a second later', async () => {
-    const line = await createLine();
+  it('waits for no lock: a grant that another transaction has locked is inactive, and is written as ended a second later', async () => {
+    const chain = await createChain();
     const holder = await scene.broker.database.pool.connect();
     await holder.query('begin');
-    await holder.query('select from grants where id = $1 for update', [line.leafGrant]);
-    await revokeRoot(line);
-    expect(await readEnds(line)).toMatchObject({ open: 1, ended: 1, events: 1 });
-    expect(await scene.introspect(line.tokens[2])).toEqual({ active: false });
+    await holder.query('select from grants where id = $1 for update', [chain.leafGrant]);
+    await revokeRoot(chain);
+    expect(await readEnds(chain)).toMatchObject({ open: 1, ended: 1, events: 1 });
+    expect(await scene.introspect(chain.tokens[2])).toEqual({ active: false });
     await holder.query('rollback');
     holder.release();
     await eventually(async () => {
       scene.clock.advance(1);
-      expect(await readEnds(line)).toMatchObject(allEnded(2));
+      expect(await readEnds(chain)).toMatchObject(allEnded(2));
     });
     expect(await queued()).toBe(0);
   });
 
   it('that fails is retried at growing intervals, and others are settled meanwhile', async () => {
-    const [poisoned, other] = [await createLine(), await createLine()];
+    const [poisoned, other] = [await createChain(), await createChain()];
     await query(`create function refuse_end() returns trigger language plpgsql as $$
       begin if new.id = '${poisoned.leafGrant}' then raise 'poisoned'; end if; return new; end $$;
       create trigger poisoned before update on grants for each row execute function refuse_end()`);
@@ -175,7 +178,7 @@ describe('an ending', () => {
     });
     expect((await attempts()).last_error).toContain('poisoned');
     await query('drop trigger poisoned on grants; drop function refuse_end()');
-    // An attempt that was under way may have failed since, and postponed the next one again.
+    // An attempt that was in progress may have failed since, and may have postponed the next one again.
     await eventually(async () => {
       scene.clock.advance(30);
       await runJob();
@@ -184,35 +187,35 @@ describe('an ending', () => {
     expect(await readEnds(poisoned)).toMatchObject(allEnded(2));
   });
 
-  it('writes only grants that its own cause ended: others get the person and the reason of theirs', async () => {
-    const [line, other] = [await createLine(), await createLine()];
-    // An epoch that is raised without an ending, as `end-all` does.
+  it('writes only grants that its own cause ended: other grants get the person and the reason of their own cause', async () => {
+    const [chain, other] = [await createChain(), await createChain()];
+    // Raises an epoch without an ending, as `end-all` does.
     await query('update agents set epoch = epoch + 1, updated_at = $2 where id = $1', [
-      line.root.id,
+      chain.root.id,
       scene.clock.now(),
     ]);
     const path = `/v1/agents/${other.root.id}`;
     const { body } = await admin().get(path).expect(200);
     await admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
-    expect(await readEnds(line)).toMatchObject({ open: 2, events: 0 });
+    expect(await readEnds(chain)).toMatchObject({ open: 2, events: 0 });
     expect((await readEnds(other)).reasons).toEqual([
+      'its parent grant ended',
       'the credential of its subject token was revoked',
-      'the grant that it was delegated from ended',
     ]);
     scene.clock.advance(10);
     await runJob();
-    expect(await readEnds(line)).toMatchObject(allEnded(2));
+    expect(await readEnds(chain)).toMatchObject(allEnded(2));
     const actors = await query(
       `select distinct e.actor_kind from audit_events e join grants g on g.id = e.grant_id
         where e.type = 'grant.revoked' and g.ancestors @> array[$1]`,
-      [line.rootGrant],
+      [chain.rootGrant],
     );
     expect(actors).toEqual([{ actor_kind: 'system' }]);
   });
 
   it('of a secret that was already revoked ends nothing and is not queued', async () => {
-    const { root } = await createLine();
-    await createLine();
+    const { root } = await createChain();
+    await createChain();
     const path = `/v1/agents/${root.id}`;
     const { body } = await admin().get(path).expect(200);
     const remove = () => admin().delete(`${path}/secrets/${body.secrets[0].id}`).expect(204);
@@ -225,8 +228,8 @@ describe('an ending', () => {
 });
 
 describe('the background work', () => {
-  it('pauses before it looks again for an ending that another process has locked', async () => {
-    const { rootGrant, root } = await createLine();
+  it('pauses before it tries again an ending that another process has locked', async () => {
+    const { rootGrant, root } = await createChain();
     const pauses: number[] = [];
     const { clock } = scene;
     const watched: Clock = {
@@ -256,11 +259,11 @@ describe('the background work', () => {
   });
 
   it('stops at once, also in the pause after a batch', async () => {
-    const { root } = await createLine(many);
+    const { root } = await createChain(many);
     let pauses = 0;
     const { clock } = scene;
     let elapsedMs = 0;
-    // Every batch takes time, and no pause ever ends.
+    // Every batch takes time, and pauses do not end by themselves.
     const endless: Clock = {
       now() {
         elapsedMs += 1;

@@ -19,7 +19,7 @@ import {
 import { insertWorld, namesOf } from './rows.ts';
 
 const { bindInstants } = liveness;
-/** Worlds of 24 grants, each looked at at several instants. */
+/** The number of worlds. Each has 24 grants, whose status is compared at several instants. */
 const worlds = 100;
 const seed = 20_261_130;
 
@@ -43,7 +43,7 @@ interface Verdict {
   usable: boolean;
 }
 
-/** The effective status of each grant by the SQL. */
+/** Reads the effective status of each grant, as the SQL computes it. */
 async function readVerdicts(ids: string[], now: Date, until: Date): Promise<Verdict[]> {
   const { rows } = await sql<Verdict>`
     select ${bindInstants(liveness.epochsEndedAt)} as "epochsEndedAt",
@@ -56,7 +56,7 @@ async function readVerdicts(ids: string[], now: Date, until: Date): Promise<Verd
   return rows;
 }
 
-/** The effective status of a grant by the model and by the TypeScript rules. */
+/** Computes the effective status of a grant, by the model and by the TypeScript rules. */
 function judge(of: World, grant: GrantRow, { now, until }: { now: Date; until: Date }): Verdict {
   const life: GrantLife = {
     status: grant.status,
@@ -77,7 +77,7 @@ function judge(of: World, grant: GrantRow, { now, until }: { now: Date; until: D
 
 let runs = 0;
 
-describe('whether a grant is alive', () => {
+describe('the effective status of a grant', () => {
   it('is the same in TypeScript and in SQL, for any rows of the grant and of what it depends on', async () => {
     const seen = new Map<string, number>();
     const property = fc.asyncProperty(world, fc.nat(20), fc.nat(5), async (of, second, more) => {
@@ -99,7 +99,7 @@ describe('whether a grant is alive', () => {
       }
     });
     await fc.assert(property, { numRuns: worlds, seed, endOnFailure: true });
-    // Every state came up, and grants that can be used did.
+    // Every state occurred, and so did usable grants.
     for (const state of [
       'pending false',
       'scheduled false',
@@ -130,7 +130,7 @@ describe('when subject tokens ended', () => {
       );
       const expected = of.tokens.map((_, index) => atOrNull(tokenEndedAt(of, index)));
       expect(rows.map((row) => row.at)).toEqual(expected);
-      // A token is active for its holder as long as something may be derived from it.
+      // A token is active for its holder as long as a grant may be delegated for it.
       expect(rows.map((row) => row.active)).toEqual(rows.map((row) => row.derivable));
       for (const one of expected) ended.add(one === null);
     });

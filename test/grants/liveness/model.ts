@@ -3,8 +3,8 @@ import { type GrantStatus, grantStatuses, hasEnded } from '../../../src/grants/s
 import { addSeconds } from '../../../src/platform/clock.ts';
 
 /**
- * What the database holds of grants and what they rest on, and when that ended, computed step by step from the rows: what
- * the SQL is held against. Instants are seconds after `start`.
+ * A model of the grants in the database and of everything on which they depend. It computes when each ended, step by step
+ * from the rows, and the SQL is compared with it. Instants are seconds after `start`.
  */
 export const start = new Date('2026-03-02T10:00:00Z');
 export const at = (second: number): Date => addSeconds(start, second);
@@ -12,7 +12,7 @@ export const atOrNull = (second: number | null): Date | null => (second === null
 
 export interface Owner {
   epoch: number;
-  /** When each earlier epoch ended. */
+  /** When each earlier epoch ended, in order. */
   epochEnds: number[];
   expiresAt: number | null;
   requireBound: boolean;
@@ -48,7 +48,7 @@ export interface GrantRow {
   agentEpoch: number;
   resource: number;
   resourceEpoch: number;
-  /** Indices of grants, from the first ancestor on. */
+  /** The indices of its ancestors, beginning with the first. */
   ancestors: number[];
   subjects: number[];
 }
@@ -186,7 +186,7 @@ export function tokenEndedAt(world: World, index: number): number | null {
   return first([token.revokedAt, token.secretRevokedAt, token.keyCompromisedAt, word, ...unbound]);
 }
 
-/** When something ended that this grant rests on, itself aside. */
+/** Returns when the first thing on which this grant depends ended, without its ancestors; null if none has ended. */
 function ownFoundation(world: World, grant: GrantRow): number | null {
   return first([
     world.agents[grant.agent]?.epochEnds[grant.agentEpoch - 1],

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { at, atOrNull, type Owner, type World } from './model.ts';
 
-/** Ids of the rows of one world. */
+/** The ids of the rows of one world. */
 export interface Names {
   agent(index: number): string;
   resource(index: number): string;
@@ -16,7 +16,7 @@ export function namesOf(run: number): Names {
 
 type Row = Record<string, unknown>;
 
-/** Inserts rows as they are, without triggers and foreign keys: `admin` is a superuser's connection. */
+/** Inserts rows unchanged, without triggers and foreign keys. `admin` is the connection of a superuser. */
 async function insert(admin: pg.Client, table: string, rows: Row[]): Promise<void> {
   const columns = Object.keys(rows[0] ?? {}).join();
   await admin.query(

@@ -4,23 +4,23 @@ import { asBootstrap, oauthPost } from '../../support/broker.ts';
 import { createKey, createKeyAgent } from '../../support/key-agent.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
-const lineOf = async (scene: ExchangeScene) => scene.line(await scene.agent());
-type Line = Awaited<ReturnType<typeof lineOf>>;
+const chainOf = async (scene: ExchangeScene) => scene.chain(await scene.agent());
+type Chain = Awaited<ReturnType<typeof chainOf>>;
 
 interface Cause {
-  end(scene: ExchangeScene, line: Line): PromiseLike<unknown>;
-  /** Why the grant next to what ended says that it ended, if not because of the grant above it. */
+  end(scene: ExchangeScene, chain: Chain): PromiseLike<unknown>;
+  /** The end reason of the second grant, if it is not that its parent ended. */
   middle?: string;
   leaf?: string;
-  /** Whether it changes what every line of a scene shares, so that it needs a scene of its own. */
+  /** Whether the cause changes what all chains of a scene share, so that it needs its own scene. */
   changesScene?: boolean;
-  /** Whether the client that introspects goes as well. */
+  /** Whether the cause also ends the client that introspects. */
   takesServer?: boolean;
-  /** The grants that end; all that were delegated unless given. */
-  ended?: (line: Line) => string[];
+  /** The grants that the cause ends; all delegated grants by default. */
+  ended?: (chain: Chain) => string[];
 }
 
-const ancestorEnded = 'the grant that it was delegated from ended';
+const ancestorEnded = 'its parent grant ended';
 const admin = (scene: ExchangeScene) => asBootstrap(scene.broker);
 const patchAgent = (scene: ExchangeScene, { root }: { root: { id: string } }, change: object) =>
   admin(scene).patch(`/v1/agents/${root.id}`, change).expect(200);
@@ -87,7 +87,7 @@ const causes: Record<string, Cause> = {
     changesScene: true,
   },
   'the first agent begins to require bound tokens': {
-    end: (scene, line) => patchAgent(scene, line, { require_bound_tokens: true }),
+    end: (scene, chain) => patchAgent(scene, chain, { require_bound_tokens: true }),
     middle: strict,
   },
   'the resource begins to require bound tokens': {
@@ -99,7 +99,7 @@ const causes: Record<string, Cause> = {
   },
 };
 
-/** The rows of grants, and the events that say they were revoked. */
+/** Reads the rows of grants, and the events of their revocations. */
 async function readEnds(scene: ExchangeScene, ids: string[]) {
   const { owner } = scene.broker.database;
   const { rows } = await owner.query(
@@ -112,7 +112,7 @@ async function readEnds(scene: ExchangeScene, ids: string[]) {
   return rows;
 }
 
-describe('what was delegated is written as ended, each with one audit event, before the answer, when', () => {
+describe('delegated grants are written as ended, each with one audit event, before the response, when', () => {
   let shared: ExchangeScene;
   beforeAll(async () => {
     shared = await createExchangeScene();
@@ -122,14 +122,14 @@ describe('what was delegated is written as ended, each with one audit event, bef
   it.each(Object.entries(causes))('%s', async (_, cause) => {
     const { end, middle, leaf, ended, takesServer = false, changesScene = false } = cause;
     const scene = changesScene ? await createExchangeScene() : shared;
-    const line = await lineOf(scene);
-    await end(scene, line);
-    const { middleGrant, leafGrant } = line;
+    const chain = await chainOf(scene);
+    await end(scene, chain);
+    const { middleGrant, leafGrant } = chain;
     const reasons = new Map([
       [middleGrant, middle ?? ancestorEnded],
       [leafGrant, leaf ?? ancestorEnded],
     ]);
-    const expected = (ended?.(line) ?? [middleGrant, leafGrant]).map((id) => ({
+    const expected = (ended?.(chain) ?? [middleGrant, leafGrant]).map((id) => ({
       id,
       status: 'revoked',
       reason: reasons.get(id),
@@ -140,11 +140,11 @@ describe('what was delegated is written as ended, each with one audit event, bef
     }));
     const ids = expected.map(({ id }) => id);
     expect(await readEnds(scene, ids)).toEqual(expected);
-    if (!takesServer) expect(await scene.introspect(line.tokens[2])).toEqual({ active: false });
-    // The replica that made the exchanges knows them, and issues nothing from memory.
-    await scene.expectRefused(scene.exchange(line.leaf, line.tokens[1]), 'invalid_request');
+    if (!takesServer) expect(await scene.introspect(chain.tokens[2])).toEqual({ active: false });
+    // The replica that made the exchanges has them in memory, and issues nothing from there.
+    await scene.expectRefused(scene.exchange(chain.leaf, chain.tokens[1]), 'invalid_request');
     if (ended === undefined)
-      await scene.expectRefused(scene.exchange(line.middle, line.tokens[0]), 'invalid_request');
+      await scene.expectRefused(scene.exchange(chain.middle, chain.tokens[0]), 'invalid_request');
     // Nothing is queued, and the sweep finds nothing more to record.
     const queued = await scene.broker.database.owner.query('select id from grant_endings');
     expect(queued.rows).toEqual([]);
@@ -154,7 +154,7 @@ describe('what was delegated is written as ended, each with one audit event, bef
     expect(await readEnds(scene, ids)).toEqual(expected);
   });
 
-  it('a scope is removed that its parent has and it does not have', async () => {
+  it('a scope is removed that only the parent grant has', async () => {
     const scene = await createExchangeScene();
     const helper = await scene.agent();
     const { token } = await scene.holding(await scene.agent());
@@ -169,10 +169,10 @@ describe('what was delegated is written as ended, each with one audit event, bef
   it('the keys of the first agent are replaced', async () => {
     const scene = await createExchangeScene();
     const place = { url: scene.broker.url, now: () => scene.clock.now() };
-    const line = await scene.line(await createKeyAgent(place));
-    await patchAgent(scene, line, { jwks: { keys: [createKey().jwk] } });
+    const chain = await scene.chain(await createKeyAgent(place));
+    await patchAgent(scene, chain, { jwks: { keys: [createKey().jwk] } });
     const reason = 'the credential of its subject token was replaced';
-    expect(await readEnds(scene, [line.middleGrant, line.leafGrant])).toMatchObject([
+    expect(await readEnds(scene, [chain.middleGrant, chain.leafGrant])).toMatchObject([
       { status: 'revoked', reason, said: reason },
       { status: 'revoked', reason: ancestorEnded, said: ancestorEnded },
     ]);
@@ -180,18 +180,18 @@ describe('what was delegated is written as ended, each with one audit event, bef
 });
 
 describe('an unbound token of an agent that begins to require bound tokens', () => {
-  it('ends permanently: nothing is minted, exchanged or active, also once the requirement is lifted', async () => {
+  it('ends permanently: nothing is minted, exchanged or active, also after the requirement is removed', async () => {
     const scene = await createExchangeScene();
-    const line = await scene.line(await scene.agent());
-    await patchAgent(scene, line, { require_bound_tokens: true });
-    const pinned = { resource: scene.resource.identifier, grant_id: line.middleGrant };
+    const chain = await scene.chain(await scene.agent());
+    await patchAgent(scene, chain, { require_bound_tokens: true });
+    const pinned = { resource: scene.resource.identifier, grant_id: chain.middleGrant };
     for (const lifted of [false, true]) {
-      if (lifted) await patchAgent(scene, line, { require_bound_tokens: false });
-      for (const token of line.tokens) {
+      if (lifted) await patchAgent(scene, chain, { require_bound_tokens: false });
+      for (const token of chain.tokens) {
         expect(await scene.introspect(token)).toEqual({ active: false });
         await scene.expectRefused(scene.exchange(await scene.agent(), token), 'invalid_request');
       }
-      await scene.expectRefused(line.middle.token(pinned), 'invalid_grant');
+      await scene.expectRefused(chain.middle.token(pinned), 'invalid_grant');
     }
   });
 });

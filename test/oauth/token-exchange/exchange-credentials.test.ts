@@ -6,7 +6,7 @@ import { createFederatedAgent, type FederatedAgent } from '../../support/federat
 import { createKey, createKeyAgent, type KeyAgent, keyAgentOf } from '../../support/key-agent.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
-/** The credential of an agent is revoked: what it delegated, and what is delegated to it. */
+/** The grants that an agent delegated, or that were delegated to it, after a credential of the agent is revoked. */
 let scene: ExchangeScene;
 let other: TestAgent;
 beforeAll(async () => {
@@ -17,7 +17,7 @@ beforeAll(async () => {
 const admin = () => asBootstrap(scene.broker);
 const placeOf = () => ({ url: scene.broker.url, now: () => scene.clock.now() });
 
-/** Revokes the only secret of an agent; returns the agent with another. */
+/** Revokes the only secret of an agent. Returns the agent with a new secret. */
 async function revokeSecret({ id }: TestAgent): Promise<TestAgent> {
   const path = `/v1/agents/${id}`;
   const [first] = (await admin().get(path).expect(200)).body.secrets;
@@ -42,70 +42,73 @@ async function renewIdentity(agent: FederatedAgent): Promise<FederatedAgent> {
   return agent;
 }
 
-type Line = Awaited<ReturnType<ExchangeScene['line']>>;
+type Chain = Awaited<ReturnType<ExchangeScene['chain']>>;
 
-/** No token of the line is active, nothing can be minted under it or had in exchange for it, and it is shown as revoked. */
-async function expectDead({ tokens, ...line }: Line): Promise<void> {
+/**
+ * Asserts that no token of the chain is active, that nothing can be minted or exchanged with it, and that its grants
+ * are shown as revoked.
+ */
+async function expectEnded({ tokens, ...chain }: Chain): Promise<void> {
   const resource = scene.resource.identifier;
   for (const token of tokens) {
     expect(await scene.introspect(token)).toEqual({ active: false });
     await scene.expectRefused(scene.exchange(other, token), 'invalid_request', 'not active');
   }
   for (const form of [{}, { scope: 'read' }]) {
-    const [ofMiddle, ofLeaf] = [line.middleGrant, line.leafGrant].map((id) => ({
+    const [ofMiddle, ofLeaf] = [chain.middleGrant, chain.leafGrant].map((id) => ({
       grant_id: id,
       resource,
       ...form,
     }));
-    await scene.expectRefused(line.middle.token(ofMiddle), 'invalid_grant');
-    await scene.expectRefused(line.leaf.token(ofLeaf), 'invalid_grant');
+    await scene.expectRefused(chain.middle.token(ofMiddle), 'invalid_grant');
+    await scene.expectRefused(chain.leaf.token(ofLeaf), 'invalid_grant');
   }
-  for (const id of [line.middleGrant, line.leafGrant]) {
+  for (const id of [chain.middleGrant, chain.leafGrant]) {
     expect((await admin().get(`/v1/grants/${id}`).expect(200)).body.status).toBe('revoked');
   }
 }
 
-describe('a line of delegated grants has ended', () => {
+describe('a chain of delegated grants has ended when', () => {
   it.each<
-    [string, () => Promise<{ line: Line; renew: () => Promise<TestAgent | KeyAgent | FederatedAgent> }>]
+    [string, () => Promise<{ chain: Chain; renew: () => Promise<TestAgent | KeyAgent | FederatedAgent> }>]
   >([
     [
       'the secret of the first agent is revoked',
       async () => {
         const root = await scene.agent();
-        return { line: await scene.line(root), renew: () => revokeSecret(root) };
+        return { chain: await scene.chain(root), renew: () => revokeSecret(root) };
       },
     ],
     [
       'the keys of the first agent are replaced',
       async () => {
         const root = await createKeyAgent(placeOf());
-        return { line: await scene.line(root), renew: () => replaceKeys(root) };
+        return { chain: await scene.chain(root), renew: () => replaceKeys(root) };
       },
     ],
     [
       'the identity of the first agent is set again',
       async () => {
         const root = await createFederatedAgent(placeOf());
-        return { line: await scene.line(root), renew: () => renewIdentity(root) };
+        return { chain: await scene.chain(root), renew: () => renewIdentity(root) };
       },
     ],
   ])('when %s, also once the agent authenticates with another', async (_, arrange) => {
-    const { line, renew } = await arrange();
-    for (const token of line.tokens) expect(await scene.introspect(token)).toMatchObject({ active: true });
+    const { chain, renew } = await arrange();
+    for (const token of chain.tokens) expect(await scene.introspect(token)).toMatchObject({ active: true });
     const renewed = await renew();
-    await expectDead(line);
-    const pinned = { resource: scene.resource.identifier, grant_id: line.rootGrant };
+    await expectEnded(chain);
+    const pinned = { resource: scene.resource.identifier, grant_id: chain.rootGrant };
     const { body } = await renewed.token(pinned);
-    const again = await scene.exchanged(line.middle, body.access_token);
-    expect(scene.claims(again).grant_id).not.toBe(line.middleGrant);
+    const again = await scene.exchanged(chain.middle, body.access_token);
+    expect(scene.claims(again).grant_id).not.toBe(chain.middleGrant);
     expect(await scene.introspect(again)).toMatchObject({ active: true });
-    await expectDead(line);
+    await expectEnded(chain);
   });
 });
 
-describe('a secret that is revoked', () => {
-  it('gets no delegated grant, also where a replica still has it in memory', async () => {
+describe('a client whose secret is revoked', () => {
+  it('gets no delegated grant, also on a replica that still has the secret in memory', async () => {
     const { token } = await scene.holding(await scene.agent());
     const helper = await scene.agent();
     await agentOf(scene.replica, helper).token().expect(200);
@@ -118,11 +121,11 @@ describe('a secret that is revoked', () => {
   });
 });
 
-describe('the end of a line', () => {
-  it('keeps the revoked secret as its cause, also if the grant ends otherwise after that', async () => {
+describe('the end of a chain', () => {
+  it('keeps the revoked secret as its cause, even if the grant would have ended for another cause later', async () => {
     const own = await createExchangeScene();
     const root = await own.agent();
-    const { middleGrant } = await own.line(root);
+    const { middleGrant } = await own.chain(root);
     const by = asBootstrap(own.broker);
     const [first] = (await by.get(`/v1/agents/${root.id}`).expect(200)).body.secrets;
     await by.delete(`/v1/agents/${root.id}/secrets/${first.id}`).expect(204);
@@ -135,7 +138,7 @@ describe('the end of a line', () => {
     expect(rows).toEqual([{ object_id: root.id }]);
   });
 
-  it('is seen by a request that has read its token already, and that request makes no grant', async () => {
+  it('is noticed by a request that has already read its token, which then creates no grant', async () => {
     const [holder, helper] = [await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(holder);
     const { owner } = scene.broker.database;
@@ -162,19 +165,19 @@ describe('the end of a line', () => {
   });
 });
 
-describe('a line of delegated grants has ended, too', () => {
-  it('when the key is compromised that the tokens are signed with, and the first agent delegates again', async () => {
+describe('a chain of delegated grants has also ended', () => {
+  it('when the signing key of the tokens is compromised, and the first agent can then delegate again', async () => {
     const own = await createExchangeScene();
     const root = await own.agent();
-    const line = await own.line(root);
-    const { kid } = decodeProtectedHeader(line.tokens[0]);
+    const chain = await own.chain(root);
+    const { kid } = decodeProtectedHeader(chain.tokens[0]);
     const compromised = { key_id: kid, compromised: true, reason: 'leaked' };
     await asBootstrap(own.broker).post('/v1/keys/rotate', compromised).expect(200);
-    const pinned = { resource: own.resource.identifier, grant_id: line.leafGrant };
-    await own.expectRefused(line.leaf.token(pinned), 'invalid_grant');
-    const shown = await asBootstrap(own.broker).get(`/v1/grants/${line.leafGrant}`).expect(200);
+    const pinned = { resource: own.resource.identifier, grant_id: chain.leafGrant };
+    await own.expectRefused(chain.leaf.token(pinned), 'invalid_grant');
+    const shown = await asBootstrap(own.broker).get(`/v1/grants/${chain.leafGrant}`).expect(200);
     expect(shown.body.status).toBe('revoked');
-    const { tokens } = await own.line(root);
+    const { tokens } = await own.chain(root);
     expect(await own.introspect(tokens[2])).toMatchObject({ active: true });
   });
 });

@@ -5,13 +5,13 @@ import { eventually } from '../../support/eventually.ts';
 import { createServerOf } from '../fixtures.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
-/** A delegated grant ends at once with each of its ancestors. */
+/** Tests that a delegated grant ends at once with each of its ancestors. */
 let scene: ExchangeScene;
 beforeAll(async () => {
   scene = await createExchangeScene();
 });
 
-const createTree = async () => scene.line(await scene.agent());
+const createTree = async () => scene.chain(await scene.agent());
 type Tree = Awaited<ReturnType<typeof createTree>>;
 
 const admin = () => asBootstrap(scene.broker);
@@ -38,11 +38,11 @@ describe('a delegated grant ends at once', () => {
       ({ rootGrant }) => admin().post(`/v1/grants/${rootGrant}/revoke`, { reason: 'x' }).expect(200),
     ],
     [
-      'the first grant is given back',
+      'the first grant is returned',
       async ({ root, rootGrant }) => (await root.api()).post(`/v1/grants/${rootGrant}/return`).expect(200),
     ],
     [
-      'the grant between is revoked',
+      'the middle grant is revoked',
       ({ middleGrant }) => admin().post(`/v1/grants/${middleGrant}/revoke`, { reason: 'x' }).expect(200),
     ],
     [
@@ -50,7 +50,7 @@ describe('a delegated grant ends at once', () => {
       ({ root }) => admin().post(`/v1/agents/${root.id}/disable`, { reason: 'x' }).expect(200),
     ],
     [
-      'the agent between is disabled',
+      'the middle agent is disabled',
       ({ middle }) => admin().post(`/v1/agents/${middle.id}/disable`, { reason: 'x' }).expect(200),
     ],
     ['the first agent is deleted', ({ root }) => admin().delete(`/v1/agents/${root.id}`).expect(204)],
@@ -61,12 +61,12 @@ describe('a delegated grant ends at once', () => {
     expect(await scene.introspect(tree.tokens[2])).toMatchObject({ active: true });
     await end(tree);
     await expectEnded(tree);
-    // Ended stays ended.
+    // A grant that has ended does not become active again.
     await admin().post(`/v1/agents/${tree.root.id}/enable`);
     await expectEnded(tree);
   });
 
-  it('when the agent of an ancestor expires, unless the expiry is moved to later in time', async () => {
+  it('when the agent of an ancestor expires, unless the expiry is moved to a later time before that', async () => {
     const tree = await createTree();
     const at = new Date(scene.clock.now().getTime() + 1_000).toISOString();
     await admin().patch(`/v1/agents/${tree.root.id}`, { expires_at: at }).expect(200);
@@ -94,7 +94,7 @@ describe('a delegated grant ends at once', () => {
       'select id, status, end_reason from grants where id = any($1) order by id',
       [[tree.middleGrant, tree.leafGrant]],
     );
-    const below = { status: 'revoked', end_reason: 'the grant that it was delegated from ended' };
+    const below = { status: 'revoked', end_reason: 'its parent grant ended' };
     expect(rows).toEqual([
       { id: tree.middleGrant, ...below },
       { id: tree.leafGrant, ...below },
@@ -111,7 +111,8 @@ describe('a delegated grant ends at once', () => {
   it('and is written as ended by the worker if an epoch ended it', async () => {
     const tree = await createTree();
     const endedAt = scene.clock.now();
-    // By what settles nothing at once: `end-all`, or a replica of the version before.
+    // Raises the epoch in a way that settles nothing at once, like `hallpass end-all` or a replica of the previous
+    // version.
     await scene.broker.database.owner.query(
       'update agents set epoch = epoch + 1, updated_at = $2 where id = $1',
       [tree.root.id, endedAt],
@@ -126,7 +127,7 @@ describe('a delegated grant ends at once', () => {
     expect(rows).toEqual([{ status: 'revoked', ended_at: endedAt }]);
   });
 
-  it('also when that races the exchange: nothing that was delegated stays active', async () => {
+  it('also when the end races the exchange: no delegated grant stays active', async () => {
     for (let round = 0; round < 12; round += 1) {
       const [root, middle] = [await scene.agent(), await scene.agent()];
       const { grantId, token } = await scene.holding(root);
@@ -209,15 +210,15 @@ describe('a delegated grant', () => {
     const waiting = api
       .get(`/v1/grants/${tree.leafGrant}?wait=30`)
       .set('If-None-Match', headers.etag as string);
-    let told: string | undefined;
+    let seenStatus: string | undefined;
     const answer = waiting.then(({ body }) => {
-      told = body.status;
+      seenStatus = body.status;
     });
     await eventually(async () => expect(scene.clock.timers).toBeGreaterThan(timers));
     await end(tree);
-    // Far from the end of the wait: the next look finds it.
+    // The wait is far from its end: the next read finds the row.
     scene.clock.advance(3);
-    await eventually(async () => expect(told).toBe('revoked'));
+    await eventually(async () => expect(seenStatus).toBe('revoked'));
     await answer;
   });
 
@@ -251,7 +252,7 @@ describe('a delegated grant', () => {
     const meanwhile = exchanged - before;
     isOver = true;
     await Promise.all(flood);
-    // The requests in progress when either change began, and few more.
+    // Only the requests in progress when either change began, and a few more.
     expect(meanwhile).toBeLessThan(4 * callers);
   });
 });

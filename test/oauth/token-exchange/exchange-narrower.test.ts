@@ -3,7 +3,10 @@ import { beforeAll, expect, it } from 'vitest';
 import type { TestAgent } from '../../support/broker.ts';
 import { createExchangeScene, type ExchangeScene } from './exchange-scene.ts';
 
-/** A derived token is never wider: scope, audience, lifetime, details, through any delegation. */
+/**
+ * Tests that a token obtained by exchange is never wider than its subject token: in scope, audience, lifetime and
+ * details.
+ */
 let scene: ExchangeScene;
 let agents: TestAgent[];
 beforeAll(async () => {
@@ -71,6 +74,6 @@ it('a token after any number of exchanges allows nothing that the first does not
     }),
     { numRuns: 40, seed: 8693 },
   );
-  // Most paths get somewhere, or this would show nothing.
+  // Most paths must lead to a token, or the test would prove nothing.
   expect(handedOn).toBeGreaterThan(20);
 });

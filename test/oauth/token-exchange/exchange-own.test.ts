@@ -11,8 +11,8 @@ beforeAll(async () => {
 const revokeToken = (agent: TestAgent, token: string) =>
   oauthPost(scene.broker, '/oauth2/revoke', { token }, agent).expect(200);
 
-describe('a token that an agent got in exchange for its own', () => {
-  it('ends with the one that it was obtained with, and so does what others got for it', async () => {
+describe('a token that an agent obtained in exchange for its own', () => {
+  it('ends with its subject token, and so do the tokens that others obtained for it', async () => {
     const [agent, helper] = [await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(agent);
     const narrower = await scene.exchanged(agent, token, { scope: 'read' });
@@ -41,12 +41,13 @@ describe('a token that an agent got in exchange for its own', () => {
     await scene.exchanged(helper, await scene.exchanged(agent, first));
   });
 
-  it('is not made after the revocation of the one that it is obtained with was answered', async () => {
+  it('is not issued after the revocation of its subject token was answered', async () => {
     const agent = await scene.agent();
     const { token } = await scene.holding(agent);
     const { owner } = scene.broker.database;
     const { jti } = scene.claims(token);
-    // A read of an exchange after it has checked the token, and before the statement that writes the new one.
+    // This statement runs after the exchange has checked the subject token, and before the statement that writes the
+    // new token.
     await owner.query('begin');
     await owner.query('lock table policy_epoch in access exclusive mode');
     const exchanged = scene.exchange(agent, token, { scope: 'read' }).then((answer) => answer);
@@ -61,7 +62,7 @@ describe('a token that an agent got in exchange for its own', () => {
     expect((await exchanged).status).toBe(400);
   });
 
-  it('is not active after the one that it was obtained with was revoked meanwhile', async () => {
+  it('is not active if its subject token was revoked during the exchange', async () => {
     for (let round = 0; round < 8; round += 1) {
       const agent = await scene.agent();
       const { token } = await scene.holding(agent);
@@ -77,7 +78,7 @@ describe('a token that an agent got in exchange for its own', () => {
     }
   });
 
-  it('is useless once the secret is revoked that the first was obtained with, and so is what others got for it', async () => {
+  it('is inactive once the secret is revoked with which the first token was obtained, and so are the tokens that others obtained for it', async () => {
     const [agent, helper, next] = [await scene.agent(), await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(agent);
     const { body } = await scene.exchange(helper, token).expect(200);

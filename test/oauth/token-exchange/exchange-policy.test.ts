@@ -12,13 +12,16 @@ import { createHolder } from '../../support/dpop.ts';
 import { eventsOf, tokenOf } from '../fixtures.ts';
 import { createExchangeScene, type ExchangeScene, exchangeGrant, tokenType } from './exchange-scene.ts';
 
-/** Which agent may delegate what to which: policy, approvals, `may_act`, and tokens that are bound to a key. */
+/**
+ * Which agent may delegate which rights to which other agent: policy, approvals, `may_act`, and tokens that are bound
+ * to a key.
+ */
 let scene: ExchangeScene;
 beforeAll(async () => {
   scene = await createExchangeScene();
 });
 
-/** A token under a grant of `agent` that these people have approved. */
+/** Issues a token under a grant of `agent` that these people have approved. */
 async function approvedHolding(on: ExchangeScene, agent: TestAgent, approvers: TestPerson[]) {
   const api = await agent.api();
   const { body: pending } = await api
@@ -86,10 +89,10 @@ describe('policy decides again', () => {
     await on.exchange(stranger, token).expect(200);
     const owned = await createAgent(on.broker, { owner: approvers[0]?.id as string });
     await on.expectRefused(on.exchange(owned, token), 'invalid_request');
-    // Nor further down, through an agent that nobody of them controls.
+    // The approvals do not count for a later delegation either, even to an agent that none of these people control.
     const handed = await on.exchanged(stranger, token);
     await on.expectRefused(on.exchange(owned, handed), 'invalid_request');
-    // Nor if they approve no more.
+    // They do not count if the people are no longer approvers.
     await asBootstrap(on.broker).patch(`/v1/admins/${approvers[1]?.id}`, { roles: [] }).expect(200);
     await on.expectRefused(on.exchange(await on.agent(), token), 'invalid_request');
   });
@@ -107,7 +110,7 @@ describe('an approval by a former owner of an agent', () => {
     return { on, approver, next, setOwner };
   }
 
-  it('counts for that agent two hours after the change of owner, and not a minute after', async () => {
+  it('counts if the owner changed two hours before, and not if it changed a minute before', async () => {
     const { on, approver, next, setOwner } = await createApproved();
     const [early, late] = [
       await createAgent(on.broker, { owner: approver.id }),
@@ -122,7 +125,7 @@ describe('an approval by a former owner of an agent', () => {
     await on.expectRefused(on.exchange(late, token), 'invalid_request');
   });
 
-  it('does not count further down if they owned the agent of an ancestor after they approved', async () => {
+  it('does not count for a delegated grant if the person became owner of an ancestor’s agent after the approval', async () => {
     const { on, approver, next, setOwner } = await createApproved();
     const parent = await on.agent();
     const token = await approvedHolding(on, parent, [approver]);
@@ -137,7 +140,7 @@ describe('an approval by a former owner of an agent', () => {
 });
 
 describe('the actor', () => {
-  it('is the agent that the token names, and no other', async () => {
+  it('must be the agent that the token names', async () => {
     const [parent, named, other] = [await scene.agent(), await scene.agent(), await scene.agent()];
     const { token } = await scene.holding(parent, {}, { may_act: named.id });
     expect(scene.claims(token).may_act).toEqual({ sub: named.id });
@@ -148,7 +151,7 @@ describe('the actor', () => {
     await scene.expectRefused(parent.token({ may_act: named.id }), 'invalid_target');
   });
 
-  it('must be named by a token that is bound to a key, or only its holder may use it', async () => {
+  it('must be named if the token is bound to a key; otherwise only the holder may use it', async () => {
     const { broker, clock, resource, exchange, expectRefused, claims } = scene;
     const [parent, child] = [await scene.agent(), await scene.agent()];
     const api = await parent.api();
@@ -164,7 +167,7 @@ describe('the actor', () => {
     const naming = (await ask(holder, { ...form, may_act: child.id })).body.access_token as string;
     await exchange(child, naming).expect(200);
 
-    // Its own agent narrows it with a proof of its key, and not without.
+    // The holder itself can narrow it, with a proof of its key only.
     const self = { grant_type: exchangeGrant, subject_token: bound, subject_token_type: tokenType('jwt') };
     await expectRefused(exchange(parent, bound), 'invalid_request', 'another key');
     const thief = createHolder(clock);

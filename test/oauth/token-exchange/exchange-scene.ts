@@ -19,12 +19,12 @@ export const exchangeGrant = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const tokenType = (name: string): string => `urn:ietf:params:oauth:token-type:${name}`;
 type Form = Record<string, string>;
 type Client = { id: string; secret: string };
-/** An agent with any kind of credential. */
+/** A client of the scene: an agent with any kind of credential. */
 type Asking = Pick<TestAgent, 'api'> & { token(form: Form): PromiseLike<supertest.Response> };
 
 export type ExchangeScene = Awaited<ReturnType<typeof createExchangeScene>>;
 
-/** Two replicas, a resource, and agents that delegate to each other. */
+/** Creates two replicas, a resource, and agents that delegate to each other. */
 export async function createExchangeScene(policy: string | undefined = permitAll) {
   const clock = new FakeClock();
   const overrides = () => ({ outbound: createTestOutbound() });
@@ -36,7 +36,7 @@ export async function createExchangeScene(policy: string | undefined = permitAll
   const resource = await createResource(broker, details);
   const server = await createServerOf(broker, resource);
 
-  /** An exchange by `client`, or by nobody but the token. */
+  /** Requests an exchange as `client`, or without client authentication. */
   const exchange = (
     client: Client | undefined,
     token: string,
@@ -56,7 +56,7 @@ export async function createExchangeScene(policy: string | undefined = permitAll
     );
   const exchanged = async (client: Client, token: string, more: Form = {}): Promise<string> =>
     (await exchange(client, token, more).expect(200)).body.access_token;
-  /** A grant of the agent, and a token under it. */
+  /** Requests a grant of the agent, and a token under it. */
   async function holding(agent: Asking, request: object = {}, form: Form = {}) {
     const api = await agent.api();
     const terms = { scopes: ['read', 'write'], ...request };
@@ -70,8 +70,8 @@ export async function createExchangeScene(policy: string | undefined = permitAll
   }
   const claims = (token: string): JWTPayload & Record<string, unknown> => decodeJwt(token);
   const agent = (options: Parameters<typeof createAgent>[1] = {}) => createAgent(broker, options);
-  /** A grant, one delegated from it, and one delegated from that, each with its token. */
-  async function line<Root extends Asking>(root: Root) {
+  /** Creates a chain: a grant of `root`, one delegated from it, and one delegated from that, each with its token. */
+  async function chain<Root extends Asking>(root: Root) {
     const [middle, leaf] = [await agent(), await agent()];
     const { grantId, token } = await holding(root);
     const ofMiddle = await exchanged(middle, token);
@@ -95,7 +95,7 @@ export async function createExchangeScene(policy: string | undefined = permitAll
     exchange,
     exchanged,
     holding,
-    line,
+    chain,
     agent,
     introspect: (token: string) => introspect(broker, token, server),
     claims,

@@ -5,7 +5,7 @@ import { createKey } from '../../support/key-agent.ts';
 import { type Platform, startPlatform } from '../../support/test-issuer.ts';
 import { createExchangeScene, type ExchangeScene, tokenType } from './exchange-scene.ts';
 
-/** RFC 8693: an agent acts for somebody whom a trusted issuer speaks of. */
+/** RFC 8693: an agent acts for a person, whose token a trusted issuer has issued. */
 let scene: ExchangeScene;
 let provider: Platform;
 let trusted: string;
@@ -33,7 +33,7 @@ const ask = (token: string, form: Record<string, string> = {}, by: TestAgent | u
   scene.exchange(by, token, { ...idToken, resource: scene.resource.identifier, scope: 'read', ...form });
 
 describe('a token for a person', () => {
-  it('has a subject that is no id of the broker, names the person as their issuer does, and names the actor', async () => {
+  it('has a subject that is not an id of the broker, identifies the person as their issuer does, and names the actor', async () => {
     const { body } = await ask(await person()).expect(200);
     expect(body).toMatchObject({ issued_token_type: tokenType('access_token'), scope: 'read' });
     const claims = scene.claims(body.access_token);
@@ -46,7 +46,7 @@ describe('a token for a person', () => {
     expect(await scene.introspect(body.access_token)).toMatchObject({ active: true, ...claims });
   });
 
-  it('is never the subject of an agent or person of the broker, with any name', async () => {
+  it('never has the id of an agent or person of the broker as subject, for any name of the person', async () => {
     const { body } = await ask(await person(agent.id)).expect(200);
     expect(scene.claims(body.access_token).sub).toBe(`${trusted}:${agent.id}`);
   });
@@ -58,7 +58,7 @@ describe('a token for a person', () => {
     await scene.expectRefused(ask(await person('alice', { iat: at - 60, exp: at - 5 })), 'invalid_request');
   });
 
-  it('names the earlier actors as their issuer does, up to four in all', async () => {
+  it('names the earlier actors as their issuer does, up to four in total', async () => {
     const chain = (length: number): object =>
       Array.from({ length }).reduce<object>(
         (act, _, n) => ({ sub: `agt_${n}`, ...(n === 0 ? {} : { act }) }),
@@ -91,7 +91,7 @@ describe('a token for a person', () => {
     }
   });
 
-  it('is delegated by the agent that acts for them, with the same subject', async () => {
+  it('can be delegated by the agent that acts for the person, with the same subject', async () => {
     const { body } = await ask(await person()).expect(200);
     const helper = await scene.agent();
     const handed = await scene.exchanged(helper, body.access_token);
@@ -136,22 +136,22 @@ describe('the token of a person is refused', () => {
   it.each<[string, object, string]>([
     ['for another audience', { aud: 'https://other.test' }, 'wrong-audience'],
     [
-      'for another audience beside ours',
+      'with another audience in addition to the broker',
       { aud: ['https://hallpass.test', 'https://other.test'] },
       'wrong-audience',
     ],
     ['without an audience', { aud: undefined }, 'wrong-audience'],
-    ['without an end', { exp: undefined }, 'wrong-claims'],
-    ['without a beginning', { iat: undefined }, 'wrong-claims'],
+    ['without exp', { exp: undefined }, 'wrong-claims'],
+    ['without iat', { iat: undefined }, 'wrong-claims'],
     ['of another tenant', { tenant: 'theirs' }, 'wrong-conditions'],
     ['of a tenant that begins like ours', { tenant: 'ours2' }, 'wrong-conditions'],
     [
-      'that names another who may act',
+      'whose may_act names another actor',
       { may_act: { sub: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' } },
       'names another actor',
     ],
-    ['that names nobody who may act', { may_act: {} }, 'names another actor'],
-    ['with a text as who may act', { may_act: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' }, 'names another actor'],
+    ['with an empty may_act', { may_act: {} }, 'names another actor'],
+    ['with a string as may_act', { may_act: 'agt_01kjdw0a5vf8h8v0m6gq3r9x2c' }, 'names another actor'],
     ['that is bound to a key', { cnf: { jkt: 'x' } }, 'bound to a key'],
   ])('%s', async (_, claims, why) => {
     await scene.expectRefused(ask(await person('alice', claims)), 'invalid_request', why);
@@ -165,7 +165,7 @@ describe('the token of a person is refused', () => {
     await scene.expectRefused(ask(await person('alice', { may_act: elsewhere })), 'invalid_request');
   });
 
-  it('if it is signed with another key, or its issuer is not trusted, or differs by a slash or in case', async () => {
+  it('if it is signed with another key, or its issuer is not trusted, or differs in a slash or in upper and lower case', async () => {
     const key = { ...createKey(), kid: provider.key.kid };
     await scene.expectRefused(ask(await person('alice', {}, { key })), 'invalid_request', 'wrong-signature');
     for (const iss of ['https://evil.test', `${provider.issuer}/`, provider.issuer.toUpperCase()]) {
@@ -177,7 +177,7 @@ describe('the token of a person is refused', () => {
     }
   });
 
-  it('if its issuer is trusted for workloads alone, before and after it has subject_tokens', async () => {
+  it('if its issuer is trusted for workloads only, before and after it had subject_tokens', async () => {
     const other = await startPlatform(scene.clock);
     const id = await trust(scene, { issuer: other.issuer });
     await scene.expectRefused(
@@ -212,10 +212,10 @@ describe('the token of a person is refused', () => {
   });
 });
 
-describe('what was obtained with the subject token of an issuer', () => {
+describe('what was obtained with the subject token of an issuer ends when', () => {
   it.each<[string, (id: string) => Promise<unknown>]>([
     [
-      'it is trusted no longer',
+      'the issuer is deleted',
       (id) => asBootstrap(scene.broker).delete(`/v1/trusted-issuers/${id}`).expect(204),
     ],
     ['it is trusted for workloads alone', (id) => change(id, { subject_tokens: false })],
@@ -244,7 +244,7 @@ describe('what was obtained with the subject token of an issuer', () => {
     );
     const reason = 'the trusted issuer of its subject token changed or is no longer trusted';
     expect(events).toEqual([{ object_id: id, details: { reason } }]);
-    // Others are none the worse for it, and nothing comes back.
+    // The tokens of other issuers stay active, and the ended ones do not become active again.
     expect(await scene.introspect(mine.body.access_token)).toMatchObject({ active: true });
     await asBootstrap(scene.broker).patch(`/v1/trusted-issuers/${id}`, { subject_tokens: true });
     expect(await scene.introspect(body.access_token)).toEqual({ active: false });
@@ -259,7 +259,8 @@ describe('a subject token of an issuer', () => {
     const other = await startPlatform(scene.clock);
     const id = await trust(scene, { issuer: other.issuer, subject_tokens: true });
     const { owner } = scene.broker.database;
-    // A read of an exchange after it has accepted the subject token, and before the statement that writes the new token.
+    // This statement runs after the exchange has accepted the subject token, and before the statement that writes the
+    // new token.
     await owner.query('begin');
     await owner.query('lock table policy_epoch in access exclusive mode');
     const asked = ask(await other.token('bob')).then((answer) => answer);

@@ -5,7 +5,7 @@ import { parallel, tally } from '../../support/count.ts';
 import { eventsOf } from '../fixtures.ts';
 import { createExchangeScene, type ExchangeScene, exchangeGrant, tokenType } from './exchange-scene.ts';
 
-/** RFC 8693: an agent hands a narrower right to another. */
+/** RFC 8693: an agent delegates a narrower right to another agent. */
 let scene: ExchangeScene;
 let parent: TestAgent;
 let child: TestAgent;
@@ -15,8 +15,8 @@ beforeAll(async () => {
   child = await scene.agent();
 });
 
-describe('a token in exchange for that of another agent', () => {
-  it('is of the first agent, says who acts, and is under a delegated grant of its own', async () => {
+describe('a token obtained in exchange for another agent’s token', () => {
+  it('has the first agent as subject, names the actor, and has its own delegated grant', async () => {
     const { grantId, token } = await scene.holding(parent);
     const { body } = await scene.exchange(child, token).expect(200);
     expect(body).toMatchObject({
@@ -50,7 +50,7 @@ describe('a token in exchange for that of another agent', () => {
     expect(events.map(({ details }) => details.delegation)).toContainEqual(delegation);
   });
 
-  it('is never wider, and never lives longer', async () => {
+  it('is never wider than the subject token, and never expires later', async () => {
     const llm = { type: 'llm', models: ['small'], actions: ['inference'], max_requests: 5 };
     const { token } = await scene.holding(parent, { authorization_details: [llm] }, { scope: 'read' });
     const { exchange, expectRefused, claims } = scene;
@@ -72,7 +72,7 @@ describe('a token in exchange for that of another agent', () => {
       exp: claims(token).exp,
       authorization_details: [less],
     });
-    // Under a delegated grant, no token can be had that allows more or lasts longer.
+    // Under a delegated grant, no token can be obtained that allows more or lasts longer.
     const pinned = { resource: scene.resource.identifier, grant_id: body.grant_id };
     const again = await child.token(pinned).expect(200);
     expect(claims(again.body.access_token)).toMatchObject({
@@ -88,7 +88,7 @@ describe('a token in exchange for that of another agent', () => {
     );
   });
 
-  it('is delegated again, through up to four actors', async () => {
+  it('can be exchanged again, by up to four actors in a row', async () => {
     const { token } = await scene.holding(parent);
     const agents = await Promise.all([1, 2, 3, 4, 5].map(() => scene.agent()));
     const [, , , fourth, fifth] = agents as [TestAgent, TestAgent, TestAgent, TestAgent, TestAgent];
@@ -100,7 +100,7 @@ describe('a token in exchange for that of another agent', () => {
     await scene.expectRefused(scene.exchange(fifth, current), 'invalid_request', 'maximum number of actors');
   });
 
-  it('is not the answer to a plain token request: acting for another has to be requested', async () => {
+  it('is never the response to a plain token request: acting for another agent has to be requested', async () => {
     const other = await scene.agent();
     const { token } = await scene.holding(parent);
     const form = { resource: scene.resource.identifier, scope: 'read' };
@@ -113,7 +113,7 @@ describe('a token in exchange for that of another agent', () => {
     expect((await other.token({ resource: form.resource }).expect(200)).body.grant_id).toBe(own.grantId);
   });
 
-  it('is under the same grant when the request is repeated, also twenty at a time', async () => {
+  it('has the same grant when the request is repeated, also by twenty concurrent requests', async () => {
     const { token } = await scene.holding(parent);
     const other = await scene.agent();
     const answers = await parallel(20, (n) =>
@@ -127,7 +127,7 @@ describe('a token in exchange for that of another agent', () => {
 });
 
 describe('the number of grants that an agent may have', () => {
-  it('is counted apart for its own grants and for its delegated ones', async () => {
+  it('is counted separately for its own grants and for its delegated grants', async () => {
     const helper = await scene.agent();
     const own = await scene.holding(helper);
     const { owner } = scene.broker.database;
@@ -151,18 +151,18 @@ describe('the number of grants that an agent may have', () => {
 describe('an exchange', () => {
   const refusals: [string, Record<string, string>, string][] = [
     ['without a subject token', { subject_token: '' }, 'invalid_request'],
-    ['of a text that is no token', { subject_token: 'x' }, 'invalid_request'],
+    ['of a text that is not a token', { subject_token: 'x' }, 'invalid_request'],
     ['without the type of the subject token', { subject_token_type: '' }, 'invalid_request'],
-    ['with a type that nobody knows', { subject_token_type: tokenType('saml2') }, 'invalid_request'],
+    ['with an unknown type', { subject_token_type: tokenType('saml2') }, 'invalid_request'],
     ['for a refresh token', { requested_token_type: tokenType('refresh_token') }, 'invalid_request'],
     ['with an actor token without its type', { actor_token: 'x' }, 'invalid_request'],
     [
-      'with the type of an actor token that is not there',
+      'with the type of an actor token, but without the token',
       { actor_token_type: tokenType('jwt') },
       'invalid_request',
     ],
     [
-      'with an actor token that is none',
+      'with an actor token that is not a token',
       { actor_token: 'x', actor_token_type: tokenType('jwt') },
       'invalid_request',
     ],
@@ -170,7 +170,7 @@ describe('an exchange', () => {
     ['for two resources', { resource: 'https://a.example', audience: 'https://b.example' }, 'invalid_target'],
     ['with claims to be requested', { claims: '{}' }, 'invalid_request'],
     [
-      'for one who may act that is no agent',
+      'with a may_act that is not the id of an agent',
       { may_act: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c' },
       'invalid_request',
     ],
@@ -180,7 +180,7 @@ describe('an exchange', () => {
     await scene.expectRefused(scene.exchange(child, token, form), error);
   });
 
-  it('is refused of a broker token, of a token that ended, and of one that was tampered with', async () => {
+  it('is refused for a broker token, an ended token, and a forged token', async () => {
     const { token } = await scene.holding(parent);
     const broker = (await parent.token().expect(200)).body.access_token as string;
     const form = { resource: scene.resource.identifier };
@@ -196,7 +196,7 @@ describe('an exchange', () => {
     await scene.expectRefused(scene.exchange(child, token), 'invalid_request', 'not active');
   });
 
-  it('is refused without client authentication, with any token of the broker, and to a resource server', async () => {
+  it('is refused to a resource server, and without client authentication for any token of the broker', async () => {
     const { token } = await scene.holding(parent);
     await scene.expectRefused(scene.exchange(undefined, token), 'invalid_request', 'not valid');
     const issued = await asBootstrap(scene.broker)
@@ -220,7 +220,7 @@ describe('an exchange', () => {
     await scene.expectRefused(scene.exchange(child, token, await actorOf(parent)), 'invalid_request');
   });
 
-  it('of its own token narrows it for the agent, under the same grant and no longer', async () => {
+  it('of the client’s own token narrows it, under the same grant and with the same expiry', async () => {
     const { grantId, token } = await scene.holding(parent);
     scene.clock.advance(100);
     const requested = { requested_token_type: tokenType('jwt') };
@@ -247,7 +247,7 @@ describe('an exchange', () => {
     expect(events.at(-1)).toMatchObject({ actor_id: child.id, details: { code: 'invalid-scope' } });
   });
 
-  it('is in the metadata', async () => {
+  it('is listed in the metadata', async () => {
     const { body } = await asBootstrap(scene.broker)
       .get('/.well-known/oauth-authorization-server')
       .expect(200);

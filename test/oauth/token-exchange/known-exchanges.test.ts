@@ -44,7 +44,7 @@ describe('a known exchange', () => {
     expect(recall()).toEqual({ delegation, request: { ...request, isRepeated: true } });
   });
 
-  it('names the actor of the request, not of the one before', () => {
+  it('names the actor of the request, not of the previous one', () => {
     expect(createScene().recall({ mayAct: 'agt_3' })?.request.mayAct).toBe('agt_3');
   });
 

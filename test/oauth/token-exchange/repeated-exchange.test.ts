@@ -14,7 +14,7 @@ afterEach(() => {
   prototype.query = query;
 });
 
-/** Notes the text of every statement that this process sends from now on. */
+/** Records the text of every statement that this process sends from now on. */
 function noteStatements(): string[] {
   const texts: string[] = [];
   prototype.query = function note(this: pg.Client, ...sent: unknown[]) {
@@ -25,7 +25,7 @@ function noteStatements(): string[] {
   return texts;
 }
 
-/** A token of one agent, and another agent that has exchanged it. */
+/** Creates a token of one agent, and another agent that has exchanged it. */
 async function createRepeater(options: { labels?: string[] } = {}) {
   const [holder, helper] = [await scene.agent(), await scene.agent(options)];
   const { token } = await scene.holding(holder);
@@ -34,7 +34,7 @@ async function createRepeater(options: { labels?: string[] } = {}) {
 }
 
 describe('a repeated exchange', () => {
-  it('gives another token under the same grant, with the statement that writes it and no other', async () => {
+  it('issues another token under the same grant, with a single statement, which writes the token', async () => {
     const { first, repeat } = await createRepeater();
     const texts = noteStatements();
     const { body } = await repeat().expect(200);
@@ -45,7 +45,7 @@ describe('a repeated exchange', () => {
     expect(scene.claims(body.access_token)).toMatchObject({ act: scene.claims(first.access_token).act });
   });
 
-  it('names the actor of the request, not that of an earlier one', async () => {
+  it('has the may_act of this request, not of an earlier one', async () => {
     const { helper, token } = await createRepeater();
     const next = await scene.agent();
     const { body } = await scene.exchange(helper, token, { may_act: next.id }).expect(200);
@@ -54,14 +54,14 @@ describe('a repeated exchange', () => {
     expect(scene.claims(without.access_token)).not.toHaveProperty('may_act');
   });
 
-  it('issues no token if the client has to bind its tokens now', async () => {
+  it('issues no token if the client now requires bound tokens', async () => {
     const { helper, repeat } = await createRepeater();
     const change = { require_bound_tokens: true };
     await asBootstrap(scene.broker).patch(`/v1/agents/${helper.id}`, change).expect(200);
     await scene.expectRefused(repeat(), 'invalid_dpop_proof');
   });
 
-  it('issues a token that ends with the agent of its ancestor, whose expiry was moved', async () => {
+  it('issues a token that expires with the agent of its ancestor, even if that expiry was changed meanwhile', async () => {
     const { holder, repeat } = await createRepeater();
     const expires_at = new Date(scene.clock.now().getTime() + 2_000).toISOString();
     await asBootstrap(scene.broker).patch(`/v1/agents/${holder.id}`, { expires_at }).expect(200);

@@ -11,7 +11,7 @@ import { ensureBuilt } from '../../e2e/support/build.ts';
 import { freePort } from '../../support/free-port.ts';
 import type { Target } from './recorder.ts';
 
-/** A slot for one replica, with any process in it. */
+/** A place for one replica, in which processes replace each other. */
 export interface Slot extends Target {
   port: number;
   process: Replica | undefined;
@@ -76,7 +76,7 @@ export async function startChaosCluster(): Promise<ChaosCluster> {
       return { replica, port, url: `http://127.0.0.1:${port}`, process: undefined };
     }),
   );
-  // The first one alone: it creates the first keys and the first admin.
+  // The first replica starts alone, because it creates the first keys and the first admin.
   for (const slot of slots) await start(slot, 'same port');
   return {
     server,

@@ -5,7 +5,7 @@ export interface Message {
   method?: 'GET' | 'POST' | 'PATCH' | 'DELETE';
   path: string;
   bearer?: string | undefined;
-  /** `id:secret`. */
+  /** The credentials for HTTP Basic, `id:secret`. */
   basic?: string | undefined;
   json?: object | undefined;
   form?: Record<string, string> | undefined;

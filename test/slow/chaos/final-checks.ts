@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createLocalJWKSet, errors, type JSONWebKeySet, jwtVerify } from 'jose';
 import { factsOf } from '../../chaos-checker/facts.ts';
-import type { Ending, TokenSeen } from '../../chaos-checker/history.ts';
+import type { FinalState, TokenSeen } from '../../chaos-checker/history.ts';
 import { call } from '../../e2e/support/client.ts';
 import type { Player } from './actors/player.ts';
 import { type Asker, introspect } from './actors/tokens.ts';
@@ -105,7 +105,7 @@ async function opinionsOf(player: Player, agent: AgentModel, token: HeldToken): 
   return active;
 }
 
-async function askEveryone(player: Player): Promise<Ending['opinions']> {
+async function askEveryone(player: Player): Promise<FinalState['opinions']> {
   const opinions = [];
   for (const agent of player.world.agents) {
     for (const token of [...player.prng.some(agent.tokens, 12), ...agent.brokerTokens.slice(-3)]) {
@@ -116,9 +116,9 @@ async function askEveryone(player: Player): Promise<Ending['opinions']> {
   return opinions;
 }
 
-type Signature = Ending['signatures'][number]['signature'];
+type Signature = FinalState['signatures'][number]['signature'];
 
-async function verifyAll(player: Player, tokens: readonly TokenSeen[]): Promise<Ending['signatures']> {
+async function verifyAll(player: Player, tokens: readonly TokenSeen[]): Promise<FinalState['signatures']> {
   const url = player.prng.pick(player.targets)?.url ?? '';
   const published = await until(`${url}/oauth2/jwks answers 200`, async () => {
     const { status, body } = await call(`${url}/oauth2/jwks`);
@@ -127,7 +127,7 @@ async function verifyAll(player: Player, tokens: readonly TokenSeen[]): Promise<
   const jwks = createLocalJWKSet(published);
   const verify = async ({ jti, expiresAtMs }: TokenSeen): Promise<Signature> => {
     try {
-      // At a time before its expiry.
+      // The time of the verification is before the expiry of the token.
       const currentDate = new Date(expiresAtMs - 1_000);
       await jwtVerify(player.recorder.rawTokens.get(jti) ?? '', jwks, { typ: 'at+jwt', currentDate });
       return 'good';
@@ -167,7 +167,7 @@ async function readDatabase(query: Owner['query']) {
 }
 
 /** Reads the complete final state, after all faults and actors have ended. */
-export async function lookBack(player: Player, owner: Owner): Promise<Ending> {
+export async function lookBack(player: Player, owner: Owner): Promise<FinalState> {
   await readEveryGrant(player);
   const opinions = await askEveryone(player);
   const { tokens } = factsOf({ operations: player.recorder.operations });

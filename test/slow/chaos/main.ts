@@ -16,13 +16,13 @@ const seldom: ReadonlySet<Kind> = new Set<Kind>([
   'compromise',
 ]);
 
-/** How often operations of each kind must succeed in a run with a fixed duration. */
+/** Returns how often operations of each kind must succeed in a run with a fixed duration. */
 const leastSuccesses = (seconds: number): Record<Kind, number> =>
   Object.fromEntries(
     kinds.map((kind) => [kind, Math.max(1, Math.floor(seconds / (seldom.has(kind) ? 30 : 15)))]),
   ) as Record<Kind, number>;
 
-/** `CHAOS_PLANT`: the names of the faults to plant, separated by commas, or `all`. */
+/** Parses `CHAOS_PLANT`: the names of the faults to plant, separated by commas, or `all`. */
 function plantsOf(names: string): PlantName[] {
   if (names === 'all') return plantNames;
   return names
@@ -30,7 +30,8 @@ function plantsOf(names: string): PlantName[] {
     .filter((name) => name !== '')
     .map((name) => {
       const known = plantNames.find((one) => one === name);
-      if (known === undefined) throw new Error(`CHAOS_PLANT: one of ${plantNames.join(', ')}`);
+      if (known === undefined)
+        throw new Error(`CHAOS_PLANT must be all, or some of ${plantNames.join(', ')}`);
       return known;
     });
 }

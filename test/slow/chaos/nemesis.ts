@@ -26,7 +26,7 @@ interface Strike {
 
 const port = (prng: Prng) => (prng.chance(0.5) ? 'same port' : 'another port');
 
-/** The duration of a pause: mostly short, sometimes longer than every timeout of a transaction. */
+/** Returns the duration of a pause: mostly short, sometimes longer than every timeout of a transaction. */
 const stopMs = (prng: Prng): number =>
   prng.chance(0.06) ? prng.between(8_000, 18_000) : prng.between(200, 2_500);
 
@@ -76,7 +76,7 @@ interface Campaign {
   faults: Partial<Record<FaultKind, (strike: Strike) => Promise<string>>>;
   /** The minimum and maximum time between two faults, in milliseconds. */
   peaceMs: [number, number];
-  /** Whether the fault affects one replica or all. */
+  /** Whether the faults affect one replica or all of them. */
   reach: 'one' | 'all';
 }
 
@@ -109,7 +109,7 @@ async function wage(
   { faults, peaceMs, reach }: Campaign,
   { cluster, prng, over, struck }: Omit<Nemesis, 'prngOf'> & { prng: Prng },
 ): Promise<void> {
-  // In turn, so that even a short run has each kind; the seed determines the first.
+  // The kinds take turns, so that even a short run has each of them; the seed determines the first one.
   const kinds = prng.some(Object.keys(faults) as FaultKind[], Number.POSITIVE_INFINITY);
   for (let turn = 0; ; turn += 1) {
     await pause(prng.between(...peaceMs), over);

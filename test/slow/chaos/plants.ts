@@ -4,7 +4,7 @@ import type { Kind } from '../../chaos-checker/history.ts';
 import type { Owner } from './owner.ts';
 import type { AgentModel, AgentTerms } from './world.ts';
 
-/** A fault in the data, unknown to the broker, and the check that must find it. */
+/** A fault that is planted in the data without the broker's knowledge, and the check that must find it. */
 interface Plant {
   finds: CheckName;
   /** Counts the opportunities of a history to find the fault. */
@@ -14,8 +14,8 @@ interface Plant {
   /** The properties that its victim needs. */
   victim: AgentTerms;
   /**
-   * The change by the owner of the database. It affects only the victim: the history of all other agents must stay
-   * clean.
+   * Returns the statements by which the owner of the database plants the fault. They affect only the victim: the
+   * history of all other agents must stay clean.
    */
   statements: (label: string, victim: AgentModel) => string;
 }
@@ -47,7 +47,7 @@ interface Bypass {
   about: string;
 }
 
-/** Makes the function return that nothing has ended for grants of the victim, and the truth for all others. */
+/** Makes the function report for grants of the victim that nothing has ended; for all others it reports the truth. */
 const neverEnded =
   ({ name, parameters, arguments: given, about }: Bypass): Plant['statements'] =>
   (label, { id }) =>
@@ -99,7 +99,7 @@ export const plants = {
     }),
   },
   'event lost': {
-    finds: 'on-record',
+    finds: 'recorded',
     chances: chances.tokensIssued,
     madeBy: ['mint'],
     victim: plain,

@@ -15,7 +15,10 @@ export interface Prng {
   some<Item>(items: readonly Item[], count: number): Item[];
 }
 
-/** mulberry32 by Tommy Ettinger (public domain). `name` creates independent sequences from one seed. */
+/**
+ * Creates a mulberry32 generator (Tommy Ettinger, public domain). `name` distinguishes independent sequences of one
+ * seed.
+ */
 export function createPrng(seed: string, name: string): Prng {
   let state = createHash('sha256').update(`${seed} ${name}`).digest().readUInt32BE();
   const next = (): number => {

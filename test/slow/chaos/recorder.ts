@@ -85,7 +85,7 @@ export function readToken(raw: string): TokenSeen {
 
 export const showsToken = (body: Reply['body']): Answered => ({ token: readToken(body.access_token) });
 
-/** A request is `unknown` if it may or may not have changed something. */
+/** Returns the outcome of a request. It is `unknown` if the request may or may not have changed something. */
 function outcomeOf(reply: Reply | 'unreached' | 'broken'): Outcome {
   if (reply === 'unreached') return 'refused';
   if (reply === 'broken' || reply.status >= 500) return 'unknown';

@@ -11,10 +11,10 @@ export const hasFailed = (run: ChaosRun): boolean =>
 const table = (rows: readonly (readonly (string | number)[])[]): string[] =>
   rows.map(
     ([name, ...cells]) =>
-      `  ${String(name).padEnd(34)}${cells.map((cell) => String(cell).padStart(11)).join('')}`,
+      `  ${String(name).padEnd(34)}${cells.map((cell) => String(cell).padStart(13)).join('')}`,
   );
 
-/** The columns of the table of operations. A connection that was refused counts as a refusal. */
+/** The columns of the table of operations. A refused connection counts as a refusal. */
 const columns: Record<string, (one: Operation) => boolean> = {
   ok: isOk,
   refused: ({ outcome, status }) => outcome === 'refused' && status !== undefined,
@@ -114,15 +114,15 @@ function drains(faults: readonly Fault[]): string {
 
 function summary(run: ChaosRun): string[] {
   const { history, violations, faults } = run;
-  const { operations, ending } = history;
+  const { operations, finalState } = history;
   const facts = factsOf(history);
   const byCheck = Object.keys(checks).map((name) => [
     name,
     violations.filter(({ check }) => check === name).length,
   ]);
   return [
-    `  grants ${facts.grants.size}, tokens issued ${facts.tokens.size}, with rows ${ending?.tokenRows.length}, with events ${ending?.tokenEvents.length}`,
-    `  tokens introspected on every replica ${ending?.opinions.length}, compromised keys ${ending?.compromisedKids.size}`,
+    `  grants ${facts.grants.size}, tokens issued ${facts.tokens.size}, with rows ${finalState?.tokenRows.length}, with events ${finalState?.tokenEvents.length}`,
+    `  tokens introspected on every replica ${finalState?.opinions.length}, compromised keys ${finalState?.compromisedKids.size}`,
     `  one-time values ${facts.once.size}, sent more than once ${repeated(facts).length}, of these accepted ${repeated(facts).filter((sent) => sent.some(isOk)).length}`,
     `  grants that expired while an operation ended them ${crossingsOf(facts)}`,
     `  drained replicas ended with ${drains(faults)}`,

@@ -49,7 +49,7 @@ export interface ChaosRun {
   victims: ReadonlyMap<string, PlantName>;
 }
 
-/** The actor of the final reads. */
+/** The name of the actor that makes the final reads. */
 export const witnessName = 'witness';
 const allAgents: readonly AgentTerms[] = [
   { proof: 'secret', exchanges: 'any' },
@@ -94,7 +94,7 @@ async function playAll({ stage, owner, prngOf, over }: Play): Promise<void> {
   ]);
 }
 
-/** Agents that never exchange tokens of others. */
+/** The terms of agents that never exchange tokens of others. */
 const innocents: readonly AgentTerms[] = [
   { proof: 'secret', exchanges: 'none', lends: true },
   { proof: 'key', exchanges: 'none', lends: true },
@@ -147,7 +147,7 @@ async function watch(
   }
 }
 
-/** Runs all tasks until the first of them ends (that of the watch) or fails; the others then end, too. */
+/** Runs all tasks until the first of them ends (normally the watch) or fails; the others then end, too. */
 async function untilFirstEnds(over: AbortController, tasks: readonly Promise<unknown>[]): Promise<void> {
   try {
     await Promise.race(tasks);
@@ -216,8 +216,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
   const seconds = (performance.now() - begunMs) / 1000;
   const witness = createPlayer(stage, witnessName, prngOf(witnessName));
   await allQuiet(witness, owner);
-  const ending = await lookBack(witness, owner);
-  const history = { operations, ending };
+  const finalState = await lookBack(witness, owner);
+  const history = { operations, finalState };
   await stop(cluster);
   return {
     seconds,

@@ -14,17 +14,17 @@ export interface ResourceModel {
 
 export interface HeldToken extends TokenSeen {
   raw: string;
-  /** Absent for a broker token. */
+  /** The resource of the token; absent for a broker token. */
   resource: ResourceModel | undefined;
-  /** The agents of its chain of subject tokens, from the first on; empty if it was not obtained by exchange. */
-  line: readonly string[];
+  /** The agents of its subject tokens, beginning with the first; empty if it was not obtained by exchange. */
+  chain: readonly string[];
   /** Its direct and indirect subject tokens. */
   subjects: readonly string[];
   /** Whether it was refused to an actor. */
   isRefused: boolean;
 }
 
-/** A secret (`client` is `id:secret`), or a key; `id` is its name in the history. */
+/** A client secret (`client` is `id:secret`) or a key. `id` is its name in the history. */
 export type Credential =
   | { id: string; client: string; key?: undefined }
   | { id: string; client?: undefined; key: TestKey };
@@ -91,7 +91,7 @@ export interface World {
   resources: readonly ResourceModel[];
 }
 
-/** The rule of `approvalsNeeded` in Cedar. */
+/** The policies that have the same rule as `approvalsNeeded`. */
 const policies = {
   'low at once': 'context.max_risk == "low"',
   'medium with one': 'context.max_risk == "medium" && context.approvals >= 1',

@@ -5,7 +5,10 @@ import { areGeneratorsMissing, type ClientName, compileClient, generateClient } 
 import type { GeneratedClient } from './generated-client.ts';
 import { tellStory } from './story.ts';
 
-/** A driver implements the story's operations with the generated client, and adds no types to what that has. */
+/**
+ * The functions of a driver. It implements the operations of the story with the generated client, and adds no types
+ * of its own.
+ */
 interface Driver {
   connect(url: string): GeneratedClient;
 }
@@ -17,7 +20,7 @@ export function testClient(name: ClientName): void {
 
     it('compiles under strict TypeScript', () => compileClient(name));
 
-    it('tells the whole story to a running broker, with a denial as a typed problem', async () => {
+    it('performs the whole story on a running broker, and gets a denial as a typed problem', async () => {
       const { connect }: Driver = await import(join(import.meta.dirname, `drivers/${name}.ts`));
       const broker = await startBroker();
       await tellStory(connect(broker.url), bootstrapKey);

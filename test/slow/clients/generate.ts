@@ -7,12 +7,12 @@ import { isLeftOut } from '../interop/software.ts';
 
 const run = promisify(execFile);
 
-/** The generators that only these tests need: a package of their own, which .ci/install-packages installs. */
+/** The directory of the package with the generators that only these tests need. .ci/install-packages installs it. */
 export const generators = join(root, '.ci/generators');
 const generated = join(import.meta.dirname, 'generated');
 const contract = join(root, 'openapi.yaml');
 
-/** How each client of the TypeScript generators is made: a package's command with its arguments. */
+/** The command that generates the client of each TypeScript generator. */
 const commands = {
   'openapi-fetch': ['openapi-typescript', contract, '-o', join(generated, 'openapi-fetch/schema.ts')],
   'hey-api': ['openapi-ts', '-i', contract, '-o', join(generated, 'hey-api')],
@@ -25,13 +25,13 @@ const commands = {
 } as const;
 export type ClientName = keyof typeof commands;
 
-/** Whether the generators are not installed, so that tests with them are left out. Says so on standard error. */
+/** Whether the generators are not installed, so that their tests are skipped. Then it says so on standard error. */
 export const areGeneratorsMissing = isLeftOut(
-  'npm ci --prefix .ci/generators: clients by the generators of others',
+  'npm ci --prefix .ci/generators: generators of clients that other projects maintain',
   existsSync(join(generators, 'node_modules/.package-lock.json')),
 );
 
-/** The compiler options of this project, but for the two that no generator's output can have. */
+/** The compiler options of this project, except for two with which no generated code compiles. */
 const compilerOptions = {
   module: 'esnext',
   moduleResolution: 'bundler',
@@ -51,8 +51,8 @@ export async function generateClient(name: ClientName): Promise<void> {
 }
 
 /**
- * Compiles a generated client with its driver, or with `code` instead of that. Throws with the compiler's messages if it does not
- * compile.
+ * Compiles a generated client with its driver, or with `code` instead of the driver. Throws with the compiler's messages if
+ * it does not compile.
  */
 export async function compileClient(name: ClientName, code?: string): Promise<void> {
   const directory = join(generated, name);

@@ -4,7 +4,7 @@ import { areGeneratorsMissing, compileClient } from './generate.ts';
 
 testClient('openapi-fetch');
 
-it.skipIf(areGeneratorsMissing)('a driver that contradicts the contract is found to do so', async () => {
+it.skipIf(areGeneratorsMissing)('a driver that contradicts the contract does not compile', async () => {
   const wrong = `import type { components } from './schema.ts';
 export const hints = (problem: components['schemas']['Problem']) => problem.hints;
 export const denied = (problem: components['schemas']['DeniedProblem']) => problem.hints;

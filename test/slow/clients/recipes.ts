@@ -10,8 +10,8 @@ export interface Recipe {
 }
 
 /**
- * Finds the recipe under a heading: its `sh` blocks, and the block whose first line is a comment with the name of its file. Blocks
- * in `console` are not run: they install what the tests have already.
+ * Finds the recipe under a heading: its `sh` blocks, and the block whose first line is a comment with the name of its file.
+ * `console` blocks are not run: they install what the tests already have.
  */
 export function recipeOf(heading: string): Recipe {
   const lines = readFileSync(join(root, 'docs/clients.md'), 'utf8').split('\n');

@@ -1,12 +1,16 @@
 import { expect } from 'vitest';
 import { readAtOnce } from '../../support/broker.ts';
 import { eventually } from '../../support/eventually.ts';
+import { storyAgent, storyResource } from '../../support/story-objects.ts';
 import type { Caller, GeneratedClient } from './generated-client.ts';
 
 const forbidPurge =
   'forbid(principal, action == Action::"request", resource) when { context.scopes.contains("purge") };';
 
-/** Tells the story of a grant with a client that was generated from the contract. */
+/**
+ * Performs the story of a grant, from its request to its revocation, with a client that was generated from the
+ * contract.
+ */
 export async function tellStory(client: GeneratedClient, bootstrapKey: string): Promise<void> {
   const admin = client.as(bootstrapKey);
   const { approver, credentials, resource } = await setUp(client, admin);
@@ -49,26 +53,13 @@ async function setUp(client: GeneratedClient, admin: Caller) {
     roles: ['approver'],
   });
   const { key } = await admin.createAdminKey(person.id, { name: 'laptop' });
-  const { identifier } = await admin.createResource({
-    identifier: 'https://inference.example',
-    name: 'Inference',
-    kind: 'api',
-    max_grant_seconds: 3600,
-    scopes: [
-      { name: 'read', description: 'Read', risk: 'low' },
-      { name: 'admin', description: 'Administer', risk: 'high' },
-      { name: 'purge', description: 'Delete everything', risk: 'high' },
-    ],
-  });
+  const purge = { name: 'purge', description: 'Delete everything', risk: 'high' as const };
+  const scopes = [...storyResource.scopes, purge];
+  const { identifier } = await admin.createResource({ ...storyResource, scopes });
   const policy = await admin.createPolicy({ name: 'reading at once', cedar: readAtOnce });
   expect(policy.version).toBe(1);
   await admin.createPolicy({ name: 'nobody purges', cedar: forbidPurge });
-  const { client_id, client_secret = '' } = await admin.createAgent({
-    name: 'generated',
-    owner: owner.id,
-    environment: 'staging',
-    token_endpoint_auth_method: 'client_secret_post',
-  });
+  const { client_id, client_secret = '' } = await admin.createAgent(storyAgent(owner.id));
   const approver = { id: person.id, caller: client.as(key) };
   return { approver, credentials: { client_id, client_secret }, resource: identifier };
 }

@@ -29,7 +29,7 @@ describe('the programs of the platform package', () => {
   });
   afterEach(() => rmSync(home, { recursive: true, force: true }));
 
-  /** The real package as it is unpacked without its install script. */
+  /** Copies the real package as it is unpacked without its install script. */
   const unpack = async (): Promise<void> => {
     const found = await locateNativePackage();
     await cp(found.native, native, { recursive: true, filter: (source) => !source.endsWith('.a') });
@@ -37,7 +37,7 @@ describe('the programs of the platform package', () => {
     for (const { target } of links) await rm(join(native, relative('native', target)), { force: true });
   };
 
-  /** A program that only prints a version, for tests that do not depend on Postgres. */
+  /** Creates a program that only prints a version, for tests that do not depend on Postgres. */
   const pretend = async (directory: string): Promise<void> => {
     await mkdir(join(directory, 'bin'), { recursive: true });
     const program = join(directory, 'bin', 'postgres');
@@ -75,7 +75,7 @@ describe('the programs of the platform package', () => {
     async () => {
       await unpack();
       const account = chooseAccount();
-      // Like an installation under umask 077.
+      // Like an installation with umask 077.
       for (const name of await readdir(native, { recursive: true })) {
         const entry = await lstat(join(native, name));
         if (!entry.isSymbolicLink()) await chmod(join(native, name), entry.mode & 0o700);

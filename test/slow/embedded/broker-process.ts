@@ -18,10 +18,10 @@ export interface BrokerAnswer {
 export interface BrokerProcess {
   child: ChildProcess;
   answer: BrokerAnswer;
-  /** Ends its input, which stops the server. Resolves to its exit code. */
+  /** Closes the input of the process, which stops the server. Resolves to the exit code. */
   stop(): Promise<number | null>;
   /** Sends kill -9. */
-  murder(): Promise<void>;
+  kill(): Promise<void>;
 }
 
 const script = new URL('./broker.child.ts', import.meta.url).pathname;
@@ -48,7 +48,7 @@ export async function startBroker(
       child.stdin.end();
       return ((await exited) as [number | null])[0];
     },
-    async murder() {
+    async kill() {
       child.kill('SIGKILL');
       await exited;
     },
@@ -79,7 +79,7 @@ function killServer(dataDir: string): void {
   try {
     process.kill(postmasterPid(dataDir), 'SIGKILL');
   } catch {
-    // It was stopped.
+    // The server was stopped.
   }
 }
 

@@ -3,7 +3,7 @@ import { systemClock } from '../../../src/platform/clock.ts';
 import { createLog } from '../../../src/platform/log.ts';
 import { createSystemRandom } from '../../../src/platform/random.ts';
 
-/** A broker that only holds a data directory: writes one JSON line, and stops when its input ends. */
+/** Starts a broker that only holds a data directory: it writes one JSON line, and stops when its input ends. */
 const [dataDir = ''] = process.argv.slice(2);
 
 function answer(value: object): void {

@@ -183,7 +183,7 @@ describe('the embedded server', () => {
     expect(await lost).toBeInstanceOf(Error);
     server = await openEmbeddedServer({ ...common, dataDir });
     await loser.stop();
-    expect(await query(server.applicationUrl, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+    expect(await query(server.applicationUrl, 'select 1 as answer')).toEqual([{ answer: 1 }]);
   });
 
   test('refuses a cluster of another major version', async () => {
@@ -193,7 +193,7 @@ describe('the embedded server', () => {
     await writeFile(file, '12\n');
     await expect(openEmbeddedServer({ ...common, dataDir })).rejects.toMatchObject({
       code: 'unavailable',
-      detail: expect.stringMatching(/was made by Postgres 12 and this is Postgres \d+/),
+      detail: expect.stringMatching(/was created by Postgres 12, but this is Postgres \d+/),
     });
     await writeFile(file, right);
     server = await openEmbeddedServer({ ...common, dataDir });

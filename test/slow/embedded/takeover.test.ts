@@ -26,13 +26,13 @@ describe.concurrent('the holder of the data directory', () => {
       expect(await query(first.answer.ownerUrl, 'create table kept as select 1 as one')).toEqual([]);
       const pid = postmasterPid(dataDir);
 
-      await first.murder();
+      await first.kill();
       expect(isRunning(pid)).toBe(true);
       const second = await startBroker(dataDir);
       expect(second.answer).toMatchObject({ ownerUrl: first.answer.ownerUrl, firstStart: false });
       expect(postmasterPid(dataDir)).toBe(pid);
 
-      await second.murder();
+      await second.kill();
       process.kill(pid, 'SIGKILL');
       const third = await startBroker(dataDir);
       expect(third.answer.firstStart).toBe(false);
@@ -72,7 +72,7 @@ describe.concurrent('the holder of the data directory', () => {
       expect(other.answer.error).toBeUndefined();
       expect(other.answer.ownerUrl).not.toBe(original.answer.ownerUrl);
       expect(await other.stop()).toBe(0);
-      expect(await query(original.answer.applicationUrl, 'select 1 as alive')).toEqual([{ alive: 1 }]);
+      expect(await query(original.answer.applicationUrl, 'select 1 as answer')).toEqual([{ answer: 1 }]);
       await original.stop();
     }));
 
@@ -86,7 +86,7 @@ describe.concurrent('the holder of the data directory', () => {
         expect(broker.answer).toMatchObject({ firstStart: true });
         const pid = postmasterPid(dataDir);
         expect((await stat(`/proc/${pid}`)).uid).toBe(1000);
-        await broker.murder();
+        await broker.kill();
         const next = await startBroker(dataDir, { uid: 1000, gid: 1000 });
         expect(next.answer).toMatchObject({ ownerUrl: broker.answer.ownerUrl, firstStart: false });
         expect(await next.stop()).toBe(0);

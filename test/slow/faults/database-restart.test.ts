@@ -5,7 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { jwtBearerGrant } from '../../../src/oauth/grant-types/jwt-bearer.ts';
 import { exchangeGrant } from '../../../src/oauth/grant-types/token-exchange.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
-import { isAlive } from '../../cluster/cluster.ts';
+import { isRunning } from '../../cluster/cluster.ts';
 import { type OwnServer, startOwnServer } from '../../cluster/own-server.ts';
 import { clusterEnv, type Replica, startReplica } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
@@ -25,7 +25,7 @@ import { type Answer, bearer, send, type WireRequest } from '../../support/http.
 import { createKeyAgent, proofOf } from '../../support/key-agent.ts';
 import { byClient, byForm } from '../../support/valid-requests.ts';
 
-/** The whole database server stops and returns under the load of two replicas. */
+/** Tests in which the whole database server stops and returns under the load of two replicas. */
 let server: OwnServer;
 let replicas: [Replica, Replica];
 let agent: TestAgent;
@@ -104,7 +104,7 @@ beforeAll(async () => {
   ]);
 });
 
-/** The requests for tokens without a secret, or by exchange. */
+/** Creates the requests for tokens without a secret, and by exchange. */
 async function createProving(place: { url: string }, token: string): Promise<(replica: Replica) => Work[]> {
   const at = { url: place.url, now: () => systemClock.now() };
   const [keyAgent, workload, helper] = [
@@ -119,7 +119,7 @@ async function createProving(place: { url: string }, token: string): Promise<(re
     ['assert', async () => byForm(tokenPath, { ...brokerToken, ...proofOf(await keyAgent.assert()) })],
     [
       'federate',
-      async () => byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await workload.say() }),
+      async () => byForm(tokenPath, { grant_type: jwtBearerGrant, assertion: await workload.issueToken() }),
     ],
     ['exchange', () => exchange],
   ];
@@ -179,7 +179,7 @@ async function queryOwner<Row extends pg.QueryResultRow>(text: string, values: u
 
 const good = ({ answer }: Seen): boolean => answer.status < 300;
 
-/** Checks for 503 with Retry-After, the only allowed response in an outage. */
+/** Asserts 503 with Retry-After, the only allowed response in an outage. */
 function expectUnavailable({ work, answer }: Seen): void {
   const what = `${work.kind}: ${answer.status} ${answer.text}`;
   expect(answer.status, what).toBe(503);
@@ -232,10 +232,10 @@ describe.each([
       const since = load.seen.filter((seen) => seen.work === one && seen.invokedMs > startedMs);
       const refused = since.findIndex(good);
       expect(refused, `${one.kind} ${one.replica.url}`).not.toBe(-1);
-      // The number of requests that fit into 5 s if a response takes no time; on a slow machine fewer fit.
+      // The number of requests that fit into 5 s if a response takes no time; on a slow machine fewer requests fit.
       expect(refused * one.paceMs, `${one.kind} ${one.replica.url}`).toBeLessThan(5_000);
     }
-    expect(replicas.map(isAlive)).toEqual([true, true]);
+    expect(replicas.map(isRunning)).toEqual([true, true]);
   });
 
   it('keeps every issued token and grant, with its event, once each', async () => {

@@ -4,7 +4,7 @@ import { isRouted } from '../../../src/http/contract.ts';
 import { type OperationDetails, pathsIn, replaced, valueAt } from '../../support/contract-requests.ts';
 import type { WireRequest } from '../../support/http.ts';
 
-/** Makes requests that must be refused, from a valid one of any operation of the contract. */
+/** A valid request of an operation of the contract. The functions below make requests from it that must be refused. */
 export type Good = WireRequest & { headers: Record<string, string> };
 type Garbage = fc.Arbitrary<WireRequest>;
 
@@ -26,7 +26,7 @@ const noObject = fc.oneof(
 const dirtyText = fc.constantFrom('\u0000', '\u0007', '\u001b', '\u007f', '\ud800', '\udfff');
 const brokenPercent = fc.oneof(
   fc.constantFrom('%', '%4', '%zz', '%00', '%1b', '%7f', '%ed%a0%80', '%c3', '%f5%80%80%80'),
-  // A byte that is only valid after another one.
+  // A byte that is valid in UTF-8 only after another one.
   fc.integer({ min: 0x80, max: 0xbf }).map((byte) => `%${byte.toString(16)}`),
 );
 const tokens = fc.stringMatching(/^[a-z]{1,8}$/);
@@ -43,11 +43,11 @@ const mediaTypes = fc.oneof(
 );
 const encodedBodies = fc.oneof(
   fc.tuple(fc.constantFrom('gzip', 'deflate', 'br'), bytes),
-  // Unpacks to a thousand times its size.
+  // This body decompresses to a thousand times its size.
   fc.constant(['gzip', gzipSync(Buffer.alloc(2_000_000, ' '))] as const),
 );
 
-/** The example with an invalid character in one of its strings. */
+/** Returns the example with an invalid character in one of its strings. */
 function soiled(example: object, texts: (string | number)[][]): fc.Arbitrary<string> {
   const share = fc.double({ min: 0, max: 1, noNaN: true });
   return fc.tuple(fc.constantFrom(...texts), share, dirtyText).map(([path, where, dirt]) => {
@@ -90,7 +90,7 @@ function jsonGarbage(good: Good, details: OperationDetails): Garbage[] {
   ];
 }
 
-/** Invalid queries and paths, for operations that Express routes. */
+/** Makes requests with invalid queries and paths, for operations that Express routes. */
 function targetGarbage(good: Good): Garbage[] {
   const inQuery = fc.oneof(
     brokenPercent.map((broken) => `x=${broken}`),
@@ -119,14 +119,14 @@ function formGarbage(good: Good): Garbage[] {
   ];
 }
 
-/** Requests with one fault each: in the target, the body or the headers of the body. */
+/** Makes requests with one fault each: in the target, the body or the headers of the body. */
 export function garbageFor(good: Good, details: OperationDetails): Garbage {
   if (!isRouted(details.entry)) return fc.oneof(...formGarbage(good));
   const aboutBody = details.body === undefined ? [] : jsonGarbage(good, details);
   return fc.oneof(...targetGarbage(good), ...aboutBody);
 }
 
-/** `good` as it is sent, with one more header line. */
+/** Returns the text of `good` as it is sent, with additional header lines. */
 function toText(good: Good, ...lines: string[]): string {
   const body = String(good.body ?? '');
   const headers = Object.entries(good.headers).map(([name, value]) => `${name}: ${value}`);
@@ -134,7 +134,7 @@ function toText(good: Good, ...lines: string[]): string {
   return [`${good.method} ${good.path} HTTP/1.1`, ...own, ...headers, ...lines, '', body].join('\r\n');
 }
 
-/** Incomplete requests that would change something if they were complete. */
+/** Makes incomplete requests that would change something if they were complete. */
 export function unframed(good: Good): fc.Arbitrary<string> {
   const whole = toText(good);
   const badLines = fc.oneof(

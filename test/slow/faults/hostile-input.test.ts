@@ -3,14 +3,14 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { access } from '../../../src/http/access.ts';
-import { isRouted, type RoutedEntry, readContract } from '../../../src/http/contract.ts';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { isRouted, readContract } from '../../../src/http/contract.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import { basicAuth, tokenOf } from '../../oauth/fixtures.ts';
 import { atEnd } from '../../support/at-end.ts';
-import { bootstrapKey, createAgent, type TestAgent } from '../../support/broker.ts';
+import { createAgent, type TestAgent } from '../../support/broker.ts';
 import { detailsOf, exampleRequest, type OperationDetails } from '../../support/contract-requests.ts';
-import { type Answer, bearer, send } from '../../support/http.ts';
+import { credentialFor } from '../../support/credential-for.ts';
+import { type Answer, send } from '../../support/http.ts';
 import { dumpTables } from '../../support/table-dump.ts';
 import { type Good, garbageFor, unframed } from './garbage.ts';
 
@@ -38,26 +38,22 @@ beforeAll(async () => {
   owner.on('error', () => {});
   await owner.connect();
   atEnd(() => owner.end());
-  before = await things();
+  before = await dumpObjects();
 });
 
 /** Dumps everything except the audit log, which records refusals, and the times at which keys were used. */
-async function things(): Promise<string[]> {
+async function dumpObjects(): Promise<string[]> {
   const lines = (await dumpTables(owner)).split('\n');
   return lines.filter((line) => !/^(audit_events|admin_keys) /.test(line));
 }
 
 function goodRequest(details: OperationDetails): Good {
   const example = exampleRequest(details);
-  const headers = { ...example.headers, ...credentialFor(details) };
+  const headers = {
+    ...example.headers,
+    ...(isRouted(details.entry) ? credentialFor(details, agentToken) : basicAuth(agent)),
+  };
   return { ...example, headers };
-}
-
-function credentialFor({ entry }: OperationDetails): Record<string, string> {
-  if (!isRouted(entry)) return basicAuth(agent);
-  const allowed: readonly string[] = access[(entry as RoutedEntry).id];
-  if (allowed.includes('anyone')) return {};
-  return bearer(allowed.includes('agent') ? agentToken : bootstrapKey);
 }
 
 /**
@@ -76,7 +72,7 @@ function isDecodable(text: string): boolean {
   }
 }
 
-/** Checks for a 4xx in the form of its path, whose body agrees with its status line. */
+/** Asserts a 4xx in the form of its path, whose body agrees with its status line. */
 function expectRefused(answer: Answer, asOauth: boolean): void {
   expect(answer.status, answer.text).toBeGreaterThanOrEqual(400);
   expect(answer.status, answer.text).toBeLessThan(500);
@@ -155,9 +151,9 @@ describe('a connection', () => {
 });
 
 afterAll(async () => {
-  expect(await things()).toEqual(before);
+  expect(await dumpObjects()).toEqual(before);
   for (const replica of cluster.replicas) {
-    expect(isAlive(replica)).toBe(true);
+    expect(isRunning(replica)).toBe(true);
     expect(await send(replica, { method: 'GET', path: '/readyz', headers: {} })).toMatchObject({
       status: 200,
     });

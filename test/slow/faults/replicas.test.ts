@@ -17,11 +17,11 @@ import {
 } from '../../support/broker.ts';
 import { parallel, tally } from '../../support/count.ts';
 
-/** Guarantees across two processes on one database. */
+/** Tests of guarantees across two processes on one database. */
 let cluster: Cluster;
 let owner: TestPerson;
 let approver: TestPerson;
-/** High risk, so that the policy of the test requires two approvals. */
+/** A request of high risk, for which the policy of the test requires two approvals. */
 const twoApprovals =
   'forbid(principal, action == Action::"request", resource) when { context.max_risk == "high" } unless { context.approvals >= 2 };';
 
@@ -58,7 +58,7 @@ async function arrange(): Promise<Scene> {
   return { agent, credential, resource, grantId, token, server: await createServerOf(first, resource) };
 }
 
-/** Uses the scene in one way on one process. Returns whether that succeeded. */
+/** Uses the scene in one way on one process. Returns whether the use succeeded. */
 type Use = (scene: Scene, replica: Replica) => Promise<boolean>;
 
 const uses: Record<'mint' | 'introspect' | 'call', Use> = {
@@ -116,14 +116,14 @@ function longestDelayMs({ seen, endedMs }: { seen: Seen[]; endedMs: number }): n
 describe.each([
   [0, 1],
   [1, 0],
-] as const)('what is ended through process %i is over on process %i as soon as that is answered', (here, there) => {
+] as const)('what process %i ends has ended on process %i from its response on', (here, there) => {
   it('after an agent is disabled, it gets no token, its calls are refused, and none of its tokens is active', async () => {
     const scene = await arrange();
-    const [ending, using] = [cluster.replicas[here], cluster.replicas[there]];
+    const [acting, using] = [cluster.replicas[here], cluster.replicas[there]];
     const result = await useWhile(scene, {
       kinds: Object.values(uses),
       replica: using,
-      end: () => asBootstrap(ending).post(`/v1/agents/${scene.agent.id}/disable`).expect(200),
+      end: () => asBootstrap(acting).post(`/v1/agents/${scene.agent.id}/disable`).expect(200),
     });
     // P11 allows a second, but none is needed.
     expect(longestDelayMs(result)).toBe(0);
@@ -131,12 +131,12 @@ describe.each([
 
   it('after a grant is revoked, no token is issued under it, and none is active', async () => {
     const scene = await arrange();
-    const [ending, using] = [cluster.replicas[here], cluster.replicas[there]];
+    const [acting, using] = [cluster.replicas[here], cluster.replicas[there]];
     const result = await useWhile(scene, {
       kinds: [uses.mint, uses.introspect],
       replica: using,
       end: () =>
-        asBootstrap(ending).post(`/v1/grants/${scene.grantId}/revoke`, { reason: 'enough' }).expect(200),
+        asBootstrap(acting).post(`/v1/grants/${scene.grantId}/revoke`, { reason: 'enough' }).expect(200),
     });
     expect(longestDelayMs(result)).toBe(0);
     expect(await uses.call(scene, using)).toBe(true);
@@ -193,7 +193,7 @@ describe('concurrently on both processes', () => {
     );
     expect(tally(answers)).toEqual({ 201: 50 });
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);
-    // That of the scene, and this one.
+    // One grant of the scene, and the one of this test.
     const grants = await cluster.query('select id from grants where agent_id = $1', [agent.id]);
     expect(grants).toHaveLength(2);
   });

@@ -44,7 +44,7 @@ interface Verifier {
 }
 
 /**
- * Resource servers: one with the defaults of jose, and one that uses `max-age` and never fetches the set for an
+ * Creates two resource servers: one with the defaults of jose, and one that uses `max-age` and never fetches the set for an
  * unknown key.
  */
 function verifiersOf({ url }: TestBroker): Verifier[] {
@@ -79,7 +79,7 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
     }
     const verifiers = replicas.flatMap(verifiersOf);
     const kids = new Set<unknown>();
-    let alive: Token[] = [];
+    let unexpired: Token[] = [];
     let verified = 0;
     const verify = async ({ text, alg, audience }: Token, { jwks }: Verifier): Promise<void> => {
       const options = { issuer: testIssuer, audience, typ: 'at+jwt', algorithms: [alg] };
@@ -91,21 +91,21 @@ describe('over half an hour of manual and automatic rotations, on two replicas',
       pass(stepSeconds);
       for (const [index, alg] of signingAlgs.entries()) {
         const replica = replicas[(step + index) % 2] ?? first;
-        // Refused until the next key may sign, so that each rotation is as early as possible.
+        // The rotation is refused until the next key may sign, so that each rotation is as early as possible.
         const { status } = await asBootstrap(replica).post('/v1/keys/rotate', { alg, reason: 'test' });
         expect([200, 503]).toContain(status);
         const audience = audiences.get(alg) ?? '';
         const text = await tokenOf(agentOf(replica, agent), { resource: audience, scope: 'read' });
-        alive.push({ text, alg, audience, until: step + lifeSteps });
+        unexpired.push({ text, alg, audience, until: step + lifeSteps });
       }
       const worker = replicas[step % 2]?.worker;
       expect(
         await worker?.runNow('rotate-keys', new Date(Math.floor(clock.now().getTime() / 1000) * 1000)),
       ).toBe('done');
-      alive = alive.filter(({ until }) => until > step);
+      unexpired = unexpired.filter(({ until }) => until > step);
       const looking = verifiers.filter(({ every }) => step % every === 0);
-      // The newest token and the oldest unexpired one, for each algorithm.
-      const shown = alive.filter(({ until }) => until === step + lifeSteps || until === step + 1);
+      // For each algorithm, the newest token and the oldest unexpired one are verified.
+      const shown = unexpired.filter(({ until }) => until === step + lifeSteps || until === step + 1);
       await Promise.all(looking.flatMap((one) => shown.map((token) => verify(token, one))));
     }
     expect(kids.size).toBe(signingAlgs.length * (1 + Math.floor(steps / 6)));

@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, customFetch, decodeProtectedHeader, jwtVerify } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type SigningAlg, signingAlgs } from '../../../src/crypto/algorithms.ts';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import type { Replica } from '../../cluster/replica.ts';
 import { createServerOf, grantTo, introspect, permitAll } from '../../oauth/fixtures.ts';
 import {
@@ -269,6 +269,6 @@ describe.each(signingAlgs)('a compromised key of %s', (alg) => {
       expect(status).toBe(200);
       expect(decodeProtectedHeader(body.access_token).kid).toBe(prepared[0]);
     }
-    expect(replicas.map(isAlive)).toEqual([true, true]);
+    expect(replicas.map(isRunning)).toEqual([true, true]);
   });
 });

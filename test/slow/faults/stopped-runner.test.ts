@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import type { Replica } from '../../cluster/replica.ts';
 import { grantTo, permitAll } from '../../oauth/fixtures.ts';
 import { atEnd } from '../../support/at-end.ts';
@@ -88,7 +88,7 @@ async function makeDue(scene: Scene, through: Replica, count: number): Promise<s
   return ids;
 }
 
-/** The time for the next slot, which is up to 10 s away. */
+/** Waits for the next slot, which is up to 10 s away. */
 const aSlotLong = <T>(check: () => Promise<T>): Promise<T> => eventually(check);
 
 async function statuses({ query }: Scene, ids: string[]): Promise<string[]> {
@@ -98,7 +98,7 @@ async function statuses({ query }: Scene, ids: string[]): Promise<string[]> {
   return rows.map(({ status }) => status);
 }
 
-/** Resolves to the server process of the session whose statement waits for our lock. */
+/** Resolves to the server process of the session whose statement waits for the lock of the test. */
 async function waiting({ admin, ownerUrl }: Scene, statement: string): Promise<number> {
   const database = new URL(ownerUrl).pathname.slice(1);
   const look = async (): Promise<number> => {
@@ -123,7 +123,7 @@ async function runners(scene: Scene): Promise<{ stopped: Replica; other: Replica
 
 const timing = { 'at once': '', 'at commit': 'deferrable initially deferred' };
 
-/** From now on, a transaction that writes a grant as expired waits for the owner. */
+/** Makes transactions that write a grant as expired wait for the owner from now on. */
 const hold = (owner: pg.Client, when: keyof typeof timing) =>
   owner.query(
     `create function hold() returns trigger language plpgsql as
@@ -149,7 +149,7 @@ function finishedAfter(scene: Scene, before: JobRow): Promise<JobRow> {
   return aSlotLong(look);
 }
 
-/** The other process takes over the job. Its run is recorded as following a lost one. */
+/** Asserts that the other process takes over the job, and that its run is recorded as following a lost run. */
 async function expectTakenOver(scene: Scene, before: JobRow, rows: number): Promise<void> {
   const after = await finishedAfter(scene, before);
   expect(after).toMatchObject({
@@ -162,13 +162,13 @@ async function expectTakenOver(scene: Scene, before: JobRow, rows: number): Prom
 
 const lost = 'another run has taken over the job';
 
-/** Resumes the process, which must notice that it has lost the job, and must not change anything before. */
+/** Resumes the process. Asserts that it notices the loss of the job, and changes nothing before that. */
 async function expectNoLateWrite(scene: Scene, stopped: Replica): Promise<void> {
   const before = await contents(scene);
   stopped.child.kill('SIGCONT');
   await stopped.seen(lost);
   expect(await contents(scene)).toEqual(before);
-  expect(isAlive(stopped)).toBe(true);
+  expect(isRunning(stopped)).toBe(true);
   const runs = await scene.query<{ finished: boolean }>(
     'select finished_at is not null as finished from job_runs where job = $1 order by fencing desc limit 2',
     [job],
@@ -201,7 +201,7 @@ describe.concurrent('a process that is suspended past its lease', { timeout: 300
     await expectTakenOver(between, before, later.length);
     expect(await statuses(between, later)).toEqual(['expired']);
 
-    // Work that the suspended run would do at once if it could: no other process can do it.
+    // This work the suspended run would do at once if it could, and no other process can do it.
     const left = await makeDue(between, other, 2);
     other.child.kill('SIGSTOP');
     await expectNoLateWrite(between, stopped);

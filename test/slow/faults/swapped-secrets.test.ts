@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type SigningAlg, signingAlgs } from '../../../src/crypto/algorithms.ts';
-import { type Cluster, isAlive, startCluster } from '../../cluster/cluster.ts';
+import { type Cluster, isRunning, startCluster } from '../../cluster/cluster.ts';
 import type { Replica } from '../../cluster/replica.ts';
 import { grantTo, permitAll } from '../../oauth/fixtures.ts';
 import { agentOf, createAgent, createPolicy, createResource, type TestAgent } from '../../support/broker.ts';
@@ -114,7 +114,7 @@ describe('encrypted values in the place of others', () => {
     await cluster.query('update master_key_check set sealed = $1', [kept[0]?.private_sealed]);
     await expect(cluster.start()).rejects.toThrow(/HALLPASS_MASTER_KEY is not the key that the secrets/);
     for (const replica of cluster.replicas) {
-      expect(isAlive(replica)).toBe(true);
+      expect(isRunning(replica)).toBe(true);
       expect((await tokenFrom(replica, 'ES256')).status).toBe(200);
     }
     await cluster.query('update master_key_check set sealed = $1', [check?.sealed]);

@@ -5,7 +5,7 @@ import { parallel, tally } from '../../support/count.ts';
 import { createHolder } from '../../support/dpop.ts';
 import { createKeyAgent, type KeyAgent, proofOf } from '../../support/key-agent.ts';
 
-/** One-time values are used once, for any number of concurrent requests to two processes. */
+/** Tests that one-time values are used once, for any number of concurrent requests to two processes. */
 let cluster: Cluster;
 let agent: KeyAgent;
 let issuer: string;

@@ -58,7 +58,7 @@ const long = (lines: number) => Array.from({ length: lines }, (_, i) => `  const
 interface Violation {
   what: string;
   files: Record<string, string>;
-  /** The texts of the report about it, each on a line or within one. */
+  /** The texts that the report must have, each on its own line or within one. */
   report: string | RegExp;
 }
 

@@ -6,7 +6,8 @@ import { expect, it } from 'vitest';
 const root = join(import.meta.dirname, '../../..');
 const spectral = join(root, 'node_modules/@stoplight/spectral-cli/dist/index.js');
 
-// Here and not in `npm run check`, which lints openapi.yaml: the twin is made from that, and each document takes seconds.
+// This is not part of `npm run check`, which lints openapi.yaml: openapi-3.0.yaml is generated from it, and each
+// document takes seconds.
 it('openapi-3.0.yaml passes the OpenAPI rules of spectral', async () => {
   const args = [spectral, 'lint', '--fail-severity=hint', 'openapi-3.0.yaml'];
   const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root });

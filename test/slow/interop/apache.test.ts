@@ -7,7 +7,7 @@ import { freePort } from '../../support/free-port.ts';
 import { isLeftOut, startDaemon } from './software.ts';
 import { startTokens, type TokenService, type Tokens } from './tokens.ts';
 
-/** Debian's apache2 and libapache2-mod-oauth2, which verifies tokens offline. */
+/** The modules of Debian's apache2 and libapache2-mod-oauth2, which verifies tokens offline. */
 const modules = '/usr/lib/apache2/modules';
 const apache = '/usr/sbin/apache2';
 const missing = isLeftOut(

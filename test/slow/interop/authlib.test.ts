@@ -9,7 +9,10 @@ import { atEnd } from '../../support/at-end.ts';
 import { type Service, startService } from './broker.ts';
 import { isLeftOut } from './software.ts';
 
-/** Debian's python3-authlib. Skipped if it is not installed, unless HALLPASS_TEST_INTEROP requires it. */
+/**
+ * The Python of Debian's python3-authlib. The tests are skipped if it is not installed, unless HALLPASS_TEST_INTEROP
+ * requires it.
+ */
 const python = '/usr/bin/python3';
 const run = promisify(execFile);
 const isThere = await run(python, ['-c', 'import authlib, requests']).then(

@@ -28,7 +28,7 @@ export async function startService(): Promise<Service> {
   const http = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
   atEnd(() => http.drain({ graceMs: 0, deadlineMs: 1000 }));
   const issuer = parseIssuer(`http://127.0.0.1:${http.port}`);
-  if (issuer === undefined) throw new Error('loopback is no issuer');
+  if (issuer === undefined) throw new Error('a loopback address is not accepted as issuer');
   const broker = await startBroker({ clock: systemClock, config: { issuer } });
   http.serve(broker.app);
   await createPolicy(broker, permitAll);

@@ -8,7 +8,7 @@ import { createKey } from '../../support/key-agent.ts';
 import { type Service, startService } from './broker.ts';
 import { agentOf } from './clients/google-agent.ts';
 
-/** google-auth-library's external account: a workload whose only credential is the token of its platform. */
+/** Tests of google-auth-library's external account: a workload whose only credential is the token of its platform. */
 let service: Service;
 let agentId: string;
 const platform = 'https://kubernetes.default.svc.cluster.local';
@@ -18,7 +18,7 @@ const directory = mkdtempSync(join(tmpdir(), 'hallpass-google-'));
 const tokenFile = join(directory, 'token');
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** The file that the platform writes for the workload. */
+/** Writes the token of the platform to the workload's file. */
 async function project(sub: string): Promise<void> {
   const token = await new SignJWT({ iss: platform, sub, aud: service.issuer })
     .setProtectedHeader({ alg: key.alg, kid: key.kid })

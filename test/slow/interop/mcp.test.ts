@@ -10,7 +10,7 @@ import { listen } from './listen.ts';
 import { mcpServer } from './servers/mcp-server.ts';
 import { startTokens, type Tokens } from './tokens.ts';
 
-/** An MCP server that trusts Hallpass, and agents that know only its URL. */
+/** Tests with an MCP server that trusts Hallpass, and agents that know only its URL. */
 let service: Service;
 beforeAll(async () => {
   service = await startService();
@@ -22,7 +22,7 @@ interface Asked {
   status: number;
 }
 
-/** An MCP server whose identifier is its address, with a record of all its requests. */
+/** Starts an MCP server whose identifier is its address, and records all its requests. */
 async function startMcpServer({ path, hide = false }: { path: string; hide?: boolean }) {
   const port = await freePort();
   const identifier = `http://127.0.0.1:${port}${path}`;
@@ -115,7 +115,7 @@ describe('a token at an MCP server', () => {
   });
 
   it.each<[keyof Tokens, number]>([
-    // The fault is then in the request: the token is accepted.
+    // These tokens are refused because of the request: each token itself is valid.
     ['good', 406],
     ['aged', 406],
     ['expired', 401],

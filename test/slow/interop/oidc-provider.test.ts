@@ -9,7 +9,7 @@ import { asBootstrap, createPerson, oauthPost, startBroker, type TestBroker } fr
 import { createKey } from '../../support/key-agent.ts';
 import { createTestOutbound } from '../../support/test-issuer.ts';
 
-/** An independent issuer, found by discovery: oidc-provider, whose ID tokens identify a workload. */
+/** Tests with an independent issuer that is found by discovery: oidc-provider, whose ID tokens identify a workload. */
 let broker: TestBroker;
 let issuer: string;
 let provider: Provider;

@@ -25,7 +25,10 @@ async function assertListening(port: number): Promise<void> {
   socket.destroy();
 }
 
-/** Returns environment variables with directories and ports of this node alone, so that RabbitMQ of the machine is not affected. */
+/**
+ * Returns environment variables with directories and ports of this node alone, so that another RabbitMQ on this
+ * machine is not affected.
+ */
 function environmentOf(directory: string, ports: { amqp: number; mapper: number; distribution: number }) {
   const path = (name: string): string => join(directory, name);
   return {

@@ -19,7 +19,7 @@ let service: TokenService;
 let port: number;
 const open: ChannelModel[] = [];
 
-/** The plugin reads keys only over https. */
+/** Starts an https server in front of the broker, because the plugin reads keys only over https. */
 async function startFront(issuer: string): Promise<string> {
   const front = await startHttpsServer((request, response) => {
     const answer = fetch(`${issuer}${request.url}`).then((given) => given.text());
@@ -75,7 +75,7 @@ describe.skipIf(missing)('RabbitMQ with a token as password', () => {
     }
   });
 
-  it('allows nothing else', async () => {
+  it('refuses everything that the scopes do not permit', async () => {
     const { channel } = await connect(service.tokens.good);
     await expect((await channel()).assertQueue('other')).rejects.toThrow(refused);
     const writing = await channel();
@@ -97,17 +97,17 @@ describe.skipIf(missing)('RabbitMQ with a token as password', () => {
 
   // RabbitMQ lets the consumer continue; docs/integrations.md explains how to handle that.
   it('ends with the grant, unless the agent sends a token of another grant in time, except for a running consumer', async () => {
-    const [ending, renewed] = [
+    const [expiring, renewed] = [
       await connect(await service.mintFor(4)),
       await connect(await service.mintFor(4)),
     ];
     await renew(renewed.connection, service.tokens.good);
     const received: string[] = [];
     const keep = (message: ConsumeMessage | null): void => void received.push(String(message?.content));
-    await (await ending.channel()).assertQueue('orders');
-    await (await ending.channel()).consume('orders', keep, { noAck: true });
+    await (await expiring.channel()).assertQueue('orders');
+    await (await expiring.channel()).consume('orders', keep, { noAck: true });
     await eventually(async () =>
-      expect((await ending.channel()).assertQueue('orders')).rejects.toThrow(refused),
+      expect((await expiring.channel()).assertQueue('orders')).rejects.toThrow(refused),
     );
     (await renewed.channel()).sendToQueue('orders', Buffer.from('late'));
     await eventually(async () => expect(received).toEqual(['late']));

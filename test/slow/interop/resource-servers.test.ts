@@ -4,7 +4,7 @@ import { expressApi } from './servers/express-api.ts';
 import { joseApi } from './servers/jose-api.ts';
 import { startTokens, type TokenService, type Tokens } from './tokens.ts';
 
-/** Libraries that verify tokens offline, with the JWK Set. */
+/** Tests with libraries that verify tokens offline, with the JWK Set. */
 let service: TokenService;
 beforeAll(async () => {
   const scopes = { good: 'chat', narrow: 'models:write' };

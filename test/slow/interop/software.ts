@@ -5,8 +5,8 @@ import { atEnd } from '../../support/at-end.ts';
 import { eventually } from '../../support/eventually.ts';
 
 /**
- * Whether to skip the tests with software of a Debian package: it is not installed, and HALLPASS_TEST_INTEROP does
- * not require it. Says so on standard error.
+ * Whether to skip the tests with software of a Debian package, because it is not installed and HALLPASS_TEST_INTEROP does
+ * not require it. Then it says so on standard error.
  */
 export function isLeftOut(name: string, isThere: boolean): boolean {
   if (isThere || process.env.HALLPASS_TEST_INTEROP === 'required') return false;

@@ -48,7 +48,7 @@ interface Setting {
   scopes: { good: string; narrow: string };
 }
 
-/** A broker. */
+/** A broker, as the place where tokens are issued. */
 interface Place {
   url: string;
 }

@@ -81,8 +81,8 @@ describe('an address', () => {
 
   it('cannot claim other addresses if no proxy is trusted', async () => {
     const [replica = behindProxy] = plain;
-    // The clock of a process cannot be advanced, and a request to check whether the burst is whole again would reduce
-    // it.
+    // The clock of a process cannot be advanced, and a request that checks whether the full burst is available would
+    // use it.
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     const claims = (n: number) => ({
       'X-Forwarded-For': `198.51.100.${n}`,

@@ -8,7 +8,7 @@ import { createSystemRandom } from '../../../src/platform/random.ts';
 import { clusterEnv, startReplica } from '../../cluster/replica.ts';
 import { launch } from '../../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { createProduction, migrate, type Production } from '../../e2e/support/production.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -38,7 +38,7 @@ const withKeys = (current: string, ...old: string[]): Record<string, string> => 
   HALLPASS_MASTER_KEYS_OLD: old.join(','),
 });
 
-/** Every encrypted value, with its place. */
+/** Reads every encrypted value, with its place. */
 async function sealed() {
   const keys = await production.query<{ kid: string; private_sealed: Buffer }>(
     'select kid, private_sealed from signing_keys order by ctid',
@@ -109,7 +109,7 @@ async function refusesToStart(broker: Record<string, string>): Promise<void> {
   expect([code, stdout, lines]).toEqual([1, '', [`hallpass: ${why}`]]);
 }
 
-/** The result of the query in docs/operations.md: the master keys under which values in use are encrypted. */
+/** Returns the result of the query in docs/operations.md: the master keys under which values in use are encrypted. */
 async function inUse(): Promise<unknown[]> {
   const docs = await readFile(new URL('../../../docs/operations.md', import.meta.url), 'utf8');
   const text = /```sql\n(select encode\(substring[^`]*)```/.exec(docs)?.[1] ?? '';
@@ -122,7 +122,7 @@ const nextSlot = new Date('2026-03-02T10:01:00Z');
 it('a master key is replaced during minting even if the job that encrypts again is killed midway, and the old one then starts no broker', async () => {
   // The procedure of docs/operations.md. First every replica gets the new key as an old one, which only decrypts.
   let [a, b] = [await startReplica(withKeys(oldKey)), await startReplica(withKeys(oldKey))];
-  const story = await tell(a.url, production.bootstrapKey);
+  const story = await createStory(a.url, production.bootstrapKey);
   const minting = mintSteadily(story, a.url, b.url);
   await minting.more(50);
   await minting.balance(b.url);
@@ -187,7 +187,7 @@ it('a master key is replaced during minting even if the job that encrypts again 
   for (const replica of [a, b]) expect(await replica.drain()).toBe(0);
   await refusesToStart(withKeys(oldKey));
 
-  // The procedure of docs/operations.md for the loss of the new key as well.
+  // Follows docs/operations.md for the case that the new key is lost as well.
   await production.query('truncate signing_keys, master_key_check');
   const lost = await startReplica(withKeys(randomBytes(32).toString('base64url')));
   await expecting(200, call(`${lost.url}/readyz`));

@@ -8,7 +8,7 @@ import {
   startReplica,
 } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { type Answer, call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { type Answer, call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli } from '../../e2e/support/production.ts';
 import { scrape } from '../../operation/scrape.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -16,8 +16,8 @@ import { freePort } from '../../support/free-port.ts';
 import { query } from './support/databases.ts';
 
 /**
- * Every reason for a built broker not to be ready, except the shutdown, which is in
- * test/slow/process/process.test.ts.
+ * Tests every reason for a built broker not to be ready, except the shutdown, which test/slow/process/process.test.ts
+ * tests.
  */
 const bearer = generateBootstrapKey();
 let server: OwnServer;
@@ -33,7 +33,7 @@ beforeAll(async () => {
   // Without jobs, which would repair within a minute what a test breaks.
   env = { ...clusterEnv(server.applicationUrl, bearer), HALLPASS_ROLE: 'api' };
   replica = await startReplica({ ...env, HALLPASS_METRICS_PORT: String(metricsPort) });
-  story = await tell(replica.url, bearer);
+  story = await createStory(replica.url, bearer);
 });
 
 interface Key {
@@ -47,7 +47,7 @@ const mint = (): Promise<Answer> => {
   const form = { grant_type: 'client_credentials', resource: story.resource, scope: 'read' };
   return call(`${replica.url}/oauth2/token`, { basic: story.client, form });
 };
-/** The response is cached for a second. */
+/** Waits until the readiness check responds with this status and these checks. The response is cached for a second. */
 const becomes = (status: number, checks: object): Promise<void> =>
   eventually(async () => {
     const answer = await readiness();
@@ -61,7 +61,7 @@ describe('a replica', () => {
     await expecting(200, mint());
   });
 
-  it('is alive but not ready while the database is unreachable, still serves metrics, and recovers automatically', async () => {
+  it('runs but is not ready while the database is unreachable, still serves metrics, and recovers automatically', async () => {
     await server.stop();
     await becomes(503, { database: 'unreachable' });
     await expecting(200, call(`${replica.url}/healthz`));
@@ -100,7 +100,7 @@ describe('a replica', () => {
     await expecting(200, mint());
     const other = await startReplica(env);
     await expecting(200, call(`${other.url}/readyz`));
-    await tell(other.url, bearer);
+    await createStory(other.url, bearer);
     expect(await other.drain()).toBe(0);
     // Only the migration step of an older version fails: it says so and changes nothing.
     const { code, stderr } = await cli({ ...env, DATABASE_OWNER_URL: server.ownerUrl }, 'migrate');
@@ -108,7 +108,7 @@ describe('a replica', () => {
     expect(stderr).toContain('9999_of_the_next_version');
   });
 
-  it('is not ready without a key to sign with: after all were compromised, published or not', async () => {
+  it('is not ready without a key that can sign, after all prepared and active keys were compromised', async () => {
     const compromise = async (alg: string): Promise<Answer> => {
       const { body } = await expecting(200, call(`${replica.url}/v1/keys`, { bearer }));
       const active = body.items.find((key: Key) => key.alg === alg && key.status === 'active');

@@ -2,7 +2,7 @@ import { createLocalJWKSet, jwtVerify } from 'jose';
 import { beforeAll, describe, expect, inject, it } from 'vitest';
 import { startReplica } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli, createProduction, migrate, type Production } from '../../e2e/support/production.ts';
 import { eventually } from '../../support/eventually.ts';
 import {
@@ -42,7 +42,7 @@ const brokerToken = { grant_type: 'client_credentials' };
 
 /** Creates the objects that exist when the backup is taken. */
 async function createObjects(url: string, bearer: string): Promise<Before> {
-  const [story, other] = [await tell(url, bearer), await tell(url, bearer)];
+  const [story, other] = [await createStory(url, bearer), await createStory(url, bearer)];
   const secret = call(`${url}/v1/agents/${agentOf(story)}/secrets`, { bearer, json: {} });
   const people = (await expecting(200, call(`${url}/v1/admins`, { bearer }))).body.items;
   const { id } = people.find(({ email }: { email: string }) => email === 'bootstrap@localhost');
@@ -167,7 +167,7 @@ describe.each(backups)('a broker on the restored database (%s)', (_name, take) =
   });
 
   it('continues the audit log of the backup', async () => {
-    // The newest event is that of the token which the leaked secret obtained in the first test.
+    // The newest event is about the token that was issued to the leaked secret in the first test.
     const events = await readAuditLog(url, admin, eventIds.length + 1);
     expect(events.slice(0, eventIds.length).map(({ id }) => id)).toEqual(eventIds);
     expect(events.at(-1)).toMatchObject({ type: 'token.issued' });

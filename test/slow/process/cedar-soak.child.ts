@@ -1,4 +1,4 @@
-/** Makes at least as many decisions as argv says within a busy HTTP handler, then prints its results. */
+/** Makes at least as many decisions as the first argument says, within a busy HTTP handler, then prints the results. */
 import { Agent, createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import {

@@ -69,7 +69,7 @@ describe('the Dockerfile', () => {
 describe('the tree of its last stage', () => {
   let tree: string;
   let production: Production;
-  /** As root, the user of the image; otherwise we are already an ordinary user. */
+  /** The user of the image, if the tests run as root; otherwise the current user, which is not root. */
   const uid = process.getuid?.() === 0 ? 1000 : undefined;
   beforeAll(async () => {
     await ensureBuilt();

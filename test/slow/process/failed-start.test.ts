@@ -12,7 +12,7 @@ import { createLog } from '../../../src/platform/log.ts';
 import { createSystemRandom } from '../../../src/platform/random.ts';
 import { query, temporaryDataDir } from '../embedded/broker-process.ts';
 
-/** The whole process, on an embedded server whose database allows everything to start except the worker. */
+/** Tests of the whole process, on an embedded server whose database allows everything to start except the worker. */
 const log = createLog('error');
 let dataDir: string;
 let remove: () => Promise<void>;

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { type BrokerProcess, launch, temporaryDirectory } from '../../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting } from '../../e2e/support/client.ts';
 import { cli } from '../../e2e/support/production.ts';
 import { freePort } from '../../support/free-port.ts';
 
@@ -20,7 +20,7 @@ async function start(env: Record<string, string> = {}): Promise<{ broker: Broker
   return { broker, url: `http://127.0.0.1:${port}` };
 }
 
-/** The tests use one data directory, in order. */
+// These tests use the same data directory, one after another.
 describe('a data directory', () => {
   it('is created at the first start, which shows a working admin key', async () => {
     const { broker, url } = await start();
@@ -28,7 +28,7 @@ describe('a data directory', () => {
     [adminKey = ''] = /hpa_\w+/.exec(broker.stdout()) ?? [];
     await expecting(200, call(`${url}/v1/admins`, { bearer: adminKey }));
     expect(broker.stderr()).not.toContain(adminKey);
-    const story = await tell(url, adminKey);
+    const story = await createStory(url, adminKey);
 
     const second = await launch({ HALLPASS_DATA_DIR: dataDir, HALLPASS_PORT: '0' }).exited;
     expect(second.code).toBe(1);

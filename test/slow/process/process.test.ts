@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type BrokerProcess, launch } from '../../e2e/support/broker-process.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
-import { call, expecting, type Story, tell } from '../../e2e/support/client.ts';
+import { call, createStory, expecting, type Story } from '../../e2e/support/client.ts';
 import { cli, createProduction, type Production } from '../../e2e/support/production.ts';
 import { beginSlowRequest } from '../../e2e/support/slow-request.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -29,7 +29,7 @@ async function start(env: Record<string, string> = {}, command?: string[]): Prom
   return { broker, port, url: `http://127.0.0.1:${port}` };
 }
 
-/** Returns how a failed start ends: its exit code and the one line that it prints beside the log. */
+/** Returns how a failed start ends: its exit code and the one line that it prints in addition to the log. */
 async function refusal(env: Record<string, string | undefined>): Promise<string> {
   const { code, stderr, stdout } = await launch({ HALLPASS_PORT: '0', ...env }).exited;
   expect(code).toBe(1);
@@ -138,7 +138,7 @@ describe.each([
   let story: Story;
   beforeAll(async () => {
     started = command === undefined ? running : await start({}, command);
-    story = await tell(started.url, production.bootstrapKey);
+    story = await createStory(started.url, production.bootstrapKey);
   });
 
   it('drains: becomes not ready, answers long polls, finishes slow requests, and exits with code 0', async () => {

@@ -48,7 +48,7 @@ beforeAll(async () => {
   adminKey = /hpa_\w+/.exec(broker.stdout())?.[0] ?? '';
 });
 
-/** What a reader changes in a command before running it. */
+/** Makes the changes to a command that a reader makes before running it. */
 const asReader = (command: string): string =>
   command.replace('http://127.0.0.1:8080', url).replace('hpa_paste_it_here', adminKey);
 

@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 
 interface Answer {
-  /** Whether the request began after the ending had completed. */
+  /** Whether the request began after `end` had completed. */
   late: boolean;
   status: number;
   error: string | undefined;
@@ -52,7 +52,7 @@ async function askWhile(clients: TestAgent[], form: Record<string, string>, end:
     }
   };
   const asking: Promise<void>[] = [];
-  // So that the ending happens while each caller has a request in progress.
+  // Each client must have a request in progress when `end` is called.
   await parallel(2 * clients.length, (index) => {
     const client = clients[index % clients.length] as TestAgent;
     return new Promise<void>((resolve) => asking.push(ask(client, resolve)));
@@ -74,7 +74,7 @@ async function expectEnded(answers: Answer[], server: { id: string; secret: stri
   }
 }
 
-describe('minting during an ending', () => {
+describe('minting during a revocation', () => {
   it('no request after a revocation gets a token, and no token is active after it, on any replica', async () => {
     const agent = await createAgent(replicas[0], { owner });
     const clients = replicas.map((replica) => agentOf(replica, agent));
@@ -96,7 +96,7 @@ describe('minting during an ending', () => {
     }
   });
 
-  it('no request after an agent was disabled gets a token, and none of its tokens is active after that', async () => {
+  it('no request after an agent was disabled gets a token, and none of its tokens is active', async () => {
     for (let round = 0; round < 5; round += 1) {
       const agent = await createAgent(replicas[0], { owner });
       const clients = replicas.map((replica) => agentOf(replica, agent));

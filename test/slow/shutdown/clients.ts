@@ -5,11 +5,11 @@ import { Agent, request } from 'node:http';
 import { type Dispatcher, Pool } from 'undici';
 
 export interface Client {
-  /** Resolves when the server has told every connection to close, or refuses new ones. */
+  /** Resolves when the server has sent `Connection: close` on every connection, or refuses new ones. */
   ended: Promise<void>;
-  /** The failures of requests on connections that were not told to close. */
+  /** The failures of requests on connections without `Connection: close`. */
   failures: string[];
-  /** Whether enough requests were answered for the server to be stopped, or the client has ended before. */
+  /** Whether the client has enough responses for the server to be stopped, or has already ended. */
   isBusy(): boolean;
 }
 
@@ -24,7 +24,7 @@ type Send = (post: Post) => Promise<boolean>;
 
 const connections = 4;
 const form = 'grant_type=client_credentials&client_id=agt_nobody&client_secret=wrong';
-/** More than a socket's buffers hold, so that a part is unread when the request is refused. */
+/** A body that is larger than a socket's buffers, so that a part is unread when the request is refused. */
 const unreadable = 'x'.repeat(300_000);
 const posts = {
   read: { path: '/oauth2/token', body: form, type: 'application/x-www-form-urlencoded' },
@@ -56,7 +56,7 @@ function keepPosting(send: Send): Client {
   return { ended, failures, isBusy: () => isOver || answered >= 50 };
 }
 
-/** Sends by a pool of undici, which ends with the client; `isLast` reads status and headers of the response. */
+/** Sends requests through a pool of undici. `isLast` returns whether a response is the last one of its connection. */
 function startPool(origin: string, isLast: (answer: Dispatcher.ResponseData) => boolean): Client {
   const pool = new Pool(origin, { connections, pipelining: 1 });
   const client = keepPosting(async ({ path, body, type }) => {
@@ -70,7 +70,7 @@ function startPool(origin: string, isLast: (answer: Dispatcher.ResponseData) => 
 export const startUndici = (origin: string): Client =>
   startPool(origin, ({ headers }) => headers.connection === 'close');
 
-/** Sends through nginx, which keeps its connections to the server, and answers 502 when the server is gone. */
+/** Sends requests through nginx, which keeps its connections to the server, and answers 502 when the server is gone. */
 export const startBehindNginx = (origin: string): Client =>
   startPool(origin, ({ statusCode }) => statusCode === 502);
 
@@ -86,7 +86,7 @@ export function startHttpAgent(origin: string): Client {
   return { ...client, ended: client.ended.finally(() => agent.destroy()) };
 }
 
-/** Returns the script by which wrk posts the form; it makes the file `connected` with the first response. */
+/** Returns a script for wrk that posts the form, and creates the file `connected` at the first response. */
 export function wrkScript(connected: string): string {
   return `wrk.method = "POST"
 wrk.body = "${form}"
@@ -100,8 +100,8 @@ end
 }
 
 /**
- * Runs wrk until it is interrupted, which its owner does when the server has ended. Of its errors, those of `read` are
- * connections that ended without a response; it counts connections that are refused as `write`.
+ * Runs wrk until it is interrupted, which the caller does when the server has ended. Its errors of the kind `read` are
+ * connections that ended without a response; refused connections are errors of the kind `write`.
  */
 export function startWrk(origin: string, script: string, connected: string): Client & { interrupt(): void } {
   const args = ['-t1', `-c${connections}`, '-d60s', '-s', script, origin + posts.read.path];

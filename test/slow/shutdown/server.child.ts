@@ -2,7 +2,10 @@ import { createServer, type RequestListener } from 'node:http';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { startHttpServer } from '../../../src/start/http-server.ts';
 
-/** The HTTP server of the broker without a broker: one path reads the body, every other one refuses it unread. */
+/**
+ * Runs the broker's HTTP server without a broker: one path reads the body, every other path refuses the request
+ * unread.
+ */
 const listener: RequestListener = (request, response) => {
   if (request.url !== '/oauth2/token') {
     response.writeHead(415, { 'Content-Length': 0 }).end();

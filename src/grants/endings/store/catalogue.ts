@@ -4,10 +4,11 @@ import { epochsEndedAt, isOpen, ownEnd } from '../../liveness-sql.ts';
 import type { CatalogueChange } from '../ending.ts';
 
 /**
- * Writes as ended every grant that uses an ended scope or type (see `CatalogueChange`), and every pending request
- * that has an approval and uses a scope whose text changed. Each end reason names them. A grant that has already
- * ended, by its own time or with something that it depends on, keeps that end; its agent's expiry does not count,
- * because it can be moved. Returns the number of grants. The caller has locked the resource FOR UPDATE in `tx`.
+ * Writes as ended every grant that uses an ended scope or type (see `CatalogueChange`), and every pending request that has
+ * an approval and uses a scope whose text changed. Each end reason names these scopes or types. A grant that has already
+ * ended, because its own time is over or something that it depends on ended, keeps that end. The expiry of its agent does
+ * not count, because it can be changed. Returns the number of grants. The caller has locked the resource FOR UPDATE
+ * in `tx`.
  */
 export async function endGrantsUsing(
   tx: Tx,

@@ -2,7 +2,7 @@ import type { Tx } from '../../../db/database.ts';
 import { storedStatuses } from '../../liveness.ts';
 import type { GrantStatus } from '../../states.ts';
 
-export interface EndingByHand {
+export interface DecidedEnd {
   id: string;
   /** The effective state the grant must still be in. */
   from: 'pending' | 'scheduled' | 'active';
@@ -13,13 +13,13 @@ export interface EndingByHand {
 }
 
 /** Ends a grant by compare-and-set. Returns false if the effective state is no longer `from`. */
-export async function endOne(tx: Tx, ending: EndingByHand): Promise<boolean> {
+export async function endOne(tx: Tx, end: DecidedEnd): Promise<boolean> {
   const result = await tx
     .updateTable('grants')
-    .set({ status: ending.to, ended_at: ending.at, ended_by: ending.by, end_reason: ending.reason })
-    .where('id', '=', ending.id)
-    .where('status', 'in', storedStatuses(ending.from))
-    .where(ending.from === 'pending' ? 'lapses_at' : 'expires_at', '>', ending.at)
+    .set({ status: end.to, ended_at: end.at, ended_by: end.by, end_reason: end.reason })
+    .where('id', '=', end.id)
+    .where('status', 'in', storedStatuses(end.from))
+    .where(end.from === 'pending' ? 'lapses_at' : 'expires_at', '>', end.at)
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
 }

@@ -17,14 +17,17 @@ export interface SettledBatch {
   next: string | null;
 }
 
-/** The most grants that a batch examines, selects and, of those delegated from the selected ones, ends. */
+/** The most grants that a batch examines, the most that it selects, and the most delegated grants that it ends. */
 export interface BatchSize {
   examined: number;
   selected: number;
   delegated: number;
 }
 
-/** SQL conditions for the grants g that an ending examines. Each kind uses an index in id order, or has few. */
+/**
+ * SQL conditions for the grants g that an ending examines. Each condition uses an index in id order, or matches few
+ * grants.
+ */
 const conditions: Record<SelectionKind, (subjectId: string) => RawBuilder<unknown>> = {
   grant: (id) => sql`g.id = ${id}`,
   agent: (id) => sql`g.agent_id = ${id} and ${sql.raw(isOpen)}`,

@@ -123,7 +123,7 @@ async function end(
   await probeDerived(player, ended);
 }
 
-/** Requests a grant and cancels it at once, before approvers can decide. */
+/** Requests a grant and cancels it at once, before approvers can decide about it. */
 async function requestInVain(player: Player, agent: AgentModel): Promise<void> {
   await request(player, agent, 1);
   const newest = agent.grants.at(-1);

@@ -6,9 +6,9 @@ import type { Player } from './player.ts';
 const algorithms = ['ES256', 'EdDSA', 'RS256'];
 
 /**
- * Makes the prepared keys older, as if they had been published for longer than a JWKS may be cached: the run cannot
- * wait six minutes. The newest keys are left alone, because the broker relies on having read a key long before it
- * signs.
+ * A statement that makes the prepared keys older, as if they had been published for longer than a JWKS may be cached: the
+ * run cannot wait six minutes. The newest keys stay as they are, because the broker relies on having read a key long before
+ * it signs.
  */
 const letTimePass = `
   update signing_keys set created_at = created_at - interval '400 seconds'

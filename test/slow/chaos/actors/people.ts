@@ -76,7 +76,8 @@ async function disableForAWhile(player: Player, agent: AgentModel): Promise<void
     await probe(player, agent, held());
     await probeBelow(player, agent);
   }
-  // Enabled even if another actor disabled it or the response was lost: an agent that stays disabled does nothing.
+  // The agent is enabled again even if another actor disabled it or the response was lost: an agent that stays
+  // disabled does nothing.
   for (let attempt = 1; attempt <= 5 && !(await flip(player, agent, 'enable')); attempt += 1);
   await probe(player, agent, held());
   await probeBelow(player, agent);
@@ -123,7 +124,7 @@ const steps: readonly WeightedStep<Step>[] = [
 
 /** Picks an agent, more likely one whose tokens others have exchanged, because actions on it affect more grants. */
 function pickAgent({ prng, world: { agents } }: Player): AgentModel | undefined {
-  const held = new Set(agents.flatMap(({ tokens }) => tokens.slice(-20).flatMap(({ line }) => line)));
+  const held = new Set(agents.flatMap(({ tokens }) => tokens.slice(-20).flatMap(({ chain }) => chain)));
   const above = agents.filter(({ id }) => held.has(id));
   return prng.pick(above.length > 0 && prng.chance(0.5) ? above : agents);
 }

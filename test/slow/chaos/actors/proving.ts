@@ -58,7 +58,7 @@ export async function prove(agent: AgentModel, message: Message): Promise<Proof>
 }
 
 /** Reuses a DPoP proof with another authentication of the client. */
-export async function proveClientAnew(agent: AgentModel, { message, asked }: Proof): Promise<Proof> {
+export async function proveClientAgain(agent: AgentModel, { message, asked }: Proof): Promise<Proof> {
   const { headers = {} } = message;
   const once = (asked.once ?? []).filter((name) => name.startsWith('proof '));
   return together({ message: { headers }, asked: { once } }, await proveClient(agent));

@@ -2,7 +2,7 @@ import { jwtBearerGrant } from '../../../../src/oauth/grant-types/jwt-bearer.ts'
 import { type Performed, showsGrant } from '../recorder.ts';
 import type { AgentModel } from '../world.ts';
 import { type Act, keep, type Player, pickGrant } from './player.ts';
-import { performProved, prove, proveByToken, proveClientAnew, proved } from './proving.ts';
+import { performProved, prove, proveByToken, proveClientAgain, proved } from './proving.ts';
 import { asksBrokerToken, asksToken, hold } from './tokens.ts';
 
 /** Uses the assertion as a grant (RFC 7523 section 2.1): it is the same one-time value. */
@@ -18,7 +18,7 @@ interface Replay {
   keep: (performed: Performed) => void;
 }
 
-/** For a token request: the same assertion and proof, or the same proof with another assertion. */
+/** Makes a replay of a token request: with the same assertion and proof, or with the same proof and another assertion. */
 async function tokenReplay(player: Player, agent: AgentModel): Promise<Replay> {
   const { prng } = player;
   const grant = prng.chance(0.5) ? pickGrant(player, agent, 'active') : undefined;
@@ -29,13 +29,13 @@ async function tokenReplay(player: Player, agent: AgentModel): Promise<Replay> {
   const other = await prng.weighted<() => Act | Promise<Act>>([
     [2, () => sent],
     [1, () => asGrant(sent)],
-    [agent.holding === undefined ? 0 : 3, async () => proved(act, await proveClientAnew(agent, proof))],
+    [agent.holding === undefined ? 0 : 3, async () => proved(act, await proveClientAgain(agent, proof))],
   ])();
   const origin = { resource: grant?.request.resource };
   return { acts: [sent, other], keep: (performed) => hold(agent, performed, origin) };
 }
 
-/** For a request to `/v1`: the same proof of the key to which the broker token is bound. */
+/** Makes a replay of a request to `/v1`, with the same proof of the key to which the broker token is bound. */
 async function apiReplay(player: Player, agent: AgentModel): Promise<Replay | undefined> {
   const token = agent.brokerTokens.at(-1);
   const grant = pickGrant(player, agent, 'active');

@@ -19,9 +19,9 @@ export function hold(
 ): void {
   const { token } = operation.answered;
   if (token === undefined) return;
-  const line = subject === undefined ? [] : [...subject.line, subject.agentId];
+  const chain = subject === undefined ? [] : [...subject.chain, subject.agentId];
   const subjects = subject === undefined ? [] : [...subject.subjects, subject.jti];
-  const held: HeldToken = { ...token, raw: body.access_token, resource, line, subjects, isRefused: false };
+  const held: HeldToken = { ...token, raw: body.access_token, resource, chain, subjects, isRefused: false };
   if (resource === undefined) agent.brokerTokens.push(held);
   else keep(agent.tokens, held, mostTokens);
 }
@@ -71,8 +71,8 @@ function pickSubject({ prng, world }: Player, agent: AgentModel): HeldToken | un
   // Refused and expired tokens are tried again sometimes.
   const isLikely = ({ isRefused, expiresAtMs }: HeldToken) => !isRefused && expiresAtMs > Date.now() + 1_000;
   const tokens = prng.chance(0.1) ? known : known.filter(isLikely);
-  const handedDown = tokens.filter(({ line }) => line.length > 0);
-  return prng.pick(handedDown.length > 0 && prng.chance(0.5) ? handedDown : tokens);
+  const obtainedByExchange = tokens.filter(({ chain }) => chain.length > 0);
+  return prng.pick(obtainedByExchange.length > 0 && prng.chance(0.5) ? obtainedByExchange : tokens);
 }
 
 /** Exchanges a token for all or some of its scopes. */
@@ -139,10 +139,13 @@ export async function probe(player: Player, agent: AgentModel, tokens: readonly 
   await Promise.all(asked.map((token) => introspect(player, token, token.resource ?? agent)));
 }
 
-/** Also introspects at once the tokens that others got, directly or indirectly, by exchange of the agent's tokens. */
+/**
+ * Also introspects at once the tokens that others obtained, directly or indirectly, by exchange of the agent's
+ * tokens.
+ */
 export async function probeBelow(player: Player, agent: AgentModel): Promise<void> {
   const below = player.world.agents.flatMap((holder) =>
-    holder.tokens.slice(-20).flatMap((token) => (token.line.includes(agent.id) ? [{ holder, token }] : [])),
+    holder.tokens.slice(-20).flatMap((token) => (token.chain.includes(agent.id) ? [{ holder, token }] : [])),
   );
   await Promise.all(
     player.prng
@@ -151,7 +154,7 @@ export async function probeBelow(player: Player, agent: AgentModel): Promise<voi
   );
 }
 
-/** Introspects at once the tokens that were got, directly or indirectly, by exchange of these tokens. */
+/** Introspects at once the tokens that were obtained, directly or indirectly, by exchange of these tokens. */
 export async function probeDerived(player: Player, ended: readonly HeldToken[]): Promise<void> {
   const jtis = new Set(ended.map(({ jti }) => jti));
   const derived = player.world.agents.flatMap((holder) =>
@@ -167,7 +170,7 @@ export async function probeDerived(player: Player, ended: readonly HeldToken[]):
 }
 
 /**
- * Returns the tokens that others have exchanged, if there are any and chance prefers them, because their ending
+ * Prefers tokens that others have exchanged, if there are any and a random choice says so, because ending such a token
  * affects more grants.
  */
 export function preferExchanged({ prng, world }: Player, tokens: readonly HeldToken[]): readonly HeldToken[] {
@@ -180,7 +183,7 @@ export const tokensUnder = (agent: AgentModel, grant: Pick<HeldGrant, 'id'>): He
   agent.tokens.filter(({ grantId }) => grantId === grant.id);
 
 export async function revokeToken(player: Player, agent: AgentModel): Promise<void> {
-  // Broker tokens only rarely: the agent needs them.
+  // Broker tokens are chosen rarely, because the agent needs them.
   const token = player.prng.pick(
     player.prng.chance(0.1) ? agent.brokerTokens : preferExchanged(player, agent.tokens.slice(-20)),
   );

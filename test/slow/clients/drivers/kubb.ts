@@ -2,7 +2,7 @@ import type { Client } from '../generated/kubb/.kubb/fetch.ts';
 import * as api from '../generated/kubb/index.ts';
 import type { Caller, GeneratedClient } from '../generated-client.ts';
 
-/** An error answer. Kubb's functions do not say what its type is; the type of each error has a name. */
+/** An error response. Kubb's functions do not declare its type, but the generated code has a type for each error. */
 class ErrorAnswer extends Error {
   readonly data: unknown;
 
@@ -12,7 +12,10 @@ class ErrorAnswer extends Error {
   }
 }
 
-/** Kubb's own client writes every body as JSON, and returns an error like a success. */
+/**
+ * Creates a transport for Kubb's functions. Kubb's own one sends every body as JSON, and returns an error like a
+ * success.
+ */
 function clientOf(baseUrl: string, credential?: string): Client {
   return async ({ url, method = 'GET', data, params, headers = {} }) => {
     const query = new URLSearchParams((params ?? {}) as Record<string, string>);

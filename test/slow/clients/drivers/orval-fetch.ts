@@ -1,4 +1,4 @@
-/** Adds the address of the broker and the credential, which orval leaves to a function like this. */
+/** The address of the broker and the credential, which orval expects from a function of its user, like the one below. */
 const context = { baseUrl: '' };
 
 export function setBaseUrl(url: string): void {

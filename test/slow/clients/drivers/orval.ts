@@ -15,7 +15,7 @@ export function connect(baseUrl: string): GeneratedClient {
   };
 }
 
-/** Narrows an answer by its status, which tells the type of its data. */
+/** Narrows the type of a response to that of the given status. Throws for any other status. */
 function need<A extends { status: number; data: unknown }, S extends A['status']>(
   answer: A,
   status: S,

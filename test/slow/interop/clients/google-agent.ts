@@ -21,7 +21,7 @@ export function agentOf({ issuer, resource, scope, tokenFile }: Identity) {
     token_url: `${issuer}/oauth2/token`,
     credential_source: { file: tokenFile },
   });
-  if (client === null) throw new Error('these are no external account');
+  if (client === null) throw new Error('the options are not those of an external account');
   client.scopes = [scope];
   return client;
 }

@@ -17,7 +17,7 @@ export function withSecret({ issuer, ...who }: Identity & { clientSecret: string
   return new ClientCredentialsProvider({ ...who, expectedIssuer: issuer });
 }
 
-/** `privateKey`: PKCS#8 in PEM. */
+/** Creates the provider of an agent with a key. `privateKey` is PKCS #8 in PEM. */
 export function withKey({ issuer, ...who }: Identity & { privateKey: string }): OAuthClientProvider {
   return new PrivateKeyJwtProvider({ ...who, algorithm: 'ES256', expectedIssuer: issuer });
 }

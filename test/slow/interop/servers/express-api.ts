@@ -1,7 +1,7 @@
 import express from 'express';
 import { type AuthResult, auth, requiredScopes } from 'express-oauth2-jwt-bearer';
 
-/** An API with express-oauth2-jwt-bearer: `/chat` needs the scope `chat`. */
+/** Creates an API with express-oauth2-jwt-bearer: `/chat` needs the scope `chat`. */
 export function expressApi({ issuer, identifier }: { issuer: string; identifier: string }) {
   const app = express();
   const authenticate = auth({

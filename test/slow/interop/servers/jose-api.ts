@@ -1,7 +1,7 @@
 import express from 'express';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
-/** An API with jose: `/chat` needs the scope `chat`. */
+/** Creates an API with jose: `/chat` needs the scope `chat`. */
 export function joseApi({ issuer, identifier }: { issuer: string; identifier: string }) {
   const keys = createRemoteJWKSet(new URL(`${issuer}/oauth2/jwks`), { cacheMaxAge: 300_000 });
   const terms = {

@@ -30,7 +30,7 @@ function createVerifier(issuer: string, resource: string) {
   };
 }
 
-/** Creates an MCP server whose `metadata` document is Hallpass' response for its resource. */
+/** Creates an MCP server. `metadata` is the metadata document of its resource, from Hallpass. */
 export function mcpServer(metadata: { resource: string; authorization_servers: string[] }) {
   const { resource, authorization_servers: servers } = metadata;
   const { origin, pathname } = new URL(resource);

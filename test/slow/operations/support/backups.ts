@@ -21,7 +21,10 @@ export interface Backup {
 
 export type TakeBackup = (production: Production) => Promise<Backup>;
 
-/** Needs no program, but no connections for a moment: brokers reconnect automatically. */
+/**
+ * Copies a database within the server. It needs no program, but for a moment no connections: brokers reconnect by
+ * themselves.
+ */
 export const copyDatabase: TakeBackup = async ({ databaseUrl, ownerUrl }) => {
   const [source, copy] = [nameOf(ownerUrl), newName()];
   const [owner, application] = [ownerUrl, databaseUrl].map((url) => new URL(url).username);
@@ -42,7 +45,10 @@ export const copyDatabase: TakeBackup = async ({ databaseUrl, ownerUrl }) => {
   };
 };
 
-/** As docs/operations.md says: from a running broker into another server, whose transaction numbers start again. */
+/**
+ * Dumps a running broker's database and restores it into another server, whose transaction numbers start again
+ * (docs/operations.md).
+ */
 export const dumpDatabase: TakeBackup = async ({ databaseUrl, ownerUrl }) => {
   const directory = await mkdtemp(join(tmpdir(), 'hallpass-dump-'));
   atEnd(() => rm(directory, { recursive: true, force: true }));

@@ -15,7 +15,7 @@ export interface ManualReplica {
 
 const script = new URL('./replica.child.ts', import.meta.url).pathname;
 
-/** Starts one and waits until it listens. Killed when the test file ends. */
+/** Starts a replica and waits until it listens. It is killed when the test file ends. */
 export async function startManualReplica(env: Record<string, string>): Promise<ManualReplica> {
   const port = await freePort();
   const child = fork(script, [], {

@@ -1,11 +1,11 @@
 import type { Facts } from '../facts.ts';
 import { isOk, type Kind, type Violation } from '../history.ts';
 
-const check = 'on-record';
+const check = 'recorded';
 
 /**
- * The operations whose every success changes something. Requests for grants and withdrawals are not among them:
- * repeated ones change nothing.
+ * The kinds of operations that change something whenever they succeed. Requests for grants and withdrawals are not among
+ * them, because repeated ones change nothing.
  */
 const changes: ReadonlySet<Kind> = new Set<Kind>([
   'approve',
@@ -37,25 +37,25 @@ function missing(records: readonly TokenRecord[], from: readonly TokenRecord[], 
 }
 
 /**
- * Every issued token has a row and an event, every row an event and every event a row; every successful change has an
- * event.
+ * Finds issued tokens without a row or an event, rows without an event, events without a row, and successful changes
+ * without an event.
  */
-export function onRecord(facts: Facts): Violation[] {
-  const { ending, operations } = facts;
-  if (ending === undefined) return [];
-  const { tokenRows, tokenEvents, recordedRequests } = ending;
-  const answered = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
+export function recorded(facts: Facts): Violation[] {
+  const { finalState, operations } = facts;
+  if (finalState === undefined) return [];
+  const { tokenRows, tokenEvents, recordedRequests } = finalState;
+  const issued = [...facts.tokens.values()].map(({ token: { jti, agentId } }) => ({ jti, agentId }));
   const unrecorded = operations
     .filter((one) => isOk(one) && changes.has(one.kind) && !recordedRequests.has(one.requestId ?? ''))
     .map((one) => ({
       check,
       agentId: one.answered.grants?.[0]?.agentId ?? one.asked.agentId,
-      what: `${one.kind} was answered and has no event`,
+      what: `${one.kind} succeeded and has no event`,
       operations: [one],
     }));
   return [
-    ...missing(answered, tokenRows, 'was answered and has no row'),
-    ...missing(answered, tokenEvents, 'was answered and has no event'),
+    ...missing(issued, tokenRows, 'was issued and has no row'),
+    ...missing(issued, tokenEvents, 'was issued and has no event'),
     ...missing(tokenRows, tokenEvents, 'has a row and no event'),
     ...missing(tokenEvents, tokenRows, 'has an event and no row'),
     ...unrecorded,

@@ -7,22 +7,22 @@ import { createWorld, mutationIds, validRequest } from '../support/valid-request
 import { type Variant, variantNames, variantRequest } from '../support/variant-requests.ts';
 
 /**
- * Without an audit event there is no change: the audit log accepts a limited number of events here, and refuses all
- * further ones.
+ * Every change needs its audit events: here the audit log accepts a limited number of events and refuses further ones,
+ * and a request whose events do not all fit must change nothing.
  */
 const clock = new FakeClock();
 let broker: TestBroker;
 const requests = new Map<string, Variant>();
 
-// In its own schema, because a dump contains everything that requests can change. A sequence also counts what is
-// rolled back.
+// The functions are in their own schema, because a dump contains everything that requests can change. A sequence also
+// counts events that are rolled back.
 const createTrigger = `
   create schema faults;
-  create table faults.room as select 'infinity'::float8 as events;
+  create table faults.event_limit as select 'infinity'::float8 as events;
   create sequence faults.tried;
   create function faults.refuse_events() returns trigger language plpgsql security definer as $$
   begin
-    if nextval('faults.tried') > (select events from faults.room) then raise exception 'the audit log is full'; end if;
+    if nextval('faults.tried') > (select events from faults.event_limit) then raise exception 'the audit log is full'; end if;
     return new;
   end $$;
   create trigger refuse_events before insert on audit_events for each row execute function faults.refuse_events()`;
@@ -40,19 +40,25 @@ beforeAll(async () => {
   for (const name of variantNames) requests.set(name, await variantRequest(world, name));
 });
 
-/** Returns the response to a request while a limited number of events fits, and whether it needed more. */
-async function sendWithRoom(events: number, wire: WireRequest): Promise<{ answer: Answer; isFull: boolean }> {
+/**
+ * Sends a request while the audit log accepts a limited number of events. Returns the response, and whether an event
+ * was refused.
+ */
+async function sendWithLimit(
+  events: number,
+  wire: WireRequest,
+): Promise<{ answer: Answer; isRefused: boolean }> {
   const { owner } = broker.database;
   await owner.query("select setval('faults.tried', 1, false)");
-  await owner.query('update faults.room set events = $1', [events]);
+  await owner.query('update faults.event_limit set events = $1', [events]);
   try {
     const answer = await send(broker, wire);
     const { rows } = await owner.query(
-      'select is_called and last_value > events as full from faults.tried, faults.room',
+      'select is_called and last_value > events as full from faults.tried, faults.event_limit',
     );
-    return { answer, isFull: rows[0].full };
+    return { answer, isRefused: rows[0].full };
   } finally {
-    await owner.query("update faults.room set events = 'infinity'");
+    await owner.query("update faults.event_limit set events = 'infinity'");
   }
 }
 
@@ -60,10 +66,10 @@ function expectUnavailable({ status, headers, json, text }: Answer): void {
   expect(status, text).toBe(503);
   expect(headers['retry-after']).toBe('1');
   expect(json.code ?? json.error).toMatch(/^(unavailable|temporarily_unavailable)$/);
-  expect(text).not.toMatch(/hp[asr]_|eyJ|record is full/);
+  expect(text).not.toMatch(/hp[asr]_|eyJ|log is full/);
 }
 
-/** Returns the tables of the rows that a dump has in addition, in order. */
+/** Returns the tables of the rows that a dump has and an earlier one does not have, sorted. */
 function changedTables(dump: string, before: string): string[] {
   const known = new Set(before.split('\n'));
   const rows = dump.split('\n').filter((line) => !known.has(line));
@@ -72,7 +78,7 @@ function changedTables(dump: string, before: string): string[] {
 
 const isEvent = (table: string): boolean => table === 'audit_events';
 
-/** The grants that are written as ended, and the events of their endings: one each. */
+/** Counts the grants that are written as ended, the events of their ends, and the endings that are still queued. */
 async function readEnds(): Promise<{ grants: number; events: number; queued: number }> {
   const { rows } = await broker.database.owner.query(
     `select (select count(*)::integer from grants where ending_id is not null) as grants,
@@ -84,8 +90,8 @@ async function readEnds(): Promise<{ grants: number; events: number; queued: num
 }
 
 /**
- * The change succeeds. The delegated grants that it ended are inactive at once, but are written as ended only
- * together with their events, once these can be written.
+ * Asserts that the delegated grants that a successful change ended are written as ended only together with their events,
+ * once these can be written. Readers see the grants as inactive at once.
  */
 async function expectSettledLater(): Promise<void> {
   const before = await readEnds();
@@ -104,19 +110,19 @@ describe.each([...mutationIds, ...variantNames])('%s', (name) => {
     const { request, uses = 0, keeps = [] } = requests.get(name) as Variant;
     const { owner } = broker.database;
     const used = Array<string>(uses).fill('used_values');
-    for (let room = 0; ; room += 1) {
+    for (let limit = 0; ; limit += 1) {
       const before = await dumpTables(owner);
-      const { answer, isFull } = await sendWithRoom(room, await request());
+      const { answer, isRefused } = await sendWithLimit(limit, await request());
       const after = await dumpTables(owner);
       const changed = changedTables(after, before);
-      if (!isFull) {
+      if (!isRefused) {
         expect(answer.status, answer.text).toBeLessThan(300);
         expect(changed.filter(isEvent).length).toBeGreaterThan(0);
         return;
       }
       if (answer.status < 300) return expectSettledLater();
       expectUnavailable(answer);
-      const isKept = room > 0 && room === keeps.filter(isEvent).length;
+      const isKept = limit > 0 && limit === keeps.filter(isEvent).length;
       const expected = isKept ? [...keeps, ...used] : used;
       expect(changed).toEqual(expected);
       if (expected.length === 0) expect(after).toBe(before);
@@ -127,7 +133,7 @@ describe.each([...mutationIds, ...variantNames])('%s', (name) => {
 describe('a refusal', () => {
   it('is not sent if its event cannot be written: the caller is asked to retry', async () => {
     const { headers } = await (requests.get('createGrant') as Variant).request();
-    const { answer } = await sendWithRoom(0, { method: 'GET', path: '/v1/admins', headers });
+    const { answer } = await sendWithLimit(0, { method: 'GET', path: '/v1/admins', headers });
     expect(answer.json).toMatchObject({ status: 503, code: 'unavailable' });
   });
 });

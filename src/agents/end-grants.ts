@@ -21,7 +21,10 @@ export async function endAgentGrants({ grantEndings }: EndingDeps, tx: Tx, cause
   await grantEndings.end(tx, { ...byAct(act), objectId: agentId, selection, at, reason });
 }
 
-/** Ends what was delegated for tokens of an agent that ended in `tx` with their credential or for being unbound. */
+/**
+ * Ends the grants delegated for tokens of an agent that ended in `tx`: with their credential, or because they were
+ * unbound.
+ */
 export async function endDerivedGrants({ grantEndings }: EndingDeps, tx: Tx, cause: Cause): Promise<void> {
   const { act, agentId, at, reason } = cause;
   const selection = { kind: 'tokens_of_agent' as const, agentId };

@@ -18,7 +18,7 @@ interface Outcome {
   type: AuditEventType;
 }
 
-export interface EndByHandDeps {
+export interface EndByDecisionDeps {
   db: Db;
   audit: Audit;
   clock: Clock;
@@ -26,7 +26,7 @@ export interface EndByHandDeps {
 }
 
 /** The decisions that end one grant: the new status for each status that allows it, and the error for all others. */
-const endings = {
+const decisions = {
   cancel: {
     outcomes: [
       { from: 'pending', to: 'cancelled', type: 'grant.cancelled' },
@@ -52,18 +52,18 @@ const endings = {
   },
 } as const satisfies Record<string, { outcomes: readonly Outcome[]; otherwise: ErrorCode }>;
 
-export type GrantAction = keyof typeof endings;
+export type GrantAction = keyof typeof decisions;
 
 /**
  * Ends one grant by a decision about it, and every grant delegated from it. Throws `not-found`, also if an agent
  * names another agent's grant; `grant-not-pending` or `grant-not-active` if the status does not allow the decision.
  */
-export async function endGrantByHand(
-  { db, audit, clock, grantEndings }: EndByHandDeps,
+export async function endGrantByDecision(
+  { db, audit, clock, grantEndings }: EndByDecisionDeps,
   act: Act,
   { kind, id, reason }: { kind: GrantAction; id: string; reason: string | undefined },
 ): Promise<void> {
-  const { outcomes, otherwise } = endings[kind];
+  const { outcomes, otherwise } = decisions[kind];
   await withTransaction(db, async (tx) => {
     const grant = await lockGrant(tx, id);
     const foreign = act.caller.kind === 'agent' && grant?.agentId !== act.caller.id;
