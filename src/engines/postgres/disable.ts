@@ -72,7 +72,7 @@ export async function revokeMemberships(session: Session, role: Role): Promise<v
   await session.query([patience, ...statements].join(';\n'));
 }
 
-/** Until PostgreSQL 15 a membership is one row, and a role that may log in can grant memberships in itself. */
+/** Until PostgreSQL 15 a membership is one row. In PostgreSQL 14 a login may grant memberships in itself to others. */
 const revocations = `
   select format('revoke %I from %I cascade', g.rolname, m.rolname) as statement
     from pg_auth_members a

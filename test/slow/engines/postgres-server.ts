@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { chmod, chown, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -31,10 +32,10 @@ export interface PostgresServer {
 const packages = join(import.meta.dirname, '../../../.ci/postgres/package.json');
 
 /** Finds the programs of a major version; undefined if `npm ci --prefix .ci/postgres` has not installed them. */
-export async function findPostgres(major: string): Promise<NativePackage | undefined> {
+export function findPostgres(major: string): NativePackage | undefined {
   try {
     const root = dirname(dirname(createRequire(packages).resolve(`postgres-${major}`)));
-    const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string };
+    const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
     return { native: join(root, 'native'), key: `${version}-${process.platform}-${process.arch}` };
   } catch {
     return undefined;
@@ -50,7 +51,7 @@ host  all          all       127.0.0.1/32  scram-sha-256
 
 /** Creates the data directory of a server of a major version. It is removed when the test file ends. */
 export async function createCluster(major: string): Promise<Cluster> {
-  const native = await findPostgres(major);
+  const native = findPostgres(major);
   if (native === undefined) throw new Error(`PostgreSQL ${major} is not installed`);
   const account = chooseAccount();
   const { directory, path } = await makeDirectory(account);
@@ -65,12 +66,10 @@ export async function createCluster(major: string): Promise<Cluster> {
   return { directory, path, account, postgres };
 }
 
-/** Copies the data directory of a server that has never run, for a standby server that follows it on `port`. */
-export async function copyForStandby(primary: Cluster, port: number): Promise<Cluster> {
+/** Copies the data directory of a server that has never run, for a standby server. */
+export async function copyForStandby(primary: Cluster): Promise<Cluster> {
   const { directory, path } = await makeDirectory(primary.account);
   await promisify(execFile)('cp', ['-a', `${primary.path}/.`, path]);
-  const connection = `host=127.0.0.1 port=${port} user=postgres`;
-  await writeFile(join(path, 'postgresql.auto.conf'), `primary_conninfo = '${connection}'\n`);
   await writeFile(join(path, 'standby.signal'), '');
   return { ...primary, directory, path };
 }

@@ -1,13 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
-import type { TargetConnection, TargetOptions } from '../../src/engines/engine.ts';
-import { postgres } from '../../src/engines/postgres/engine.ts';
-import { createAddressRules } from '../../src/outbound/address-rules.ts';
-import { createTargetSockets } from '../../src/outbound/target-socket.ts';
-import { createSystemRandom } from '../../src/platform/random.ts';
-import { atEnd } from '../support/at-end.ts';
-import { FakeClock } from '../support/fake-clock.ts';
-import { type ContractSubject, createAccounts, newPassword, openTarget } from './contract.ts';
+import type { TargetConnection } from '../../../src/engines/engine.ts';
+import { postgres } from '../../../src/engines/postgres/engine.ts';
+import { atEnd } from '../../support/at-end.ts';
+import { type ContractSubject, createAccounts, newPassword, openTarget } from '../contract.ts';
+import { targetOptions } from './target-options.ts';
 
 /** A PostgreSQL server with an admin account, mapped roles and databases for one test file. */
 export interface PostgresSubject extends ContractSubject {
@@ -23,29 +20,6 @@ export interface PostgresSubject extends ContractSubject {
 }
 
 const quote = pg.escapeIdentifier;
-
-/** Returns the options of a target, with a clock that is months behind that of the server. */
-export function targetOptions(url: string, change: Partial<TargetConnection> = {}): TargetOptions {
-  const { hostname, port, username, password, pathname } = new URL(url);
-  return {
-    connection: {
-      host: hostname,
-      port: Number(port),
-      username: decodeURIComponent(username),
-      password: decodeURIComponent(password),
-      database: decodeURIComponent(pathname.slice(1)),
-      tls: { mode: 'off' },
-      replicas: [],
-      ownedObjects: 'keep',
-      ...change,
-    },
-    createSocket: createTargetSockets({ isAllowed: createAddressRules(['127.0.0.0/8']) }),
-    maxConnections: 4,
-    timeoutMs: 20_000,
-    clock: new FakeClock(),
-    random: createSystemRandom(),
-  };
-}
 
 /**
  * Prepares a server for leases as docs/engines.md says: an admin account with CREATEROLE, which since PostgreSQL 16 has ADMIN

@@ -1,0 +1,3 @@
+import { testPostgresVersion } from './postgres-version.ts';
+
+testPostgresVersion('14');
