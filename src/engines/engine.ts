@@ -48,7 +48,7 @@ export interface NewAccount {
   /** What its scopes mean in the target. */
   mappings: readonly Mapping[];
   expiresAt: Date;
-  /** No account may come into being after this time, whatever happens to this process meanwhile. */
+  /** No account is made after this time, also if this process is stopped meanwhile and goes on later. */
   deadline: Date;
 }
 

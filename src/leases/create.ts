@@ -23,7 +23,7 @@ export interface LeaseRequest {
   call: IdempotentCall | undefined;
 }
 
-/** A lease on record whose account is not made yet. */
+/** A recorded lease whose account is not made yet. */
 interface Intent {
   lease: store.NewLease;
   connection: StoredConnection;
@@ -60,7 +60,7 @@ interface Recording {
   accountName: string;
 }
 
-/** Records the lease before the target is touched, so that its account can be found whatever happens. */
+/** Records the lease before the target is touched, so that its account can be found after a crash. */
 async function recordIntent(
   deps: LeasesDeps,
   tx: Tx,

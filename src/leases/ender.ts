@@ -1,4 +1,4 @@
-import { addSeconds } from '../platform/clock.ts';
+import { addSeconds, type Clock } from '../platform/clock.ts';
 import { type Repeat, repeat } from '../platform/repeat.ts';
 import type { LeasesDeps } from './deps.ts';
 import { endDueAt, revokeUnderEndedGrants } from './end.ts';
@@ -22,6 +22,24 @@ const intervalMs = 500;
 const firstPauseSeconds = 1;
 const longestPauseSeconds = 10;
 
+/** Remembers which targets could not be reached, and leaves each alone for a while. */
+function createOutages(clock: Clock) {
+  const outages = new Map<string, { until: Date; failures: number }>();
+  return {
+    isPaused: (connectionId: string): boolean =>
+      (outages.get(connectionId)?.until ?? clock.now()) > clock.now(),
+    notice(connectionId: string, isOutage: boolean): void {
+      if (!isOutage) {
+        outages.delete(connectionId);
+        return;
+      }
+      const failures = (outages.get(connectionId)?.failures ?? 0) + 1;
+      const seconds = Math.min(firstPauseSeconds * 2 ** (failures - 1), longestPauseSeconds);
+      outages.set(connectionId, { until: addSeconds(clock.now(), seconds), failures });
+    },
+  };
+}
+
 /**
  * Ends leases on this replica. Every replica may have one: the database decides which ends a lease. Each target has its
  * own loop, so that one which cannot be reached delays no other. Nothing about leases is kept in memory.
@@ -29,26 +47,15 @@ const longestPauseSeconds = 10;
 export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const { db, clock, onError } = deps;
   const loops = new Map<string, Promise<void>>();
-  const outages = new Map<string, { until: Date; failures: number }>();
+  const outages = createOutages(clock);
   let stopped = false;
   let looking: Repeat | undefined;
 
-  function notice(connectionId: string, isOutage: boolean): void {
-    if (!isOutage) {
-      outages.delete(connectionId);
-      return;
-    }
-    const failures = (outages.get(connectionId)?.failures ?? 0) + 1;
-    const seconds = Math.min(firstPauseSeconds * 2 ** (failures - 1), longestPauseSeconds);
-    outages.set(connectionId, { until: addSeconds(clock.now(), seconds), failures });
-  }
-
   async function endAllAt(connectionId: string): Promise<void> {
     for (;;) {
-      const { until } = outages.get(connectionId) ?? {};
-      if (stopped || (until !== undefined && until > clock.now())) return;
+      if (stopped || outages.isPaused(connectionId)) return;
       const { count, isOutage } = await endDueAt(deps, connectionId);
-      notice(connectionId, isOutage);
+      outages.notice(connectionId, isOutage);
       if (count === 0) return;
     }
   }

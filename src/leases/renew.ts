@@ -11,7 +11,7 @@ import * as store from './store/leases.ts';
 import { refuseUse } from './use.ts';
 
 /**
- * Moves the end of an active lease of the caller, never past the end of its grant. The target is told first: if the
+ * Moves the end of an active lease of the caller, never past the end of its grant. The target changes first: if the
  * broker then stops, the account lasts longer in the target alone, and a worker still ends it at the recorded time.
  * Throws `not-found`, `lease-not-active`, `grant-not-active`, `policy-denied`, `target-unavailable`.
  */

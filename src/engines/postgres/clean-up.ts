@@ -24,7 +24,7 @@ interface Request {
 
 /**
  * Revokes the privileges of a disabled role in every database, drops what it owns if the target is set to `drop`, and then drops
- * the role unless it still owns something. Never changes the owner of an object: whoever calls a function with SECURITY DEFINER
+ * the role unless it still owns something. Never changes the owner of an object: the caller of a function with SECURITY DEFINER
  * acts as its owner, so another owner would give the function other powers.
  */
 export async function cleanUp(call: Call, { name, ownedObjects }: Request): Promise<CleanUp> {

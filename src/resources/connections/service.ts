@@ -111,7 +111,7 @@ async function resealPasswords(tx: Tx, envelope: Envelope): Promise<number> {
       const to = envelope.seal(envelope.open(passwordSealed, place), place);
       resealed += await store.replaceSealedPassword(tx, { id, from: passwordSealed, to });
     } catch (error) {
-      // Nothing can be done about it here; whoever opens the connection reports it.
+      // Nothing can be done about it here. Each call that opens the connection fails with this error.
       if (!(error instanceof EnvelopeError)) throw error;
     }
   }

@@ -31,7 +31,7 @@ const batchRows = 20;
 const ownDatabase =
   "this is the server of the broker's own database: an account in it could reach the broker's secrets";
 
-/** Creates the service that tests targets. The name of each account is on record before the target is touched. */
+/** Creates the service that tests targets. The name of each account is recorded before the target is touched. */
 export function createPreflightsService(deps: PreflightsDeps) {
   const { db } = deps;
   const full = new BrokerError('overloaded', {
@@ -75,7 +75,7 @@ async function run(
   await store.insertPreflight(db, row);
   const account = { name, password: generateSecret(random, 'hpl') };
   const problems = await preflight({ target, mappings, account, clock });
-  // With a problem the account may still exist: the record stays, and a job destroys it.
+  // With a problem the account may still exist: its row stays, and a job destroys it.
   if (problems.length === 0) await store.deletePreflight(db, name);
   return problems;
 }
