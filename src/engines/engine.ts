@@ -59,7 +59,7 @@ export interface NewAccount {
   /** What its scopes mean in the target. */
   mappings: readonly Mapping[];
   expiresAt: Date;
-  /** No account may come into being after this time, whatever happens to this process meanwhile. */
+  /** No account may come into being after this time, even if this process pauses meanwhile. */
   deadline: Date;
 }
 

@@ -50,7 +50,7 @@ const dangerousRoles: Readonly<Record<string, string>> = {
 
 /**
  * Returns which of `roles`, and of the roles of which they are members, could make access that outlives a lease or prevent that a
- * lease ends. Every membership counts, whatever its options.
+ * lease ends. Every membership counts, regardless of its options.
  */
 export async function findRoleProblems(session: Session, roles: readonly string[]): Promise<TargetProblem[]> {
   const { rows } = await session.query<ReachedRole>(
