@@ -48,7 +48,7 @@ export interface NewAccount {
   /** What its scopes mean in the target. */
   mappings: readonly Mapping[];
   expiresAt: Date;
-  /** No account is made after this time, also if this process is stopped meanwhile and goes on later. */
+  /** No account may come into being after this time, even if this process pauses meanwhile. */
   deadline: Date;
 }
 

@@ -54,20 +54,27 @@ async function useAndEnd(target: Target, account: Preflight['account']): Promise
   }
 }
 
-/** Does what ends a lease, and checks after each step that it had its effect. Returns the first problem. */
+/**
+ * Checks that the password counts, does what ends a lease, and checks after each step that it had its effect. Returns the first
+ * problem.
+ */
 async function endAccount(
   target: Target,
   { account, session }: { account: Preflight['account']; session: HeldSession },
 ): Promise<TargetProblem | undefined> {
   const { name } = account;
   const steps: [what: string, step: () => Promise<unknown>][] = [
+    [
+      'checking that another password is refused',
+      () => failIfLogsIn(target, { name, password: otherThan(account.password) }),
+    ],
     ['taking the login from the account', () => target.disableAccess(name)],
     ['ending the sessions of the account', () => target.endSessions(name)],
     [
       'checking that its session has ended',
       async () => failUnless(await session.hasEnded(), 'the session is still open'),
     ],
-    ['checking that it can no longer log in', () => failIfLogsIn(target, account)],
+    ['checking that the account can no longer log in', () => failIfLogsIn(target, account)],
     [
       'removing the account',
       async () => failUnless((await target.cleanUp(name)).isGone, 'the account still owns objects'),
@@ -97,7 +104,12 @@ async function failIfLogsIn(target: Target, account: Preflight['account']): Prom
     throw error;
   });
   await session?.close();
-  failUnless(session === undefined, 'the account logged in after its login was taken');
+  failUnless(session === undefined, 'the login succeeded');
+}
+
+/** Returns another password of the same form. */
+function otherThan(password: string): string {
+  return password.replace(/^./, (first) => (first === 'A' ? 'B' : 'A'));
 }
 
 /** Destroys the account after a failed step. Returns the problem if it may still exist. */

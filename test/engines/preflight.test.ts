@@ -76,6 +76,15 @@ describe('a preflight', () => {
     expect([...server.accounts.keys()]).toEqual([]);
   });
 
+  it('notices that the target accepts any password', async () => {
+    const server = createFakeServer('admin');
+    server.faults.acceptsAnyPassword = true;
+    expect((await run(server))[0]?.problem).toBe(
+      'checking that another password is refused failed: the login succeeded',
+    );
+    expect([...server.accounts.keys()]).toEqual([]);
+  });
+
   it('says that the account may still exist if it cannot be destroyed', async () => {
     const server = createFakeServer('admin');
     server.faults.missingPrivilege.add('cleanUp');

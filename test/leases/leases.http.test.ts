@@ -1,7 +1,6 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAgent } from '../support/broker.ts';
 import {
-  connection,
   createLease,
   createTargetAndGrant,
   endDue,

@@ -24,8 +24,8 @@ interface Request {
 
 /**
  * Revokes the privileges of a disabled role in every database, drops what it owns if the target is set to `drop`, and then drops
- * the role unless it still owns something. Never changes the owner of an object: the caller of a function with SECURITY DEFINER
- * acts as its owner, so another owner would give the function other powers.
+ * the role unless it still owns something. Never changes the owner of an object: a function with SECURITY DEFINER has the
+ * powers of its owner.
  */
 export async function cleanUp(call: Call, { name, ownedObjects }: Request): Promise<CleanUp> {
   const found = await call.onPrimary(async (session) => {

@@ -44,7 +44,7 @@ export function openConnections(options: TargetOptions): Connections {
   // One connection is left for calls in other databases.
   const pool = openPool(admin(primary), Math.max(1, maxConnections - 1));
   const replicas = connection.replicas.map((address) => openPool(admin(address), maxConnections));
-  const inTurn = createTurns();
+  const inTurn = runOneAtATime();
 
   const createCall = (signal: AbortSignal): Call => ({
     onPrimary: (work) => usePool(pool, { signal, work }),
@@ -175,7 +175,7 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 /** Creates a function that runs one work after the other. */
-function createTurns(): <T>(work: () => Promise<T>) => Promise<T> {
+function runOneAtATime(): <T>(work: () => Promise<T>) => Promise<T> {
   let last: Promise<unknown> = Promise.resolve();
   return (work) => {
     const next = last.then(work);

@@ -4,7 +4,7 @@ import { findRole, hasMembershipOptions, joinStatement, type Role } from './role
 import { terminateSessions } from './sessions.ts';
 
 /** A session of the account can hold locks on its role; the broker does not wait for these any longer. */
-const patience = "set local lock_timeout = '500ms'";
+const shortLockTimeout = "set local lock_timeout = '500ms'";
 const maxAttempts = 20;
 /** Errors that mean that another session changes the same role at the same time. */
 const contention: ReadonlySet<string> = new Set([
@@ -24,7 +24,7 @@ export async function disableAccess(session: Session, name: string): Promise<voi
   if (role === undefined) return;
   await insist(session, role, async () => {
     await session.query(
-      `${patience};
+      `${shortLockTimeout};
        alter role ${role.quoted} nologin connection limit 0 password null valid until '1970-01-01T00:00:00Z'`,
     );
   });
@@ -50,7 +50,8 @@ const isContention = (error: unknown): boolean => contention.has(sqlStateOf(erro
 
 async function endOpenSessions(session: Session, role: Role): Promise<void> {
   try {
-    if (!role.isAdminSuperuser) await session.query(`${patience}; ${joinStatement(role.quoted, role)}`);
+    if (!role.isAdminSuperuser)
+      await session.query(`${shortLockTimeout}; ${joinStatement(role.quoted, role)}`);
     await terminateSessions(session, role);
   } catch (error) {
     // The next attempt comes here again.
@@ -69,7 +70,7 @@ export async function revokeMemberships(session: Session, role: Role): Promise<v
   );
   const statements = rows.map(({ statement }) => statement);
   if (!role.isAdminSuperuser) statements.push(joinStatement(role.quoted, role));
-  await session.query([patience, ...statements].join(';\n'));
+  await session.query([shortLockTimeout, ...statements].join(';\n'));
 }
 
 /** Until PostgreSQL 15 a membership is one row. In PostgreSQL 14 a login may grant memberships in itself to others. */

@@ -137,25 +137,33 @@ export function testEnding(start: () => Promise<PostgresSubject>): void {
       await endAccount(target, account.name);
     });
 
-    it('takes memberships in the account from others', async () => {
-      const account = await accounts.make();
+    it('takes memberships in the account from others, also those that it grants while it ends', async () => {
+      const account = await accounts.make({ mappings: [{ roles: [subject.owner] }] });
       const friend = { name: `${accounts.prefix}friend`, password: newPassword() };
       await subject.asSuperuser(`create role ${friend.name} login password '${friend.password}'`);
       const session = await connectAs(subject, account);
-      const grant = session.query(`set role none; grant ${account.name} to ${friend.name}`);
+      await session.query('set role none; create table s.kept as select 1 as id');
+      const grant = `grant ${account.name} to ${friend.name}`;
       // Since 15 a login may not grant memberships in itself.
-      if (subject.major >= 15) await expect(grant).rejects.toThrow(/permission denied|admin option/);
-      else await grant;
+      if (subject.major >= 15) await expect(session.query(grant)).rejects.toThrow(/permission|admin option/);
+      else await session.query(grant);
       const other = await connectAs(subject, friend);
-      if (subject.major < 15) await other.query('select id from s.orders');
+      const read = (table: string) => other.query(`select id from ${table}`);
+      if (subject.major < 15) await read('s.orders');
       await target.disableAccess(account.name);
-      await expect(other.query('select id from s.orders')).rejects.toThrow('permission denied');
-      // Its open session may grant it again; the clean-up takes that, too.
-      await session.query(`set role none; grant ${account.name} to ${friend.name}`).catch(() => {});
+      await expect(read('s.orders')).rejects.toThrow('permission denied');
+      // Its open session may grant it again; the clean-up takes that, too, although the role stays with what it owns.
+      await session.query(grant).catch(() => {});
       await target.endSessions(account.name);
-      expect((await target.cleanUp(account.name)).isGone).toBe(true);
+      expect((await target.cleanUp(account.name)).isGone).toBe(false);
+      await expect(read('s.kept')).rejects.toThrow('permission denied');
+      const members = await subject.asSuperuser(
+        `select from pg_auth_members where roleid = '${account.name}'::regrole and member = '${friend.name}'::regrole`,
+      );
+      expect(members).toEqual([]);
       await other.end();
-      await subject.asSuperuser(`drop role ${friend.name}`);
+      await subject.asSuperuser(`drop table s.kept; drop role ${friend.name}`);
+      expect((await target.cleanUp(account.name)).isGone).toBe(true);
     });
 
     it('ends 20 sessions of one account, which is the most that it can have', async () => {
