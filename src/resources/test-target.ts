@@ -59,7 +59,8 @@ async function test(
   const isReady = problems.length === 0;
   await withTransaction(db, async (tx) => {
     const isCurrent = await store.recordPreflight(tx, { id, connectionId: connection.id, at, problems });
-    if (!isCurrent || wasReady === isReady) return;
+    // What a person does is always recorded; a job records only a change.
+    if (!isCurrent || (wasReady === isReady && by.origin === undefined)) return;
     const type = isReady ? ('preflight.passed' as const) : ('preflight.failed' as const);
     const details = { connection_id: connection.id, problems: problems.map(({ problem }) => problem) };
     await audit.append(tx, { ...by, type, objectId: id, details });

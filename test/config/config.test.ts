@@ -61,6 +61,8 @@ describe('the configuration', () => {
       shutdownSeconds: 30,
       trustedProxies: [],
       outboundAllow: [],
+      targetAllow: [],
+      targetPlaintext: [],
       dpopNonce: 'required',
     });
   });
@@ -89,6 +91,8 @@ describe('the configuration', () => {
       HALLPASS_SHUTDOWN_DELAY_SECONDS: '5',
       HALLPASS_SHUTDOWN_GRACE_SECONDS: '10',
       HALLPASS_SHUTDOWN_SECONDS: '600',
+      HALLPASS_TARGET_ALLOW: '10.2.0.0/16',
+      HALLPASS_TARGET_PLAINTEXT: '10.3.0.0/16',
       HALLPASS_TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8',
     });
     expect(rest).toEqual({
@@ -104,6 +108,8 @@ describe('the configuration', () => {
       metricsPort: 9000,
       logLevel: 'debug',
       preparedStatements: false,
+      targetAllow: ['10.2.0.0/16'],
+      targetPlaintext: ['10.3.0.0/16'],
       rateLimitPerSecond: 25,
       shutdownDelaySeconds: 5,
       shutdownGraceSeconds: 10,

@@ -7,6 +7,7 @@ import {
   createAgent,
   createPolicy,
   createResource,
+  createTarget,
   grantRequest,
   readAtOnce,
   startBroker,
@@ -42,6 +43,12 @@ beforeAll(async () => {
   const api = await (await createAgent(broker)).api();
   for (const { identifier } of [one, other])
     await api.post('/v1/grants', grantRequest(identifier)).expect(201);
+  for (let i = 0; i < 2; i += 1) {
+    const grant = await api
+      .post('/v1/grants', grantRequest((await createTarget(broker)).identifier))
+      .expect(201);
+    await api.post('/v1/leases', { grant_id: grant.body.id }).expect(201);
+  }
   for (const { path } of lists) {
     await eventually(async () => {
       const { body } = await admin.get(`${path}?limit=1`).expect(200);

@@ -10,8 +10,10 @@ import {
   createPerson,
   createPolicy,
   createResource,
+  createTarget,
   grantRequest,
   startBroker,
+  type TestAgent,
   type TestBroker,
 } from '../support/broker.ts';
 import {
@@ -76,6 +78,7 @@ beforeAll(async () => {
     grant_id: [await request(theirs, 'admin'), await request(theirs, 'read')],
     resource_id: [resource.id],
     policy_id: [policy],
+    lease_id: [await leaseOf(broker, theirs)],
     trusted_issuer_id: [trusted.body.id],
     admin_id: [someone.id],
     key_id: (await admin.get(`/v1/admins/${someone.id}`).expect(200)).body.keys.map(
@@ -89,6 +92,14 @@ beforeAll(async () => {
     admin_id: (await createPerson(broker)).id,
   };
 });
+
+/** Makes a lease of an agent. Returns its id. */
+async function leaseOf(target: TestBroker, agent: TestAgent): Promise<string> {
+  const { identifier } = await createTarget(target);
+  const api = await agent.api();
+  const grant = await api.post('/v1/grants', grantRequest(identifier)).expect(201);
+  return (await api.post('/v1/leases', { grant_id: grant.body.id }).expect(201)).body.id;
+}
 
 const allowed = (details: OperationDetails): readonly string[] => access[(details.entry as RoutedEntry).id];
 
@@ -212,6 +223,6 @@ describe('an agent', () => {
     const whole = await apiOf(broker, bootstrapKey)
       .get(`/v1/grants?agent_id=${foreign.agent_id?.[0]}`)
       .expect(200);
-    expect(whole.body.items).toHaveLength(2);
+    expect(whole.body.items).toHaveLength(3);
   });
 });

@@ -6,6 +6,7 @@ import { type Broker, type BrokerConfig, compose, type Overrides } from '../../s
 import { type CompiledContract, compileContract } from '../../src/http/compiled-contract.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { createLog, type Log } from '../../src/platform/log.ts';
+import { createFakeEngine, createFakeServer } from '../engines/fake-engine.ts';
 import { atEnd } from './at-end.ts';
 import { recordCoverage } from './contract-coverage.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -19,6 +20,9 @@ export { bootstrapKey, testConfig, testIssuer, testMasterKey } from './test-conf
 const testLog = createLog((process.env.HALLPASS_TEST_LOG ?? 'silent') as 'silent', {
   write: (line) => process.stderr.write(line),
 });
+
+/** The password of the admin account in the fake target of a test broker. */
+const fakeTargetPassword = 'the password of the fake target';
 
 export interface TestBroker extends Broker {
   database: TestDatabase;
@@ -45,6 +49,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     log: options.log ?? testLog,
     contract: testContract(),
     observe: recordCoverage,
+    engines: { postgres: createFakeEngine(createFakeServer(fakeTargetPassword)) },
     ...options.overrides,
   });
   // As in production: with Node's 5 s, a slow test sends a request into a connection that is closing.
@@ -215,4 +220,21 @@ export async function createPolicy(broker: { url: string }, cedar: string): Prom
 /** Returns the body of a request for a grant. */
 export function grantRequest(resource: string, request: Record<string, unknown> = {}) {
   return { resource, scopes: ['read'], duration_seconds: 600, reason: 'because', ...request };
+}
+
+/** Creates a resource whose leases are accounts in the fake target of the broker, with a low-risk scope `read`. */
+export async function createTarget(broker: { url: string }): Promise<{ id: string; identifier: string }> {
+  resources += 1;
+  const { id, identifier } = await createResource(broker, {
+    identifier: `postgres://db-${resources}.internal/orders`,
+    kind: 'postgres',
+    scopes: [{ name: 'read', description: 'Read orders', risk: 'low', roles: ['reader'] }],
+    connection: {
+      host: 'db.internal',
+      database: 'orders',
+      username: 'hallpass',
+      password: fakeTargetPassword,
+    },
+  });
+  return { id, identifier };
 }

@@ -1,12 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import type { OperationId } from '../../src/http/operation-id.ts';
 import {
+  apiOf,
   asBootstrap,
   bootstrapKey,
   createAgent,
   createPerson,
   createPolicy,
   createResource,
+  createTarget,
   grantRequest,
   readAtOnce,
   type TestAgent,
@@ -71,16 +73,21 @@ const newPolicy = async ({ broker }: World): Promise<string> =>
   `/v1/policies/${await createPolicy(broker, readAtOnce)}`;
 
 async function newGrant({ broker, agentToken, resource }: World, scope: 'read' | 'write') {
-  const body = grantRequest(resource.identifier, { scopes: [scope] });
-  const { path, headers } = by(agentToken, byAdmin('POST', '/v1/grants'));
-  const answer = await fetch(`${broker.url}${path}`, {
-    method: 'POST',
-    headers: headers as Record<string, string>,
-    body: JSON.stringify(body),
-  });
-  const grant = (await answer.json()) as { id: string; status: string; request_digest: string };
+  const asked = grantRequest(resource.identifier, { scopes: [scope] });
+  const { body: grant } = await apiOf(broker, agentToken).post('/v1/grants', asked);
   if (grant.status !== (scope === 'read' ? 'active' : 'pending')) throw new Error(JSON.stringify(grant));
   return { path: `/v1/grants/${grant.id}`, digest: grant.request_digest };
+}
+
+/** Makes a lease of the world's agent. Returns its grant and its path. */
+async function newLease({ broker, agentToken }: World, { isMade }: { isMade: boolean }) {
+  const target = await createTarget(broker);
+  const api = apiOf(broker, agentToken);
+  const grant = await api.post('/v1/grants', grantRequest(target.identifier)).expect(201);
+  const lease = isMade
+    ? (await api.post('/v1/leases', { grant_id: grant.body.id }).expect(201)).body
+    : undefined;
+  return { grantId: grant.body.id as string, path: `/v1/leases/${lease?.id}` };
 }
 
 /** Returns the path of the secret or key that was created last under `path`. */
@@ -141,6 +148,20 @@ const arrangements = {
   createPolicy: async () => byAdmin('POST', '/v1/policies', { name: `policy ${unique()}`, cedar }),
   updatePolicy: async (world) => byAdmin('PUT', await newPolicy(world), { cedar: readAtOnce, version: 1 }),
   deletePolicy: async (world) => byAdmin('DELETE', await newPolicy(world)),
+  testResourceTarget: async ({ broker }) =>
+    byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/preflight`),
+  async createLease(world) {
+    const { grantId } = await newLease(world, { isMade: false });
+    return by(world.agentToken, byAdmin('POST', '/v1/leases', { grant_id: grantId }));
+  },
+  async renewLease(world) {
+    const { path } = await newLease(world, { isMade: true });
+    return by(world.agentToken, byAdmin('POST', `${path}/renew`, { ttl_seconds: 30 }));
+  },
+  async revokeLease(world) {
+    const { path } = await newLease(world, { isMade: true });
+    return byAdmin('POST', `${path}/revoke`, { reason: 'leaked' });
+  },
   createGrant: async ({ agentToken, resource }) =>
     by(agentToken, {
       ...byAdmin('POST', '/v1/grants', grantRequest(resource.identifier)),

@@ -100,10 +100,12 @@ describe('ticks', () => {
     const all = names.map((name) => [name, collect(schedules[name], clock)] as const);
     clock.advance(3600);
     expect(Object.fromEntries(all.map(([name, { slots }]) => [name, slots.length]))).toEqual({
+      'clean-up-targets': 60,
       'expire-grants': 360,
       'lapse-requests': 120,
       'read-feeds': 720,
       'rotate-keys': 60,
+      'test-targets': 1,
       'make-partitions': 1,
       'drop-partitions': 1,
       'drop-idempotency-records': 6,
