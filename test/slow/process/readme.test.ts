@@ -42,7 +42,8 @@ beforeAll(async () => {
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
   const HALLPASS_DATA_DIR = await temporaryDirectory();
-  broker = launch({ HALLPASS_DATA_DIR, HALLPASS_PORT: String(port) }, ['npm', 'start']);
+  const settings = { HALLPASS_DATA_DIR, HALLPASS_PORT: String(port), HALLPASS_TARGET_ALLOW: '127.0.0.0/8' };
+  broker = launch(settings, ['npm', 'start']);
   await broker.seen('Hallpass listens on');
   await broker.seen('\n    hpa_');
   adminKey = /hpa_\w+/.exec(broker.stdout())?.[0] ?? '';
@@ -113,6 +114,14 @@ describe('the walk in the README', () => {
       node --input-type=module -e "$(cat <<'END'\n${program}\nEND\n)"`;
     const rest = await expectShown('README.md', steps, last);
     expect(rest.trim().split('\n')).toEqual(['insufficient_scope', 'https://llm.example/v1']);
+  }, 300_000);
+
+  it('is followed by another one, with a database as the target of a lease', async () => {
+    const steps = stepsOf(
+      blocksOf(sectionOf(read('README.md'), 'A database password that lasts ten minutes')),
+    );
+    expect(steps.length).toBe(4);
+    await expectShown('README.md', steps);
   }, 300_000);
 
   it('is continued by docs/grants.md, in the same shell', async () => {
