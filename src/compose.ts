@@ -75,7 +75,7 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
 const keepCountMs = 30_000;
 
 function createMetricsOf({ database, hot, clock }: Base, services: Services): Metrics {
-  const { sweep, grantEndings, keys, keySets, feeds } = services;
+  const { sweep, grantEndings, keys, keySets, feeds, leases } = services;
   const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
     ({ pool }: Database) =>
@@ -95,6 +95,7 @@ function createMetricsOf({ database, hot, clock }: Base, services: Services): Me
     readEndingLag: () => grantEndings.lagSeconds(),
     readKeys: () => keys.list(),
     readFeeds: () => feeds.figures(),
+    readLeases: () => leases.figures(),
     keySetReadings: () => keySets.readings(),
   });
 }

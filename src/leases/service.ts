@@ -8,6 +8,7 @@ import { createLease } from './create.ts';
 import type { LeasesDeps } from './deps.ts';
 import { effectiveStatus, type Lease, type LeaseCredential, type LeaseStatus } from './lease.ts';
 import { renewLease } from './renew.ts';
+import { readLeaseFigures } from './store/figures.ts';
 import * as store from './store/leases.ts';
 
 /** A lease and its effective status at an instant. */
@@ -29,6 +30,8 @@ export type LeasesService = ReturnType<typeof createLeasesService>;
 /** Creates the use cases of leases: making, reading, renewing and revoking them. */
 export function createLeasesService(deps: LeasesDeps) {
   return {
+    /** For the metrics. */
+    figures: () => readLeaseFigures(deps.db, deps.clock.now()),
     create: (act: Act<WorkloadAgent>, creation: LeaseCreation) => create(deps, act, creation),
     get: (caller: Caller, id: string) => show(deps, caller, id),
     list: (caller: Caller, filter: store.LeaseFilter, page: { limit: number; before: string | undefined }) =>

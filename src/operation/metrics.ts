@@ -21,6 +21,12 @@ export interface MetricsDeps {
   readKeys: () => Promise<{ alg: string; state: string; activatedAt: Date | null }[]>;
   /** Reads the progress of the feeds through the audit log, at each scrape. */
   readFeeds: () => Promise<{ name: string; lagSeconds: number; gaps: number }[]>;
+  /** Reads the figures about leases and their targets, at each scrape. */
+  readLeases: () => Promise<{
+    byStatus: Record<string, number>;
+    endingLagSeconds: number;
+    failingTargets: number;
+  }>;
   /** Returns the number of reads of other parties' key sets since the start, by outcome. */
   keySetReadings: () => ReadonlyMap<string, number>;
 }
@@ -156,6 +162,32 @@ function readingsOfFeeds({ readFeeds }: MetricsDeps): Reading[] {
   ];
 }
 
+function readingsOfLeases({ readLeases }: MetricsDeps): Reading[] {
+  return [
+    {
+      name: 'hallpass_leases',
+      help: 'Leases whose account is not removed, by status',
+      labelNames: ['status'],
+      async fill(gauge) {
+        for (const [status, count] of Object.entries((await readLeases()).byStatus))
+          gauge.set({ status }, count);
+      },
+    },
+    {
+      name: 'hallpass_lease_ending_lag_seconds',
+      help: 'Time by which the access of a lease has outlived the lease, for the one that has waited longest',
+      labelNames: [],
+      fill: async (gauge) => gauge.set((await readLeases()).endingLagSeconds),
+    },
+    {
+      name: 'hallpass_failing_targets',
+      help: 'Targets whose last test found problems',
+      labelNames: [],
+      fill: async (gauge) => gauge.set((await readLeases()).failingTargets),
+    },
+  ];
+}
+
 function readingsOf({ readGrants, readKeys, readSweepLag, readEndingLag }: MetricsDeps): Reading[] {
   return [
     {
@@ -199,8 +231,9 @@ function registerReadings(deps: MetricsDeps, registers: Registry[]): void {
   // Several gauges use these, and a scrape reads them concurrently.
   const readSweepLag = shareRuns(deps.readSweepLag);
   const readFeeds = shareRuns(deps.readFeeds);
-  const shared = { ...deps, readSweepLag, readFeeds };
-  for (const { fill, ...names } of [...readingsOf(shared), ...readingsOfFeeds(shared)]) {
+  const shared = { ...deps, readSweepLag, readFeeds, readLeases: shareRuns(deps.readLeases) };
+  const readings = [...readingsOf(shared), ...readingsOfFeeds(shared), ...readingsOfLeases(shared)];
+  for (const { fill, ...names } of readings) {
     const forget = (gauge: Gauge): void => {
       gauge.reset();
       // Without labels, `reset` leaves the value 0, which would be wrong.

@@ -20,6 +20,7 @@ async function exposed(): Promise<Map<string, string>> {
     readEndingLag: async () => 0,
     readKeys: async () => [],
     readFeeds: async () => [],
+    readLeases: async () => ({ byStatus: {}, endingLagSeconds: 0, failingTargets: 0 }),
     keySetReadings: () => new Map([['read', 1]]),
   });
   const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
