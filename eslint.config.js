@@ -33,6 +33,7 @@ export default tseslint.config(
     ignores: [
       'dist/**',
       '.hallpass/**',
+      '.hallpass-demo/**',
       'coverage/**',
       '**/*.gen.ts',
       'test/fixtures/**',

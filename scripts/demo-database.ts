@@ -8,7 +8,7 @@ import { createLog } from '../src/platform/log.ts';
 import { createSystemRandom, generateSecret } from '../src/platform/random.ts';
 
 /**
- * Plays the database of a company, for the README.
+ * Plays the database of a company, for the walk in docs/leases.md.
  *
  * - `node --import tsx scripts/demo-database.ts` starts a PostgreSQL under `.hallpass-demo`, apart from the broker's own,
  *   prints the `connection` of a resource for it as JSON, and runs until it is stopped.
