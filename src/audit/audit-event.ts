@@ -46,6 +46,7 @@ export const auditEventTypes = [
   'lease.cleaned_up',
   'preflight.failed',
   'preflight.passed',
+  'target.reconciled',
   'token.issued',
   'token.refused',
   'token.revoked',

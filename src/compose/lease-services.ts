@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { Audit } from '../audit/audit.ts';
 import type { Envelope } from '../crypto/envelope.ts';
 import type { Db } from '../db/database.ts';
+import { withTransaction } from '../db/transaction.ts';
 import type { KeysService } from '../keys/service.ts';
 import { createLeaseEnder } from '../leases/ender.ts';
 import { createLeasesService } from '../leases/service.ts';
@@ -46,20 +47,25 @@ export function createLeaseServices(base: Base, lower: LowerServices) {
   const { audit, policies, resources, connections, preflights, keys } = lower;
   const deps = {
     ...{ db, audit, clock, ids, random, policies, resources, connections },
-    onTargetFailure: (failure: { connectionId: string; leaseId: string; error: unknown }) =>
-      log.warn('a call to a target failed; the end of a lease is retried', {
+    onTargetFailure: (failure: { connectionId: string; leaseId?: string; error: unknown }) =>
+      log.warn('a call to a target failed; it is retried', {
         connection_id: failure.connectionId,
         lease_id: failure.leaseId,
         err: failure.error,
       }),
   };
+  const leases = createLeasesService(deps);
   return {
-    leases: createLeasesService(deps),
+    leases,
     leaseEnder: createLeaseEnder({
       ...deps,
       onError: (error) => log.error('leases could not be ended; it is retried', { err: error }),
     }),
     targetJobs: {
+      reconcile: async (fence: Fence, signal: AbortSignal) => {
+        await withTransaction(db, fence);
+        return leases.reconcileAll(signal);
+      },
       testDue: resources.testDueTargets,
       cleanUp: async (fence: Fence, signal: AbortSignal) =>
         (await preflights.destroyLeft(fence, signal)) + (await connections.deleteUnused(fence)),

@@ -52,6 +52,7 @@ export const access = {
   deletePolicy: ['admin'],
   simulatePolicies: ['admin'],
   testResourceTarget: ['admin'],
+  reconcileTarget: ['admin'],
   createLease: ['agent'],
   listLeases: ['agent', 'admin'],
   getLease: ['agent', 'admin'],

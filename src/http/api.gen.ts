@@ -572,6 +572,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/resources/{resource_id}/reconcile": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare a target with its leases
+         * @description Compares the accounts of this installation in the target with the leases. Accounts that no lease needs are destroyed, and
+         *     leases whose account is missing or cannot log in are revoked. Accounts of others are never touched. A job does the same
+         *     every minute. 404 if the resource has no connection.
+         */
+        post: operations["reconcileTarget"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/policies": {
         parameters: {
             query?: never;
@@ -1764,6 +1789,18 @@ export interface components {
             /** @description The algorithms with which DPoP proofs may be signed; absent for a resource that accepts bearer tokens */
             dpop_signing_alg_values_supported?: string[];
         };
+        Reconciliation: {
+            /** @description The number of accounts of this installation in the target */
+            accounts: number;
+            /** @description The accounts that no lease needs; they were destroyed */
+            destroyed: string[];
+            /** @description The accounts that no lease needs and that still own objects; they have no access */
+            disabled: string[];
+            /** @description The leases whose account is missing or cannot log in; they are being revoked */
+            revoked: string[];
+            /** @description The accounts that expire later in the target than their lease; they end in time all the same */
+            outliving: string[];
+        };
         /** @description The id of a policy */
         PolicyId: string;
         /** @description The version of a policy, counted from 1 */
@@ -2093,7 +2130,7 @@ export interface components {
          * @description A background job
          * @enum {string}
          */
-        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "test-targets" | "clean-up-targets" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
+        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "test-targets" | "reconcile-targets" | "clean-up-targets" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
         Job: {
             name: components["schemas"]["JobName"];
             /** @description When the job runs: a cron expression with seconds, in UTC */
@@ -2288,7 +2325,7 @@ export interface components {
          * @description A stable identifier of what happened. Later versions may add types
          * @enum {string}
          */
-        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.reconciled" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
         AuditEvent: {
             /** @description The id of the event */
             id: string;
@@ -4592,6 +4629,47 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Preflight"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    reconcileTarget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What differed, and what was done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "accounts": 3,
+                     *       "destroyed": [
+                     *         "hp_4f9c21aa_k7q2mzx5ynb3hwtd"
+                     *       ],
+                     *       "disabled": [],
+                     *       "revoked": [],
+                     *       "outliving": []
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Reconciliation"];
                 };
             };
             400: components["responses"]["BadRequest"];

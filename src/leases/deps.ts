@@ -18,5 +18,5 @@ export interface LeasesDeps {
   resources: Pick<ResourcesService, 'lockShared'>;
   connections: Pick<ConnectionsService, 'find' | 'open' | 'installationId'>;
   /** Called when an engine's call failed, for the log. */
-  onTargetFailure: (failure: { connectionId: string; leaseId: string; error: unknown }) => void;
+  onTargetFailure: (failure: { connectionId: string; leaseId?: string; error: unknown }) => void;
 }

@@ -29,7 +29,13 @@ function present({ lease, status, credential }: LeaseView) {
   };
 }
 
-type Operations = 'createLease' | 'listLeases' | 'getLease' | 'renewLease' | 'revokeLease';
+type Operations =
+  | 'reconcileTarget'
+  | 'createLease'
+  | 'listLeases'
+  | 'getLease'
+  | 'renewLease'
+  | 'revokeLease';
 
 interface LeaseRoutesDeps {
   leases: LeasesService;
@@ -70,6 +76,9 @@ export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers
     async renewLease({ path, body, ...act }) {
       const renewal = { id: path.lease_id, ttlSeconds: body.ttl_seconds };
       return { status: 200, body: present(await leases.renew(act, renewal)) };
+    },
+    async reconcileTarget({ path, ...act }) {
+      return { status: 200, body: await leases.reconcile(act, path.resource_id) };
     },
     async revokeLease({ path, body, ...act }) {
       const reason = body.reason ?? 'revoked by request';

@@ -1,5 +1,5 @@
 import { byAct } from '../audit/audit-event.ts';
-import type { Act, Caller, WorkloadAgent } from '../caller.ts';
+import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
@@ -7,6 +7,7 @@ import { describeCall, findEarlier } from '../idempotency/idempotent-call.ts';
 import { createLease } from './create.ts';
 import type { LeasesDeps } from './deps.ts';
 import { effectiveStatus, type Lease, type LeaseCredential, type LeaseStatus } from './lease.ts';
+import { type Reconciliation, reconcile, reconcileAll } from './reconcile.ts';
 import { renewLease } from './renew.ts';
 import { readLeaseFigures } from './store/figures.ts';
 import * as store from './store/leases.ts';
@@ -30,6 +31,11 @@ export type LeasesService = ReturnType<typeof createLeasesService>;
 /** Creates the use cases of leases: making, reading, renewing and revoking them. */
 export function createLeasesService(deps: LeasesDeps) {
   return {
+    /** Compares the target of a resource with its leases. */
+    reconcile: (act: Act<Person>, resourceId: string): Promise<Reconciliation> =>
+      reconcile(deps, act, resourceId),
+    /** Compares every target with its leases. Returns the number of changes. */
+    reconcileAll: (signal: AbortSignal): Promise<number> => reconcileAll(deps, signal),
     /** For the metrics. */
     figures: () => readLeaseFigures(deps.db, deps.clock.now()),
     create: (act: Act<WorkloadAgent>, creation: LeaseCreation) => create(deps, act, creation),

@@ -21,6 +21,7 @@ export interface JobsDeps {
   keys: { rotateDue(fence: Fence): Promise<number> };
   targets: {
     testDue(fence: Fence, signal: AbortSignal): Promise<number>;
+    reconcile(fence: Fence, signal: AbortSignal): Promise<number>;
     cleanUp(fence: Fence, signal: AbortSignal): Promise<number>;
   };
 }
@@ -37,6 +38,7 @@ export function createJobs({ db, grants, feeds, keys, targets }: JobsDeps): Job[
     'read-feeds': ({ fence, signal }) => feeds.catchUp(fence, signal),
     'rotate-keys': ({ fence }) => keys.rotateDue(fence),
     'test-targets': ({ fence, signal }) => targets.testDue(fence, signal),
+    'reconcile-targets': ({ fence, signal }) => targets.reconcile(fence, signal),
     'clean-up-targets': ({ fence, signal }) => targets.cleanUp(fence, signal),
     'make-partitions': (context) => inTransaction(db, context, (tx) => prepareDatabase(tx, context.now())),
     'drop-partitions': (context) => inTransaction(db, context, (tx) => dropPartitions(tx, context.now())),

@@ -5,6 +5,7 @@ export const schedules = {
   'read-feeds': '*/5 * * * * *',
   'rotate-keys': '0 * * * * *',
   'test-targets': '0 7 * * * *',
+  'reconcile-targets': '15 * * * * *',
   'clean-up-targets': '30 * * * * *',
   'make-partitions': '0 0 * * * *',
   'drop-partitions': '0 17 3 * * *',

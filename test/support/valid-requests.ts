@@ -150,6 +150,8 @@ const arrangements = {
   deletePolicy: async (world) => byAdmin('DELETE', await newPolicy(world)),
   testResourceTarget: async ({ broker }) =>
     byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/preflight`),
+  reconcileTarget: async ({ broker }) =>
+    byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/reconcile`),
   async createLease(world) {
     const { grantId } = await newLease(world, { isMade: false });
     return by(world.agentToken, byAdmin('POST', '/v1/leases', { grant_id: grantId }));

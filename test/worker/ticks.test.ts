@@ -104,6 +104,7 @@ describe('ticks', () => {
       'expire-grants': 360,
       'lapse-requests': 120,
       'read-feeds': 720,
+      'reconcile-targets': 60,
       'rotate-keys': 60,
       'test-targets': 1,
       'make-partitions': 1,

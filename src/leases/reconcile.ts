@@ -1,0 +1,165 @@
+import { type Actor, byAct, type NewAuditEvent, systemActor } from '../audit/audit-event.ts';
+import type { Act, Origin, Person } from '../caller.ts';
+import { withTransaction } from '../db/transaction.ts';
+import { accountPrefix } from '../engines/account-name.ts';
+import type { FoundAccount, Target } from '../engines/engine.ts';
+import { TargetFailure } from '../engines/target-failure.ts';
+import { BrokerError } from '../errors.ts';
+import { addSeconds } from '../platform/clock.ts';
+import type { LeasesDeps } from './deps.ts';
+import { beginRevoking } from './store/leases.ts';
+import * as store from './store/reconcile.ts';
+
+/** What differed between a target and the leases, and what was done about it. */
+export interface Reconciliation {
+  /** The number of accounts of this installation in the target. */
+  accounts: number;
+  /** The accounts that no lease needs: they were destroyed. */
+  destroyed: string[];
+  /** The accounts that no lease needs and that still own objects: they have no access. */
+  disabled: string[];
+  /** The leases whose account is missing or cannot log in: they are revoked. */
+  revoked: string[];
+  /** The accounts that expire later in the target than their lease. A worker ends them in time all the same. */
+  outliving: string[];
+}
+
+/** How much later than its lease an account may expire in the target: the clocks differ a little. */
+const toleranceSeconds = 5;
+
+/** Compares the target of a resource with its leases, for an admin. Throws `not-found`, `target-unavailable`. */
+export async function reconcile(
+  deps: LeasesDeps,
+  act: Act<Person>,
+  resourceId: string,
+): Promise<Reconciliation> {
+  const found = (await store.listTargets(deps.db)).find((target) => target.resourceId === resourceId);
+  if (found === undefined) throw new BrokerError('not-found');
+  try {
+    return await reconcileTarget(deps, found, byAct(act));
+  } catch (error) {
+    if (!(error instanceof TargetFailure)) throw error;
+    throw new BrokerError('target-unavailable', { cause: error, retryAfterSeconds: 5 });
+  }
+}
+
+/**
+ * Compares every target with its leases. A target that cannot be reached is left out. Returns how many accounts and
+ * leases it changed.
+ */
+export async function reconcileAll(deps: LeasesDeps, signal: AbortSignal): Promise<number> {
+  let changed = 0;
+  for (const target of await store.listTargets(deps.db)) {
+    if (signal.aborted) break;
+    try {
+      const result = await reconcileTarget(deps, target, { actor: systemActor('reconcile-targets') });
+      changed += countChanges(result);
+    } catch (error) {
+      if (!(error instanceof TargetFailure)) throw error;
+      deps.onTargetFailure({ connectionId: target.connectionId, error });
+    }
+  }
+  return changed;
+}
+
+interface Actors {
+  actor: Actor;
+  origin?: Origin;
+}
+
+const countChanges = ({ destroyed, disabled, revoked }: Reconciliation): number =>
+  destroyed.length + disabled.length + revoked.length;
+
+async function reconcileTarget(
+  deps: LeasesDeps,
+  { resourceId, connectionId }: { resourceId: string; connectionId: string },
+  by: Actors,
+): Promise<Reconciliation> {
+  const { db, clock, connections } = deps;
+  const connection = await connections.find(db, connectionId);
+  if (connection === undefined) throw new BrokerError('not-found');
+  const target = connections.open(connection, 'end');
+  const before = addSeconds(clock.now(), -toleranceSeconds);
+  // The target is read first: a lease is recorded before its account is made, so every needed account is known.
+  const accounts = await target.listAccounts(accountPrefix(await connections.installationId()));
+  const names = accounts.map(({ name }) => name);
+  const known = await store.findByAccountNames(db, names);
+  const tested = new Set(await store.findPreflightNames(db, names));
+  const byName = new Map(known.map((lease) => [lease.accountName, lease]));
+  const isNeeded = ({ name }: FoundAccount): boolean =>
+    tested.has(name) || byName.get(name)?.isCleanedUp === false;
+  const ended = await destroyAll(
+    target,
+    accounts.filter((account) => !isNeeded(account)),
+  );
+  const open = await store.findActiveAt(db, { connectionId, before });
+  const found = new Map(accounts.map((account) => [account.name, account]));
+  const broken = open.filter(({ accountName }) => found.get(accountName)?.canLogIn !== true);
+  const revoked = await revokeAll(deps, broken, by);
+  const outliving = findOutliving(open, found);
+  const result = { accounts: accounts.length, ...ended, revoked, outliving };
+  await record(deps, { resourceId, by, result });
+  return result;
+}
+
+async function destroyAll(
+  target: Target,
+  accounts: readonly FoundAccount[],
+): Promise<Pick<Reconciliation, 'destroyed' | 'disabled'>> {
+  const ended = { destroyed: [] as string[], disabled: [] as string[] };
+  for (const { name, canLogIn } of accounts) {
+    await target.disableAccess(name);
+    await target.endSessions(name);
+    const { isGone } = await target.cleanUp(name);
+    if (isGone) ended.destroyed.push(name);
+    // One that was disabled before is no news.
+    else if (canLogIn) ended.disabled.push(name);
+  }
+  return ended;
+}
+
+const brokenReason = 'its account is missing in the target, or cannot log in';
+
+async function revokeAll(
+  deps: LeasesDeps,
+  broken: readonly store.KnownAccount[],
+  by: Actors,
+): Promise<string[]> {
+  const { db, clock, audit } = deps;
+  const revoked: string[] = [];
+  for (const { id, agentId, grantId } of broken) {
+    await withTransaction(db, async (tx) => {
+      const revocation = { at: clock.now(), by: by.actor.id, reason: brokenReason };
+      if (!(await beginRevoking(tx, id, revocation))) return;
+      const about = { ...by, objectId: id, agentId, grantId };
+      await audit.append(tx, { ...about, type: 'lease.revoking', details: { reason: brokenReason } });
+      revoked.push(id);
+    });
+  }
+  return revoked;
+}
+
+/** Returns the accounts that expire later in the target than their lease. A worker ends them in time all the same. */
+function findOutliving(
+  open: readonly store.KnownAccount[],
+  found: ReadonlyMap<string, FoundAccount>,
+): string[] {
+  const outlives = ({ accountName, expiresAt }: store.KnownAccount): boolean =>
+    (found.get(accountName)?.expiresAt ?? expiresAt) > addSeconds(expiresAt, toleranceSeconds);
+  return open.filter(outlives).map(({ accountName }) => accountName);
+}
+
+/** Records what a person asked for, and what a job changed. */
+async function record(
+  { db, audit }: LeasesDeps,
+  { resourceId, by, result }: { resourceId: string; by: Actors; result: Reconciliation },
+): Promise<void> {
+  if (by.origin === undefined && countChanges(result) === 0) return;
+  const event: NewAuditEvent = {
+    ...by,
+    type: 'target.reconciled',
+    objectId: resourceId,
+    details: { ...result },
+  };
+  await withTransaction(db, (tx) => audit.append(tx, event));
+}
