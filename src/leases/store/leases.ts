@@ -185,3 +185,24 @@ export async function beginRevoking(tx: Tx, id: string, { at, by, reason }: Revo
     .executeTakeFirst();
   return result.numUpdatedRows === 1n;
 }
+
+/** Lists the grants under which there are leases that are not being revoked. */
+export async function listUsedGrants(db: Db): Promise<string[]> {
+  const rows = await db
+    .selectFrom('leases')
+    .select('grant_id')
+    .distinct()
+    .where('status', 'in', ['creating', 'active'])
+    .execute();
+  return rows.map((row) => row.grant_id);
+}
+
+/** Lists the leases under a grant that are not being revoked. */
+export async function listUsableOf(db: Db, grantId: string): Promise<Pick<Lease, 'id' | 'agentId'>[]> {
+  return db
+    .selectFrom('leases')
+    .select(['id', 'agent_id as agentId'])
+    .where('grant_id', '=', grantId)
+    .where('status', 'in', ['creating', 'active'])
+    .execute();
+}
