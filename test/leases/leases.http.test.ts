@@ -147,7 +147,7 @@ describe('a request for a lease', () => {
     const { grant } = await createTargetAndGrant(scene);
     const api = await scene.as();
     const ask = () => api.post('/v1/leases', { grant_id: grant.id }).set('Idempotency-Key', 'k20');
-    const answers = await Promise.all(Array.from({ length: 20 }, async () => await ask()));
+    const answers = await Promise.all(Array.from({ length: 20 }, async () => ask()));
     expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
     expect(answers.filter(({ body }) => body.credential !== undefined)).toHaveLength(1);
     expect(new Set(answers.map(({ body }) => body.id)).size).toBe(1);

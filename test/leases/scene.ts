@@ -173,7 +173,7 @@ export async function insertLeases(
   const now = `'${clock.now().toISOString()}'::timestamptz`;
   const suffix = randomBytes(5).toString('hex');
   const columns: Record<string, string> = {
-    id: "'lse_' || lpad(translate(md5($1 || n), 'ilou', ''), 26, '0')",
+    id: "'lse_0' || substr(md5($1 || n), 1, 25)",
     grant_id: 'g.id',
     agent_id: 'g.agent_id',
     resource_id: 'g.resource_id',
