@@ -185,6 +185,8 @@ export async function insertLeases(
     activated_at: status === 'active' ? now : 'null',
     expires_at: 'g.expires_at',
     revoked_at: status === 'revoking' ? now : 'null',
+    revoked_by: status === 'revoking' ? "'end-leases'" : 'null',
+    revoke_reason: status === 'revoking' ? "'it expired'" : 'null',
     next_attempt_at: status === 'active' ? 'g.expires_at' : now,
     ...change,
   };
