@@ -93,8 +93,13 @@ begin
       ('active', 'active'), ('active', 'revoking'), ('revoking', 'revoking'), ('revoking', 'revoked'), ('revoked', 'revoked'))
     or new.access_disabled_at is distinct from coalesce(old.access_disabled_at, new.access_disabled_at)
     or new.cleaned_up_at is distinct from coalesce(old.cleaned_up_at, new.cleaned_up_at)
-    or (new.account_name, new.connection_id, new.grant_id, new.agent_id, new.resource_id)
-      is distinct from (old.account_name, old.connection_id, old.grant_id, old.agent_id, old.resource_id) then
+    or (new.activated_at is distinct from old.activated_at and (old.status, new.status) <> ('creating', 'active'))
+    or (new.expires_at <> old.expires_at and (old.status, new.status) <> ('active', 'active'))
+    or ((new.revoked_at, new.revoked_by, new.revoke_reason)
+      is distinct from (old.revoked_at, old.revoked_by, old.revoke_reason) and old.status in ('revoking', 'revoked'))
+    or (new.account_name, new.connection_id, new.grant_id, new.agent_id, new.resource_id, new.created_at, new.create_deadline_at)
+      is distinct from (old.account_name, old.connection_id, old.grant_id, old.agent_id, old.resource_id, old.created_at,
+        old.create_deadline_at) then
     raise exception 'lease % cannot change from % to % like this', old.id, old.status, new.status
       using errcode = 'restrict_violation';
   end if;

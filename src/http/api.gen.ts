@@ -5985,7 +5985,9 @@ export interface operations {
                 DPoP?: components["parameters"]["DpopProof"];
                 /**
                  * @description Makes it safe to repeat the request. A request with the same key and body within 24 hours returns the lease of the
-                 *     first request with 200 and without the credential; with another body it is refused (409).
+                 *     first request with 200 and without the credential; with another body it is refused (409). If the first request made
+                 *     no usable account (503 `target-unavailable`, or the broker stopped before it answered), the repeated request makes
+                 *     another lease. While the first request is not decided, its lease is returned with the status `creating`.
                  */
                 "Idempotency-Key"?: string;
             };

@@ -30,10 +30,6 @@ export async function findEarlier(
 }
 
 /** Claims the key for the object that this transaction makes. Returns false if another call has claimed it. */
-export function claimCall(
-  tx: Tx,
-  call: store.IdempotentCall,
-  made: { objectId: string; now: Date },
-): Promise<boolean> {
+export function claimCall(tx: Tx, call: store.IdempotentCall, made: store.Claimed): Promise<boolean> {
   return store.claimCall(tx, call, made);
 }

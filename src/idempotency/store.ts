@@ -31,21 +31,30 @@ export async function findCall(db: Db, call: IdempotentCall, now: Date): Promise
   return row === undefined ? undefined : { bodyHash: row.body_hash, objectId: row.object_id };
 }
 
+/** The object for which a call claims a key. */
+export interface Claimed {
+  objectId: string;
+  now: Date;
+  /** The object of an earlier call that came to nothing, whose claim ends. */
+  replaces?: string | undefined;
+}
+
 /**
  * Claims the key for the object that this transaction makes. Returns false if another call has claimed
  * it. Of concurrent calls one claims the key; the others wait here until its transaction ends.
  */
-export async function claimCall(
-  tx: Tx,
-  call: IdempotentCall,
-  made: { objectId: string; now: Date },
-): Promise<boolean> {
+export async function claimCall(tx: Tx, call: IdempotentCall, made: Claimed): Promise<boolean> {
   await tx
     .deleteFrom('idempotency_keys')
     .where('caller', '=', call.caller)
     .where('route', '=', call.route)
     .where('key', '=', call.key)
-    .where('created_at', '<=', addSeconds(made.now, -keepSeconds))
+    .where((eb) =>
+      eb.or([
+        eb('created_at', '<=', addSeconds(made.now, -keepSeconds)),
+        ...(made.replaces === undefined ? [] : [eb('object_id', '=', made.replaces)]),
+      ]),
+    )
     .execute();
   const inserted = await tx
     .insertInto('idempotency_keys')

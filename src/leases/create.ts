@@ -21,6 +21,8 @@ export interface LeaseRequest {
   /** Undefined if the lease shall last as long as its grant. */
   ttlSeconds: number | undefined;
   call: IdempotentCall | undefined;
+  /** The lease of an earlier call with the same idempotency key, if its account was never made. */
+  replaces: string | undefined;
 }
 
 /** A recorded lease whose account is not made yet. */
@@ -82,8 +84,8 @@ async function recordIntent(
     if (open[of] >= most) return refuse('too-many-leases', { detail: tooMany[of], retryAfterSeconds: 60 });
   }
   const id = ids.next('lease');
-  if (request.call !== undefined && !(await claimCall(tx, request.call, { objectId: id, now })))
-    return undefined;
+  const { call, replaces } = request;
+  if (call !== undefined && !(await claimCall(tx, call, { objectId: id, now, replaces }))) return undefined;
   const lease = {
     id,
     grantId: grant.id,

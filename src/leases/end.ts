@@ -1,4 +1,4 @@
-import { type NewAuditEvent, systemActor } from '../audit/audit-event.ts';
+import { systemActor } from '../audit/audit-event.ts';
 import { withTransaction } from '../db/transaction.ts';
 import type { CleanUp, Target } from '../engines/engine.ts';
 import { TargetFailure } from '../engines/target-failure.ts';
@@ -7,65 +7,43 @@ import type { LeasesDeps } from './deps.ts';
 import { destroyAgainAt, lookAgainAt, mayStillBeMade, retryAt } from './lease.ts';
 import * as store from './store/due.ts';
 
-/** How many leases one worker claims from a connection at a time, and how many of them it ends at the same time. */
-const claimRows = 16;
-const atOnce = 4;
-/** How long a claim lasts. If the process dies, another one continues after it. */
+/** How long a claim lasts: as long as the calls of one attempt. If the process dies, another one continues after it. */
 const claimSeconds = 15;
 const actor = systemActor('end-leases');
 const longestError = 500;
 
-/** The result of one call of `endDueAt`. */
-export interface EndedAt {
-  /** How many leases were worked on. */
-  count: number;
-  /** Whether the target could not be reached: a worker then leaves it alone for a while. */
-  isOutage: boolean;
-}
+/**
+ * - `nothing`: no lease was due.
+ * - `done`: an attempt was made, successful or not.
+ * - `outage`: the target could not be reached. It is then left alone for a while.
+ */
+export type Outcome = 'nothing' | 'done' | 'outage';
 
 /**
- * Ends one batch of the leases of a connection that are due: first the access of all, and only when no access is left
- * to be ended, what else there is to clean up. What fails is retried without end.
+ * Ends the access of the lease of a connection that has been due for longest, or cleans up after one whose access has
+ * ended. What fails is retried without end.
  */
-export async function endDueAt(deps: LeasesDeps, connectionId: string): Promise<EndedAt> {
-  const claimed =
-    (await claim(deps, connectionId, 'disable')) ?? (await claim(deps, connectionId, 'clean-up')) ?? [];
-  if (claimed.length === 0) return { count: 0, isOutage: false };
-  const attempted = await endAll(deps, connectionId, claimed);
-  await record(
-    deps,
-    claimed,
-    attempted.map(({ result }) => result),
-  );
-  return { count: claimed.length, isOutage: attempted.some(({ isOutage }) => isOutage) };
+export async function endNext(deps: LeasesDeps, queue: store.Queue): Promise<Outcome> {
+  const lease = await claim(deps, queue);
+  if (lease === undefined) return 'nothing';
+  const { result, isOutage } = await attempt(deps, queue, lease);
+  await record(deps, lease, result);
+  return isOutage ? 'outage' : 'done';
 }
 
 async function claim(
   { db, clock, audit }: LeasesDeps,
-  connectionId: string,
-  phase: store.Phase,
-): Promise<store.ClaimedLease[] | undefined> {
-  const claimed = await withTransaction(db, async (tx) => {
+  queue: store.Queue,
+): Promise<store.ClaimedLease | undefined> {
+  return withTransaction(db, async (tx) => {
     const now = clock.now();
     const until = addSeconds(now, claimSeconds);
-    const leases = await store.claimDue(tx, {
-      connectionId,
-      phase,
-      now,
-      until,
-      limit: claimRows,
-      by: actor.id,
-    });
-    const begun = leases.filter(({ begins }) => begins !== null);
-    const events = begun.map((lease) => ({
-      ...about(lease),
-      type: 'lease.revoking' as const,
-      details: { reason: lease.begins },
-    }));
-    await audit.appendAll(tx, events);
-    return leases;
+    const lease = await store.claimNext(tx, { ...queue, now, until, by: actor.id });
+    if (lease === undefined || lease.begins === null) return lease;
+    const details = { reason: lease.begins };
+    await audit.append(tx, { ...about(lease), type: 'lease.revoking', details });
+    return lease;
   });
-  return claimed.length === 0 ? undefined : claimed;
 }
 
 const about = ({ id, grantId, agentId }: Pick<store.ClaimedLease, 'id' | 'grantId' | 'agentId'>) => ({
@@ -75,112 +53,98 @@ const about = ({ id, grantId, agentId }: Pick<store.ClaimedLease, 'id' | 'grantI
   agentId,
 });
 
-interface Ended {
+interface Attempt {
   result: store.Attempted;
   isOutage: boolean;
 }
 
-/** Ends the claimed leases, a few at the same time. After an outage the others are not tried. */
-async function endAll(
+async function attempt(
   deps: LeasesDeps,
-  connectionId: string,
-  claimed: readonly store.ClaimedLease[],
-): Promise<Ended[]> {
-  const connection = await deps.connections.find(deps.db, connectionId);
-  const waiting = [...claimed];
-  const ended: Ended[] = [];
-  const work = async (): Promise<void> => {
-    for (let lease = waiting.shift(); lease !== undefined; lease = waiting.shift()) {
-      const outage = ended.find(({ isOutage }) => isOutage);
-      if (outage !== undefined) {
-        ended.push(toFailed(deps, lease, { text: outage.result.error ?? '', isOutage: true }));
-        continue;
-      }
-      try {
-        if (connection === undefined) throw new Error(`connection ${connectionId} does not exist`);
-        const result = await endLease(deps, deps.connections.open(connection, 'end'), lease);
-        ended.push({ result, isOutage: false });
-      } catch (error) {
-        deps.onTargetFailure({ connectionId, leaseId: lease.id, error });
-        const isOutage = error instanceof TargetFailure && error.isUnreachable;
-        const text = error instanceof Error ? error.message : String(error);
-        ended.push(toFailed(deps, lease, { text, isOutage }));
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: atOnce }, work));
-  return ended;
+  { connectionId, phase }: store.Queue,
+  lease: store.ClaimedLease,
+): Promise<Attempt> {
+  let target: Target | undefined;
+  try {
+    const connection = await deps.connections.find(deps.db, connectionId);
+    if (connection === undefined) throw new Error(`connection ${connectionId} does not exist`);
+    target = deps.connections.open(connection, phase);
+    return { result: await endLease(deps, target, lease), isOutage: false };
+  } catch (error) {
+    deps.onTargetFailure({ connectionId, leaseId: lease.id, error });
+    const text = error instanceof Error ? error.message : String(error);
+    const isOutage = target !== undefined && (await isUnreachable(target, error));
+    return { result: failed(deps, lease, text), isOutage };
+  }
 }
+
+/**
+ * Whether a call failed because its target cannot be reached. One that answers another call is well: an account can make
+ * the calls for its own end time out, for example with locks, and must not delay the end of others.
+ */
+async function isUnreachable(target: Target, error: unknown): Promise<boolean> {
+  if (!(error instanceof TargetFailure) || !error.isUnreachable) return false;
+  try {
+    await target.checkHealth();
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+const unchanged = {
+  accessDisabledAt: null,
+  cleanedUpAt: null,
+  ownedObjects: null,
+  isRevoked: false,
+  error: null,
+};
 
 /** Ends access, or cleans up after it has ended. */
 async function endLease(
-  deps: LeasesDeps,
+  { clock }: LeasesDeps,
   target: Target,
   lease: store.ClaimedLease,
 ): Promise<store.Attempted> {
   const { accountName: name } = lease;
-  const unchanged = {
-    id: lease.id,
-    accessDisabledAt: null,
-    cleanedUpAt: null,
-    ownedObjects: [],
-    error: null,
-  };
-  if (lease.accessDisabledAt !== null) return cleanedUp(deps, lease, await target.cleanUp(name));
+  if (lease.accessDisabledAt !== null) return cleanedUp(await target.cleanUp(name), clock.now());
   await target.disableAccess(name);
   await target.endSessions(name);
-  const now = deps.clock.now();
-  if (!mayStillBeMade(lease, now)) {
-    return { ...unchanged, accessDisabledAt: now, isRevoked: false, nextAttemptAt: now };
-  }
+  const now = clock.now();
+  if (!mayStillBeMade(lease, now)) return { ...unchanged, accessDisabledAt: now, nextAttemptAt: now };
   // Its account is destroyed already now if it exists, and looked for again when nobody can make it any more.
   await target.cleanUp(name);
-  return { ...unchanged, isRevoked: false, nextAttemptAt: destroyAgainAt(lease) };
+  return { ...unchanged, nextAttemptAt: destroyAgainAt(lease) };
 }
 
-function cleanedUp(
-  deps: LeasesDeps,
-  lease: store.ClaimedLease,
-  { isGone, ownedObjects }: CleanUp,
-): store.Attempted {
-  const now = deps.clock.now();
+function cleanedUp({ isGone, ownedObjects }: CleanUp, now: Date): store.Attempted {
   return {
-    id: lease.id,
-    accessDisabledAt: null,
+    ...unchanged,
     cleanedUpAt: isGone ? now : null,
-    ownedObjects: [...ownedObjects],
+    ownedObjects,
     isRevoked: true,
     nextAttemptAt: isGone ? null : lookAgainAt(now),
-    error: null,
   };
 }
 
-function toFailed(
+function failed(
   { clock }: LeasesDeps,
-  { id, attempts }: store.ClaimedLease,
-  { text, isOutage }: { text: string; isOutage: boolean },
-): Ended {
-  const nextAttemptAt = retryAt({ attempts, now: clock.now(), isOutage });
-  const nothing = { accessDisabledAt: null, cleanedUpAt: null, ownedObjects: [], isRevoked: false };
-  return { result: { id, ...nothing, nextAttemptAt, error: text.slice(0, longestError) }, isOutage };
+  { attempts, accessDisabledAt }: store.ClaimedLease,
+  text: string,
+): store.Attempted {
+  const hasAccess = accessDisabledAt === null;
+  const nextAttemptAt = retryAt({ attempts, now: clock.now(), hasAccess });
+  return { ...unchanged, nextAttemptAt, error: text.slice(0, longestError) };
 }
 
 async function record(
   { db, audit }: LeasesDeps,
-  claimed: readonly store.ClaimedLease[],
-  results: readonly store.Attempted[],
+  lease: store.ClaimedLease,
+  result: store.Attempted,
 ): Promise<void> {
-  const byId = new Map(claimed.map((lease) => [lease.id, lease]));
   await withTransaction(db, async (tx) => {
-    const written = new Set(await store.recordAttempts(tx, results));
-    const events = results.flatMap((result): NewAuditEvent[] => {
-      const lease = byId.get(result.id);
-      if (lease === undefined || !written.has(result.id)) return [];
-      if (result.accessDisabledAt !== null) return [{ ...about(lease), type: 'lease.revoked' }];
-      if (result.cleanedUpAt !== null) return [{ ...about(lease), type: 'lease.cleaned_up' }];
-      return [];
-    });
-    await audit.appendAll(tx, events);
+    if (!(await store.recordAttempt(tx, lease.id, result))) return;
+    if (result.accessDisabledAt !== null) await audit.append(tx, { ...about(lease), type: 'lease.revoked' });
+    if (result.cleanedUpAt !== null) await audit.append(tx, { ...about(lease), type: 'lease.cleaned_up' });
   });
 }
 

@@ -1,8 +1,9 @@
-import { addSeconds, type Clock } from '../platform/clock.ts';
 import { type Repeat, repeat } from '../platform/repeat.ts';
 import type { LeasesDeps } from './deps.ts';
-import { endDueAt, revokeUnderEndedGrants } from './end.ts';
-import { listDueConnections } from './store/due.ts';
+import { endNext, type Outcome, revokeUnderEndedGrants } from './end.ts';
+import { createOutages } from './outages.ts';
+import { createPolicyCheck } from './policy-check.ts';
+import { listDueQueues, type Phase, type Queue } from './store/due.ts';
 
 export interface LeaseEnderDeps extends LeasesDeps {
   onError: (error: unknown) => void;
@@ -13,68 +14,50 @@ export interface LeaseEnder {
   start(): void;
   /** Ends what is due now. Resolves when nothing more is due at any target that can be reached. */
   runNow(): Promise<void>;
-  /** Starts nothing more, and waits for the batches under way. */
+  /** Starts nothing more, and waits for the attempts under way. */
   stop(): Promise<void>;
 }
 
 const intervalMs = 500;
-/** How long an unreachable target is left alone: it doubles with each failure. */
-const firstPauseSeconds = 1;
-const longestPauseSeconds = 10;
-
-/** Remembers which targets could not be reached, and leaves each alone for a while. */
-function createOutages(clock: Clock) {
-  const outages = new Map<string, { until: Date; failures: number }>();
-  return {
-    isPaused: (connectionId: string): boolean =>
-      (outages.get(connectionId)?.until ?? clock.now()) > clock.now(),
-    notice(connectionId: string, isOutage: boolean): void {
-      if (!isOutage) {
-        outages.delete(connectionId);
-        return;
-      }
-      const failures = (outages.get(connectionId)?.failures ?? 0) + 1;
-      const seconds = Math.min(firstPauseSeconds * 2 ** (failures - 1), longestPauseSeconds);
-      outages.set(connectionId, { until: addSeconds(clock.now(), seconds), failures });
-    },
-  };
-}
+/** How many leases of one connection this replica ends at the same time. */
+const atOnce: Record<Phase, number> = { disable: 4, 'clean-up': 2 };
 
 /**
- * Ends leases on this replica. Every replica may have one: the database decides which ends a lease. Each target has its
- * own loop, so that one which cannot be reached delays no other. Nothing about leases is kept in memory.
+ * Ends leases on this replica. Every replica may have one: the database decides which ends a lease. Each target has queues of
+ * its own, so that one which cannot be reached delays no other, and the end of access waits for no clean-up. Nothing about
+ * leases is kept in memory.
  */
 export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const { db, clock, onError } = deps;
-  const loops = new Map<string, Promise<void>>();
+  /** The workers by queue. Each resolves to the number of its attempts. */
+  const workers = new Map<string, Set<Promise<number>>>();
   const outages = createOutages(clock);
+  const checkPolicies = createPolicyCheck(deps);
   let stopped = false;
   let looking: Repeat | undefined;
 
-  async function endAllAt(connectionId: string): Promise<void> {
-    for (;;) {
-      if (stopped || outages.isPaused(connectionId)) return;
-      const { count, isOutage } = await endDueAt(deps, connectionId);
-      outages.notice(connectionId, isOutage);
-      if (count === 0) return;
-    }
+  /** Whether the queue may go on after its last attempt, whose outcome is null at first. */
+  const mayContinue = ({ connectionId }: Queue, outcome: Outcome | null): boolean => {
+    if (outcome !== null) outages.notice(connectionId, outcome === 'outage');
+    return !stopped && !outages.isPaused(connectionId);
+  };
+
+  /** Starts the workers that a queue lacks, also while others are busy with accounts that are hard to end. */
+  function work(queue: Queue): Promise<number>[] {
+    const key = `${queue.phase} ${queue.connectionId}`;
+    const busy = workers.get(key) ?? new Set();
+    workers.set(key, busy);
+    const start = () => endQueue(deps, queue, mayContinue);
+    fill(busy, { most: atOnce[queue.phase], start, onEmpty: () => workers.delete(key) });
+    return [...busy];
   }
 
-  function loop(connectionId: string): Promise<void> {
-    const running =
-      loops.get(connectionId) ??
-      endAllAt(connectionId)
-        .catch(onError)
-        .finally(() => loops.delete(connectionId));
-    loops.set(connectionId, running);
-    return running;
-  }
-
-  /** Starts a loop for each target with due leases that has none. */
-  async function look(): Promise<Promise<void>[]> {
+  /** Starts workers for each queue with due leases. */
+  async function look(): Promise<Promise<number>[]> {
+    await checkPolicies().catch(onError);
     await revokeUnderEndedGrants(deps);
-    const due = await listDueConnections(db, clock.now());
-    return stopped ? [] : due.map(loop);
+    const due = await listDueQueues(db, clock.now());
+    return stopped ? [] : due.flatMap(work);
   }
 
   return {
@@ -82,12 +65,49 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
       looking ??= repeat({ clock, intervalMs, onError, run: async () => void (await look()) });
     },
     async runNow() {
-      await Promise.all(await look());
+      // What has lost its access in one round is cleaned up in the next.
+      for (let attempts = 1; attempts > 0; ) {
+        attempts = (await Promise.all(await look())).reduce((sum, count) => sum + count, 0);
+      }
     },
     async stop() {
       stopped = true;
       await looking?.stop();
-      await Promise.all(loops.values());
+      await Promise.all([...workers.values()].flatMap((busy) => [...busy]));
     },
   };
+}
+
+/** Starts promises until there are `most`. Each leaves the set when it has settled. */
+function fill(
+  busy: Set<Promise<number>>,
+  { most, start, onEmpty }: { most: number; start: () => Promise<number>; onEmpty: () => void },
+): void {
+  while (busy.size < most) {
+    const started = start().finally(() => {
+      busy.delete(started);
+      if (busy.size === 0) onEmpty();
+    });
+    busy.add(started);
+  }
+}
+
+/** Makes one attempt after the other at a queue until nothing more is due. Returns how many. */
+async function endQueue(
+  deps: LeaseEnderDeps,
+  queue: Queue,
+  mayContinue: (queue: Queue, outcome: Outcome | null) => boolean,
+): Promise<number> {
+  let outcome: Outcome | null = null;
+  let attempts = 0;
+  try {
+    while (mayContinue(queue, outcome)) {
+      outcome = await endNext(deps, queue);
+      if (outcome === 'nothing') break;
+      attempts += 1;
+    }
+  } catch (error) {
+    deps.onError(error);
+  }
+  return attempts;
 }

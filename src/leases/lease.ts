@@ -49,6 +49,11 @@ export function effectiveStatus(
   return hasEnded && (status === 'creating' || status === 'active') ? 'revoking' : status;
 }
 
+/** Whether a lease has ended without its account ever having been usable. */
+export function wasNeverActive({ status, activatedAt }: Pick<Lease, 'status' | 'activatedAt'>): boolean {
+  return activatedAt === null && status !== 'creating';
+}
+
 /** The most leases that are not revoked: of one agent at one resource, of one resource, and in total. */
 export const maxLeases = { ofAgent: 100, ofResource: 1_000, total: 10_000 };
 
@@ -90,15 +95,15 @@ export function destroyAgainAt({ createDeadlineAt }: Pick<Lease, 'createDeadline
   return addSeconds(createDeadlineAt, clockDifferenceSeconds + 1);
 }
 
-/** The longest wait for a target that cannot be reached: access must end soon after it is back. */
-const longestOutageWaitSeconds = 15;
+/** The longest wait while an account may have access: it must end soon after what prevents it is over. */
+const longestWaitSeconds = 15;
 
 /** Returns the next attempt to end a lease after `attempts` failures. There is no last attempt. */
-export function retryAt(options: { attempts: number; now: Date; isOutage: boolean }): Date {
-  const { attempts, now, isOutage } = options;
+export function retryAt(options: { attempts: number; now: Date; hasAccess: boolean }): Date {
+  const { attempts, now, hasAccess } = options;
   const next = nextAttemptAt(attempts, now);
-  const latest = addSeconds(now, longestOutageWaitSeconds);
-  return isOutage && next > latest ? latest : next;
+  const latest = addSeconds(now, longestWaitSeconds);
+  return hasAccess && next > latest ? latest : next;
 }
 
 /** How often a worker looks whether an account still owns objects that are kept. */

@@ -3,10 +3,16 @@ import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
-import { describeCall, findEarlier } from '../idempotency/idempotent-call.ts';
+import { describeCall, findEarlier, type IdempotentCall } from '../idempotency/idempotent-call.ts';
 import { createLease } from './create.ts';
 import type { LeasesDeps } from './deps.ts';
-import { effectiveStatus, type Lease, type LeaseCredential, type LeaseStatus } from './lease.ts';
+import {
+  effectiveStatus,
+  type Lease,
+  type LeaseCredential,
+  type LeaseStatus,
+  wasNeverActive,
+} from './lease.ts';
 import { type Reconciliation, reconcile, reconcileAll } from './reconcile.ts';
 import { renewLease } from './renew.ts';
 import { readLeaseFigures } from './store/figures.ts';
@@ -54,22 +60,34 @@ export function createLeasesService(deps: LeasesDeps) {
   };
 }
 
-/** Makes a lease, or shows the one that the same call has made: its credential is never shown again. */
+/**
+ * Makes a lease, or shows the one that the same call has made: its credential is never shown again. A call whose lease
+ * never became active can be repeated, and then makes another one.
+ */
 async function create(
   deps: LeasesDeps,
   act: Act<WorkloadAgent>,
   { grantId, ttlSeconds, idempotencyKey: key }: LeaseCreation,
 ): Promise<LeaseView> {
-  const { db, clock } = deps;
   const by = { caller: act.caller.id, route: 'createLease' };
   const call = key === undefined ? undefined : describeCall({ ...by, key }, [grantId, ttlSeconds ?? null]);
-  const earlier = call === undefined ? undefined : await findEarlier(db, call, clock.now());
-  if (earlier !== undefined) return show(deps, act.caller, earlier);
-  const made = await createLease(deps, act, { grantId, ttlSeconds, call });
+  const earlier = await showEarlier(deps, act, call);
+  if (earlier !== undefined && !wasNeverActive(earlier.lease)) return earlier;
+  const made = await createLease(deps, act, { grantId, ttlSeconds, call, replaces: earlier?.lease.id });
   if (made !== undefined) return { ...(await show(deps, act.caller, made.id)), credential: made.credential };
-  const other = call === undefined ? undefined : await findEarlier(db, call, clock.now());
+  const other = await showEarlier(deps, act, call);
   if (other === undefined) throw new BrokerError('unavailable', { retryAfterSeconds: 1 });
-  return show(deps, act.caller, other);
+  return other;
+}
+
+/** Shows the lease of an earlier call with the same idempotency key; undefined if there is none. */
+async function showEarlier(
+  deps: LeasesDeps,
+  { caller }: Act<WorkloadAgent>,
+  call: IdempotentCall | undefined,
+): Promise<LeaseView | undefined> {
+  const id = call === undefined ? undefined : await findEarlier(deps.db, call, deps.clock.now());
+  return id === undefined ? undefined : show(deps, caller, id);
 }
 
 /** Whether the caller may see a lease: an agent its own, an admin all. */

@@ -13,6 +13,8 @@ export interface Faults {
   missingPrivilege: Set<CallName>;
   /** The calls after whose effect the connection is lost. */
   lostAfter: Set<CallName>;
+  /** The accounts whose end, of all calls to a target that is well, fails. */
+  stuck: Map<string, TargetFailure>;
   /** The calls that report success and do nothing. */
   withoutEffect: Set<CallName>;
   /** Whether the server does not compare passwords of accounts. */
@@ -50,6 +52,7 @@ export function createFakeServer(adminPassword: string): FakeServer {
       hold: Promise.resolve(),
       missingPrivilege: new Set(),
       lostAfter: new Set(),
+      stuck: new Map(),
       withoutEffect: new Set(),
       acceptsAnyPassword: false,
     },
@@ -90,6 +93,8 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
   }
   /** Runs `change` on an account, unless it is not there or the call is without effect. */
   const change = (name: CallName, account: string, effect: (found: Account) => void): void => {
+    const failure = faults.stuck.get(account);
+    if (failure !== undefined) throw failure;
     const found = accounts.get(account);
     if (found !== undefined && !faults.withoutEffect.has(name)) effect(found);
   };

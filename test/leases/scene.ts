@@ -1,3 +1,6 @@
+import { randomBytes } from 'node:crypto';
+import { expect } from 'vitest';
+import type { JobName } from '../../src/worker/schedules.ts';
 import { createFakeEngine, createFakeServer, type FakeServer } from '../engines/fake-engine.ts';
 import { permitAll } from '../oauth/fixtures.ts';
 import {
@@ -8,9 +11,10 @@ import {
   startBroker,
   type TestAgent,
   type TestBroker,
+  type TestBrokerOptions,
 } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import type { TestDatabase } from '../support/test-database.ts';
 
 /** A broker whose engine for postgres is a fake, and an agent. */
 export interface Scene {
@@ -25,13 +29,16 @@ export interface Scene {
 
 export const adminPassword = 'the password of the admin account';
 
-export async function startScene(
-  options: { database?: TestDatabase; clock?: FakeClock } = {},
-): Promise<Scene> {
-  const { clock = new FakeClock(), database } = options;
-  const server = createFakeServer(adminPassword);
+interface SceneOptions extends Omit<TestBrokerOptions, 'clock' | 'overrides'> {
+  clock?: FakeClock;
+  server?: FakeServer;
+}
+
+/** Starts a broker. With the database, the clock and the server of another scene it is a second replica. */
+export async function startScene(options: SceneOptions = {}): Promise<Scene> {
+  const { clock = new FakeClock(), server = createFakeServer(adminPassword), database } = options;
   const overrides = { engines: { postgres: createFakeEngine(server) } };
-  const broker = await startBroker({ clock, overrides, ...(database === undefined ? {} : { database }) });
+  const broker = await startBroker({ ...options, clock, overrides });
   if (database === undefined) await createPolicy(broker, permitAll);
   const agent = await createAgent(broker);
   return { broker, clock, server, admin: asBootstrap(broker), agent, as: (other = agent) => other.api() };
@@ -105,7 +112,90 @@ export async function readLease({ admin }: Scene, id: string) {
   return (await admin.get(`/v1/leases/${id}`).expect(200)).body;
 }
 
-/** Ends what is due: two runs, because access ends before anything is cleaned up. */
-export async function endDue({ broker }: Scene): Promise<void> {
+/** Ends what is due now, as the background worker does. */
+export async function endDue({ broker }: Pick<Scene, 'broker'>): Promise<void> {
   await broker.worker.endLeases();
+}
+
+/** Runs a job of the background worker now. */
+export async function runJob({ broker, clock }: Scene, name: JobName): Promise<void> {
+  expect(await broker.worker.runNow(name, clock.now())).toBe('done');
+}
+
+/** Holds the calls to the server that begin from now on, until the returned function is called. */
+export function holdCalls({ faults }: FakeServer): () => void {
+  let release = (): void => {};
+  faults.hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  return () => {
+    faults.hold = Promise.resolve();
+    release();
+  };
+}
+
+/** Begins a request for a lease, and holds its `create` at the server. Calls that begin later are not held. */
+export async function beginLease(scene: Scene, options: { key?: string; agent?: TestAgent } = {}) {
+  const { grant, resource } = await createTargetAndGrant(scene, options);
+  const before = scene.server.calls.length;
+  const release = holdCalls(scene.server);
+  const api = await scene.as(options.agent);
+  const asked = api.post('/v1/leases', { grant_id: grant.id });
+  if (options.key !== undefined) asked.set('Idempotency-Key', options.key);
+  const answer = asked.then((response) => response);
+  await eventually(async () => expect(scene.server.calls.slice(before)).toContain('create'));
+  scene.server.faults.hold = Promise.resolve();
+  const { items } = (await scene.admin.get(`/v1/leases?grant_id=${grant.id}`).expect(200)).body;
+  return { grant, resource, lease: items[0], release, answer };
+}
+
+/** Advances the clock second by second, and ends what is due after each. */
+export async function endFor(scene: Scene, seconds: number): Promise<void> {
+  for (let second = 0; second < seconds; second += 1) {
+    scene.clock.advance(1);
+    await endDue(scene);
+  }
+}
+
+interface LeaseRows {
+  grant: { id: string };
+  count: number;
+  status?: 'creating' | 'active' | 'revoking';
+  /** SQL of columns of each row that differ. */
+  change?: Record<string, string>;
+}
+
+/** Inserts leases by SQL, because the limits of leases are too high for requests. */
+export async function insertLeases(
+  { broker, clock }: Scene,
+  { grant, count, status = 'active', change = {} }: LeaseRows,
+): Promise<string[]> {
+  const now = `'${clock.now().toISOString()}'::timestamptz`;
+  const suffix = randomBytes(5).toString('hex');
+  const columns: Record<string, string> = {
+    id: "'lse_0' || substr(md5($1 || n), 1, 25)",
+    grant_id: 'g.id',
+    agent_id: 'g.agent_id',
+    resource_id: 'g.resource_id',
+    connection_id: 'r.connection_id',
+    account_name: "'hp_' || $1 || '_' || n",
+    status: `'${status}'`,
+    created_at: now,
+    create_deadline_at: `${now} + interval '20 s'`,
+    activated_at: status === 'active' ? now : 'null',
+    expires_at: 'g.expires_at',
+    revoked_at: status === 'revoking' ? now : 'null',
+    revoked_by: status === 'revoking' ? "'end-leases'" : 'null',
+    revoke_reason: status === 'revoking' ? "'it expired'" : 'null',
+    next_attempt_at: status === 'active' ? 'g.expires_at' : now,
+    ...change,
+  };
+  const { rows } = await broker.database.owner.query<{ id: string }>(
+    `insert into leases (${Object.keys(columns).join(', ')})
+     select ${Object.values(columns).join(', ')}
+       from grants g join resources r on r.id = g.resource_id, generate_series(1, $3) n where g.id = $2
+     returning id`,
+    [suffix, grant.id, count],
+  );
+  return rows.map(({ id }) => id);
 }

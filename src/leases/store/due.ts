@@ -12,11 +12,17 @@ const isIn: Record<Phase, string> = {
   'clean-up': 'access_disabled_at is not null and cleaned_up_at is null',
 };
 
+/** The leases of a connection that a worker ends one after the other. */
+export interface Queue {
+  connectionId: string;
+  phase: Phase;
+}
+
 /**
- * Returns the connections with leases that are due at `now`. Reads one index entry for each connection, however many
- * leases it has.
+ * Returns the queues with leases that are due at `now`. Reads one index entry for each connection, however many leases
+ * it has.
  */
-export async function listDueConnections(db: Db, now: Date): Promise<string[]> {
+export async function listDueQueues(db: Db, now: Date): Promise<Queue[]> {
   const ofPhase = (phase: Phase) => {
     const open = sql.raw(isIn[phase]);
     return sql`(
@@ -26,11 +32,11 @@ export async function listDueConnections(db: Db, now: Date): Promise<string[]> {
         select (select l.connection_id from leases l where ${open} and l.connection_id > connection.id
                  order by l.connection_id limit 1)
           from connection where connection.id is not null)
-      select connection.id from connection
+      select connection.id as "connectionId", ${sql.lit(phase)} as phase from connection
        where exists (select from leases l where l.connection_id = connection.id and ${open} and l.next_attempt_at <= ${now}))`;
   };
-  const { rows } = await sql<{ id: string }>`${ofPhase('disable')} union ${ofPhase('clean-up')}`.execute(db);
-  return rows.map(({ id }) => id);
+  const { rows } = await sql<Queue>`${ofPhase('disable')} union all ${ofPhase('clean-up')}`.execute(db);
+  return rows;
 }
 
 /** A lease that a worker has claimed. */
@@ -50,30 +56,29 @@ export interface ClaimedLease
   begins: string | null;
 }
 
-export interface Claim {
-  connectionId: string;
-  phase: Phase;
+export interface Claim extends Queue {
   now: Date;
-  /** Another worker may claim the leases after this instant. */
+  /** Another worker may claim the lease after this instant. */
   until: Date;
-  limit: number;
-  /** Who revokes the leases that have expired. */
+  /** Who revokes the lease if it has expired. */
   by: string;
 }
 
 /**
- * Claims leases that are due, the longest due first. Those that have expired, or whose account was not made before the
- * deadline, begin to be revoked. Workers that claim at the same time get different leases.
+ * Claims the lease that has been due for longest. If it has expired, or its account was not made before the deadline, it
+ * begins to be revoked. Workers that claim at the same time get different leases.
  */
-export async function claimDue(tx: Tx, claim: Claim): Promise<ClaimedLease[]> {
-  const { connectionId, phase, now, until, limit, by } = claim;
+export async function claimNext(
+  tx: Tx,
+  { connectionId, phase, now, until, by }: Claim,
+): Promise<ClaimedLease | undefined> {
   const { rows } = await sql<ClaimedLease>`
     with due as (
       select id, status, case status when 'creating' then 'its account was not made in time'
                                      when 'active' then 'it expired' end as begins
         from leases
        where connection_id = ${connectionId} and ${sql.raw(isIn[phase])} and next_attempt_at <= ${now}
-       order by next_attempt_at limit ${limit} for update skip locked)
+       order by next_attempt_at limit 1 for update skip locked)
     update leases l
        set status = case when due.begins is null then l.status else 'revoking' end,
            revoked_at = coalesce(l.revoked_at, ${now}), revoked_by = coalesce(l.revoked_by, ${by}),
@@ -83,7 +88,7 @@ export async function claimDue(tx: Tx, claim: Claim): Promise<ClaimedLease[]> {
     returning l.id, l.grant_id as "grantId", l.agent_id as "agentId", l.account_name as "accountName",
       l.create_deadline_at as "createDeadlineAt", l.activated_at as "activatedAt",
       l.access_disabled_at as "accessDisabledAt", l.attempts, due.begins`.execute(tx);
-  return rows;
+  return rows[0];
 }
 
 /** Begins to revoke up to `limit` leases whose grants have ended before them. Returns them. */
@@ -105,29 +110,34 @@ export async function revokeUnderEndedGrants(
   return rows;
 }
 
-/** The result of an attempt, which the row takes over. Null members stay as they are. */
+/** The result of an attempt, which the row takes over. Null members stay as they are, except the error. */
 export interface Attempted {
-  id: string;
   accessDisabledAt: Date | null;
   cleanedUpAt: Date | null;
-  ownedObjects: string[];
+  ownedObjects: readonly string[] | null;
   isRevoked: boolean;
   nextAttemptAt: Date | null;
   error: string | null;
 }
 
-/** Writes the results of attempts. Returns the ids of the leases whose row took its result over. */
-export async function recordAttempts(tx: Tx, attempted: readonly Attempted[]): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    update leases l
-       set access_disabled_at = coalesce(l.access_disabled_at, t."accessDisabledAt"),
-           cleaned_up_at = t."cleanedUpAt", owned_objects = t."ownedObjects",
-           status = case when t."isRevoked" then 'revoked' else l.status end,
-           next_attempt_at = t."nextAttemptAt", last_error = t.error,
-           attempts = case when t.error is null then 0 else l.attempts end
-      from jsonb_to_recordset(${JSON.stringify(attempted)}::jsonb) as t (id text, "accessDisabledAt" timestamptz,
-        "cleanedUpAt" timestamptz, "ownedObjects" text[], "isRevoked" boolean, "nextAttemptAt" timestamptz, error text)
-     where l.id = t.id and l.status in ('revoking', 'revoked') and l.cleaned_up_at is null
-    returning l.id`.execute(tx);
-  return rows.map(({ id }) => id);
+/**
+ * Writes the result of an attempt. Returns false if the row did not take it over, because another worker had claimed the
+ * lease meanwhile and has come as far.
+ */
+export async function recordAttempt(tx: Tx, id: string, attempted: Attempted): Promise<boolean> {
+  const { accessDisabledAt, cleanedUpAt, ownedObjects, isRevoked, nextAttemptAt, error } = attempted;
+  let update = tx
+    .updateTable('leases')
+    .set({ next_attempt_at: nextAttemptAt, last_error: error })
+    .where('id', '=', id)
+    .where('status', 'in', ['revoking', 'revoked'])
+    .where('cleaned_up_at', 'is', null);
+  if (accessDisabledAt !== null) {
+    update = update.set({ access_disabled_at: accessDisabledAt }).where('access_disabled_at', 'is', null);
+  }
+  if (cleanedUpAt !== null) update = update.set({ cleaned_up_at: cleanedUpAt });
+  if (ownedObjects !== null) update = update.set({ owned_objects: [...ownedObjects] });
+  if (isRevoked) update = update.set({ status: 'revoked' });
+  if (error === null) update = update.set({ attempts: 0 });
+  return (await update.executeTakeFirst()).numUpdatedRows === 1n;
 }

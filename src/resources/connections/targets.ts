@@ -6,15 +6,16 @@ import type { Random } from '../../platform/random.ts';
 import type { StoredConnection } from './store.ts';
 
 /**
- * What a connection to a target is used for. Each use has connections of its own, so that many leases that are made
- * at once do not delay the end of others.
+ * What a connection to a target is used for. Each use has connections of its own, so that nothing else delays the end of
+ * access: not many leases that are made at once, and not accounts that are hard to clean up.
  */
-export type TargetUse = 'create' | 'end' | 'preflight';
+export type TargetUse = 'create' | 'disable' | 'clean-up' | 'preflight';
 
 /** The most connections of this process to one target, by use, and the longest duration of one call. */
 const limits: Record<TargetUse, { maxConnections: number; timeoutMs: number }> = {
   create: { maxConnections: 4, timeoutMs: 5_000 },
-  end: { maxConnections: 4, timeoutMs: 5_000 },
+  disable: { maxConnections: 5, timeoutMs: 5_000 },
+  'clean-up': { maxConnections: 3, timeoutMs: 5_000 },
   preflight: { maxConnections: 2, timeoutMs: 5_000 },
 };
 
