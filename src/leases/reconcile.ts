@@ -78,7 +78,7 @@ async function reconcileTarget(
   const { db, clock, connections } = deps;
   const connection = await connections.find(db, connectionId);
   if (connection === undefined) throw new BrokerError('not-found');
-  const target = connections.open(connection, 'end');
+  const target = connections.open(connection, 'clean-up');
   const before = addSeconds(clock.now(), -toleranceSeconds);
   // The target is read first: a lease is recorded before its account is made, so every needed account is known.
   const accounts = await target.listAccounts(accountPrefix(await connections.installationId()));
