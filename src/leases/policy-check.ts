@@ -27,7 +27,7 @@ export function createPolicyCheck(deps: LeasesDeps): () => Promise<number> {
     for (const grantId of await listUsedGrants(deps.db)) {
       if (!(await isPermitted(deps, grantId))) revoked += await revokeUnder(deps, grantId);
     }
-    // After a failure, the next call checks all again. After a success, all are checked once more: a lease may have been
+    // After a failure, the next call checks all again. After a success, all are checked again later: a lease may have been
     // permitted under the previous policies and recorded after this check.
     last = { epoch, againAt: isNew ? addSeconds(now, againSeconds) : undefined };
     return revoked;
