@@ -81,7 +81,11 @@ create table leases (
 create index leases_to_disable on leases (connection_id, next_attempt_at) where access_disabled_at is null;
 create index leases_to_clean_up on leases (connection_id, next_attempt_at)
   where access_disabled_at is not null and cleaned_up_at is null;
-create index leases_open on leases (resource_id, agent_id) where status <> 'revoked';
+-- The account of such a lease exists, or may exist.
+create index leases_open on leases (resource_id, agent_id) where cleaned_up_at is null;
+create index leases_connection on leases (connection_id, status) where cleaned_up_at is null;
+create index leases_status on leases (status, id) where cleaned_up_at is null;
+create index leases_resource on leases (resource_id, id);
 create index leases_usable on leases (id) where status in ('creating', 'active');
 create index leases_agent on leases (agent_id, id);
 create index leases_grant on leases (grant_id);

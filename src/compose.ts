@@ -74,7 +74,7 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
 /** How long the counts of open grants are kept for scrapes: counting reads every open grant. */
 const keepCountMs = 30_000;
 
-function createMetricsOf({ database, hot, clock }: Base, services: Services): Metrics {
+function createMetricsOf({ database, hot, ending, clock }: Base, services: Services): Metrics {
   const { sweep, grantEndings, keys, keySets, feeds, leases } = services;
   const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
@@ -85,7 +85,7 @@ function createMetricsOf({ database, hot, clock }: Base, services: Services): Me
       waiting: pool.waitingCount,
     });
   return createMetrics({
-    pools: { general: figures(database), tokens: figures(hot) },
+    pools: { general: figures(database), tokens: figures(hot), leases: figures(ending) },
     readGrants: () =>
       counts.read().catch((error: unknown) => {
         counts.forget();
@@ -129,8 +129,8 @@ function createWorker(
   };
 }
 
-async function closeConnections({ database, hot, outbound }: Base): Promise<void> {
-  await Promise.all([database.close(), hot.close(), outbound.close()]);
+async function closeConnections({ database, hot, ending, outbound }: Base): Promise<void> {
+  await Promise.all([database.close(), hot.close(), ending.close(), outbound.close()]);
 }
 
 /** Wires a broker, in the same way for production, tests and benchmarks. The database must have been migrated. */

@@ -65,6 +65,8 @@ export interface Base {
   /** The pool for everything but minting and introspection, so that their load leaves connections to revocation. */
   database: Database;
   hot: Database;
+  /** The pool of the worker that ends leases, so that neither it nor requests wait for the other's connections. */
+  ending: Database;
   db: Db;
   outbound: OutboundClient;
   createSocket: CreateSocket;
@@ -79,6 +81,7 @@ const generalConnections = 10;
  * the caches.
  */
 const hotConnections = 6;
+const endingConnections = 4;
 
 export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const { clock = systemClock, random = createSystemRandom() } = overrides;
@@ -91,6 +94,11 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const hot = openDatabase({ ...shared, ...tokens, keepPlans: config.preparedStatements });
   const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
     overrides;
+  const ending = openDatabase({
+    ...shared,
+    maxConnections: endingConnections,
+    applicationName: 'hallpass leases',
+  });
   const ids = createIds(clock, random);
   const { feeds = createFeeds(), engines = knownEngines, allowOwnDatabase = false } = overrides;
   const isAllowedInPlaintext = createListedRules(config.targetPlaintext);
@@ -99,5 +107,18 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
     isAllowedInPlaintext: (address) => isLoopback(address) || isAllowedInPlaintext(address),
   });
   const targets = { createSocket, engines, allowOwnDatabase };
-  return { config, clock, random, log, ids, database, hot, db: database.db, outbound, feeds, ...targets };
+  return {
+    config,
+    clock,
+    random,
+    log,
+    ids,
+    database,
+    hot,
+    ending,
+    db: database.db,
+    outbound,
+    feeds,
+    ...targets,
+  };
 }

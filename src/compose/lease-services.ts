@@ -59,6 +59,7 @@ export function createLeaseServices(base: Base, lower: LowerServices) {
     leases,
     leaseEnder: createLeaseEnder({
       ...deps,
+      db: base.ending.db,
       onError: (error) => log.error('leases could not be ended; it is retried', { err: error }),
     }),
     targetJobs: {

@@ -1634,7 +1634,7 @@ export interface components {
         /** @description Whether and how connections are encrypted */
         Tls: {
             /**
-             * @description `verify` checks the certificate and the host name; `off` is possible on loopback only
+             * @description `verify` checks the certificate and the host name; `off` is possible on loopback and where `HALLPASS_TARGET_PLAINTEXT` permits it
              * @enum {string}
              */
             mode: "verify" | "off";
@@ -1796,6 +1796,8 @@ export interface components {
             destroyed: string[];
             /** @description The accounts that no lease needs and that still own objects; they have no access */
             disabled: string[];
+            /** @description The accounts that no lease needs and that could not be ended now */
+            failed: string[];
             /** @description The leases whose account is missing or cannot log in; they are being revoked */
             revoked: string[];
             /** @description The accounts that expire later in the target than their lease; they end in time all the same */
@@ -2072,11 +2074,11 @@ export interface components {
             cleaned_up_at: components["schemas"]["NullableTime"];
             /** @description Objects in the target that the account still owns, which keep it from being removed */
             owned_objects: string[];
-            /** @description How often ending it has failed in a row */
+            /** @description How often it was tried in vain to end it */
             attempts: number;
             /** @description When a worker tries again to end it */
             next_attempt_at: components["schemas"]["NullableTime"];
-            /** @description Why the last attempt to end it failed */
+            /** @description Why the last attempt to end it failed; for an agent, only the kind of failure */
             last_error: string | null;
             credential?: components["schemas"]["LeaseCredential"];
         };
@@ -2325,7 +2327,7 @@ export interface components {
          * @description A stable identifier of what happened. Later versions may add types
          * @enum {string}
          */
-        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.reconciled" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.refused" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.unneeded_accounts" | "target.reconciled" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
         AuditEvent: {
             /** @description The id of the event */
             id: string;
@@ -4665,6 +4667,7 @@ export interface operations {
                      *         "hp_4f9c21aa_k7q2mzx5ynb3hwtd"
                      *       ],
                      *       "disabled": [],
+                     *       "failed": [],
                      *       "revoked": [],
                      *       "outliving": []
                      *     }

@@ -76,7 +76,7 @@ async function recordIntent(
   const grant = await grants.lockGrant(tx, request.grantId);
   if (grant === undefined) return refuse('not-found');
   const now = clock.now();
-  const refusal = refuseUse(deps, { act, grant, now });
+  const refusal = await refuseUse(deps, tx, { act, grant, now });
   if (refusal !== undefined) return refusal;
   if (target instanceof Refusal) return target;
   const open = await store.countOpenLeases(tx, grant);

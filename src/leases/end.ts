@@ -8,7 +8,7 @@ import { destroyAgainAt, lookAgainAt, mayStillBeMade, retryAt } from './lease.ts
 import * as store from './store/due.ts';
 
 /** How long a claim lasts: as long as the calls of one attempt. If the process dies, another one continues after it. */
-const claimSeconds = 15;
+const claimSeconds = 25;
 const actor = systemActor('end-leases');
 const longestError = 500;
 

@@ -35,6 +35,7 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const checkPolicies = createPolicyCheck(deps);
   let stopped = false;
   let looking: Repeat | undefined;
+  let checking: Repeat | undefined;
 
   /** Whether the queue may go on after its last attempt, whose outcome is null at first. */
   const mayContinue = ({ connectionId }: Queue, outcome: Outcome | null): boolean => {
@@ -54,8 +55,8 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
 
   /** Starts workers for each queue with due leases. */
   async function look(): Promise<Promise<number>[]> {
-    await checkPolicies().catch(onError);
-    await revokeUnderEndedGrants(deps);
+    // What has expired must end also while this query fails.
+    await revokeUnderEndedGrants(deps).catch(onError);
     const due = await listDueQueues(db, clock.now());
     return stopped ? [] : due.flatMap(work);
   }
@@ -63,8 +64,16 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   return {
     start() {
       looking ??= repeat({ clock, intervalMs, onError, run: async () => void (await look()) });
+      // Apart from the above, because deciding about many grants takes time.
+      checking ??= repeat({
+        clock,
+        intervalMs: 2 * intervalMs,
+        onError,
+        run: async () => void (await checkPolicies()),
+      });
     },
     async runNow() {
+      await checkPolicies();
       // What has lost its access in one round is cleaned up in the next.
       for (let attempts = 1; attempts > 0; ) {
         attempts = (await Promise.all(await look())).reduce((sum, count) => sum + count, 0);
@@ -72,7 +81,7 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
     },
     async stop() {
       stopped = true;
-      await looking?.stop();
+      await Promise.all([looking?.stop(), checking?.stop()]);
       await Promise.all([...workers.values()].flatMap((busy) => [...busy]));
     },
   };

@@ -54,7 +54,7 @@ export function wasNeverActive({ status, activatedAt }: Pick<Lease, 'status' | '
   return activatedAt === null && status !== 'creating';
 }
 
-/** The most leases that are not revoked: of one agent at one resource, of one resource, and in total. */
+/** The most leases whose accounts are not removed: of one agent at one resource, of one resource, and in total. */
 export const maxLeases = { ofAgent: 100, ofResource: 1_000, total: 10_000 };
 
 /** The longest time in which a target may make an account. It is longer than an engine's calls take altogether. */
@@ -87,8 +87,8 @@ export function mayStillBeMade(
   return activatedAt === null && now <= addSeconds(createDeadlineAt, clockDifferenceSeconds);
 }
 
-/** How much the clocks of replicas may differ. */
-const clockDifferenceSeconds = 2;
+/** How much the clocks of two replicas may differ, each of which differs from that of the database by less than 2 s. */
+const clockDifferenceSeconds = 5;
 
 /** Returns when an account that may still be made is destroyed again. */
 export function destroyAgainAt({ createDeadlineAt }: Pick<Lease, 'createDeadlineAt'>): Date {

@@ -18,6 +18,8 @@ export interface Reconciliation {
   destroyed: string[];
   /** The accounts that no lease needs and that still own objects: they have no access. */
   disabled: string[];
+  /** The accounts that no lease needs and that could not be ended now. They are tried again. */
+  failed: string[];
   /** The leases whose account is missing or cannot log in: they are revoked. */
   revoked: string[];
   /** The accounts that expire later in the target than their lease. A worker ends them in time all the same. */
@@ -44,7 +46,7 @@ export async function reconcile(
 }
 
 /**
- * Compares every target with its leases. A target that cannot be reached is left out. Returns how many accounts and
+ * Compares every target with its leases. A target that fails is left out. Returns how many accounts and
  * leases it changed.
  */
 export async function reconcileAll(deps: LeasesDeps, signal: AbortSignal): Promise<number> {
@@ -55,7 +57,7 @@ export async function reconcileAll(deps: LeasesDeps, signal: AbortSignal): Promi
       const result = await reconcileTarget(deps, target, { actor: systemActor('reconcile-targets') });
       changed += countChanges(result);
     } catch (error) {
-      if (!(error instanceof TargetFailure)) throw error;
+      // One target must not keep the others.
       deps.onTargetFailure({ connectionId: target.connectionId, error });
     }
   }
@@ -88,15 +90,14 @@ async function reconcileTarget(
   const byName = new Map(known.map((lease) => [lease.accountName, lease]));
   const isNeeded = ({ name }: FoundAccount): boolean =>
     tested.has(name) || byName.get(name)?.isCleanedUp === false;
-  const ended = await destroyAll(
-    target,
-    accounts.filter((account) => !isNeeded(account)),
-  );
   const open = await store.findActiveAt(db, { connectionId, before });
   const found = new Map(accounts.map((account) => [account.name, account]));
   const broken = open.filter(({ accountName }) => found.get(accountName)?.canLogIn !== true);
   const revoked = await revokeAll(deps, broken, by);
   const outliving = findOutliving(open, found);
+  const unneeded = accounts.filter((account) => !isNeeded(account));
+  await announce(deps, { resourceId, by, unneeded });
+  const ended = await destroyAll(target, unneeded);
   const result = { accounts: accounts.length, ...ended, revoked, outliving };
   await record(deps, { resourceId, by, result });
   return result;
@@ -105,17 +106,35 @@ async function reconcileTarget(
 async function destroyAll(
   target: Target,
   accounts: readonly FoundAccount[],
-): Promise<Pick<Reconciliation, 'destroyed' | 'disabled'>> {
-  const ended = { destroyed: [] as string[], disabled: [] as string[] };
+): Promise<Pick<Reconciliation, 'destroyed' | 'disabled' | 'failed'>> {
+  const ended = { destroyed: [] as string[], disabled: [] as string[], failed: [] as string[] };
   for (const { name, canLogIn } of accounts) {
-    await target.disableAccess(name);
-    await target.endSessions(name);
-    const { isGone } = await target.cleanUp(name);
-    if (isGone) ended.destroyed.push(name);
-    // One that was disabled before is no news.
-    else if (canLogIn) ended.disabled.push(name);
+    try {
+      await target.disableAccess(name);
+      await target.endSessions(name);
+      const { isGone } = await target.cleanUp(name);
+      if (isGone) ended.destroyed.push(name);
+      // One that was disabled before is no news.
+      else if (canLogIn) ended.disabled.push(name);
+    } catch (error) {
+      // One account must not keep the others. A target that cannot be reached fails for all.
+      if (!(error instanceof TargetFailure) || error.problem === 'unreachable') throw error;
+      ended.failed.push(name);
+    }
   }
   return ended;
+}
+
+/** Records the accounts that will be destroyed, before the target changes. */
+async function announce(
+  { db, audit }: LeasesDeps,
+  { resourceId, by, unneeded }: { resourceId: string; by: Actors; unneeded: readonly FoundAccount[] },
+): Promise<void> {
+  const news = unneeded.filter(({ canLogIn }) => canLogIn).map(({ name }) => name);
+  if (news.length === 0) return;
+  const details = { unneeded: news.slice(0, 100), count: news.length };
+  const event: NewAuditEvent = { ...by, type: 'target.unneeded_accounts', objectId: resourceId, details };
+  await withTransaction(db, (tx) => audit.append(tx, event));
 }
 
 const brokenReason = 'its account is missing in the target, or cannot log in';

@@ -28,8 +28,7 @@ export async function renewLease(
     throw new BrokerError('not-found');
   const now = clock.now();
   if (effectiveStatus(lease, now) !== 'active') throw new BrokerError('lease-not-active');
-  const refusal = refuseUse(deps, { act, grant, now });
-  if (refusal !== undefined) throw refusal.error;
+  await withTransaction(db, async (tx) => refuseUse(deps, tx, { act, grant, now }));
   const expiresAt = leaseExpiry({ now, ttlSeconds, grantExpiresAt: endOf(grant) });
   await renewAccount(deps, { ...lease, expiresAt });
   await withTransaction(db, async (tx) => {

@@ -1,11 +1,17 @@
+import type { Caller } from '../caller.ts';
 import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
 import type { LeasesService, LeaseView } from './service.ts';
 
 const iso = (time: Date | null): string | null => time?.toISOString() ?? null;
 
+/** Returns the kind of a failure without its details, which may name accounts and addresses of the target. */
+function problemOf(error: string | null): string | null {
+  return error === null ? null : (/^[a-z-]+(?=: )/.exec(error)?.[0] ?? 'internal');
+}
+
 /** Converts a lease to its representation in the API. */
-function present({ lease, status, credential }: LeaseView) {
+function present({ lease, status, credential }: LeaseView, caller: Caller) {
   return {
     id: lease.id,
     grant_id: lease.grantId,
@@ -24,7 +30,7 @@ function present({ lease, status, credential }: LeaseView) {
     owned_objects: lease.ownedObjects,
     attempts: lease.attempts,
     next_attempt_at: status === 'active' ? null : iso(lease.nextAttemptAt),
-    last_error: lease.lastError,
+    last_error: caller.kind === 'agent' ? problemOf(lease.lastError) : lease.lastError,
     ...(credential === undefined ? {} : { credential }),
   };
 }
@@ -52,8 +58,12 @@ export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers
         idempotencyKey,
       });
       // Without a credential, an earlier call with the same key made the lease and got it.
-      if (view.credential === undefined) return { status: 200, body: present(view) };
-      return { status: 201, body: present(view), headers: { Location: `/v1/leases/${view.lease.id}` } };
+      if (view.credential === undefined) return { status: 200, body: present(view, act.caller) };
+      return {
+        status: 201,
+        body: present(view, act.caller),
+        headers: { Location: `/v1/leases/${view.lease.id}` },
+      };
     },
     async listLeases({ query, caller }) {
       const {
@@ -68,21 +78,24 @@ export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers
       const [before] = cursors.read(list, cursor) ?? [];
       const page = await leases.list(caller, { agentId, grantId, resourceId, status }, { limit, before });
       const next_cursor = cursors.next(list, page, ({ lease }) => [lease.id]);
-      return { status: 200, body: { items: page.items.map(present), next_cursor } };
+      return { status: 200, body: { items: page.items.map((view) => present(view, caller)), next_cursor } };
     },
     async getLease({ path, caller }) {
-      return { status: 200, body: present(await leases.get(caller, path.lease_id)) };
+      return { status: 200, body: present(await leases.get(caller, path.lease_id), caller) };
     },
     async renewLease({ path, body, ...act }) {
       const renewal = { id: path.lease_id, ttlSeconds: body.ttl_seconds };
-      return { status: 200, body: present(await leases.renew(act, renewal)) };
+      return { status: 200, body: present(await leases.renew(act, renewal), act.caller) };
     },
     async reconcileTarget({ path, ...act }) {
       return { status: 200, body: await leases.reconcile(act, path.resource_id) };
     },
     async revokeLease({ path, body, ...act }) {
       const reason = body.reason ?? 'revoked by request';
-      return { status: 200, body: present(await leases.revoke(act, { id: path.lease_id, reason })) };
+      return {
+        status: 200,
+        body: present(await leases.revoke(act, { id: path.lease_id, reason }), act.caller),
+      };
     },
   };
 }

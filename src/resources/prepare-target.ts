@@ -5,7 +5,10 @@ import type { ConnectionInput } from './connections/connection.ts';
 import { type ConnectionsService, notUsable } from './connections/service.ts';
 import { mappingsOf, type Resource, type ResourceKind, type Scope, yieldsLeases } from './resource.ts';
 
-export type TargetConnections = Pick<ConnectionsService, 'prepare' | 'test' | 'mappingProblem'>;
+export type TargetConnections = Pick<
+  ConnectionsService,
+  'prepare' | 'test' | 'mappingProblem' | 'sharePassword'
+>;
 
 export interface TargetChange {
   /** The scopes and the connection as an admin writes them; undefined if they do not change. */

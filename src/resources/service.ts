@@ -28,6 +28,7 @@ import {
   type ResourceKind,
   resourceDefaults,
   type Scope,
+  yieldsLeases,
 } from './resource.ts';
 import * as store from './store.ts';
 import { testDueTargets, testTarget } from './test-target.ts';
@@ -120,6 +121,7 @@ async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource)
       id,
       connectionId: connectionId ?? null,
     });
+    if (connectionId !== undefined) await deps.connections.sharePassword(tx, connectionId);
     const details = { identifier: terms.identifier, kind, ...describe({ ...terms, connectionId }) };
     await audit.append(tx, { ...byAct(act), type: 'resource.created', objectId: resource.id, details });
     return resource;
@@ -180,8 +182,11 @@ async function update(
   const updated = await withTransaction(db, async (tx) => {
     const before = await store.lockResource(tx, id);
     if (before === undefined) return refuse('not-found');
+    // The target was tested with the scopes and the connection as they were before.
+    if (yieldsLeases(before.kind) && before.version !== current.version) return refuse('conflict');
     const at = clock.now();
     const resource = await store.updateResource(tx, { id, change: terms, at });
+    if (connectionId !== undefined) await deps.connections.sharePassword(tx, connectionId);
     const selection = {
       kind: 'catalogue' as const,
       resourceId: id,

@@ -22,7 +22,12 @@ export const issuer = 'https://hallpass.test';
 const noTarget = async (): Promise<never> => {
   throw new Error('these tests have no targets');
 };
-const noTargets = { prepare: noTarget, test: noTarget, mappingProblem: () => undefined };
+const noTargets = {
+  prepare: noTarget,
+  test: noTarget,
+  mappingProblem: () => undefined,
+  sharePassword: noTarget,
+};
 
 /** Creates the services under test over one database, with their shared dependencies. */
 export function servicesOn(database: TestDatabase, clock = new FakeClock()) {

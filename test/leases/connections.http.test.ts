@@ -69,6 +69,31 @@ describe('a connection', () => {
     await api.post('/v1/leases', { grant_id: grant.id }).expect(201);
   });
 
+  it('with another password of the same admin account ends also the leases that were made with the old password', async () => {
+    const { lease, resource } = await createLease(scene);
+    const other = await createLease(scene);
+    scene.server.adminPassword = 'the next password';
+    const change = { connection: { ...connection, password: scene.server.adminPassword } };
+    await scene.admin.patch(`/v1/resources/${resource.id}`, change).expect(200);
+    const api = await scene.as();
+    for (const { id } of [lease, other.lease]) {
+      await api.post(`/v1/leases/${id}/revoke`).expect(200);
+      await endDue(scene);
+      expect(await readLease(scene, id)).toMatchObject({ status: 'revoked', last_error: null });
+    }
+    scene.server.adminPassword = connection.password;
+    await scene.admin.patch(`/v1/resources/${resource.id}`, { connection }).expect(200);
+  });
+
+  it('that fails its test is refused, and the resource keeps the one that it has', async () => {
+    const { resource } = await createLease(scene);
+    const change = { connection: { ...connection, password: 'wrong' } };
+    const refused = await scene.admin.patch(`/v1/resources/${resource.id}`, change).expect(422);
+    expect(refused.body.code).toBe('target-not-usable');
+    const read = await scene.admin.get(`/v1/resources/${resource.id}`).expect(200);
+    expect(read.body.connection.id).toBe(resource.connection.id);
+  });
+
   it('that is replaced still ends the leases that were made through it', async () => {
     const { lease, resource } = await createLease(scene);
     const changed = await scene.admin

@@ -49,7 +49,7 @@ describe('a target that fails while an account is made', () => {
     expect(answer.headers['retry-after']).toBe('5');
     expect((await onlyLease()).status).toBe('revoking');
     scene.server.faults.isUnreachable = false;
-    await endFor(scene, 25);
+    await endFor(scene, 28);
     expect(await onlyLease()).toMatchObject({ status: 'revoked', activated_at: null, next_attempt_at: null });
   });
 
@@ -60,7 +60,7 @@ describe('a target that fails while an account is made', () => {
     expect(scene.server.accounts.size).toBe(1);
     await endDue(scene);
     expect(scene.server.accounts.size).toBe(0);
-    await endFor(scene, 25);
+    await endFor(scene, 28);
     expect((await onlyLease()).status).toBe('revoked');
   });
 });
@@ -77,7 +77,7 @@ describe('a lease whose audit event cannot be written', () => {
     expect(answer.status).toBeGreaterThanOrEqual(500);
     expect(JSON.stringify(answer.body)).not.toContain('hpl_');
     expect(scene.server.accounts.size).toBe(made);
-    await endFor(scene, 25);
+    await endFor(scene, 28);
     expect(scene.server.accounts.size).toBe(0);
     if (made === 1) expect(await onlyLease()).toMatchObject({ status: 'revoked', activated_at: null });
   });
@@ -131,7 +131,7 @@ describe('a target that fails while a lease is ended', () => {
     });
     await endFor(scene, 30);
     scene.server.faults.lostAfter.clear();
-    await endFor(scene, 15);
+    await endFor(scene, 25);
     expect(await readLease(scene, lease.id)).toMatchObject({
       status: 'revoked',
       next_attempt_at: null,
@@ -211,11 +211,11 @@ describe('a broker process that died', () => {
     expect((await readLease(scene, id)).status).toBe('creating');
     await endFor(scene, 1);
     expect(scene.server.accounts.size).toBe(0);
-    await endFor(scene, 5);
+    await endFor(scene, 8);
     expect(await readLease(scene, id)).toMatchObject({ status: 'revoked', activated_at: null });
   });
 
-  it('while it ended a lease is replaced by another one after 15 s', async () => {
+  it('while it ended a lease is replaced by another one after 25 s', async () => {
     const { lease } = await createLease(scene);
     await revoke(lease);
     holdCalls(scene.server);
@@ -224,7 +224,7 @@ describe('a broker process that died', () => {
     await eventually(async () => expect(scene.server.calls.slice(before)).toContain('disableAccess'));
     scene.server.faults.hold = Promise.resolve();
     const second = await startScene({ ...scene, database: scene.broker.database });
-    scene.clock.advance(15);
+    scene.clock.advance(25);
     await endDue(second);
     expect((await readLease(scene, lease.id)).status).toBe('revoked');
     expect(scene.server.accounts.size).toBe(0);

@@ -45,7 +45,7 @@ describe('a repeated request with the same Idempotency-Key', () => {
     expect(made.body).toMatchObject({ status: 'active', credential: { username: made.body.account_name } });
     const again = await ask(grant, key);
     expect([again.status, again.body.id]).toEqual([200, made.body.id]);
-    await endFor(scene, 25);
+    await endFor(scene, 28);
     expect([...scene.server.accounts.keys()]).toEqual([made.body.account_name]);
   });
 

@@ -47,7 +47,7 @@ describe('a lease that ends while its account is being made', () => {
     expect(scene.server.accounts.size).toBe(1);
     await endDue(scene);
     expect(scene.server.accounts.size).toBe(0);
-    await endFor(scene, 25);
+    await endFor(scene, 28);
     expect(await readLease(scene, begun.lease.id)).toMatchObject({
       status: 'revoked',
       activated_at: null,
@@ -67,7 +67,7 @@ describe('a lease that ends while its account is being made', () => {
     expect((await begun.answer).status).toBe(409);
     await endDue(scene);
     expect(scene.server.accounts.size).toBe(1);
-    await endFor(scene, 24);
+    await endFor(scene, 28);
     expect(scene.server.accounts.size).toBe(0);
     expect((await readLease(scene, begun.lease.id)).status).toBe('revoked');
   });
@@ -78,7 +78,7 @@ describe('a lease that ends while its account is being made', () => {
     begun.release();
     expect((await begun.answer).body.code).toBe('target-unavailable');
     expect(scene.server.accounts.size).toBe(0);
-    await endFor(scene, 5);
+    await endFor(scene, 8);
     expect((await readLease(scene, begun.lease.id)).status).toBe('revoked');
   });
 
@@ -97,7 +97,7 @@ describe('a lease that ends while its account is being made', () => {
     expect(scene.server.accounts.size).toBe(0);
     begun.release();
     expect((await begun.answer).status).toBe(503);
-    await endFor(scene, 5);
+    await endFor(scene, 8);
     expect(await readLease(scene, begun.lease.id)).toMatchObject({ status: 'revoked', activated_at: null });
   });
 });

@@ -27,7 +27,14 @@ describe('comparing a target with its leases', () => {
     const { lease, resource } = await createLease(scene);
     scene.clock.advance(10);
     const result = await reconcile(resource.id);
-    expect(result).toEqual({ accounts: 1, destroyed: [], disabled: [], revoked: [], outliving: [] });
+    expect(result).toEqual({
+      accounts: 1,
+      destroyed: [],
+      disabled: [],
+      failed: [],
+      revoked: [],
+      outliving: [],
+    });
     expect((await readLease(scene, lease.id)).status).toBe('active');
   });
 
@@ -38,6 +45,21 @@ describe('comparing a target with its leases', () => {
     for (const name of [stray, ...others]) addAccount(name);
     expect(await reconcile(resource.id)).toMatchObject({ accounts: 2, destroyed: [stray] });
     expect([...scene.server.accounts.keys()].sort()).toEqual([lease.account_name, ...others].sort());
+  });
+
+  it('records what it will destroy before it does so, and goes on after an account that it cannot end', async () => {
+    const { lease, resource } = await createLease(scene);
+    const strays = ['a', 'b'].map((letter) => prefixOf(lease.account_name) + letter.repeat(16));
+    for (const name of strays) addAccount(name);
+    scene.server.faults.missingPrivilege.add('cleanUp');
+    expect(await reconcile(resource.id)).toMatchObject({ destroyed: [], failed: strays });
+    scene.server.faults.missingPrivilege.clear();
+    expect(await reconcile(resource.id)).toMatchObject({ destroyed: strays, failed: [] });
+    const { rows } = await scene.broker.database.owner.query(
+      "select details from audit_events where type = 'target.unneeded_accounts' and object_id = $1",
+      [resource.id],
+    );
+    expect(rows.map(({ details }) => details.unneeded)).toContainEqual(strays);
   });
 
   it('destroys an account that appears after its lease was cleaned up, by the job, within a minute', async () => {

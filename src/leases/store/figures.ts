@@ -18,10 +18,10 @@ export async function readLeaseFigures(db: Db, now: Date): Promise<LeaseFigures>
     failing: number;
   }>`
     select (select jsonb_object_agg(status, n)
-              from (select status, count(*) as n from leases where next_attempt_at is not null group by status) s)
+              from (select status, count(*) as n from leases where cleaned_up_at is null group by status) s)
              as "byStatus",
            (select extract(epoch from ${now}::timestamptz - min(least(expires_at, revoked_at)))::float8
-              from leases where access_disabled_at is null and least(expires_at, revoked_at) <= ${now}) as lag,
+              from leases where access_disabled_at is null and activated_at is not null and least(expires_at, revoked_at) <= ${now}) as lag,
            (select count(*)::integer from resources
              where connection_id is not null and deleted_at is null and preflight_problems <> '[]') as failing`.execute(
     db,

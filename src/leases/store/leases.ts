@@ -112,7 +112,7 @@ export interface OpenLeases {
 }
 
 /**
- * Counts the leases that are not revoked. No other transaction can count until this one ends, so that concurrent
+ * Counts the leases whose accounts exist or may exist, also those without access that own objects. No other transaction can count until this one ends, so that concurrent
  * requests cannot exceed a limit.
  */
 export async function countOpenLeases(
@@ -128,7 +128,7 @@ export async function countOpenLeases(
     .select(
       count.filterWhere('resource_id', '=', resourceId).filterWhere('agent_id', '=', agentId).as('of_agent'),
     )
-    .where('status', '<>', 'revoked')
+    .where('cleaned_up_at', 'is', null)
     .executeTakeFirstOrThrow();
   return { ofAgent: Number(row.of_agent), ofResource: Number(row.of_resource), total: Number(row.total) };
 }

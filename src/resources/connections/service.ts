@@ -58,6 +58,11 @@ export function createConnectionsService(deps: ConnectionsDeps) {
     installationId: (): Promise<string> => store.readInstallationId(db),
     /** Returns the target of a connection. Throws `EnvelopeError` if its password cannot be decrypted. */
     open: (connection: store.StoredConnection, use: TargetUse): Target => targets.open(connection, use),
+    /**
+     * Gives the password of a tested connection to all other connections with the same admin account: leases that were made
+     * through them end with it if an admin has changed the password in the target.
+     */
+    sharePassword: (tx: Tx, id: string): Promise<void> => sharePassword(tx, envelope, id),
     /** Tests the current target of a resource again. Throws `not-found` if it has no connection. */
     async test(resourceId: string, mappings: readonly Mapping[]): Promise<TargetProblem[]> {
       const connection = await store.findCurrentConnection(db, resourceId);
@@ -94,6 +99,15 @@ async function prepare(
   const problems = await preflights.run(stored, mappings);
   if (problems.length > 0) throw notUsable(problems);
   return connection;
+}
+
+async function sharePassword(tx: Tx, envelope: Envelope, id: string): Promise<void> {
+  const connection = await store.findConnection(tx, id);
+  if (connection === undefined) return;
+  const password = envelope.open(connection.passwordSealed, passwordPlace(id));
+  for (const other of await store.listSameAdmin(tx, connection)) {
+    await store.replaceSealedPassword(tx, { ...other, to: envelope.seal(password, passwordPlace(other.id)) });
+  }
 }
 
 /** Returns the error that tells an admin what a target lacks. */

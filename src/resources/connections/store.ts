@@ -99,11 +99,15 @@ export async function findCurrentConnection(
  * account of a lease or a preflight may exist. Returns how many.
  */
 export async function deleteUnusedConnections(tx: Tx, before: Date): Promise<number> {
+  // A resource that a replica of the previous version deleted still has its connection.
+  await sql`update resources set connection_id = null where deleted_at is not null and connection_id is not null`.execute(
+    tx,
+  );
   const { numAffectedRows = 0n } = await sql`
     delete from connections c
      where c.created_at < ${before}
        and not exists (select from resources r where r.connection_id = c.id)
-       and not exists (select from leases l where l.connection_id = c.id and l.next_attempt_at is not null)
+       and not exists (select from leases l where l.connection_id = c.id and l.cleaned_up_at is null)
        and not exists (select from preflights p where p.connection_id = c.id)`.execute(tx);
   return Number(numAffectedRows);
 }
@@ -112,6 +116,23 @@ export async function listSealedPasswords(
   tx: Tx,
 ): Promise<Pick<StoredConnection, 'id' | 'passwordSealed'>[]> {
   return tx.selectFrom('connections').select(['id', 'password_sealed as passwordSealed']).execute();
+}
+
+/** Lists the other connections with the same admin account of the same target, with their sealed passwords. */
+export async function listSameAdmin(
+  tx: Tx,
+  { id, kind, host, port, username }: Connection,
+): Promise<{ id: string; from: Buffer }[]> {
+  return tx
+    .selectFrom('connections')
+    .select(['id', 'password_sealed as from'])
+    .where('id', '<>', id)
+    .where('kind', '=', kind)
+    .where('host', '=', host)
+    .where('port', '=', port)
+    .where('username', '=', username)
+    .orderBy('id')
+    .execute();
 }
 
 /** Replaces a sealed password that is still `from`. Returns the number of rows, 0 or 1. */

@@ -1,4 +1,5 @@
 import type { Envelope } from '../../crypto/envelope.ts';
+import { sha256 } from '../../crypto/hash.ts';
 import type { CreateSocket, Target } from '../../engines/engine.ts';
 import type { Engines } from '../../engines/engines.ts';
 import type { Clock } from '../../platform/clock.ts';
@@ -56,7 +57,8 @@ export function createTargets(deps: TargetsDeps): Targets {
 
   return {
     open(stored, use) {
-      const key = `${stored.id} ${use}`;
+      // With the password, because another replica may have stored another one.
+      const key = `${stored.id} ${use} ${sha256(stored.passwordSealed).toString('base64url')}`;
       const known = open.get(key);
       // Moved to the end, so that the least recently used target is the first one.
       open.delete(key);
