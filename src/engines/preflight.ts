@@ -10,6 +10,8 @@ export interface Preflight {
   /** The name and the password of the account that is made for the check. */
   account: Pick<NewAccount, 'name' | 'password'>;
   clock: Clock;
+  /** Records the account, just before it is made. */
+  record: () => Promise<void>;
 }
 
 /** How long the account of a preflight may exist if nothing ends it. */
@@ -25,10 +27,17 @@ class FailedStep extends Error {}
  *
  * @returns the problems of the first step that has any; empty if leases work. Does not throw `TargetFailure`.
  */
-export async function preflight({ target, mappings, account, clock }: Preflight): Promise<TargetProblem[]> {
+export async function preflight({
+  target,
+  mappings,
+  account,
+  clock,
+  record,
+}: Preflight): Promise<TargetProblem[]> {
   const found = await attempt('reading the roles and privileges', () => target.findProblems(mappings));
   if ('problem' in found) return [found];
   if (found.result.length > 0) return found.result;
+  await record();
   const now = clock.now();
   const made = await attempt('making an account', () =>
     target.create({

@@ -265,11 +265,22 @@ export async function recordPreflight(
   return result.numUpdatedRows === 1n;
 }
 
-/** Lists the resources with a connection whose target was last tested before `before`. */
-export async function listUntested(db: Db, before: Date): Promise<Resource[]> {
+/**
+ * Lists the resources with a connection whose target was last tested before `before`, or before `failedBefore` if the
+ * test failed.
+ */
+export async function listUntested(
+  db: Db,
+  { before, failedBefore }: { before: Date; failedBefore: Date },
+): Promise<Resource[]> {
   const rows = await undeleted(db)
     .where('connection_id', 'is not', null)
-    .where('preflight_at', '<', before)
+    .where((eb) =>
+      eb.or([
+        eb('preflight_at', '<', before),
+        eb.and([eb('preflight_at', '<', failedBefore), eb('preflight_problems', '<>', '[]')]),
+      ]),
+    )
     .orderBy('preflight_at')
     .limit(100)
     .execute();

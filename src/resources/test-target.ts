@@ -18,6 +18,8 @@ export interface TestTargetDeps {
 
 /** How old a test may be before the worker repeats it: a day, less the time in which the daily job runs. */
 const repeatSeconds = 23 * 3_600;
+/** The same for a test that failed, a minute less that time: the target may only have been restarted, and has no new leases meanwhile. */
+const repeatFailedSeconds = 55;
 
 /** Tests the target of a resource for an admin. Throws `not-found`; also if the resource has no connection. */
 export async function testTarget(
@@ -30,7 +32,10 @@ export async function testTarget(
   return test(deps, resource, byAct(act));
 }
 
-/** Tests the targets that were not tested for a day. Returns how many. */
+/**
+ * Tests the targets that were not tested for a day, or whose last test failed. Returns how many. If a test cannot be
+ * made, tests the others, and then throws its error.
+ */
 export async function testDueTargets(
   deps: TestTargetDeps,
   fence: (tx: Tx) => Promise<void>,
@@ -38,12 +43,23 @@ export async function testDueTargets(
 ): Promise<number> {
   const { db, clock } = deps;
   await withTransaction(db, fence);
+  const now = clock.now();
+  const due = {
+    before: addSeconds(now, -repeatSeconds),
+    failedBefore: addSeconds(now, -repeatFailedSeconds),
+  };
   let tested = 0;
-  for (const resource of await store.listUntested(db, addSeconds(clock.now(), -repeatSeconds))) {
+  const errors: unknown[] = [];
+  for (const resource of await store.listUntested(db, due)) {
     if (signal.aborted) break;
-    await test(deps, resource, { actor: systemActor('test-targets') });
-    tested += 1;
+    try {
+      await test(deps, resource, { actor: systemActor('test-targets') });
+      tested += 1;
+    } catch (error) {
+      errors.push(error);
+    }
   }
+  if (errors.length > 0) throw errors[0];
   return tested;
 }
 

@@ -4,7 +4,7 @@ export const schedules = {
   'lapse-requests': '*/30 * * * * *',
   'read-feeds': '*/5 * * * * *',
   'rotate-keys': '0 * * * * *',
-  'test-targets': '0 7 * * * *',
+  'test-targets': '45 * * * * *',
   'reconcile-targets': '15 * * * * *',
   'clean-up-targets': '30 * * * * *',
   'make-partitions': '0 0 * * * *',

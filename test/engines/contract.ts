@@ -238,7 +238,9 @@ export function testContract(what: string, start: () => Promise<ContractSubject>
       it('passes a preflight that leaves nothing', async () => {
         const account = { name: `${accounts.prefix}preflight`, password: newPassword() };
         const { clock } = subject.options;
-        expect(await preflight({ target, mappings: subject.mappings, account, clock })).toEqual([]);
+        expect(
+          await preflight({ target, mappings: subject.mappings, account, clock, record: async () => {} }),
+        ).toEqual([]);
         expect(await accounts.find(account.name)).toBeUndefined();
       });
 

@@ -25,7 +25,7 @@ function run(server: FakeServer, role = 'reader') {
     clock,
     random: createSystemRandom(),
   });
-  return preflight({ target, mappings: [{ roles: [role] }], account, clock });
+  return preflight({ target, mappings: [{ roles: [role] }], account, clock, record: async () => {} });
 }
 
 describe('a preflight', () => {

@@ -109,7 +109,7 @@ describe('a lease whose audit event cannot be written', () => {
     expect(scene.server.accounts.get(lease.account_name)?.canLogIn).toBe(false);
     expect((await readLease(scene, lease.id)).status).toBe('revoking');
     await undo();
-    await endFor(scene, 16);
+    await endFor(scene, 26);
     expect((await readLease(scene, lease.id)).status).toBe('revoked');
   });
 });

@@ -119,6 +119,7 @@ export async function endDue({ broker }: Pick<Scene, 'broker'>): Promise<void> {
 
 /** Runs a job of the background worker now. */
 export async function runJob({ broker, clock }: Scene, name: JobName): Promise<void> {
+  await broker.worker.register();
   expect(await broker.worker.runNow(name, clock.now())).toBe('done');
 }
 

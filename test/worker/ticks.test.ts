@@ -106,7 +106,7 @@ describe('ticks', () => {
       'read-feeds': 720,
       'reconcile-targets': 60,
       'rotate-keys': 60,
-      'test-targets': 1,
+      'test-targets': 60,
       'make-partitions': 1,
       'drop-partitions': 1,
       'drop-idempotency-records': 6,

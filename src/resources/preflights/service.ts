@@ -1,7 +1,8 @@
+import { EnvelopeError } from '../../crypto/envelope.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
 import { nextAccountName } from '../../engines/account-name.ts';
-import type { TargetProblem } from '../../engines/engine.ts';
+import type { Target, TargetProblem } from '../../engines/engine.ts';
 import type { Mapping } from '../../engines/mapping.ts';
 import { preflight } from '../../engines/preflight.ts';
 import { TargetFailure } from '../../engines/target-failure.ts';
@@ -22,6 +23,8 @@ export interface PreflightsDeps {
   /** Whether a target is the server of the broker's own database. */
   isOwnDatabase: (targetId: string) => Promise<boolean>;
 }
+const notDecrypted =
+  'the password of the admin account cannot be decrypted with the master key of the broker: write the connection again';
 
 export type PreflightsService = ReturnType<typeof createPreflightsService>;
 
@@ -68,24 +71,34 @@ async function run(
 ): Promise<TargetProblem[]> {
   const { db, clock, random, targets } = deps;
   const name = nextAccountName(await readInstallationId(db), random);
-  const deadlineAt = addSeconds(clock.now(), deadlineSeconds);
-  const target = targets.open(connection, 'preflight');
-  if (await isOwn(deps, connection)) return [{ problem: ownDatabase }];
-  const row = { accountName: name, connectionId: connection.id, deadlineAt, nextAttemptAt: deadlineAt };
-  await store.insertPreflight(db, row);
+  const target = open(targets, connection);
+  if (target === undefined) return [{ problem: notDecrypted }];
+  if (await isOwn(deps, target)) return [{ problem: ownDatabase }];
   const account = { name, password: generateSecret(random, 'hpl') };
-  const problems = await preflight({ target, mappings, account, clock });
+  const record = async (): Promise<void> => {
+    const deadlineAt = addSeconds(clock.now(), deadlineSeconds);
+    const row = { accountName: name, connectionId: connection.id, deadlineAt, nextAttemptAt: deadlineAt };
+    await store.insertPreflight(db, row);
+  };
+  const problems = await preflight({ target, mappings, account, clock, record });
   // With a problem the account may still exist: its row stays, and a job destroys it.
   if (problems.length === 0) await store.deletePreflight(db, name);
   return problems;
 }
 
-async function isOwn(
-  { targets, isOwnDatabase }: PreflightsDeps,
-  connection: StoredConnection,
-): Promise<boolean> {
+/** Returns undefined if the password of the connection cannot be decrypted. */
+function open(targets: Targets, connection: StoredConnection): Target | undefined {
   try {
-    const id = await targets.open(connection, 'preflight').identify();
+    return targets.open(connection, 'preflight');
+  } catch (error) {
+    if (error instanceof EnvelopeError) return undefined;
+    throw error;
+  }
+}
+
+async function isOwn({ isOwnDatabase }: PreflightsDeps, target: Target): Promise<boolean> {
+  try {
+    const id = await target.identify();
     return id !== undefined && (await isOwnDatabase(id));
   } catch (error) {
     // The preflight reports why the target cannot be asked.

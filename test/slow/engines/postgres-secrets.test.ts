@@ -32,6 +32,7 @@ describe.skipIf(isMissing)('a PostgreSQL server that logs every statement', () =
       account: checked,
       mappings: subject.mappings,
       clock: subject.options.clock,
+      record: async () => {},
     });
     expect(problems).toEqual([]);
     const seen = [
