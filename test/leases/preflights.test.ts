@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
+import { engines } from '../../src/engines/engines.ts';
 import { asBootstrap, startBroker } from '../support/broker.ts';
 import { createTargetAndGrant, runJob, type Scene, startScene, targetBody } from './scene.ts';
 
@@ -176,7 +177,7 @@ describe('the daily test of a target', () => {
 
 describe("the broker's own database", () => {
   it.each(['127.0.0.1', 'localhost'])('is refused as a target, at %s', async (host) => {
-    const broker = await startBroker({ clock: scene.clock });
+    const broker = await startBroker({ clock: scene.clock, overrides: { engines } });
     const { port, username, password } = new URL(inject('server').adminUrl);
     const own = { host, port: Number(port), username, database: 'postgres', tls: { mode: 'off' } };
     const body = targetBody({ connection: { ...own, password: decodeURIComponent(password) || 'none' } });
