@@ -29,8 +29,6 @@ const atOnce: Record<Phase, number> = { disable: 4, 'clean-up': 2 };
  */
 export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const { db, clock, onError } = deps;
-  /** The workers by queue. Each resolves to the number of its attempts. */
-  const workers = new Map<string, Set<Promise<number>>>();
   const outages = createOutages(clock);
   const checkPolicies = createPolicyCheck(deps);
   let stopped = false;
@@ -43,22 +41,14 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
     return !stopped && !outages.isPaused(connectionId);
   };
 
-  /** Starts the workers that a queue lacks, also while others are busy with accounts that are hard to end. */
-  function work(queue: Queue): Promise<number>[] {
-    const key = `${queue.phase} ${queue.connectionId}`;
-    const busy = workers.get(key) ?? new Set();
-    workers.set(key, busy);
-    const start = () => endQueue(deps, queue, mayContinue);
-    fill(busy, { most: atOnce[queue.phase], start, onEmpty: () => workers.delete(key) });
-    return [...busy];
-  }
+  const workers = createWorkers((queue) => endQueue(deps, queue, mayContinue));
 
   /** Starts workers for each queue with due leases. */
   async function look(): Promise<Promise<number>[]> {
     // What has expired must end also while this query fails.
     await revokeUnderEndedGrants(deps).catch(onError);
     const due = await listDueQueues(db, clock.now());
-    return stopped ? [] : due.flatMap(work);
+    return stopped ? [] : due.flatMap(workers.startFor);
   }
 
   return {
@@ -82,8 +72,25 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
     async stop() {
       stopped = true;
       await Promise.all([looking?.stop(), checking?.stop()]);
-      await Promise.all([...workers.values()].flatMap((busy) => [...busy]));
+      await workers.ended();
     },
+  };
+}
+
+/** Creates the workers by queue. `start` begins one, and resolves to the number of its attempts. */
+function createWorkers(start: (queue: Queue) => Promise<number>) {
+  const workers = new Map<string, Set<Promise<number>>>();
+  return {
+    /** Starts the workers that a queue lacks, also while others are busy with accounts that are hard to end. */
+    startFor(queue: Queue): Promise<number>[] {
+      const key = `${queue.phase} ${queue.connectionId}`;
+      const busy = workers.get(key) ?? new Set();
+      workers.set(key, busy);
+      const most = atOnce[queue.phase];
+      fill(busy, { most, start: () => start(queue), onEmpty: () => workers.delete(key) });
+      return [...busy];
+    },
+    ended: () => Promise.all([...workers.values()].flatMap((busy) => [...busy])),
   };
 }
 

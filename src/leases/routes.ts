@@ -48,7 +48,13 @@ interface LeaseRoutesDeps {
   cursors: Cursors;
 }
 
-export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers, Operations> {
+export function leaseRoutes(deps: LeaseRoutesDeps): Pick<Handlers, Operations> {
+  return { ...makingAndListing(deps), ...ofOneLease(deps) };
+}
+
+type Listing = 'createLease' | 'listLeases';
+
+function makingAndListing({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers, Listing> {
   return {
     async createLease({ body, header, ...act }) {
       const idempotencyKey = header['Idempotency-Key'];
@@ -80,6 +86,11 @@ export function leaseRoutes({ leases, cursors }: LeaseRoutesDeps): Pick<Handlers
       const next_cursor = cursors.next(list, page, ({ lease }) => [lease.id]);
       return { status: 200, body: { items: page.items.map((view) => present(view, caller)), next_cursor } };
     },
+  };
+}
+
+function ofOneLease({ leases }: LeaseRoutesDeps): Omit<Pick<Handlers, Operations>, Listing> {
+  return {
     async getLease({ path, caller }) {
       return { status: 200, body: present(await leases.get(caller, path.lease_id), caller) };
     },
