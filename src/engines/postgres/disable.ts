@@ -3,8 +3,11 @@ import { sqlState, sqlStateOf } from './failure.ts';
 import { findRole, hasMembershipOptions, joinStatement, type Role } from './role.ts';
 import { terminateSessions } from './sessions.ts';
 
-/** A session of the account can hold locks on its role; the broker does not wait for these any longer. */
-const shortLockTimeout = "set local lock_timeout = '500ms'";
+/**
+ * A session of the account can hold locks on its role; the broker does not wait for these any longer. It is short, because
+ * an agent that locks the roles of 100 leases must not delay the end of others by more than a few seconds.
+ */
+const shortLockTimeout = "set local lock_timeout = '100ms'";
 const maxAttempts = 20;
 /** Errors that mean that another session changes the same role at the same time. */
 const contention: ReadonlySet<string> = new Set([

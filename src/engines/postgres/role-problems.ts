@@ -8,6 +8,7 @@ interface ReachedRole {
   mapped: string;
   /** The role by whose membership it is reached; null for the mapped role itself. */
   member: string | null;
+  canLogIn: boolean;
   isSuperuser: boolean;
   canCreateRoles: boolean;
   canCreateDatabases: boolean;
@@ -20,6 +21,10 @@ interface ReachedRole {
 
 /** The attributes of a role that give more than access to data, with the keyword that removes each. */
 const attributes = {
+  canLogIn: {
+    what: 'can log in, and each of its members can give it a password that outlives the lease',
+    keyword: 'NOLOGIN',
+  },
   isSuperuser: { what: 'is a superuser', keyword: 'NOSUPERUSER' },
   canCreateRoles: {
     what: 'has CREATEROLE, so it can make roles that outlive the lease',
@@ -58,7 +63,8 @@ export async function findRoleProblems(session: Session, roles: readonly string[
        select r.oid, r.rolname as mapped, null::oid as member from pg_roles r where r.rolname = any ($1::text[])
        union
        select a.roleid, reached.mapped, a.member from reached join pg_auth_members a on a.member = reached.oid)
-     select distinct r.rolname as name, reached.mapped, m.rolname as member, r.rolsuper as "isSuperuser",
+     select distinct r.rolname as name, reached.mapped, m.rolname as member,
+            r.rolcanlogin and r.rolname <> session_user as "canLogIn", r.rolsuper as "isSuperuser",
             r.rolcreaterole as "canCreateRoles", r.rolcreatedb as "canCreateDatabases",
             r.rolreplication as "canReplicate", r.rolbypassrls as "bypassesRowSecurity",
             r.rolname = session_user as "isAdmin",

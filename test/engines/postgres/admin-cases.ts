@@ -36,6 +36,11 @@ const cases: Case[] = [
   },
   { what: 'a superuser', break: 'alter role $role superuser', problem: /is a superuser/ },
   { what: 'a role with CREATEROLE', break: 'alter role $role createrole', problem: /has CREATEROLE/ },
+  {
+    what: 'a role with LOGIN, whose password a member can set',
+    break: 'alter role $role login',
+    problem: /can log in/,
+  },
   { what: 'a role with CREATEDB', break: 'alter role $role createdb', problem: /has CREATEDB/ },
   { what: 'a role with REPLICATION', break: 'alter role $role replication', problem: /has REPLICATION/ },
   { what: 'a role with BYPASSRLS', break: 'alter role $role bypassrls', problem: /has BYPASSRLS/ },

@@ -33,7 +33,7 @@ export interface AgentWithGrant {
 
 /** The server of the suite has the database of the brokers, because it must not be their target. */
 export async function startTargetScene({ agentCount = 3 } = {}): Promise<TargetScene> {
-  const server = await startOwnServer({ max_connections: '200' });
+  const server = await startOwnServer({ max_connections: '300' });
   const subject = await preparePostgres(server.adminUrl);
   const cluster = await startCluster({ HALLPASS_TARGET_ALLOW: '127.0.0.0/8' });
   const [first] = cluster.replicas;
