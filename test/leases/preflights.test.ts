@@ -41,7 +41,7 @@ async function failTest(scope: 'create' | 'cleanUp'): Promise<void> {
 }
 
 describe('the account of a test', () => {
-  it('is on record before it is made, and not longer than it may exist', async () => {
+  it('has a row before it is made, and as long as it may exist', async () => {
     scene.server.faults.missingPrivilege.add('create');
     scene.server.faults.missingPrivilege.add('cleanUp');
     await scene.admin.post('/v1/resources', targetBody()).expect(422);

@@ -66,7 +66,7 @@ describe('an account that cannot be ended', () => {
     expect(scene.server.accounts.size).toBe(0);
   });
 
-  it('is tried again at least every 15 s until it has no access, whatever the reason', async () => {
+  it('is tried again at least every 15 s until it has no access, for any reason', async () => {
     const { lease } = await createLease(scene);
     scene.server.faults.missingPrivilege.add('disableAccess');
     await revoke(lease);
