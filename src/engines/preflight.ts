@@ -10,7 +10,7 @@ export interface Preflight {
   /** The name and the password of the account that is made for the check. */
   account: Pick<NewAccount, 'name' | 'password'>;
   clock: Clock;
-  /** Records the account, just before it is made. */
+  /** Stores the name of the account, just before the account may come into being. */
   record: () => Promise<void>;
 }
 

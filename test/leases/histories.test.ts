@@ -136,7 +136,7 @@ async function readRows(): Promise<Row[]> {
   return rows;
 }
 
-/** What holds after each step, regardless of what has failed. */
+/** What holds after each step, also after failures. */
 async function check(): Promise<void> {
   const rows = new Map((await readRows()).map((row) => [row.account_name, row]));
   for (const { name, canLogIn, sessions } of scene.server.accounts.values()) {
@@ -158,7 +158,7 @@ async function check(): Promise<void> {
   for (const { is_within_grant: isWithin } of rows.values()) expect(isWithin).toBe(true);
 }
 
-it('no history of requests, time and failures leaves access or an account that is not recorded', async () => {
+it('no history of requests, time and failures leaves access or an account without a lease', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 40 }), async (history) => {
       recover();

@@ -5,7 +5,7 @@ import { terminateSessions } from './sessions.ts';
 
 /**
  * A session of the account can hold locks on its role; the broker does not wait for these any longer. It is short, because
- * an agent that locks the roles of 100 leases must not delay the end of others by more than a few seconds.
+ * an agent that locks the roles of its 100 leases must not delay the end of others by more than a few seconds.
  */
 const shortLockTimeout = "set local lock_timeout = '100ms'";
 const maxAttempts = 20;
