@@ -55,7 +55,7 @@ export function createConnectionsService(deps: ConnectionsDeps) {
       engines[kind].mappingProblem(mapping),
     find: (tx: Db, id: string): Promise<store.StoredConnection | undefined> => store.findConnection(tx, id),
     /** Returns the id that the names of this installation's accounts carry. */
-    installationId: (): Promise<string> => store.readInstallationId(db),
+    installationId: keepFirst(() => store.readInstallationId(db)),
     /** Returns the target of a connection. Throws `EnvelopeError` if its password cannot be decrypted. */
     open: (connection: store.StoredConnection, use: TargetUse): Target => targets.open(connection, use),
     /**
@@ -81,6 +81,15 @@ export function createConnectionsService(deps: ConnectionsDeps) {
         await fence(tx);
         return resealPasswords(tx, envelope);
       }),
+  };
+}
+
+/** Reads a value that never changes, until it was read once. */
+function keepFirst(read: () => Promise<string>): () => Promise<string> {
+  let kept: string | undefined;
+  return async () => {
+    kept ??= await read();
+    return kept;
   };
 }
 
