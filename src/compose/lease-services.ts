@@ -5,6 +5,7 @@ import type { Db } from '../db/database.ts';
 import { withTransaction } from '../db/transaction.ts';
 import type { KeysService } from '../keys/service.ts';
 import { createLeaseEnder } from '../leases/ender.ts';
+import { createOutages } from '../leases/outages.ts';
 import { createLeasesService } from '../leases/service.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import { type ConnectionsService, createConnectionsService } from '../resources/connections/service.ts';
@@ -47,6 +48,7 @@ export function createLeaseServices(base: Base, lower: LowerServices) {
   const { audit, policies, resources, connections, preflights, keys } = lower;
   const deps = {
     ...{ db, audit, clock, ids, random, policies, resources, connections },
+    creationOutages: createOutages(clock),
     onTargetFailure: (failure: { connectionId: string; leaseId?: string; error: unknown }) =>
       log.warn('a call to a target failed; it is retried', {
         connection_id: failure.connectionId,

@@ -111,7 +111,7 @@ const tooMany: Record<keyof typeof maxLeases, string> = {
 };
 
 async function findTarget(
-  { resources, connections }: LeasesDeps,
+  { resources, connections, creationOutages }: LeasesDeps,
   tx: Tx,
   resourceId: string,
 ): Promise<{ resource: Resource; connection: StoredConnection } | Refusal> {
@@ -130,6 +130,12 @@ async function findTarget(
       retryAfterSeconds: 300,
     });
   }
+  // Before anything is recorded: leases that cannot be made must not fill the limits.
+  if (creationOutages.isPaused(current.id))
+    return refuse('target-unavailable', {
+      detail: 'it could not be reached a moment ago',
+      retryAfterSeconds: 5,
+    });
   const connection = await connections.find(tx, current.id);
   return connection === undefined ? refuse('target-not-ready') : { resource, connection };
 }
@@ -146,7 +152,9 @@ async function makeAccount(
   try {
     const target = deps.connections.open(connection, 'create');
     await target.create({ name, password, mappings, expiresAt, deadline });
+    deps.creationOutages.notice(connection.id, false);
   } catch (error) {
+    deps.creationOutages.notice(connection.id, error instanceof TargetFailure && error.isUnreachable);
     deps.onTargetFailure({ connectionId: connection.id, leaseId: lease.id, error });
     const reason = 'its account could not be made';
     await revokeUnmade(deps, lease, reason);

@@ -6,6 +6,7 @@ import type { Random } from '../platform/random.ts';
 import type { PoliciesService } from '../policies/service.ts';
 import type { ConnectionsService } from '../resources/connections/service.ts';
 import type { ResourcesService } from '../resources/service.ts';
+import type { Outages } from './outages.ts';
 
 /** What making, reading and ending leases depends on. */
 export interface LeasesDeps {
@@ -17,6 +18,8 @@ export interface LeasesDeps {
   policies: Pick<PoliciesService, 'refresh' | 'engine'>;
   resources: Pick<ResourcesService, 'lockShared'>;
   connections: Pick<ConnectionsService, 'find' | 'open' | 'installationId'>;
+  /** The targets at which this replica could make no account, apart from those at which it could end none. */
+  creationOutages: Outages;
   /** Called when an engine's call failed, for the log. */
   onTargetFailure: (failure: { connectionId: string; leaseId?: string; error: unknown }) => void;
 }

@@ -4,6 +4,8 @@ import { addSeconds, type Clock } from '../platform/clock.ts';
 const firstPauseSeconds = 1;
 const longestPauseSeconds = 10;
 
+export type Outages = ReturnType<typeof createOutages>;
+
 /** Remembers which targets this replica could not reach, and until when it leaves them alone. */
 export function createOutages(clock: Clock) {
   const outages = new Map<string, { until: Date; failures: number }>();

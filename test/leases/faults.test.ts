@@ -48,6 +48,10 @@ describe('a target that fails while an account is made', () => {
     expect([answer.status, answer.body.code]).toEqual([503, 'target-unavailable']);
     expect(answer.headers['retry-after']).toBe('5');
     expect((await onlyLease()).status).toBe('revoking');
+    // The next request is refused before anything is recorded, so that leases that cannot be made fill no limit.
+    const next = await ask(grant);
+    expect([next.status, next.body.code]).toEqual([503, 'target-unavailable']);
+    expect((await onlyLease()).status).toBe('revoking');
     scene.server.faults.isUnreachable = false;
     await endFor(scene, 28);
     expect(await onlyLease()).toMatchObject({ status: 'revoked', activated_at: null, next_attempt_at: null });

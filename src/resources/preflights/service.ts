@@ -31,6 +31,7 @@ export type PreflightsService = ReturnType<typeof createPreflightsService>;
 /** After this time no process makes the account of a preflight any more: it is longer than a preflight takes. */
 const deadlineSeconds = 60;
 const batchRows = 20;
+const notIdentified = 'the target did not tell which server it is';
 const ownDatabase =
   "this is the server of the broker's own database: an account in it could reach the broker's secrets";
 
@@ -73,7 +74,7 @@ async function run(
   const name = nextAccountName(await readInstallationId(db), random);
   const target = open(targets, connection);
   if (target === undefined) return [{ problem: notDecrypted }];
-  if (await isOwn(deps, target)) return [{ problem: ownDatabase }];
+  if ((await isOwn(deps, target)) === true) return [{ problem: ownDatabase }];
   const account = { name, password: generateSecret(random, 'hpl') };
   const record = async (): Promise<void> => {
     const deadlineAt = addSeconds(clock.now(), deadlineSeconds);
@@ -82,8 +83,11 @@ async function run(
   };
   const problems = await preflight({ target, mappings, account, clock, record });
   // With a problem the account may still exist: its row stays, and a job destroys it.
-  if (problems.length === 0) await store.deletePreflight(db, name);
-  return problems;
+  if (problems.length > 0) return problems;
+  await store.deletePreflight(db, name);
+  // Asked again, because a target that did not answer before the test must not pass for another server.
+  const own = await isOwn(deps, target);
+  return own === false ? [] : [{ problem: own === true ? ownDatabase : notIdentified }];
 }
 
 /** Returns undefined if the password of the connection cannot be decrypted. */
@@ -96,13 +100,14 @@ function open(targets: Targets, connection: StoredConnection): Target | undefine
   }
 }
 
-async function isOwn({ isOwnDatabase }: PreflightsDeps, target: Target): Promise<boolean> {
+/** Returns undefined if the target does not answer. */
+async function isOwn({ isOwnDatabase }: PreflightsDeps, target: Target): Promise<boolean | undefined> {
   try {
     const id = await target.identify();
     return id !== undefined && (await isOwnDatabase(id));
   } catch (error) {
     // The preflight reports why the target cannot be asked.
-    if (error instanceof TargetFailure) return false;
+    if (error instanceof TargetFailure) return undefined;
     throw error;
   }
 }

@@ -116,12 +116,10 @@ describe('the walk in the README', () => {
     expect(rest.trim().split('\n')).toEqual(['insufficient_scope', 'https://llm.example/v1']);
   }, 300_000);
 
-  it('is followed by another one, with a database as the target of a lease', async () => {
-    const steps = stepsOf(
-      blocksOf(sectionOf(read('README.md'), 'A database password that lasts ten minutes')),
-    );
+  it('has a sequel in docs/leases.md, with a database as the target of a lease', async () => {
+    const steps = stepsOf(blocksOf(sectionOf(read('docs/leases.md'), 'A walk')));
     expect(steps.length).toBe(4);
-    await expectShown('README.md', steps);
+    await expectShown('docs/leases.md', steps);
   }, 300_000);
 
   it('is continued by docs/grants.md, in the same shell', async () => {
