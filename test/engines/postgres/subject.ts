@@ -121,10 +121,14 @@ async function dropAll(adminUrl: string, names: Record<string, string>): Promise
   for (const name of [database, otherDatabase]) {
     await runAs(adminUrl, undefined, `drop database if exists ${quote(name)} with (force)`);
   }
+  // Accounts of a broker that was ended before it had removed them: the admin account has granted them their roles.
   const left = await runAs<{ name: string }>(
     adminUrl,
     undefined,
-    `select rolname as name from pg_roles where rolname ~ '^hp_[0-9a-f]{12}_'`,
+    `select r.rolname as name from pg_roles r
+      where r.rolname ~ '^hp_[0-9a-f]{12}_' or exists (
+        select from pg_auth_members m join pg_roles a on a.oid in (m.grantor, m.member)
+         where m.member <> m.roleid and r.oid in (m.member, m.roleid) and a.rolname = '${admin}' and r.rolname ~ '^hp_')`,
   );
   for (const { name } of left) await runAs(adminUrl, undefined, `drop role ${quote(name)}`).catch(() => {});
   for (const name of [admin, reader, owner]) await runAs(adminUrl, undefined, `drop role ${quote(name)}`);
