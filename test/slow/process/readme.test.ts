@@ -62,6 +62,8 @@ const asReader = (command: string): string =>
 async function walkThrough(steps: Step[], last = ''): Promise<{ outputs: string[]; rest: string }> {
   const script = [
     'set -euo pipefail',
+    // A step that fails leaves no server behind.
+    "trap 'kill $(jobs -p) 2> /dev/null || true' EXIT",
     'exec 2>&1',
     ...steps.map(({ command }, index) => `${asReader(command.text)}\necho; echo '${mark(index)}'`),
     last,
