@@ -40,7 +40,7 @@ export interface NamedIssuers {
  */
 export interface ClientFinders
   extends Record<ClientKind, (clientId: string) => Promise<ClientRecord | undefined>> {
-  /** Finds the trusted issuers with this `iss`; undefined if there is none. */
+  /** Finds the trusted issuers with this `iss`; undefined if no issuer has it. */
   issuersNamed(issuer: string): Promise<NamedIssuers | undefined>;
   identities: IdentityFinder;
 }

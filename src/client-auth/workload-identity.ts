@@ -27,7 +27,7 @@ export type MatchedIdentity =
   | (Omit<RefusedToken, 'reason'> & { reason: IdentityFailure });
 
 /**
- * Finds the identity that verified claims match; undefined if there is none. All matching identities must belong to
+ * Finds the identity that verified claims match; undefined if they match no identity. All matching identities must belong to
  * one agent.
  */
 export function matchIdentity(

@@ -78,7 +78,7 @@ export function storedStatuses(effective: GrantStatus): GrantStatus[] {
   return [effective, ...(unwritten[effective] ?? [])];
 }
 
-/** Returns the next instant at which time alone changes the effective status; undefined if there is none. */
+/** Returns the next instant at which time alone changes the effective status; undefined if time alone changes it no more. */
 export function nextBoundary(grant: GrantLife, now: Date): Date | undefined {
   const times = grant.status === 'pending' ? [grant.lapsesAt] : [grant.startsAt, grant.expiresAt];
   const due = [...times, grant.agentExpiresAt].filter((time): time is Date => time !== null && time > now);

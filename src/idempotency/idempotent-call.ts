@@ -15,7 +15,7 @@ export function describeCall(
 }
 
 /**
- * Returns the id of the object that the same call made within 24 hours; undefined if there was no such call. Throws
+ * Returns the id of the object that the same call made within 24 hours; undefined if this is the first call. Throws
  * `idempotency-key-reused` if the key was used with another body.
  */
 export async function findEarlier(

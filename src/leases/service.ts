@@ -80,7 +80,7 @@ async function create(
   return other;
 }
 
-/** Shows the lease of an earlier call with the same idempotency key; undefined if there is none. */
+/** Shows the lease of an earlier call with the same idempotency key; undefined if no earlier call made a lease. */
 async function showEarlier(
   deps: LeasesDeps,
   { caller }: Act<WorkloadAgent>,

@@ -81,7 +81,7 @@ function tenantProblem(tuple: ClaimTuple, tenantClaims: readonly string[]): stri
 
 /**
  * Returns the claim by which a token finds an identity, as `name=value`: the subject, or the first claim with one value that
- * names the tenant. Returns undefined if there is no such claim.
+ * names the tenant. Returns undefined if no claim does.
  */
 export function identifyingClaim(
   { subject, claims }: ClaimTuple,

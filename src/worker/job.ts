@@ -56,7 +56,7 @@ export interface RunReport {
 }
 
 /**
- * Whether a lease that expires at `expiresAt` may be taken at `now`: there is none, it has expired, or it expires
+ * Whether a lease that expires at `expiresAt` may be taken at `now`: nobody holds it, it has expired, or it expires
  * later than any correct clock could have set it. Without the last rule, a replica that died with its clock a year
  * ahead would block the job for a year. Taking over from a replica that still runs is safe, because of the fencing
  * number.

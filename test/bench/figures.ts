@@ -7,7 +7,7 @@ export function setting(name: string, fallback: number): number {
 
 export const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Returns the nearest-rank quantile of unsorted values; 0 if there are none. */
+/** Returns the nearest-rank quantile of unsorted values; 0 if the array is empty. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;

@@ -1,5 +1,15 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { connection, createLease, endDue, readLease, type Scene, startScene, targetBody } from './scene.ts';
+import { eventually } from '../support/eventually.ts';
+import {
+  connection,
+  createLease,
+  endDue,
+  holdCalls,
+  readLease,
+  type Scene,
+  startScene,
+  targetBody,
+} from './scene.ts';
 
 let scene: Scene;
 
@@ -83,6 +93,19 @@ describe('a connection', () => {
     }
     scene.server.adminPassword = connection.password;
     await scene.admin.patch(`/v1/resources/${resource.id}`, { connection }).expect(200);
+  });
+
+  it('is not used if the resource has changed while it was tested', async () => {
+    const { resource } = await createLease(scene);
+    const path = `/v1/resources/${resource.id}`;
+    const before = scene.server.calls.length;
+    const release = holdCalls(scene.server);
+    const answer = scene.admin.patch(path, { connection }).then((response) => response);
+    await eventually(async () => expect(scene.server.calls.length).toBeGreaterThan(before));
+    await scene.admin.patch(path, { name: 'Other' }).expect(200);
+    release();
+    expect((await answer).body.code).toBe('conflict');
+    expect((await scene.admin.get(path).expect(200)).body.connection.id).toBe(resource.connection.id);
   });
 
   it('that fails its test is refused, and the resource keeps the one that it has', async () => {

@@ -10,6 +10,7 @@ import {
   holdCalls,
   insertLeases,
   readLease,
+  resetTarget,
   type Scene,
   startScene,
 } from './scene.ts';
@@ -20,14 +21,7 @@ beforeAll(async () => {
   scene = await startScene();
 });
 
-beforeEach(async () => {
-  const { accounts, faults } = scene.server;
-  accounts.clear();
-  faults.isUnreachable = false;
-  for (const calls of [faults.lostAfter, faults.missingPrivilege, faults.withoutEffect, faults.stuck])
-    calls.clear();
-  await scene.broker.database.owner.query('truncate leases');
-});
+beforeEach(() => resetTarget(scene));
 
 const onlyLease = async () => (await scene.admin.get('/v1/leases').expect(200)).body.items[0];
 
@@ -128,6 +122,9 @@ describe('a target that fails while a lease is ended', () => {
     await revoke(lease);
     scene.server.faults.lostAfter.add(call);
     await endDue(scene);
+    // Its agent learns the kind of failure alone: the text may name accounts and addresses of the target.
+    const seen = await (await scene.as()).get(`/v1/leases/${lease.id}`).expect(200);
+    expect(seen.body.last_error).toBe('unreachable');
     expect(await readLease(scene, lease.id)).toMatchObject({
       attempts: 1,
       last_error: 'unreachable: connection lost',

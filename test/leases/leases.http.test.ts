@@ -194,6 +194,11 @@ describe('a request for a lease', () => {
     const policy = (await scene.admin.post('/v1/policies', { name, cedar }).expect(201)).body;
     const refused = await api.post('/v1/leases', { grant_id: grant.id }).expect(403);
     expect(refused.body.code).toBe('policy-denied');
+    const { rows } = await scene.broker.database.owner.query(
+      "select outcome, details ->> 'code' as code from audit_events where type = 'lease.refused' and grant_id = $1",
+      [grant.id],
+    );
+    expect(rows).toEqual([{ outcome: 'denied', code: 'policy-denied' }]);
     await scene.admin.delete(`/v1/policies/${policy.id}`).expect(204);
     expect(scene.server.accounts.size).toBe(0);
   });

@@ -200,3 +200,13 @@ export async function insertLeases(
   );
   return rows.map(({ id }) => id);
 }
+
+/** Makes the fake target work again, without accounts, and forgets all leases. */
+export async function resetTarget({ server, broker }: Scene): Promise<void> {
+  const { accounts, faults } = server;
+  accounts.clear();
+  faults.isUnreachable = false;
+  for (const calls of [faults.lostAfter, faults.missingPrivilege, faults.withoutEffect, faults.stuck])
+    calls.clear();
+  await broker.database.owner.query('truncate leases');
+}

@@ -9,6 +9,7 @@ import {
   grantFor,
   holdCalls,
   readLease,
+  resetTarget,
   type Scene,
   startScene,
 } from './scene.ts';
@@ -19,14 +20,7 @@ beforeAll(async () => {
   scene = await startScene();
 });
 
-beforeEach(async () => {
-  const { accounts, faults } = scene.server;
-  accounts.clear();
-  faults.isUnreachable = false;
-  for (const calls of [faults.lostAfter, faults.missingPrivilege, faults.withoutEffect, faults.stuck])
-    calls.clear();
-  await scene.broker.database.owner.query('truncate leases');
-});
+beforeEach(() => resetTarget(scene));
 
 async function ask(grant: { id: string }) {
   const api = await scene.as();
