@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Target } from '../../../src/engines/engine.ts';
 import { addSeconds } from '../../../src/platform/clock.ts';
@@ -96,16 +96,10 @@ export function testEnding(start: () => Promise<PostgresSubject>): void {
 
     it('finds a login that the client prolongs beyond the end of the lease', async () => {
       const account = await accounts.make();
-      const prolonged = connectAs(subject, account, { options: '-c post_auth_delay=3' });
-      const used = prolonged.then((session) => session.query('select 1'));
-      used.catch(() => {});
-      // A login that is found ten times in a row has passed the check of its password.
-      await eventually(async () => {
-        for (let i = 0; i < 10; i += 1) expect(await countStartingLogins(subject)).toBeGreaterThan(0);
-      });
+      const used = await prolongLogin(subject, account);
       await target.disableAccess(account.name);
       expect(await target.endSessions(account.name)).toBe(1);
-      await expect(used).rejects.toThrow();
+      await expect(used.result).rejects.toThrow();
       await target.cleanUp(account.name);
     });
 
@@ -197,10 +191,41 @@ function superuser({ adminUrl }: PostgresSubject): { name: string; password: str
   return { name: username, password: decodeURIComponent(password) };
 }
 
-async function countStartingLogins({ asSuperuser }: PostgresSubject): Promise<number> {
-  const rows = await asSuperuser(
-    `select from pg_locks l where locktype = 'virtualxid' and not exists
-       (select from pg_stat_activity a where a.pid = l.pid and usesysid is not null)`,
-  );
-  return rows.length;
+/**
+ * Begins logins until one is found between the check of its password and its end, where the client keeps it for three seconds.
+ *
+ * @returns the result of using that login, which a session is given only after the delay
+ */
+async function prolongLogin(
+  subject: PostgresSubject,
+  account: { name: string; password: string },
+): Promise<{ result: Promise<unknown> }> {
+  const watch = new pg.Client({ connectionString: subject.adminUrl });
+  await watch.connect();
+  const isStarting = async () => {
+    await watch.query('select pg_sleep(0.05)');
+    expect((await watch.query(startingLogins)).rowCount).toBeGreaterThan(0);
+  };
+  try {
+    return await eventually(async () => {
+      const login = connectAs(subject, account, { options: '-c post_auth_delay=3' });
+      const result = login.then((session) => session.query('select 1'));
+      result.catch(() => {});
+      try {
+        await eventually(isStarting, { seconds: 3 });
+        // A login that is found for half a second has passed the check of its password.
+        for (let i = 0; i < 10; i += 1) await isStarting();
+        return { result };
+      } catch (error) {
+        await login.then((session) => session.end());
+        throw error;
+      }
+    });
+  } finally {
+    await watch.end();
+  }
 }
+
+const startingLogins = `
+  select from pg_locks l where locktype = 'virtualxid' and pid <> pg_backend_pid() and not exists
+    (select from pg_stat_activity a where a.pid = l.pid and usesysid is not null)`;
