@@ -16,6 +16,8 @@ export interface TargetConnection extends Address {
   tls: TlsSettings;
   /** Further servers with the same accounts, at which sessions must end too. */
   replicas: readonly Address[];
+  /** Where agents reach the target. It may be another address for the same server, or the port of another protocol. */
+  endpoint: Address;
   /** What happens to objects that an account still owns at its end. They never delay the end of its access. */
   ownedObjects: 'keep' | 'drop';
 }

@@ -1,6 +1,9 @@
+import { Socket } from 'node:net';
 import type { Engine, FoundAccount, NewAccount, Target, TargetOptions } from '../../src/engines/engine.ts';
 import type { Mapping } from '../../src/engines/mapping.ts';
 import { TargetFailure } from '../../src/engines/target-failure.ts';
+import type { Clock } from '../../src/platform/clock.ts';
+import { createSystemRandom } from '../../src/platform/random.ts';
 
 type CallName = Exclude<keyof Target, 'close'>;
 
@@ -58,6 +61,27 @@ export function createFakeServer(adminPassword: string): FakeServer {
     },
     adminPassword,
     calls: [],
+  };
+}
+
+/** Returns the options with which the target is opened by its admin account `admin`. */
+export function fakeTargetOptions(clock: Clock): TargetOptions {
+  const address = { host: 'target.test', port: 4321 };
+  return {
+    connection: {
+      ...address,
+      username: 'admin',
+      password: 'admin',
+      tls: { mode: 'off' },
+      replicas: [],
+      endpoint: address,
+      ownedObjects: 'keep',
+    },
+    createSocket: () => new Socket(),
+    maxConnections: 4,
+    timeoutMs: 1_000,
+    clock,
+    random: createSystemRandom(),
   };
 }
 

@@ -1,30 +1,13 @@
-import { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { preflight } from '../../src/engines/preflight.ts';
-import { createSystemRandom } from '../../src/platform/random.ts';
 import { FakeClock } from '../support/fake-clock.ts';
-import { createFakeEngine, createFakeServer, type FakeServer } from './fake-engine.ts';
+import { createFakeEngine, createFakeServer, type FakeServer, fakeTargetOptions } from './fake-engine.ts';
 
 const account = { name: 'hp_preflight', password: 'p'.repeat(43) };
 
 function run(server: FakeServer, role = 'reader') {
   const clock = new FakeClock();
-  const target = createFakeEngine(server).open({
-    connection: {
-      host: 'target.test',
-      port: 4321,
-      username: 'admin',
-      password: 'admin',
-      tls: { mode: 'off' },
-      replicas: [],
-      ownedObjects: 'keep',
-    },
-    createSocket: () => new Socket(),
-    maxConnections: 4,
-    timeoutMs: 1_000,
-    clock,
-    random: createSystemRandom(),
-  });
+  const target = createFakeEngine(server).open(fakeTargetOptions(clock));
   return preflight({ target, mappings: [{ roles: [role] }], account, clock, record: async () => {} });
 }
 

@@ -7,7 +7,7 @@ import { createAddressRules } from '../../../src/outbound/address-rules.ts';
 import { createTargetSockets } from '../../../src/outbound/target-socket.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { failure } from '../contract.ts';
-import { targetOptions } from './target-options.ts';
+import { targetOptions } from '../target-options.ts';
 
 const password = 'canary-of-the-admin-password';
 

@@ -4,7 +4,7 @@ import type { TargetConnection } from '../../../src/engines/engine.ts';
 import { postgres } from '../../../src/engines/postgres/engine.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { type ContractSubject, createAccounts, newPassword, openTarget } from '../contract.ts';
-import { targetOptions } from './target-options.ts';
+import { targetOptions } from '../target-options.ts';
 
 /** A PostgreSQL server with an admin account, mapped roles and databases for one test file. */
 export interface PostgresSubject extends ContractSubject {

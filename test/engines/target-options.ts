@@ -1,21 +1,22 @@
-import type { TargetConnection, TargetOptions } from '../../../src/engines/engine.ts';
-import { createAddressRules } from '../../../src/outbound/address-rules.ts';
-import { createTargetSockets } from '../../../src/outbound/target-socket.ts';
-import { createSystemRandom } from '../../../src/platform/random.ts';
-import { FakeClock } from '../../support/fake-clock.ts';
+import type { TargetConnection, TargetOptions } from '../../src/engines/engine.ts';
+import { createAddressRules } from '../../src/outbound/address-rules.ts';
+import { createTargetSockets } from '../../src/outbound/target-socket.ts';
+import { createSystemRandom } from '../../src/platform/random.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 
 /** Returns the options of a target on this machine. Its clock stands still, months behind that of a real server. */
 export function targetOptions(url: string, change: Partial<TargetConnection> = {}): TargetOptions {
   const { hostname, port, username, password, pathname } = new URL(url);
+  const address = { host: hostname, port: Number(port) };
   return {
     connection: {
-      host: hostname,
-      port: Number(port),
+      ...address,
       username: decodeURIComponent(username),
       password: decodeURIComponent(password),
       database: decodeURIComponent(pathname.slice(1)),
       tls: { mode: 'off' },
       replicas: [],
+      endpoint: address,
       ownedObjects: 'keep',
       ...change,
     },
