@@ -1,5 +1,6 @@
-import { Batcher } from '../db/batcher.ts';
 import type { HotStatements } from '../db/hot-statements.ts';
+import { statementBatches } from '../db/statement-batches.ts';
+import { Batcher } from '../platform/batcher.ts';
 import type { Turns } from '../platform/turns.ts';
 import { type OneTimeValue, useValues } from './store.ts';
 
@@ -21,6 +22,7 @@ export interface OneTimeValuesDeps {
  */
 export function createOneTimeValues({ hot, turns, withPartitions }: OneTimeValuesDeps): OneTimeValues {
   const uses = new Batcher<OneTimeValue, boolean>({
+    ...statementBatches,
     turns,
     run: (values) => withPartitions(() => useValues(hot, values)),
   });

@@ -3,10 +3,11 @@ import type { DetailsRules } from '../authorization-details/details-type.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
 import type { AuthenticatedClient } from '../client-auth/authenticated-client.ts';
 import type { Dpop } from '../client-auth/dpop/dpop.ts';
-import { Batcher } from '../db/batcher.ts';
 import type { Db } from '../db/database.ts';
 import type { HotStatements } from '../db/hot-statements.ts';
+import { statementBatches } from '../db/statement-batches.ts';
 import type { KeyRing } from '../keys/key-ring.ts';
+import { Batcher } from '../platform/batcher.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { Turns } from '../platform/turns.ts';
@@ -69,6 +70,7 @@ export function createTokensService(deps: TokensDeps) {
 /** Batches the reads of concurrent requests into one statement. */
 function batchReads({ clock, hot, turns }: TokensDeps): TokenReaders['readActivity'] {
   const activity = new Batcher<ActivityQuery, Activity>({
+    ...statementBatches,
     turns,
     run: (queries) => readActivity(hot, queries, clock.now()),
   });
@@ -101,5 +103,5 @@ function createWriter({ clock, hot, turns, withPartitions }: TokensDeps): Batche
       throw asUnrecorded(error);
     }
   };
-  return new Batcher({ turns, run, maxQueue: maxWaitingTokens });
+  return new Batcher({ ...statementBatches, turns, run, maxQueue: maxWaitingTokens });
 }

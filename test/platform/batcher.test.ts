@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { Batcher, type BatcherOptions } from '../../src/db/batcher.ts';
+import { statementBatches } from '../../src/db/statement-batches.ts';
 import { BrokerError } from '../../src/errors.ts';
+import { Batcher, type BatcherOptions } from '../../src/platform/batcher.ts';
 import { createTurns } from '../../src/platform/turns.ts';
 import { codeOf } from '../oauth/refusals.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -21,13 +22,13 @@ interface Statement {
 }
 
 /** Creates a batcher whose statements end when the test ends them. Each statement doubles its rows. */
-function held(options: Omit<BatcherOptions<number, number>, 'run' | 'turns'> = {}) {
+function held(options: Partial<BatcherOptions<number, number>> = {}) {
   const statements: Statement[] = [];
   const run = (rows: number[]): Promise<number[]> =>
     new Promise((resolve, reject) => {
       statements.push({ rows, finish: () => resolve(rows.map((row) => row * 2)), fail: reject });
     });
-  const batcher = new Batcher({ turns, run, ...options });
+  const batcher = new Batcher({ ...statementBatches, turns, run, ...options });
   return { batcher, statements };
 }
 
@@ -100,7 +101,7 @@ describe('a batcher', () => {
       if (rows.includes(7)) throw new Error('poison');
       return rows;
     };
-    const batcher = new Batcher({ turns, run });
+    const batcher = new Batcher({ ...statementBatches, turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     const failed = settled.flatMap((one, row) =>
       one.status === 'rejected' ? [[row, String(one.reason)]] : [],
@@ -115,7 +116,7 @@ describe('a batcher', () => {
       runs += 1;
       throw outage();
     };
-    const batcher = new Batcher<number, number>({ turns, run });
+    const batcher = new Batcher<number, number>({ ...statementBatches, turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     expect(settled.every(({ status }) => status === 'rejected')).toBe(true);
     expect(runs).toBe(1);
@@ -129,7 +130,7 @@ describe('a batcher', () => {
       if (runs > 4) throw outage();
       return rows;
     };
-    const batcher = new Batcher({ turns, run });
+    const batcher = new Batcher({ ...statementBatches, turns, run });
     const settled = await Promise.allSettled(range(20).map((row) => batcher.submit(row)));
     expect(settled.map(({ status }) => status)).toEqual(
       range(20).map((row) => (row < 3 ? 'fulfilled' : 'rejected')),
@@ -144,7 +145,7 @@ describe('a batcher', () => {
       if (failure !== undefined) throw failure;
       return rows;
     };
-    const batcher = new Batcher({ turns, run });
+    const batcher = new Batcher({ ...statementBatches, turns, run });
     for (const _ of range(3)) await expect(batcher.submit(1)).rejects.toThrow();
     expect(await batcher.submit(2)).toBe(2);
   });

@@ -1,6 +1,4 @@
-import { BrokerError } from '../errors.ts';
-import type { Turns } from '../platform/turns.ts';
-import { isOutage } from './sqlstate.ts';
+import type { Turns } from './turns.ts';
 
 interface Entry<Row, Result> {
   row: Row;
@@ -12,6 +10,10 @@ export interface BatcherOptions<Row, Result> {
   turns: Pick<Turns, 'afterTurn'>;
   /** Runs one statement for all rows. Returns a result for each row, in the same order. */
   run: (rows: Row[]) => Promise<Result[]>;
+  /** Whether a statement failed for a reason that its rows have nothing to do with. */
+  isOutage: (error: unknown) => boolean;
+  /** Thrown when the queue is full. One object for all, because under overload a refusal must not cost a stack trace. */
+  overloaded: Error;
   maxRows?: number;
   maxInFlight?: number;
   maxQueue?: number;
@@ -37,27 +39,30 @@ export class Batcher<Row, Result> {
   readonly #run: BatcherOptions<Row, Result>['run'];
   readonly #turns: BatcherOptions<Row, Result>['turns'];
   readonly #limits: { maxRows: number; maxInFlight: number; maxQueue: number };
-  /** A shared error object: under overload, each refusal must not cost a stack trace. */
-  readonly #overloaded = new BrokerError('overloaded', { retryAfterSeconds: 1 });
+  readonly #isOutage: BatcherOptions<Row, Result>['isOutage'];
+  readonly #overloaded: Error;
   #queue: Entry<Row, Result>[] = [];
   #inFlight = 0;
   #scheduled = false;
 
-  constructor({ run, turns, maxRows = 256, maxInFlight = 2, maxQueue = 4096 }: BatcherOptions<Row, Result>) {
-    this.#run = run;
-    this.#turns = turns;
+  constructor(options: BatcherOptions<Row, Result>) {
+    const { maxRows = 256, maxInFlight = 2, maxQueue = 4096 } = options;
+    this.#run = options.run;
+    this.#turns = options.turns;
+    this.#isOutage = options.isOutage;
+    this.#overloaded = options.overloaded;
     this.#limits = { maxRows, maxInFlight, maxQueue };
   }
 
   /**
-   * Throws `overloaded` if the queue is full. `submit` checks this too; a caller may check it before it does other
+   * Throws the error `overloaded` if the queue is full. `submit` checks this too; a caller may check it before it does other
    * work.
    */
   assertRoom(): void {
     if (this.#queue.length >= this.#limits.maxQueue) throw this.#overloaded;
   }
 
-  /** Resolves to the result of the row after its statement has committed. Throws `overloaded`. */
+  /** Resolves to the result of the row after its statement has committed. Throws the error `overloaded`. */
   submit(row: Row): Promise<Result> {
     return new Promise((resolve, reject) => {
       this.assertRoom();
@@ -93,7 +98,7 @@ export class Batcher<Row, Result> {
       const results = await this.#run(entries.map(({ row }) => row));
       for (const [index, { resolve }] of entries.entries()) resolve(results[index] as Result);
     } catch (error) {
-      if (entries.length > 1 && !isOutage(error)) await this.#runEach(entries);
+      if (entries.length > 1 && !this.#isOutage(error)) await this.#runEach(entries);
       else rejectAll(entries, error);
     }
   }
@@ -105,7 +110,7 @@ export class Batcher<Row, Result> {
         resolve(result as Result);
       } catch (error) {
         reject(error);
-        if (!isOutage(error)) continue;
+        if (!this.#isOutage(error)) continue;
         rejectAll(entries.slice(index + 1), error);
         return;
       }
