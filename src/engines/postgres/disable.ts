@@ -26,13 +26,13 @@ export async function disableAccess(session: Session, name: string): Promise<voi
   const role = await findRole(session, name);
   if (role === undefined) return;
   await insist(session, role, async () => {
-    await session.query(
-      `${shortLockTimeout};
-       alter role ${role.quoted} nologin connection limit 0 password null valid until '1970-01-01T00:00:00Z'`,
-    );
+    await session.query(`${shortLockTimeout}; ${disableStatement(role)}`);
   });
   await insist(session, role, () => revokeMemberships(session, role));
 }
+
+export const disableStatement = ({ quoted }: Role): string =>
+  `alter role ${quoted} nologin connection limit 0 password null valid until '1970-01-01T00:00:00Z'`;
 
 /**
  * Runs `work`, again if another session changes the role at the same time. A session of the account can do that all the time, for
@@ -67,31 +67,48 @@ async function endOpenSessions(session: Session, role: Role): Promise<void> {
  * has to act as the role to end its sessions and to drop what it owns. Memberships that only others may revoke stay.
  */
 export async function revokeMemberships(session: Session, role: Role): Promise<void> {
-  const { rows } = await session.query<{ statement: string }>(
-    hasMembershipOptions(role) ? revocationsWithGrantor : revocations,
-    [role.oid],
-  );
-  const statements = rows.map(({ statement }) => statement);
-  if (!role.isAdminSuperuser) statements.push(joinStatement(role.quoted, role));
+  const statements = (await planRevocations(session, [role])).get(role.oid) ?? [];
   await session.query([shortLockTimeout, ...statements].join(';\n'));
+}
+
+/** Returns the statements of `revokeMemberships`, by the role that they are for. */
+export async function planRevocations(
+  session: Session,
+  roles: readonly Role[],
+): Promise<Map<number, string[]>> {
+  const [first] = roles;
+  if (first === undefined) return new Map();
+  const { rows } = await session.query<{ oid: number; statement: string }>(
+    hasMembershipOptions(first) ? revocationsWithGrantor : revocations,
+    [roles.map(({ oid }) => oid)],
+  );
+  const planned = new Map(roles.map(({ oid }) => [oid, [] as string[]]));
+  for (const { oid, statement } of rows) planned.get(oid)?.push(statement);
+  for (const role of roles) {
+    if (!role.isAdminSuperuser) planned.get(role.oid)?.push(joinStatement(role.quoted, role));
+  }
+  return planned;
 }
 
 /** Until PostgreSQL 15 a membership is one row. In PostgreSQL 14 a login may grant memberships in itself to others. */
 const revocations = `
-  select format('revoke %I from %I cascade', g.rolname, m.rolname) as statement
-    from pg_auth_members a
+  select r.oid::int8::float8 as oid, format('revoke %I from %I cascade', g.rolname, m.rolname) as statement
+    from unnest($1::oid[]) as r (oid)
+    join pg_auth_members a on r.oid in (a.roleid, a.member)
     join pg_roles g on g.oid = a.roleid
     join pg_roles m on m.oid = a.member
     join pg_roles s on s.rolname = session_user
-   where $1 in (a.roleid, a.member) and m.oid <> s.oid and (s.rolsuper or not g.rolsuper)`;
+   where m.oid <> s.oid and (s.rolsuper or not g.rolsuper)`;
 
 /** Since PostgreSQL 16 there is a row for each grantor, and REVOKE without GRANTED BY finds one of them only. */
 const revocationsWithGrantor = `
-  select format('revoke %I from %I granted by %I cascade', g.rolname, m.rolname, b.rolname) as statement
-    from pg_auth_members a
+  select r.oid::int8::float8 as oid,
+         format('revoke %I from %I granted by %I cascade', g.rolname, m.rolname, b.rolname) as statement
+    from unnest($1::oid[]) as r (oid)
+    join pg_auth_members a on r.oid in (a.roleid, a.member, a.grantor)
     join pg_roles g on g.oid = a.roleid
     join pg_roles m on m.oid = a.member
     join pg_roles b on b.oid = a.grantor
-   where $1 in (a.roleid, a.member, a.grantor) and m.rolname <> session_user
+   where m.rolname <> session_user
      and pg_has_role(session_user, a.grantor, 'USAGE')
      and pg_has_role(session_user, a.roleid, 'MEMBER WITH ADMIN OPTION')`;

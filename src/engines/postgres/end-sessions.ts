@@ -4,9 +4,9 @@ import { findRole, type Role } from './role.ts';
 import { terminateSessions } from './sessions.ts';
 
 /** Waits at the server, so that no clock of the broker is needed. */
-const pause = 'select pg_sleep(0.02)';
+export const pause = 'select pg_sleep(0.02)';
 /** A login can be between two of the queries that look for it, but not twice in a row. */
-const quietRounds = 2;
+export const quietRounds = 2;
 
 /**
  * Ends every session of a disabled role on the primary server and on every replica, and waits until none is left. The timeout of
@@ -19,26 +19,30 @@ export async function endSessions(call: Call, name: string): Promise<number> {
     const role = await findRole(session, name);
     if (role === undefined) return undefined;
     if (role.canLogIn) throw new TargetFailure('refused', `the role ${role.quoted} can still log in`);
-    const { rows } = await session.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
-    return { role, lsn: rows[0]?.lsn ?? '' };
+    return { role, lsn: await readLsn(session) };
   });
   if (disabled === undefined) return 0;
   const { role, lsn } = disabled;
-  const results = await Promise.allSettled([
-    call.onPrimary((session) => endAll(session, role)),
-    call
-      .onReplicas(async (session) => {
-        await waitForReplay(session, lsn);
-        return endAll(session, role);
-      })
-      .then((counts) => counts.reduce((sum, count) => sum + count, 0)),
-  ]);
-  let ended = 0;
-  for (const result of results) {
-    if (result.status === 'rejected') throw result.reason;
-    ended += result.value;
-  }
-  return ended;
+  const counts = await onEveryServer(call, lsn, (session) => endAll(session, role));
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/**
+ * Runs `work` on the primary server and on every replica, there as soon as it has replayed what the primary had written at `lsn`.
+ * If it fails on one, the error is thrown after it has ended on the others.
+ */
+export async function onEveryServer<T>(
+  call: Call,
+  lsn: string,
+  work: (session: Session) => Promise<T>,
+): Promise<T[]> {
+  const onReplicas = call.onReplicas(async (session) => {
+    await waitForReplay(session, lsn);
+    return work(session);
+  });
+  const results = [call.onPrimary(work).then((result) => [result]), onReplicas];
+  await Promise.allSettled(results);
+  return (await Promise.all(results)).flat();
 }
 
 async function endAll(session: Session, role: Role): Promise<number> {
@@ -50,6 +54,12 @@ async function endAll(session: Session, role: Role): Promise<number> {
     if (quiet < quietRounds) await session.query(pause);
   }
   return ended.size;
+}
+
+/** Returns the position up to which the primary server has written its log. */
+export async function readLsn(session: Session): Promise<string> {
+  const { rows } = await session.query<{ lsn: string }>('select pg_current_wal_flush_lsn()::text as lsn');
+  return rows[0]?.lsn ?? '';
 }
 
 /** Waits until a replica has replayed what the primary had written at `lsn`: from then on it refuses the login, too. */

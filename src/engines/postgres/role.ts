@@ -3,6 +3,7 @@ import type { Session } from './connections.ts';
 /** A role of the server, and the admin account as far as it matters for the role. */
 export interface Role {
   oid: number;
+  name: string;
   /** The name as a quoted identifier. */
   quoted: string;
   canLogIn: boolean;
@@ -15,15 +16,20 @@ export interface Role {
 
 /** Finds a role by its name; undefined if the server has none. */
 export async function findRole(session: Session, name: string): Promise<Role | undefined> {
+  return (await findRoles(session, [name]))[0];
+}
+
+/** Finds those of the named roles that the server has. */
+export async function findRoles(session: Session, names: readonly string[]): Promise<Role[]> {
   const { rows } = await session.query<Role>(
-    `select r.oid::int8::float8 as oid, format('%I', r.rolname) as quoted, r.rolcanlogin as "canLogIn",
+    `select r.oid::int8::float8 as oid, r.rolname as name, format('%I', r.rolname) as quoted, r.rolcanlogin as "canLogIn",
             format('%I', a.rolname) as admin, a.rolsuper as "isAdminSuperuser",
             current_setting('server_version_num')::int / 10000 as major
        from pg_roles r, pg_roles a
-      where r.rolname = $1 and a.rolname = session_user`,
-    [name],
+      where r.rolname = any($1) and a.rolname = session_user`,
+    [names],
   );
-  return rows[0];
+  return rows;
 }
 
 /** The first version in which a membership has options and several grantors, and CREATEROLE alone permits no grants. */

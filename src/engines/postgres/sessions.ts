@@ -7,7 +7,7 @@ import type { Role } from './role.ts';
  * them, although the server has already checked that the role may log in: a client can prolong that state by half an hour with
  * the option post_auth_delay. They hold the lock of their first transaction.
  */
-const startingLogins = `
+export const startingLogins = `
   select l.pid
     from pg_locks l
    where l.locktype = 'virtualxid' and l.pid <> pg_backend_pid()

@@ -1,12 +1,16 @@
 import type { Target, TargetOptions } from '../engine.ts';
 import { changeOwnPassword, listAccounts, readSystemIdentifier } from './accounts.ts';
 import { cleanUp } from './clean-up.ts';
+import { cleanUpTogether } from './clean-up-together.ts';
 import { openConnections } from './connections.ts';
 import { assertBefore, createAccount, renewAccount } from './create.ts';
 import { disableAccess } from './disable.ts';
+import { disableTogether } from './disable-together.ts';
 import { endSessions } from './end-sessions.ts';
+import { endSessionsTogether } from './end-sessions-together.ts';
 import { findProblems } from './find-problems.ts';
 import { toHeldSession } from './held-session.ts';
+import { inBatches } from './in-batches.ts';
 import { rolesOf } from './mapped-roles.ts';
 import { computeVerifier, saltBytes } from './scram.ts';
 
@@ -26,9 +30,18 @@ export function openTarget(options: TargetOptions): Target {
       );
     },
     renew: (renewal) => run((call) => call.onPrimary((session) => renewAccount(session, renewal, clock))),
-    disableAccess: (name) => run((call) => call.onPrimary((session) => disableAccess(session, name))),
-    endSessions: (name) => run((call) => endSessions(call, name)),
-    cleanUp: (name) => run((call) => cleanUp(call, { name, ownedObjects })),
+    disableAccess: inBatches({
+      together: (names) => run((call) => call.onPrimary((session) => disableTogether(session, names))),
+      alone: (name) => run((call) => call.onPrimary((session) => disableAccess(session, name))),
+    }),
+    endSessions: inBatches({
+      together: (names) => run((call) => endSessionsTogether(call, names)),
+      alone: (name) => run((call) => endSessions(call, name)),
+    }),
+    cleanUp: inBatches({
+      together: (names) => run((call) => call.onPrimary((session) => cleanUpTogether(session, names))),
+      alone: (name) => run((call) => cleanUp(call, { name, ownedObjects })),
+    }),
     listAccounts: (prefix) =>
       run((call) => call.onPrimary((session) => listAccounts(session, prefix, clock))),
     async rotateAdminCredential(password) {
