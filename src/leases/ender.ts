@@ -1,9 +1,9 @@
 import { type Repeat, repeat } from '../platform/repeat.ts';
 import type { LeasesDeps } from './deps.ts';
-import { endNext, type Outcome, revokeUnderEndedGrants } from './end.ts';
-import { createOutages } from './outages.ts';
+import { revokeUnderEndedGrants } from './end.ts';
+import { createEndingQueues } from './ending-queues.ts';
 import { createPolicyCheck } from './policy-check.ts';
-import { listDueQueues, type Phase, type Queue } from './store/due.ts';
+import { listDueQueues, type Queue } from './store/due.ts';
 
 export interface LeaseEnderDeps extends LeasesDeps {
   onError: (error: unknown) => void;
@@ -19,111 +19,54 @@ export interface LeaseEnder {
 }
 
 const intervalMs = 500;
-/** How many leases of one connection this replica ends at the same time. */
-const atOnce: Record<Phase, number> = { disable: 4, 'clean-up': 2 };
-
+const extendMs = 2_000;
 /**
  * Ends leases on this replica. Every replica may have one: the database decides which ends a lease. Each target has queues of
  * its own, so that one which cannot be reached delays no other, and the end of access waits for no clean-up. Nothing about
- * leases is kept in memory.
+ * leases is kept in memory, except which of them are under way.
  */
 export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const { db, clock, onError } = deps;
-  const outages = createOutages(clock);
   const checkPolicies = createPolicyCheck(deps);
+  const queues = createEndingQueues(deps);
+  const every = (ms: number, run: () => Promise<unknown>): Repeat =>
+    repeat({ clock, intervalMs: ms, onError, run: async () => void (await run()) });
   let stopped = false;
-  let looking: Repeat | undefined;
-  let checking: Repeat | undefined;
+  let repeats: Repeat[] | undefined;
 
-  /** Whether the queue may go on after its last attempt, whose outcome is null at first. */
-  const mayContinue = ({ connectionId }: Queue, outcome: Outcome | null): boolean => {
-    if (outcome !== null) outages.notice(connectionId, outcome === 'outage');
-    return !stopped && !outages.isPaused(connectionId);
-  };
-
-  const workers = createWorkers((queue) => endQueue(deps, queue, mayContinue));
-
-  /** Starts workers for each queue with due leases. */
-  async function look(): Promise<Promise<number>[]> {
+  /** Begins to end what is due. Returns the queues, and the number of attempts that began. */
+  async function look(): Promise<{ due: Queue[]; begun: number }> {
     // What has expired must end also while this query fails.
     await revokeUnderEndedGrants(deps).catch(onError);
     const due = await listDueQueues(db, clock.now());
-    return stopped ? [] : due.flatMap(workers.startFor);
+    if (stopped) return { due, begun: 0 };
+    const begun = await Promise.all(due.map(queues.fill));
+    return { due, begun: begun.reduce((sum, count) => sum + count, 0) };
   }
 
   return {
     start() {
-      looking ??= repeat({ clock, intervalMs, onError, run: async () => void (await look()) });
-      // Apart from the above, because deciding about many grants takes time.
-      checking ??= repeat({
-        clock,
-        intervalMs: 2 * intervalMs,
-        onError,
-        run: async () => void (await checkPolicies()),
-      });
+      repeats ??= [
+        every(intervalMs, look),
+        every(extendMs, queues.extendClaims),
+        // Apart from the others, because deciding about many grants takes time.
+        every(2 * intervalMs, checkPolicies),
+      ];
     },
     async runNow() {
       await checkPolicies();
       // What has lost its access in one round is cleaned up in the next.
-      for (let attempts = 1; attempts > 0; ) {
-        attempts = (await Promise.all(await look())).reduce((sum, count) => sum + count, 0);
+      for (let hasMore = true; hasMore; ) {
+        const { due, begun } = await look();
+        await queues.ended(due);
+        hasMore = begun > 0;
       }
     },
     async stop() {
       stopped = true;
-      await Promise.all([looking?.stop(), checking?.stop()]);
-      await workers.ended();
+      queues.stop();
+      await Promise.all(repeats?.map((each) => each.stop()) ?? []);
+      await queues.ended();
     },
   };
-}
-
-/** Creates the workers by queue. `start` begins one, and resolves to the number of its attempts. */
-function createWorkers(start: (queue: Queue) => Promise<number>) {
-  const workers = new Map<string, Set<Promise<number>>>();
-  return {
-    /** Starts the workers that a queue lacks, also while others are busy with accounts that are hard to end. */
-    startFor(queue: Queue): Promise<number>[] {
-      const key = `${queue.phase} ${queue.connectionId}`;
-      const busy = workers.get(key) ?? new Set();
-      workers.set(key, busy);
-      const most = atOnce[queue.phase];
-      fill(busy, { most, start: () => start(queue), onEmpty: () => workers.delete(key) });
-      return [...busy];
-    },
-    ended: () => Promise.all([...workers.values()].flatMap((busy) => [...busy])),
-  };
-}
-
-/** Starts promises until there are `most`. Each leaves the set when it has settled. */
-function fill(
-  busy: Set<Promise<number>>,
-  { most, start, onEmpty }: { most: number; start: () => Promise<number>; onEmpty: () => void },
-): void {
-  while (busy.size < most) {
-    const started = start().finally(() => {
-      busy.delete(started);
-      if (busy.size === 0) onEmpty();
-    });
-    busy.add(started);
-  }
-}
-
-/** Makes one attempt after the other at a queue until nothing more is due. Returns how many. */
-async function endQueue(
-  deps: LeaseEnderDeps,
-  queue: Queue,
-  mayContinue: (queue: Queue, outcome: Outcome | null) => boolean,
-): Promise<number> {
-  let outcome: Outcome | null = null;
-  let attempts = 0;
-  try {
-    while (mayContinue(queue, outcome)) {
-      outcome = await endNext(deps, queue);
-      if (outcome === 'nothing') break;
-      attempts += 1;
-    }
-  } catch (error) {
-    deps.onError(error);
-  }
-  return attempts;
 }

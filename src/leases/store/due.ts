@@ -56,29 +56,41 @@ export interface ClaimedLease
   begins: string | null;
 }
 
+/**
+ * - `first`: leases that no worker has tried to end in this phase.
+ * - `again`: leases of which an attempt has failed, or was lost with its worker.
+ */
+export type Turn = 'first' | 'again';
+
+const isOfTurn: Record<Turn, string> = { first: 'attempts = 0', again: 'attempts > 0' };
+
 export interface Claim extends Queue {
+  turn: Turn;
   now: Date;
-  /** Another worker may claim the lease after this instant. */
+  /** Another worker may claim the leases after this instant. */
   until: Date;
-  /** Who revokes the lease if it has expired. */
+  /** The most leases to claim. */
+  limit: number;
+  /** Who revokes the leases that have expired. */
   by: string;
 }
 
 /**
- * Claims the lease that has been due for longest. If it has expired, or its account was not made before the deadline, it
- * begins to be revoked. Workers that claim at the same time get different leases.
+ * Claims the leases that have been due for longest. Those that have expired, or whose accounts were not made before the
+ * deadline, begin to be revoked. Workers that claim at the same time get different leases.
  */
-export async function claimNext(
+export async function claimDue(
   tx: Tx,
-  { connectionId, phase, now, until, by }: Claim,
-): Promise<ClaimedLease | undefined> {
+  { connectionId, phase, turn, now, until, limit, by }: Claim,
+): Promise<ClaimedLease[]> {
   const { rows } = await sql<ClaimedLease>`
     with due as (
       select id, status, case status when 'creating' then 'its account was not made in time'
                                      when 'active' then 'it expired' end as begins
         from leases
-       where connection_id = ${connectionId} and ${sql.raw(isIn[phase])} and next_attempt_at <= ${now}
-       order by next_attempt_at limit 1 for update skip locked)
+       where connection_id = ${connectionId} and ${sql.raw(isIn[phase])} and ${sql.raw(isOfTurn[turn])}
+         and next_attempt_at <= ${now}
+       order by next_attempt_at limit ${limit} for update skip locked)
     update leases l
        set status = case when due.begins is null then l.status else 'revoking' end,
            revoked_at = coalesce(l.revoked_at, ${now}), revoked_by = coalesce(l.revoked_by, ${by}),
@@ -88,7 +100,19 @@ export async function claimNext(
     returning l.id, l.grant_id as "grantId", l.agent_id as "agentId", l.account_name as "accountName",
       l.create_deadline_at as "createDeadlineAt", l.activated_at as "activatedAt",
       l.access_disabled_at as "accessDisabledAt", l.attempts, due.begins`.execute(tx);
-  return rows[0];
+  return rows;
+}
+
+/** Claims that still hold are extended, so that no other worker makes the same attempt meanwhile. */
+export async function extendClaims(
+  db: Db,
+  claims: readonly Pick<ClaimedLease, 'id' | 'attempts'>[],
+  until: Date,
+): Promise<void> {
+  await sql`
+    update leases l set next_attempt_at = ${until}
+      from unnest(${claims.map(({ id }) => id)}::text[], ${claims.map(({ attempts }) => attempts)}::int[]) as c (id, attempts)
+     where l.id = c.id and l.attempts = c.attempts and l.cleaned_up_at is null`.execute(db);
 }
 
 /** Begins to revoke up to `limit` leases whose grants have ended before them. Returns them. */
@@ -111,7 +135,7 @@ export async function revokeUnderEndedGrants(
 }
 
 /** The result of an attempt, which the row takes over. Null members stay as they are, except the error. */
-export interface Attempted {
+export interface Attempted extends Pick<ClaimedLease, 'id' | 'attempts'> {
   accessDisabledAt: Date | null;
   cleanedUpAt: Date | null;
   ownedObjects: readonly string[] | null;
@@ -121,23 +145,22 @@ export interface Attempted {
 }
 
 /**
- * Writes the result of an attempt. Returns false if the row did not take it over, because another worker had claimed the
- * lease meanwhile and has come as far.
+ * Writes the results of attempts. Returns the ids of the leases that took them over: not those that another worker has
+ * claimed meanwhile.
  */
-export async function recordAttempt(tx: Tx, id: string, attempted: Attempted): Promise<boolean> {
-  const { accessDisabledAt, cleanedUpAt, ownedObjects, isRevoked, nextAttemptAt, error } = attempted;
-  let update = tx
-    .updateTable('leases')
-    .set({ next_attempt_at: nextAttemptAt, last_error: error })
-    .where('id', '=', id)
-    .where('status', 'in', ['revoking', 'revoked'])
-    .where('cleaned_up_at', 'is', null);
-  if (accessDisabledAt !== null) {
-    update = update.set({ access_disabled_at: accessDisabledAt }).where('access_disabled_at', 'is', null);
-  }
-  if (cleanedUpAt !== null) update = update.set({ cleaned_up_at: cleanedUpAt });
-  if (ownedObjects !== null) update = update.set({ owned_objects: [...ownedObjects] });
-  if (isRevoked) update = update.set({ status: 'revoked' });
-  if (error === null) update = update.set({ attempts: 0 });
-  return (await update.executeTakeFirst()).numUpdatedRows === 1n;
+export async function recordAttempts(tx: Tx, attempted: readonly Attempted[]): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    update leases l
+       set next_attempt_at = r."nextAttemptAt", last_error = r.error,
+           access_disabled_at = coalesce(l.access_disabled_at, r."accessDisabledAt"),
+           cleaned_up_at = r."cleanedUpAt",
+           owned_objects = coalesce(r."ownedObjects", l.owned_objects),
+           status = case when r."isRevoked" then 'revoked' else l.status end,
+           attempts = case when r.error is null then 0 else l.attempts end
+      from jsonb_to_recordset(${JSON.stringify(attempted)}::jsonb) as r (id text, attempts int,
+        "accessDisabledAt" timestamptz, "cleanedUpAt" timestamptz, "ownedObjects" text[], "isRevoked" boolean,
+        "nextAttemptAt" timestamptz, error text)
+     where l.id = r.id and l.attempts = r.attempts and l.status in ('revoking', 'revoked') and l.cleaned_up_at is null
+    returning l.id`.execute(tx);
+  return rows.map(({ id }) => id);
 }
