@@ -12,7 +12,8 @@ grant select, insert, update on public.admins, public.admin_keys, public.agents,
   public.trusted_issuers, public.feeds to :role;
 grant select, insert, update on public.leases to :role;
 grant select, insert, delete on public.connections to :role;
-grant update (password_sealed) on public.connections to :role;
+grant update (password_sealed, password_changed_at, pending_password_sealed, pending_at, rotation_failed_at)
+  on public.connections to :role;
 grant select, insert, update, delete on public.preflights to :role;
 grant select, insert on public.bootstrap, public.policy_versions, public.approvals, public.used_values to :role;
 -- Not tx: the position in the audit log is never chosen by the application.

@@ -8,6 +8,7 @@ import { createLeaseEnder } from '../leases/ender.ts';
 import { createOutages } from '../leases/outages.ts';
 import { createLeasesService } from '../leases/service.ts';
 import type { PoliciesService } from '../policies/service.ts';
+import type { PasswordRotation } from '../resources/connections/rotation.ts';
 import { type ConnectionsService, createConnectionsService } from '../resources/connections/service.ts';
 import { createTargets } from '../resources/connections/targets.ts';
 import { createPreflightsService, type PreflightsService } from '../resources/preflights/service.ts';
@@ -34,6 +35,7 @@ async function readSystemIdentifier(db: Db): Promise<string | undefined> {
 }
 
 interface LowerServices {
+  passwordRotation: PasswordRotation;
   audit: Audit;
   policies: PoliciesService;
   resources: ResourcesService;
@@ -45,7 +47,7 @@ interface LowerServices {
 /** Creates the services of leases, and the jobs that need services of several features. */
 export function createLeaseServices(base: Base, lower: LowerServices) {
   const { db, clock, ids, random, log } = base;
-  const { audit, policies, resources, connections, preflights, keys } = lower;
+  const { audit, policies, resources, connections, preflights, keys, passwordRotation } = lower;
   const deps = {
     ...{ db, audit, clock, ids, random, policies, resources, connections },
     creationOutages: createOutages(clock),
@@ -70,6 +72,7 @@ export function createLeaseServices(base: Base, lower: LowerServices) {
         return leases.reconcileAll(signal);
       },
       testDue: resources.testDueTargets,
+      rotatePasswords: passwordRotation.rotateDue,
       cleanUp: async (fence: Fence, signal: AbortSignal) =>
         (await preflights.destroyLeft(fence, signal)) + (await connections.deleteUnused(fence)),
     },

@@ -28,6 +28,7 @@ import { keepAnswer } from '../platform/keep-answer.ts';
 import { policyRoutes } from '../policies/routes.ts';
 import { grantRoutes, simulateRoute } from '../requests/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
+import { targetRoutes } from '../resources/target-routes.ts';
 import { trustedIssuerRoutes } from '../trusted-issuers/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
 import type { Base, Overrides } from './base.ts';
@@ -69,6 +70,7 @@ function createHandlers(
     ...trustedIssuerRoutes({ trustedIssuers, cursors }),
     ...checkTokenRoute(services.checkToken),
     ...resourceRoutes({ resources, cursors }),
+    ...targetRoutes(services),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),
     ...leaseRoutes({ leases: services.leases, cursors }),

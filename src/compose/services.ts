@@ -19,6 +19,7 @@ import { createKeySets, type KeySets } from '../outbound/key-sets.ts';
 import { createTurns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
 import { createRequestsService } from '../requests/service.ts';
+import { createPasswordRotation } from '../resources/connections/rotation.ts';
 import { createResourcesService } from '../resources/service.ts';
 import { createTrustedIssuersService } from '../trusted-issuers/service.ts';
 import { createWorkerService } from '../worker/service.ts';
@@ -50,6 +51,7 @@ function createFeatures(base: Base) {
     admins: createAdminsService(common),
     agents: createAgentsService({ ...common, isFetchable, trustedIssuers }),
     ...targets,
+    passwordRotation: createPasswordRotation({ ...common, envelope, targets: targets.targets }),
     resources: createResourcesService({
       ...common,
       issuer,

@@ -149,10 +149,15 @@ export interface Connections {
   id: string;
   kind: string;
   owned_objects: string;
+  password_changed_at: Generated<Timestamp>;
+  password_rotation_days: number | null;
   password_sealed: Buffer;
+  pending_at: Timestamp | null;
+  pending_password_sealed: Buffer | null;
   port: number;
   replicas: Json;
   resource_id: string;
+  rotation_failed_at: Timestamp | null;
   tls_ca: string | null;
   tls_mode: string;
   username: string;

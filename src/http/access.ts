@@ -52,6 +52,7 @@ export const access = {
   deletePolicy: ['admin'],
   simulatePolicies: ['admin'],
   testResourceTarget: ['admin'],
+  rotateTargetPassword: ['admin'],
   reconcileTarget: ['admin'],
   createLease: ['agent'],
   listLeases: ['agent', 'admin'],

@@ -597,6 +597,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/resources/{resource_id}/rotate-password": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace the password of the account with which the broker administers a target
+         * @description Stores a new password, sets it in the target, and logs in with it. From then on only the broker knows it. Every connection
+         *     with the same account gets it. 404 if the resource has no connection, 409 while the password is being replaced. After a
+         *     503 the broker goes on with it: it keeps both passwords until one of them has logged in.
+         */
+        post: operations["rotateTargetPassword"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/policies": {
         parameters: {
             query?: never;
@@ -1666,6 +1691,9 @@ export interface components {
             replicas: components["schemas"]["Address"][];
             endpoint: components["schemas"]["Address"];
             owned_objects: components["schemas"]["OwnedObjects"];
+            /** @description After how many days the broker replaces the password; null if it never does */
+            password_rotation_days: number | null;
+            password_changed_at: components["schemas"]["Time"];
         };
         TargetProblem: {
             /** @description What is wrong with the target */
@@ -1721,8 +1749,8 @@ export interface components {
             database?: string;
             /** @description The account with which the broker makes others */
             username: string;
-            /** @description The password of that account */
-            password: string;
+            /** @description The password of that account. It may be left out if the broker has it for another connection with the same host, port, account and TLS settings */
+            password?: string;
             /** @description By default `verify` */
             tls?: components["schemas"]["Tls"];
             /** @description Further servers with the same accounts at which sessions must end too */
@@ -1731,6 +1759,8 @@ export interface components {
             endpoint?: components["schemas"]["AddressInput"];
             /** @description What happens to objects that an account owns when its lease ends; by default `keep` */
             owned_objects?: components["schemas"]["OwnedObjects"];
+            /** @description After how many days the broker replaces the password; by default it never does */
+            password_rotation_days?: number | null;
         };
         ResourceCreate: {
             identifier: components["schemas"]["ResourceIdentifier"];
@@ -1802,6 +1832,9 @@ export interface components {
             revoked: string[];
             /** @description The accounts that expire later in the target than their lease; they end in time all the same */
             outliving: string[];
+        };
+        PasswordRotation: {
+            changed_at: components["schemas"]["Time"];
         };
         /** @description The id of a policy */
         PolicyId: string;
@@ -2132,7 +2165,7 @@ export interface components {
          * @description A background job
          * @enum {string}
          */
-        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "test-targets" | "reconcile-targets" | "clean-up-targets" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
+        JobName: "expire-grants" | "lapse-requests" | "read-feeds" | "rotate-keys" | "test-targets" | "reconcile-targets" | "clean-up-targets" | "rotate-target-passwords" | "make-partitions" | "drop-partitions" | "drop-idempotency-records";
         Job: {
             name: components["schemas"]["JobName"];
             /** @description When the job runs: a cron expression with seconds, in UTC */
@@ -2327,7 +2360,7 @@ export interface components {
          * @description A stable identifier of what happened. Later versions may add types
          * @enum {string}
          */
-        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.refused" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.unneeded_accounts" | "target.reconciled" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.refused" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.unneeded_accounts" | "target.reconciled" | "target.password_rotation_started" | "target.password_rotated" | "target.password_rotation_failed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
         AuditEvent: {
             /** @description The id of the event */
             id: string;
@@ -4679,6 +4712,42 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    rotateTargetPassword: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The password was replaced */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "changed_at": "2026-03-02T10:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PasswordRotation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["OtherProblem"];

@@ -28,7 +28,7 @@ export function createSystemRandom(): Random {
 }
 
 /** The prefix of a generated secret, by which scanners and people recognise a leaked one. */
-export type SecretPrefix = 'hpa' | 'hps' | 'hpr' | 'hpl';
+export type SecretPrefix = 'hpa' | 'hps' | 'hpr' | 'hpl' | 'hpt';
 
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 /** 43 digits hold 32 bytes, because 62^43 > 2^256. */
@@ -36,7 +36,8 @@ const secretDigits = 43;
 
 /**
  * Generates a secret: `<prefix>_` and 256 random bits as 43 base-62 digits, so only `[A-Za-z0-9_]`. `hpa` is a
- * person's API key, `hps` an agent's client secret, `hpr` a resource server's, and `hpl` the password of a lease.
+ * person's API key, `hps` an agent's client secret, `hpr` a resource server's, `hpl` the password of a
+ * lease, and `hpt` that of an admin account in a target.
  */
 export function generateSecret(random: Random, prefix: SecretPrefix): string {
   let value = BigInt(`0x${random.bytes(32).toString('hex')}`);

@@ -22,15 +22,17 @@ interface ConnectionBody {
   port?: number;
   database?: string;
   username: string;
-  password: string;
+  password?: string;
   tls?: { mode: 'verify' | 'off'; ca?: string };
   replicas?: { host: string; port?: number }[];
   endpoint?: { host: string; port?: number };
   owned_objects?: 'keep' | 'drop';
+  password_rotation_days?: number | null;
 }
 
-export function toConnectionInput({ owned_objects: ownedObjects, ...body }: ConnectionBody): ConnectionInput {
-  return { ...body, ownedObjects };
+export function toConnectionInput(body: ConnectionBody): ConnectionInput {
+  const { owned_objects: ownedObjects, password_rotation_days: passwordRotationDays, ...rest } = body;
+  return { ...rest, ownedObjects, passwordRotationDays };
 }
 
 const presentAddress = ({ host, port }: Address): { host: string; port: number } => ({ host, port });
@@ -49,6 +51,8 @@ export function presentConnection(connection: ConnectionView | null) {
     replicas: replicas.map(presentAddress),
     endpoint: presentAddress(endpoint),
     owned_objects: ownedObjects,
+    password_rotation_days: connection.passwordRotationDays,
+    password_changed_at: new Date(connection.passwordChangedAt).toISOString(),
   };
 }
 

@@ -32,7 +32,10 @@ export interface PreflightResult {
 }
 
 /** The connection of a resource as admins see it. */
-export type ConnectionView = Omit<Connection, 'resourceId' | 'kind' | 'createdAt' | 'createdBy'>;
+export interface ConnectionView extends Omit<Connection, 'resourceId' | 'kind' | 'createdAt' | 'createdBy'> {
+  /** As the database writes it in JSON. */
+  passwordChangedAt: string;
+}
 
 export interface Resource {
   id: string;

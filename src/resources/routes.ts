@@ -60,7 +60,6 @@ type Operations =
   | 'getResource'
   | 'updateResource'
   | 'deleteResource'
-  | 'testResourceTarget'
   | 'createResourceSecret'
   | 'revokeResourceSecret';
 
@@ -98,9 +97,6 @@ export function resourceRoutes({ resources, cursors }: ResourceRoutesDeps): Pick
     async deleteResource({ path, ...act }) {
       await resources.remove(act, path.resource_id);
       return { status: 204 };
-    },
-    async testResourceTarget({ path, ...act }) {
-      return { status: 200, body: presentPreflight(await resources.testTarget(act, path.resource_id)) };
     },
     async createResourceSecret({ path, body, ...act }) {
       const expiresAt = body.expires_at === undefined ? null : new Date(body.expires_at);

@@ -38,7 +38,8 @@ const columns = [
 const connectionView = sql<ConnectionView | null>`(
   select jsonb_build_object('id', c.id, 'host', c.host, 'port', c.port, 'database', c.database, 'username', c.username,
       'tls', jsonb_strip_nulls(jsonb_build_object('mode', c.tls_mode, 'ca', c.tls_ca)), 'replicas', c.replicas,
-      'endpoint', c.endpoint, 'ownedObjects', c.owned_objects)
+      'endpoint', c.endpoint, 'ownedObjects', c.owned_objects,
+      'passwordRotationDays', c.password_rotation_days, 'passwordChangedAt', c.password_changed_at)
     from connections c where c.id = resources.connection_id)`.as('connection');
 
 const selection = [...columns, connectionView] as const;

@@ -23,6 +23,7 @@ export interface JobsDeps {
     testDue(fence: Fence, signal: AbortSignal): Promise<number>;
     reconcile(fence: Fence, signal: AbortSignal): Promise<number>;
     cleanUp(fence: Fence, signal: AbortSignal): Promise<number>;
+    rotatePasswords(fence: Fence, signal: AbortSignal): Promise<number>;
   };
 }
 
@@ -40,6 +41,7 @@ export function createJobs({ db, grants, feeds, keys, targets }: JobsDeps): Job[
     'test-targets': ({ fence, signal }) => targets.testDue(fence, signal),
     'reconcile-targets': ({ fence, signal }) => targets.reconcile(fence, signal),
     'clean-up-targets': ({ fence, signal }) => targets.cleanUp(fence, signal),
+    'rotate-target-passwords': ({ fence, signal }) => targets.rotatePasswords(fence, signal),
     'make-partitions': (context) => inTransaction(db, context, (tx) => prepareDatabase(tx, context.now())),
     'drop-partitions': (context) => inTransaction(db, context, (tx) => dropPartitions(tx, context.now())),
     'drop-idempotency-records': (context) => dropRecords(db, context),

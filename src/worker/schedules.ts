@@ -7,6 +7,7 @@ export const schedules = {
   'test-targets': '45 * * * * *',
   'reconcile-targets': '15 * * * * *',
   'clean-up-targets': '30 * * * * *',
+  'rotate-target-passwords': '*/10 * * * * *',
   'make-partitions': '0 0 * * * *',
   'drop-partitions': '0 17 3 * * *',
   'drop-idempotency-records': '0 */10 * * * *',

@@ -84,7 +84,12 @@ describe('after a restore into another cluster', () => {
       grants: none,
       feeds: { catchUp: async () => 0 },
       keys: { rotateDue: async () => 0 },
-      targets: { testDue: async () => 0, reconcile: async () => 0, cleanUp: async () => 0 },
+      targets: {
+        testDue: async () => 0,
+        reconcile: async () => 0,
+        cleanUp: async () => 0,
+        rotatePasswords: async () => 0,
+      },
     });
     const job = jobs.find(({ name }) => name === 'make-partitions');
     for (let i = 0; i < 2; i += 1) {

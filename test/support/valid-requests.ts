@@ -150,6 +150,8 @@ const arrangements = {
   deletePolicy: async (world) => byAdmin('DELETE', await newPolicy(world)),
   testResourceTarget: async ({ broker }) =>
     byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/preflight`),
+  rotateTargetPassword: async ({ broker }) =>
+    byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/rotate-password`),
   reconcileTarget: async ({ broker }) =>
     byAdmin('POST', `/v1/resources/${(await createTarget(broker)).id}/reconcile`),
   async createLease(world) {

@@ -29,13 +29,16 @@ const called =
     return rows;
   };
 
+const none = async () => 0;
+const targets = { testDue: none, reconcile: none, cleanUp: none, rotatePasswords: none };
+
 async function start() {
   const jobs = createJobs({
     db: database.db,
     grants: { expireDue: called('expireDue', 2), lapseDue: called('lapseDue', 3) },
     feeds: { catchUp: called('catchUp', 5) },
     keys: { rotateDue: called('rotateDue', 4) },
-    targets: { testDue: async () => 0, reconcile: async () => 0, cleanUp: async () => 0 },
+    targets,
   });
   return startReplica(database, { holder: 'a', clock, jobs });
 }
@@ -170,7 +173,7 @@ describe('drop-idempotency-records', () => {
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
       feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
-      targets: { testDue: async () => 0, reconcile: async () => 0, cleanUp: async () => 0 },
+      targets,
     });
     const job = jobs.find(({ name }) => name === 'drop-idempotency-records');
     const rows = await job?.run({
@@ -194,7 +197,7 @@ describe('drop-idempotency-records', () => {
       grants: { expireDue: called('', 0), lapseDue: called('', 0) },
       feeds: { catchUp: called('', 0) },
       keys: { rotateDue: called('', 0) },
-      targets: { testDue: async () => 0, reconcile: async () => 0, cleanUp: async () => 0 },
+      targets,
     });
     const replica = await startReplica(database, { holder: 'ahead', clock: ahead, jobs });
     expect(await replica.runNow('drop-idempotency-records', ahead.now())).toBe('done');

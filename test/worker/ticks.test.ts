@@ -106,6 +106,7 @@ describe('ticks', () => {
       'read-feeds': 720,
       'reconcile-targets': 60,
       'rotate-keys': 60,
+      'rotate-target-passwords': 360,
       'test-targets': 60,
       'make-partitions': 1,
       'drop-partitions': 1,

@@ -15,6 +15,8 @@ export interface Connection extends Address {
   /** The server as agents reach it. */
   endpoint: Address;
   ownedObjects: 'keep' | 'drop';
+  /** How old the password may become before the broker replaces it; null if it never does. */
+  passwordRotationDays: number | null;
   createdAt: Date;
   createdBy: string;
 }
@@ -25,11 +27,13 @@ export interface ConnectionInput {
   port?: number | undefined;
   database?: string | undefined;
   username: string;
-  password: string;
+  /** Undefined for the password that the broker has for this account. */
+  password?: string | undefined;
   tls?: TlsSettings | undefined;
   replicas?: { host: string; port?: number | undefined }[] | undefined;
   endpoint?: { host: string; port?: number | undefined } | undefined;
   ownedObjects?: 'keep' | 'drop' | undefined;
+  passwordRotationDays?: number | null | undefined;
 }
 
 /** What the broker knows of a new connection. */
@@ -58,5 +62,6 @@ export function toConnection(
     replicas: (input.replicas ?? []).map(withPort),
     endpoint: input.endpoint === undefined ? { host: input.host, port } : withPort(input.endpoint),
     ownedObjects: input.ownedObjects ?? 'keep',
+    passwordRotationDays: input.passwordRotationDays ?? null,
   };
 }

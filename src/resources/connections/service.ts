@@ -8,10 +8,12 @@ import type { Engines } from '../../engines/engines.ts';
 import type { Mapping } from '../../engines/mapping.ts';
 import type { EngineKind } from '../../engines/terms.ts';
 import { BrokerError } from '../../errors.ts';
+import { canonicalJson } from '../../platform/canonical-json.ts';
 import { addSeconds, type Clock } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
 import type { PreflightsService } from '../preflights/service.ts';
 import { type Connection, type ConnectionInput, toConnection } from './connection.ts';
+import { lockSameAdmin, setPassword } from './passwords.ts';
 import * as store from './store.ts';
 import { passwordPlace, type Targets, type TargetUse } from './targets.ts';
 
@@ -60,9 +62,10 @@ export function createConnectionsService(deps: ConnectionsDeps) {
     open: (connection: store.StoredConnection, use: TargetUse): Target => targets.open(connection, use),
     /**
      * Gives the password of a tested connection to all other connections with the same admin account: leases that were made
-     * through them end with it if an admin has changed the password in the target.
+     * through them end with it if an admin has changed the password in the target. Throws `conflict` if the broker has
+     * replaced the password meanwhile.
      */
-    sharePassword: (tx: Tx, id: string): Promise<void> => sharePassword(tx, envelope, id),
+    sharePassword: (tx: Tx, id: string): Promise<void> => sharePassword(tx, deps, id),
     /** Tests the current target of a resource again. Throws `not-found` if it has no connection. */
     async test(resourceId: string, mappings: readonly Mapping[]): Promise<TargetProblem[]> {
       const connection = await store.findCurrentConnection(db, resourceId);
@@ -102,20 +105,56 @@ async function prepare(
   const made = { id: ids.next('connection'), createdAt: clock.now(), createdBy: act.caller.id };
   const about = { ...made, resourceId, kind, defaultPort: engines[kind].defaultPort };
   const connection = toConnection(input, about);
-  const passwordSealed = envelope.seal(Buffer.from(input.password, 'utf8'), passwordPlace(connection.id));
-  const stored = { ...connection, passwordSealed };
-  await withTransaction(db, (tx) => store.insertConnection(tx, stored));
+  const stored = await withTransaction(db, async (tx) => {
+    const password = await passwordFor(deps, tx, { connection, given: input.password });
+    const passwordSealed = envelope.seal(password, passwordPlace(connection.id));
+    await store.insertConnection(tx, { ...connection, passwordSealed });
+    return { ...connection, passwordSealed };
+  });
   const problems = await preflights.run(stored, mappings);
   if (problems.length > 0) throw notUsable(problems);
   return connection;
 }
 
-async function sharePassword(tx: Tx, envelope: Envelope, id: string): Promise<void> {
+/**
+ * Returns the given password or, if none is given, the one that the broker has for the account. Nobody but the broker knows a
+ * password that it has replaced. It is used with the same TLS settings only, so that it cannot be sent to another server.
+ */
+async function passwordFor(
+  { envelope }: ConnectionsDeps,
+  tx: Tx,
+  { connection, given }: { connection: Connection; given: string | undefined },
+): Promise<Buffer> {
+  if (given !== undefined) return Buffer.from(given, 'utf8');
+  const others = await lockSameAdmin(tx, connection);
+  const same = others.find(({ tls }) => canonicalJson(tls) === canonicalJson(connection.tls));
+  if (same === undefined) {
+    throw new BrokerError('invalid-request', {
+      detail: 'the broker has no password for this account at this server with these TLS settings',
+    });
+  }
+  return envelope.open(same.passwordSealed, passwordPlace(same.id));
+}
+
+/** See `sharePassword` of the service. Throws `conflict` if the password was replaced since it was tested. */
+async function sharePassword(tx: Tx, { envelope }: ConnectionsDeps, id: string): Promise<void> {
   const connection = await store.findConnection(tx, id);
   if (connection === undefined) return;
+  const rows = await lockSameAdmin(tx, connection);
+  // After an attempt that failed, the password that an admin gives is the only one that is known to be right.
+  const isReplaced = rows.some(
+    ({ pendingAt, failedAt, passwordChangedAt }) =>
+      (pendingAt !== null && failedAt === null) || passwordChangedAt > connection.createdAt,
+  );
+  if (isReplaced)
+    throw new BrokerError('conflict', { detail: 'the password of the account was replaced meanwhile' });
   const password = envelope.open(connection.passwordSealed, passwordPlace(id));
-  for (const other of await store.listSameAdmin(tx, connection)) {
-    await store.replaceSealedPassword(tx, { ...other, to: envelope.seal(password, passwordPlace(other.id)) });
+  for (const { id: each } of rows) {
+    await setPassword(tx, {
+      id: each,
+      sealed: envelope.seal(password, passwordPlace(each)),
+      at: connection.createdAt,
+    });
   }
 }
 
@@ -127,12 +166,12 @@ export function notUsable(problems: readonly TargetProblem[]): BrokerError {
 
 async function resealPasswords(tx: Tx, envelope: Envelope): Promise<number> {
   let resealed = 0;
-  for (const { id, passwordSealed } of await store.listSealedPasswords(tx)) {
-    if (envelope.isCurrent(passwordSealed)) continue;
-    const place = passwordPlace(id);
+  for (const found of await store.listSealedPasswords(tx)) {
+    if (envelope.isCurrent(found.sealed)) continue;
+    const place = passwordPlace(found.id);
     try {
-      const to = envelope.seal(envelope.open(passwordSealed, place), place);
-      resealed += await store.replaceSealedPassword(tx, { id, from: passwordSealed, to });
+      const to = envelope.seal(envelope.open(found.sealed, place), place);
+      resealed += await store.replaceSealedPassword(tx, found, to);
     } catch (error) {
       // Nothing can be done about it here. Each call that opens the connection fails with this error.
       if (!(error instanceof EnvelopeError)) throw error;

@@ -23,6 +23,7 @@ const columns = [
   'replicas',
   'endpoint',
   'owned_objects',
+  'password_rotation_days',
   'created_at',
   'created_by',
 ] as const;
@@ -41,6 +42,7 @@ function toStored(row: Pick<Selectable<Connections>, (typeof columns)[number]>):
     replicas: row.replicas as unknown as Address[],
     endpoint: row.endpoint as unknown as Address,
     ownedObjects: row.owned_objects as 'keep' | 'drop',
+    passwordRotationDays: row.password_rotation_days,
     createdAt: row.created_at,
     createdBy: row.created_by,
   };
@@ -64,6 +66,8 @@ export async function insertConnection(tx: Tx, connection: StoredConnection): Pr
       replicas: JSON.stringify(connection.replicas),
       endpoint: JSON.stringify(connection.endpoint),
       owned_objects: connection.ownedObjects,
+      password_rotation_days: connection.passwordRotationDays,
+      password_changed_at: connection.createdAt,
       created_at: connection.createdAt,
       created_by: connection.createdBy,
     })
@@ -112,39 +116,38 @@ export async function deleteUnusedConnections(tx: Tx, before: Date): Promise<num
   return Number(numAffectedRows);
 }
 
-export async function listSealedPasswords(
-  tx: Tx,
-): Promise<Pick<StoredConnection, 'id' | 'passwordSealed'>[]> {
-  return tx.selectFrom('connections').select(['id', 'password_sealed as passwordSealed']).execute();
+/** The columns with sealed passwords. Both are sealed to the place of the first, so that a pending one can become it. */
+type SealedColumn = 'password_sealed' | 'pending_password_sealed';
+
+/** A sealed password and where it is. */
+export interface SealedPassword {
+  id: string;
+  column: SealedColumn;
+  sealed: Buffer;
 }
 
-/** Lists the other connections with the same admin account of the same target, with their sealed passwords. */
-export async function listSameAdmin(
-  tx: Tx,
-  { id, kind, host, port, username }: Connection,
-): Promise<{ id: string; from: Buffer }[]> {
-  return tx
+export async function listSealedPasswords(tx: Tx): Promise<SealedPassword[]> {
+  const rows = await tx
     .selectFrom('connections')
-    .select(['id', 'password_sealed as from'])
-    .where('id', '<>', id)
-    .where('kind', '=', kind)
-    .where('host', '=', host)
-    .where('port', '=', port)
-    .where('username', '=', username)
-    .orderBy('id')
+    .select(['id', 'password_sealed', 'pending_password_sealed'])
     .execute();
+  return rows.flatMap(({ id, password_sealed: current, pending_password_sealed: pending }) => [
+    { id, column: 'password_sealed' as const, sealed: current },
+    ...(pending === null ? [] : [{ id, column: 'pending_password_sealed' as const, sealed: pending }]),
+  ]);
 }
 
-/** Replaces a sealed password that is still `from`. Returns the number of rows, 0 or 1. */
+/** Replaces a sealed password that has not changed. Returns the number of rows, 0 or 1. */
 export async function replaceSealedPassword(
   tx: Tx,
-  { id, from, to }: { id: string; from: Buffer; to: Buffer },
+  { id, column, sealed }: SealedPassword,
+  to: Buffer,
 ): Promise<number> {
   const result = await tx
     .updateTable('connections')
-    .set({ password_sealed: to })
+    .set({ [column]: to })
     .where('id', '=', id)
-    .where('password_sealed', '=', from)
+    .where(column, '=', sealed)
     .executeTakeFirst();
   return Number(result.numUpdatedRows);
 }

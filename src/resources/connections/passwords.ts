@@ -1,0 +1,115 @@
+import { sql } from 'kysely';
+import type { Db, Tx } from '../../db/database.ts';
+import type { TlsSettings } from '../../engines/terms.ts';
+import type { Connection } from './connection.ts';
+
+/** How long it may take to replace a password: afterwards another process goes on with it. */
+export const attemptSeconds = 30;
+
+/** The password of a connection, and the one that may replace it. */
+export interface ConnectionPassword {
+  id: string;
+  tls: TlsSettings;
+  passwordSealed: Buffer;
+  passwordChangedAt: Date;
+  /** Null unless a password was stored that the target may have. */
+  pendingSealed: Buffer | null;
+  pendingAt: Date | null;
+  failedAt: Date | null;
+}
+
+type AdminAccount = Pick<Connection, 'kind' | 'host' | 'port' | 'username'>;
+
+function selectPasswords(db: Db) {
+  return db
+    .selectFrom('connections')
+    .select(['id', 'tls_mode as mode', 'tls_ca as ca', 'password_sealed as passwordSealed'])
+    .select(['password_changed_at as passwordChangedAt', 'pending_password_sealed as pendingSealed'])
+    .select(['pending_at as pendingAt', 'rotation_failed_at as failedAt']);
+}
+
+function toPassword({
+  mode,
+  ca,
+  ...row
+}: Awaited<ReturnType<ReturnType<typeof selectPasswords>['executeTakeFirstOrThrow']>>): ConnectionPassword {
+  return { ...row, tls: { mode: mode as TlsSettings['mode'], ca: ca ?? undefined } };
+}
+
+export async function findPassword(db: Db, id: string): Promise<ConnectionPassword | undefined> {
+  return (await selectPasswords(db).where('id', '=', id).execute()).map(toPassword)[0];
+}
+
+/** Returns every connection with the same admin account of the same target, locked until the transaction ends. */
+export async function lockSameAdmin(tx: Tx, account: AdminAccount): Promise<ConnectionPassword[]> {
+  const rows = await selectPasswords(tx)
+    .where('kind', '=', account.kind)
+    .where('host', '=', account.host)
+    .where('port', '=', account.port)
+    .where('username', '=', account.username)
+    .orderBy('id')
+    .forUpdate()
+    .execute();
+  return rows.map(toPassword);
+}
+
+export async function setPending(
+  tx: Tx,
+  { id, sealed, at }: { id: string; sealed: Buffer; at: Date },
+): Promise<void> {
+  await tx
+    .updateTable('connections')
+    .set({ pending_password_sealed: sealed, pending_at: at })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Stores the password that the target has now, and forgets what was pending. */
+export async function setPassword(
+  tx: Tx,
+  { id, sealed, at }: { id: string; sealed: Buffer; at: Date },
+): Promise<void> {
+  await tx
+    .updateTable('connections')
+    .set({ password_sealed: sealed, password_changed_at: at })
+    .set({ pending_password_sealed: null, pending_at: null, rotation_failed_at: null })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Notes that an attempt failed. Returns false if one had failed before. */
+export async function noteFailure(tx: Tx, { id, at }: { id: string; at: Date }): Promise<boolean> {
+  const { numUpdatedRows } = await tx
+    .updateTable('connections')
+    .set({ rotation_failed_at: at })
+    .where('id', '=', id)
+    .where('pending_at', 'is not', null)
+    .where('rotation_failed_at', 'is', null)
+    .executeTakeFirst();
+  return numUpdatedRows === 1n;
+}
+
+/** Lists connections in use whose password is older than they permit at `now`, one for each admin account. */
+export async function listDue(db: Db, now: Date): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select distinct on (c.kind, c.host, c.port, c.username) c.id
+      from connections c join resources r on r.connection_id = c.id
+     where r.deleted_at is null and c.pending_at is null
+       and c.password_changed_at <= ${now}::timestamptz - make_interval(days => c.password_rotation_days)
+     order by c.kind, c.host, c.port, c.username, c.id`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+/**
+ * Claims the rotations whose last attempt began before `before`: nobody works on them any more. Returns one connection for each
+ * admin account.
+ */
+export async function claimUnfinished(
+  tx: Tx,
+  { before, now }: { before: Date; now: Date },
+): Promise<string[]> {
+  const { rows } = await sql<{ id: string; account: string }>`
+    update connections set pending_at = ${now} where pending_at < ${before}
+    returning id, jsonb_build_array(kind, host, port, username)::text as account`.execute(tx);
+  return [...new Map(rows.map(({ id, account }) => [account, id])).values()];
+}

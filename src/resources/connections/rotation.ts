@@ -1,0 +1,200 @@
+import type { Audit } from '../../audit/audit.ts';
+import { type Actor, byAct, type NewAuditEvent, systemActor } from '../../audit/audit-event.ts';
+import type { Act, Origin, Person } from '../../caller.ts';
+import type { Envelope } from '../../crypto/envelope.ts';
+import type { Db, Tx } from '../../db/database.ts';
+import { withTransaction } from '../../db/transaction.ts';
+import { TargetFailure } from '../../engines/target-failure.ts';
+import { BrokerError, refuse } from '../../errors.ts';
+import { addSeconds, type Clock } from '../../platform/clock.ts';
+import { generateSecret, type Random } from '../../platform/random.ts';
+import * as store from './passwords.ts';
+import { findConnection, findCurrentConnection, type StoredConnection } from './store.ts';
+import { passwordPlace, type Targets } from './targets.ts';
+
+export interface RotationDeps {
+  db: Db;
+  audit: Audit;
+  clock: Clock;
+  random: Random;
+  envelope: Envelope;
+  targets: Targets;
+}
+
+export type PasswordRotation = ReturnType<typeof createPasswordRotation>;
+
+interface By {
+  actor: Actor;
+  origin?: Origin;
+}
+
+/** Creates the service that replaces the passwords of the broker's own accounts in targets. */
+export function createPasswordRotation(deps: RotationDeps) {
+  const { db, clock } = deps;
+  const by = { actor: systemActor('rotate-target-passwords') };
+  return {
+    /**
+     * Replaces the password of a target's admin account for an admin. Returns when it was replaced. Throws `not-found`,
+     * `conflict` if it is being replaced, and `target-unavailable`: then the worker goes on with it.
+     */
+    async rotate(act: Act<Person>, resourceId: string): Promise<Date> {
+      const connection = await findCurrentConnection(db, resourceId);
+      if (connection === undefined) throw new BrokerError('not-found');
+      await begin(deps, connection, byAct(act));
+      return attempt(deps, connection.id, byAct(act));
+    },
+    /** Goes on with what was not finished, and replaces the passwords that are due. Returns how many it replaced. */
+    async rotateDue(fence: (tx: Tx) => Promise<void>, signal: AbortSignal): Promise<number> {
+      const now = clock.now();
+      const unfinished = await withTransaction(db, async (tx) => {
+        await fence(tx);
+        return store.claimUnfinished(tx, { before: addSeconds(now, -store.attemptSeconds), now });
+      });
+      const replace = async (id: string): Promise<void> => {
+        const connection = await findConnection(db, id);
+        if (connection === undefined) return;
+        await begin(deps, connection, by);
+        await attempt(deps, id, by);
+      };
+      const recovered = await forEach(unfinished, signal, (id) => recover(deps, id, by));
+      return recovered + (await forEach(await store.listDue(db, now), signal, replace));
+    },
+  };
+}
+
+/**
+ * Returns for how many `work` succeeded. A target that fails must not keep the others: its failure was recorded. Any other
+ * error is thrown at the end.
+ */
+async function forEach(
+  ids: readonly string[],
+  signal: AbortSignal,
+  work: (id: string) => Promise<unknown>,
+): Promise<number> {
+  let succeeded = 0;
+  const errors: unknown[] = [];
+  for (const id of ids) {
+    if (signal.aborted) break;
+    try {
+      await work(id);
+      succeeded += 1;
+    } catch (error) {
+      if (!(error instanceof BrokerError)) errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
+  return succeeded;
+}
+
+/** Stores the next password at every connection with the account, before the target gets it. */
+async function begin(deps: RotationDeps, connection: StoredConnection, by: By): Promise<void> {
+  const { db, audit, clock, random, envelope } = deps;
+  const next = Buffer.from(generateSecret(random, 'hpt'), 'utf8');
+  await withTransaction(db, async (tx) => {
+    const at = clock.now();
+    const rows = await store.lockSameAdmin(tx, connection);
+    if (rows.some(({ pendingAt }) => pendingAt !== null)) {
+      return refuse('conflict', { detail: 'the password of this account is being replaced' });
+    }
+    for (const { id } of rows)
+      await store.setPending(tx, { id, sealed: envelope.seal(next, passwordPlace(id)), at });
+    await audit.append(tx, about(by, connection, 'target.password_rotation_started'));
+    return undefined;
+  });
+}
+
+const about = (
+  by: By,
+  { id, resourceId, username }: Pick<StoredConnection, 'id' | 'resourceId' | 'username'>,
+  type: NewAuditEvent['type'],
+): NewAuditEvent => ({ ...by, type, objectId: resourceId, details: { connection_id: id, username } });
+
+/** Sets the pending password in the target, and logs in with it. */
+function attempt(deps: RotationDeps, id: string, by: By): Promise<Date> {
+  return finish(deps, { id, by }, (change) => setPassword(deps, change));
+}
+
+/** Finds out whether the target has the pending password, and sets it otherwise. */
+function recover(deps: RotationDeps, id: string, by: By): Promise<Date> {
+  return finish(deps, { id, by }, async (change) => {
+    try {
+      await deps.targets.open(change.next, 'preflight').checkHealth();
+    } catch (error) {
+      if (!(error instanceof TargetFailure) || error.problem !== 'login-refused') throw error;
+      await setPassword(deps, change);
+    }
+  });
+}
+
+async function setPassword({ targets }: RotationDeps, { stored, next, password }: Change): Promise<void> {
+  await targets.open(stored, 'preflight').rotateAdminCredential(password);
+  await targets.open(next, 'preflight').checkHealth();
+}
+
+interface Change {
+  /** The connection with the password that the target had before. */
+  stored: StoredConnection;
+  /** The connection with the pending password. */
+  next: StoredConnection;
+  password: string;
+}
+
+/** Makes a change with the pending password, and records the outcome. Both passwords are kept if it fails. */
+async function finish(
+  deps: RotationDeps,
+  { id, by }: { id: string; by: By },
+  change: (change: Change) => Promise<void>,
+): Promise<Date> {
+  const { db, envelope } = deps;
+  const stored = await findConnection(db, id);
+  const pendingSealed = (await store.findPassword(db, id))?.pendingSealed ?? null;
+  if (stored === undefined || pendingSealed === null) throw new BrokerError('conflict');
+  const next = { ...stored, passwordSealed: pendingSealed };
+  const password = envelope.open(pendingSealed, passwordPlace(id)).toString('utf8');
+  try {
+    await change({ stored, next, password });
+  } catch (error) {
+    await recordFailure(deps, { connection: stored, by, error });
+    if (!(error instanceof TargetFailure)) throw error;
+    throw new BrokerError('target-unavailable', {
+      detail: 'the password could not be replaced now: the broker goes on with it',
+      cause: error,
+      retryAfterSeconds: store.attemptSeconds,
+    });
+  }
+  return promote(deps, next, by);
+}
+
+/** Gives the new password to every connection with the account. */
+async function promote(deps: RotationDeps, next: StoredConnection, by: By): Promise<Date> {
+  const { db, audit, clock, envelope } = deps;
+  const password = envelope.open(next.passwordSealed, passwordPlace(next.id));
+  return withTransaction(db, async (tx) => {
+    const at = clock.now();
+    const rows = await store.lockSameAdmin(tx, next);
+    const own = rows.find(({ id }) => id === next.id);
+    // Somebody else has finished it, or has given the account another password.
+    if (own?.pendingSealed == null || !own.pendingSealed.equals(next.passwordSealed))
+      return refuse('conflict');
+    for (const { id } of rows)
+      await store.setPassword(tx, { id, sealed: envelope.seal(password, passwordPlace(id)), at });
+    await audit.append(tx, about(by, next, 'target.password_rotated'));
+    return at;
+  });
+}
+
+/** Records the first failure of a rotation, and each one that a person sees. */
+async function recordFailure(
+  { db, audit, clock }: RotationDeps,
+  { connection, by, error }: { connection: StoredConnection; by: By; error: unknown },
+): Promise<void> {
+  const isTarget = error instanceof TargetFailure;
+  const reason = isTarget ? error.message : 'internal error';
+  await withTransaction(db, async (tx) => {
+    const isFirst = await store.noteFailure(tx, { id: connection.id, at: clock.now() });
+    if (!isFirst && by.origin === undefined) return;
+    const event = about(by, connection, 'target.password_rotation_failed');
+    const statement = isTarget ? error.statement : undefined;
+    await audit.append(tx, { ...event, details: { ...event.details, reason, statement } });
+  });
+}
