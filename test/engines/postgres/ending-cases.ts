@@ -115,6 +115,30 @@ export function testEnding(start: () => Promise<PostgresSubject>): void {
       expect((await target.cleanUp(account.name)).isGone).toBe(true);
     });
 
+    it('of many at the same time does not wait for those whose agents keep their roles locked', async () => {
+      const all = await Promise.all(Array.from({ length: 30 }, () => accounts.make()));
+      const [locked, others] = [all.slice(0, 5), all.slice(5)];
+      const sessions = await Promise.all(all.map((account) => connectAs(subject, account)));
+      for (const [index] of locked.entries()) {
+        await sessions[index]?.query("set role none; begin; alter role session_user password 'changed'");
+      }
+      let disabled = 0;
+      const count = async (name: string): Promise<number> => {
+        await target.disableAccess(name);
+        disabled += 1;
+        return disabled;
+      };
+      const positions = await Promise.all(all.map(({ name }) => count(name)));
+      expect(Math.max(...positions.slice(5))).toBe(others.length);
+      const ended = await Promise.all(all.map(({ name }) => target.endSessions(name)));
+      // Those of the locked roles had to end before.
+      expect(ended.slice(5)).toEqual(others.map(() => 1));
+      for (const session of sessions) await expect(session.query('select 1')).rejects.toThrow();
+      const cleaned = await Promise.all(all.map(({ name }) => target.cleanUp(name)));
+      expect(cleaned.every(({ isGone }) => isGone)).toBe(true);
+      expect(await target.listAccounts(accounts.prefix)).toEqual([]);
+    });
+
     it('includes an account that changed its own password', async () => {
       const account = await accounts.make();
       const session = await connectAs(subject, account);
