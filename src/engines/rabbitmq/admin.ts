@@ -1,5 +1,6 @@
 import { TargetFailure } from '../target-failure.ts';
-import { type Call, notRabbitmq } from './management-api.ts';
+import { notRabbitmq } from './failure.ts';
+import type { Call } from './management-api.ts';
 import type { StoredPassword } from './password-hash.ts';
 import { findUser, putUser } from './users.ts';
 

@@ -7,8 +7,11 @@ import { hashPassword, noPassword, saltBytes } from './password-hash.ts';
 import type { AccountPermission } from './permissions.ts';
 import { putUser, removeUser } from './users.ts';
 
-/** An account must not use all connections of the server. */
-const limits = { 'max-connections': 20 };
+/**
+ * An account must not use all connections of the server. Channels are limited because RabbitMQ can wait 3 s for each of them when
+ * it closes a connection whose client reads nothing.
+ */
+const limits = { 'max-connections': 20, 'max-channels': 100 };
 
 export interface Creation {
   account: NewAccount;

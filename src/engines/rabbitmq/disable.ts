@@ -1,4 +1,5 @@
-import { type Call, notRabbitmq } from './management-api.ts';
+import { notRabbitmq } from './failure.ts';
+import type { Call } from './management-api.ts';
 import { noPassword } from './password-hash.ts';
 import { putUser } from './users.ts';
 

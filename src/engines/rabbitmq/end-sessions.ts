@@ -1,43 +1,52 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Call, notRabbitmq } from './management-api.ts';
-import { assertDisabled } from './users.ts';
+import type { CloseSession, Session } from './close-session.ts';
+import { notRabbitmq } from './failure.ts';
+import type { Call } from './management-api.ts';
 
-/**
- * RabbitMQ lists a connection a moment after its login: first it checks the permission, then it answers the client, and then another
- * process writes it to the list. A session counts as absent only if it is not listed for this many rounds.
- */
-const quietRounds = 4;
 const pauseMs = 100;
-/** Shown to the client, and written to the log of the server. */
-const reason = 'the lease has ended';
 
-/**
- * Ends every session of a disabled user on all nodes of the cluster, and waits until none is left. The timeout of the call limits
- * the waiting.
- *
- * @returns the number of sessions that there were
- */
-export async function endSessions(call: Call, name: string): Promise<number> {
-  await assertDisabled(call, name);
-  const ended = new Set<string>();
-  for (let quiet = 0; quiet < quietRounds; ) {
-    const found = await closeSessions(call, name);
-    for (const session of found) ended.add(session);
-    quiet = found.length === 0 ? quiet + 1 : 0;
-    if (quiet < quietRounds) await pause(pauseMs, undefined, { signal: call.signal });
-  }
-  return ended.size;
+export interface Ending {
+  name: string;
+  closeSession: CloseSession;
+  /** In how many rounds in a row no session must be found. */
+  quietRounds: number;
 }
 
 /**
- * Closes the sessions that are listed now, and returns their names. RabbitMQ asks the client first, and then ignores everything but
- * its consent. It does not wait for the consent if it is told to close the same connection again.
+ * Ends every session of a disabled account on all nodes of the cluster, and waits until none is left. The timeout of the call
+ * limits the waiting.
+ *
+ * @returns the number of sessions that there were
  */
-export async function closeSessions(call: Call, name: string): Promise<string[]> {
-  const path = ['connections', 'username', name];
-  const { body } = await call.request(path);
+export async function endSessions(call: Call, { name, closeSession, quietRounds }: Ending): Promise<number> {
+  const rounds = new Map<string, number>();
+  for (let quiet = 0; quiet < quietRounds; ) {
+    const found = await listSessions(call, name);
+    quiet = found.length === 0 ? quiet + 1 : 0;
+    const due = found.filter((session) => {
+      const age = rounds.get(session.name) ?? 0;
+      rounds.set(session.name, age + 1);
+      return isDue(age);
+    });
+    await Promise.all(due.map((session) => closeSession(call, session)));
+    if (quiet < quietRounds) await pause(pauseMs, undefined, { signal: call.signal });
+  }
+  return rounds.size;
+}
+
+/**
+ * Whether a session is to be closed again that has been found in `age` rounds before: in the rounds 0, 1, 2, 4, 8 and so on. The
+ * first time RabbitMQ asks for the client's consent, and ignores everything else from it. The second time it does not wait for
+ * the consent.
+ */
+const isDue = (age: number): boolean => (age & (age - 1)) === 0;
+
+async function listSessions(call: Call, user: string): Promise<Session[]> {
+  const { body } = await call.request(['connections', 'username', user]);
   if (!Array.isArray(body)) throw notRabbitmq();
-  if (body.length === 0) return [];
-  await call.request(path, { method: 'DELETE', headers: { 'x-reason': reason } });
-  return body.map((session) => JSON.stringify(session));
+  return body.map((session) => {
+    const { name } = (session ?? {}) as { name?: unknown };
+    if (typeof name !== 'string') throw notRabbitmq();
+    return { name, user };
+  });
 }

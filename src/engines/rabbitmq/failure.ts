@@ -47,8 +47,18 @@ function reasonOf(body: unknown): string {
   return typeof reason === 'string' ? reason : JSON.stringify(reason);
 }
 
+/** The codes of `undici` for an answer that is not HTTP, or larger than any of RabbitMQ. */
+const strangeAnswers = /^(HPE_|UND_ERR_(RES_EXCEEDED_MAX_SIZE|HEADERS_OVERFLOW)$)/;
+
+/** Returns the failure for an answer that RabbitMQ would not give. */
+export function notRabbitmq(): TargetFailure {
+  return new TargetFailure('refused', 'the server does not answer like the HTTP API of RabbitMQ');
+}
+
 /** Converts an error of `undici` or of a socket. */
 export function toTargetFailure(error: unknown): TargetFailure {
+  // Node tries all addresses of a name. The first error says as much as all.
   const cause = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
-  return toConnectionFailure(cause);
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  return strangeAnswers.test(code) ? notRabbitmq() : toConnectionFailure(cause);
 }

@@ -1,7 +1,7 @@
 import type { TargetConnection, TargetProblem } from '../engine.ts';
 import type { TopicPermission } from '../mapping.ts';
-import { grantAdministrator, quoteArgument } from './failure.ts';
-import { type Call, notRabbitmq } from './management-api.ts';
+import { grantAdministrator, notRabbitmq, quoteArgument } from './failure.ts';
+import type { Call } from './management-api.ts';
 import type { AccountPermission } from './permissions.ts';
 
 /** The first version that closes the connections of a user by the HTTP API. */

@@ -1,7 +1,6 @@
 import { Pool } from 'undici';
 import { runBounded } from '../bounded-call.ts';
 import type { TargetOptions } from '../engine.ts';
-import { TargetFailure } from '../target-failure.ts';
 import { checkBeforeSending } from './check-before-sending.ts';
 import { type Answer, answerFailure, toTargetFailure } from './failure.ts';
 import { openSocket } from './open-socket.ts';
@@ -16,6 +15,8 @@ export interface RequestOptions {
   headers?: Record<string, string>;
   /** Statuses that the caller handles, besides success. */
   accept?: readonly number[];
+  /** Aborts this request alone. */
+  signal?: AbortSignal;
   /** Runs when nothing but writing the request is left to do; what it throws is thrown, and nothing is sent. */
   beforeSending?: () => void;
 }
@@ -39,6 +40,14 @@ export interface ManagementApi {
   close(): Promise<void>;
 }
 
+const commonHeaders = {
+  accept: 'application/json',
+  // A response that is not compressed cannot exceed the limit by decompression.
+  'accept-encoding': 'identity',
+  'content-type': 'application/json',
+  'user-agent': 'hallpass',
+};
+
 const idleTimeoutMs = 10_000;
 /** RabbitMQ lists all users at once: this is enough for 50,000. */
 const maxResponseBytes = 16 * 1024 * 1024;
@@ -51,32 +60,19 @@ export function openManagementApi(options: TargetOptions): ManagementApi {
   const pool = openPool(options);
 
   async function request(
-    signal: AbortSignal,
+    callSignal: AbortSignal,
     path: readonly string[],
-    {
-      method = 'GET',
-      body,
-      query = {},
-      headers = {},
-      accept = [],
-      beforeSending = () => {},
-    }: RequestOptions = {},
+    options: RequestOptions = {},
   ): Promise<Answer> {
+    const { method = 'GET', query = {}, body, accept = [], signal, beforeSending = () => {} } = options;
     const credentials = Buffer.from(`${username}:${password}`).toString('base64');
     const response = await pool.compose(checkBeforeSending(beforeSending)).request({
       method,
       path: `/api/${path.map(encodeURIComponent).join('/')}`,
       query,
-      headers: {
-        authorization: `Basic ${credentials}`,
-        accept: 'application/json',
-        'accept-encoding': 'identity',
-        'user-agent': 'hallpass',
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...headers,
-      },
+      headers: { ...commonHeaders, authorization: `Basic ${credentials}`, ...options.headers },
       body: body === undefined ? null : JSON.stringify(body),
-      signal,
+      signal: signal === undefined ? callSignal : AbortSignal.any([callSignal, signal]),
     });
     const answer = { status: response.statusCode, body: parseJson(await response.body.text()) };
     if (isSuccess(answer.status) || accept.includes(answer.status)) return answer;
@@ -125,9 +121,4 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
-}
-
-/** Error thrown when a success has another body than RabbitMQ would send. */
-export function notRabbitmq(): TargetFailure {
-  return new TargetFailure('refused', 'the server does not answer like the HTTP API of RabbitMQ');
 }

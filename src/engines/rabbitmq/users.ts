@@ -1,5 +1,6 @@
 import { TargetFailure } from '../target-failure.ts';
-import { type Call, notRabbitmq, type RequestOptions } from './management-api.ts';
+import { notRabbitmq } from './failure.ts';
+import type { Call, RequestOptions } from './management-api.ts';
 import type { StoredPassword } from './password-hash.ts';
 
 /** A user, as far as this engine needs it. */

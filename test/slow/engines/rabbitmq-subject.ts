@@ -17,6 +17,7 @@ export interface RabbitmqSubject extends ContractSubject {
   amqpPort: number;
   mqttPort: number;
   stompPort: number;
+  streamPort: number;
   logs: string;
   /** Sends a request to the HTTP API as the first user, who may do everything. Throws unless it succeeds. */
   asRoot(method: 'GET' | 'PUT' | 'DELETE', path: readonly string[], body?: object): Promise<unknown>;
@@ -32,16 +33,18 @@ export function permit(vhost: string, permission: Partial<VhostPermission>): Per
 /** Starts a node and prepares it for leases as docs/engines-rabbitmq.md says. */
 export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
   const [http, mqtt, stomp] = [await freePort(), await freePort(), await freePort()];
+  const stream = await freePort();
   const conf = [
     `management.tcp.ip = 127.0.0.1`,
     `management.tcp.port = ${http}`,
     `mqtt.listeners.tcp.1 = 127.0.0.1:${mqtt}`,
     `stomp.listeners.tcp.1 = 127.0.0.1:${stomp}`,
+    `stream.listeners.tcp.1 = 127.0.0.1:${stream}`,
     `default_user = ${root.name}`,
     `default_pass = ${root.password}`,
     'log.file.level = debug',
   ].join('\n');
-  const plugins = ['rabbitmq_management', 'rabbitmq_mqtt', 'rabbitmq_stomp'];
+  const plugins = ['rabbitmq_management', 'rabbitmq_mqtt', 'rabbitmq_stomp', 'rabbitmq_stream'];
   const node = await startRabbitmq({ conf, plugins });
   const asRoot = rootOf(http);
   await eventually(() => asRoot('GET', ['whoami']));
@@ -75,6 +78,7 @@ export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
     amqpPort: node.port,
     mqttPort: mqtt,
     stompPort: stomp,
+    streamPort: stream,
     logs: node.logs,
     asRoot,
   };
