@@ -14,7 +14,7 @@ export function toConnectionFailure(error: unknown): TargetFailure {
   if (error instanceof TargetFailure) return error;
   if (error instanceof OutboundFailure) return fromSocket(error);
   const message = error instanceof Error ? error.message : 'unknown error';
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  const code = error instanceof Error && 'code' in error ? String(error.code ?? '') : '';
   return new TargetFailure(problemOf(code, message), code === '' ? message : `${message} (${code})`);
 }
 

@@ -1,3 +1,4 @@
+import { errors } from 'undici';
 import { toConnectionFailure } from '../connection-failure.ts';
 import { TargetFailure, type TargetProblemCode } from '../target-failure.ts';
 
@@ -47,8 +48,12 @@ function reasonOf(body: unknown): string {
   return typeof reason === 'string' ? reason : JSON.stringify(reason);
 }
 
-/** The codes of `undici` for an answer that is not HTTP, or larger than any of RabbitMQ. */
-const strangeAnswers = /^(HPE_|UND_ERR_(RES_EXCEEDED_MAX_SIZE|HEADERS_OVERFLOW)$)/;
+/** The errors of `undici` for an answer that is not HTTP, or larger than any of RabbitMQ. */
+const strangeAnswers = [
+  errors.HTTPParserError,
+  errors.HeadersOverflowError,
+  errors.ResponseExceededMaxSizeError,
+];
 
 /** Returns the failure for an answer that RabbitMQ would not give. */
 export function notRabbitmq(): TargetFailure {
@@ -59,6 +64,7 @@ export function notRabbitmq(): TargetFailure {
 export function toTargetFailure(error: unknown): TargetFailure {
   // Node tries all addresses of a name. The first error says as much as all.
   const cause = error instanceof AggregateError ? (error.errors[0] as unknown) : error;
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  return strangeAnswers.test(code) ? notRabbitmq() : toConnectionFailure(cause);
+  return strangeAnswers.some((strange) => cause instanceof strange)
+    ? notRabbitmq()
+    : toConnectionFailure(cause);
 }
