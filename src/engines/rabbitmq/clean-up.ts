@@ -12,7 +12,7 @@ export interface Removal {
 
 /**
  * Removes a disabled user with its permissions and limits. What it has declared belongs to the virtual host and stays. Looks for
- * sessions once more, because a session can survive the removal of its user.
+ * sessions again, because a session can survive the removal of its user.
  */
 export async function cleanUp(call: Call, { name, closeSession }: Removal): Promise<CleanUp> {
   if (await assertDisabled(call, name)) await removeUser(call, name);

@@ -49,7 +49,7 @@ const commonHeaders = {
 };
 
 const idleTimeoutMs = 10_000;
-/** RabbitMQ lists all users at once: this is enough for 50,000. */
+/** RabbitMQ lists all users at once: this is enough for 100,000. */
 const maxResponseBytes = 16 * 1024 * 1024;
 
 /** Opens the connections to the HTTP API of the management plugin. Connects only when the first call needs it. */

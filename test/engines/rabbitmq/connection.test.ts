@@ -152,7 +152,7 @@ describe('a RabbitMQ target', () => {
     for (const secret of [password, btoa(`admin:${password}`)]) expect(String(error)).not.toContain(secret);
   });
 
-  it('gets no request that makes something once the deadline has passed, whatever came before', async () => {
+  it('gets no request that makes something once the deadline has passed, and removes what was made before', async () => {
     for (const allowedRequests of [0, 1, 2]) {
       const clock = new FakeClock();
       const requests: string[] = [];

@@ -30,10 +30,15 @@ export function permit(vhost: string, permission: Partial<VhostPermission>): Per
   return { permissions: [{ vhost, configure: '', write: '', read: '', ...permission }] };
 }
 
+interface Preparation {
+  /** `server.pem` and `server-key.pem`: with them, the HTTP API and the AMQP of the agents have TLS. */
+  certificate?: Record<string, string>;
+}
+
 /** Starts a node and prepares it for leases as docs/engines-rabbitmq.md says. */
-export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
+export async function prepareRabbitmq({ certificate }: Preparation = {}): Promise<RabbitmqSubject> {
   const [http, mqtt, stomp] = [await freePort(), await freePort(), await freePort()];
-  const stream = await freePort();
+  const [stream, amqps, https] = [await freePort(), await freePort(), await freePort()];
   const conf = [
     `management.tcp.ip = 127.0.0.1`,
     `management.tcp.port = ${http}`,
@@ -45,7 +50,11 @@ export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
     'log.file.level = debug',
   ].join('\n');
   const plugins = ['rabbitmq_management', 'rabbitmq_mqtt', 'rabbitmq_stomp', 'rabbitmq_stream'];
-  const node = await startRabbitmq({ conf, plugins });
+  const node = await startRabbitmq({
+    conf: certificate === undefined ? conf : `${conf}\n${tlsLines(amqps, https)}`,
+    plugins,
+    ...(certificate === undefined ? {} : { files: certificate }),
+  });
   const asRoot = rootOf(http);
   await eventually(() => asRoot('GET', ['whoami']));
   const suffix = randomBytes(4).toString('hex');
@@ -53,11 +62,12 @@ export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
   for (const vhost of Object.values(names)) await asRoot('PUT', ['vhosts', vhost], {});
   const admin = { name: `ad/min é:${suffix}`.replace(':', ';'), password: newPassword() };
   await asRoot('PUT', ['users', admin.name], { password: admin.password, tags: 'administrator' });
-  const options = targetOptions(`http://127.0.0.1:${http}`, {
+  const hasTls = certificate !== undefined;
+  const options = targetOptions(`http://127.0.0.1:${hasTls ? https : http}`, {
     username: admin.name,
     password: admin.password,
     database: names.vhost,
-    endpoint: { host: '127.0.0.1', port: node.port },
+    endpoint: { host: '127.0.0.1', port: hasTls ? amqps : node.port },
   });
   return {
     engine: rabbitmq,
@@ -82,6 +92,20 @@ export async function prepareRabbitmq(): Promise<RabbitmqSubject> {
     logs: node.logs,
     asRoot,
   };
+}
+
+function tlsLines(amqps: number, https: number): string {
+  const of = (prefix: string): string[] => [
+    `${prefix}.certfile = DIRECTORY/server.pem`,
+    `${prefix}.keyfile = DIRECTORY/server-key.pem`,
+  ];
+  return [
+    `listeners.ssl.1 = 127.0.0.1:${amqps}`,
+    ...of('ssl_options'),
+    'management.ssl.ip = 127.0.0.1',
+    `management.ssl.port = ${https}`,
+    ...of('management.ssl'),
+  ].join('\n');
 }
 
 function rootOf(port: number): RabbitmqSubject['asRoot'] {

@@ -3,6 +3,7 @@ import { describe } from 'vitest';
 import { testContract } from '../../engines/contract.ts';
 import { isLeftOut } from '../interop/software.ts';
 import { rabbitmqServer } from '../support/rabbitmq-node.ts';
+import { testAdmin } from './rabbitmq-admin-cases.ts';
 import { testEnding } from './rabbitmq-ending-cases.ts';
 import { prepareRabbitmq, type RabbitmqSubject } from './rabbitmq-subject.ts';
 
@@ -17,4 +18,5 @@ describe.skipIf(isMissing)('RabbitMQ', () => {
   };
   testContract('RabbitMQ', start);
   testEnding(start);
+  testAdmin(start);
 });
