@@ -152,7 +152,7 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
       await target.rotateAdminCredential(password);
     });
 
-    it('is told what a mapping names that is missing or has another type, and where agents cannot connect', async () => {
+    it('gets a problem for what a mapping names that is missing or has another type, or that agents cannot reach', async () => {
       const { target } = use;
       const topics = (exchange: string) =>
         permit(subject.vhost, { topics: [{ exchange, write: '', read: '' }] });
@@ -171,14 +171,14 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
       ]);
     });
 
-    it('is told that replicas make no sense, because one node reaches the whole cluster', async () => {
+    it('gets a problem for replicas, because one node reaches the whole cluster', async () => {
       const { target } = useSubject(subject, { replicas: [{ host: '127.0.0.1', port: 1 }] });
       expect(await target.findProblems(subject.mappings)).toEqual([
         { problem: expect.stringMatching(/^RabbitMQ has no replicas/) },
       ]);
     });
 
-    it('is told that an account cannot open the virtual host of the leases', async () => {
+    it('gets the reason if an account cannot open the virtual host of the leases', async () => {
       const { target, accounts } = useSubject(subject, { database: subject.otherVhost });
       const account = await accounts.make();
       const error: unknown = await target.holdSession(account).catch((reason: unknown) => reason);
