@@ -36,15 +36,19 @@ interface Change extends Partial<TargetConnection> {
   allowed?: string[];
   addresses?: string[];
   clock?: FakeClock;
+  timeoutMs?: number;
 }
 
-function openTarget(port: number, { allowed = ['127.0.0.0/8'], addresses, clock, ...change }: Change = {}) {
+function openTarget(
+  port: number,
+  { allowed = ['127.0.0.0/8'], addresses, clock, timeoutMs = 300, ...change }: Change = {},
+) {
   const url = `http://admin:${password}@127.0.0.1:${port}`;
   const resolve = async (): Promise<string[]> => addresses ?? [];
   const target = rabbitmq.open({
     ...targetOptions(url, change),
     ...(clock === undefined ? {} : { clock }),
-    timeoutMs: 300,
+    timeoutMs,
     createSocket: createTargetSockets({ isAllowed: createAddressRules(allowed), resolve }),
   });
   atEnd(() => target.close());
@@ -111,11 +115,17 @@ describe('a RabbitMQ target', () => {
     );
   });
 
-  it('with an agent address that does not answer holds no session, and no socket', async () => {
+  it.each([
+    'off',
+    'verify',
+  ] as const)('that does not answer leaves no socket, neither for calls nor for a session (TLS: %s)', async (mode) => {
     const silent = await listen(createServer(read));
-    const target = openTarget(1, { endpoint: { host: '127.0.0.1', port: silent.port } });
+    const endpoint = { host: '127.0.0.1', port: silent.port };
+    const target = openTarget(silent.port, { endpoint, tls: { mode } });
     const login = target.holdSession({ name: 'hp_1', password: 'p'.repeat(43) });
-    await expect(login).rejects.toEqual(failure('timed-out'));
+    const calls = await Promise.allSettled([login, target.checkHealth()]);
+    expect(calls).toEqual(calls.map(() => ({ status: 'rejected', reason: failure('timed-out') })));
+    expect(silent.accepted()).toBe(2);
     await expect.poll(silent.open).toBe(0);
   });
 
@@ -128,7 +138,8 @@ describe('a RabbitMQ target', () => {
     ['a proxy that forbids it', answer(403, ''), 'missing-privilege'],
   ] as const)('that answers with %s fails with the reason', async (_what, listener, problem) => {
     const { port } = await listen(createHttp(listener));
-    await expect(openTarget(port).checkHealth()).rejects.toEqual(failure(problem));
+    const target = openTarget(port, { timeoutMs: 20_000 });
+    await expect(target.checkHealth()).rejects.toEqual(failure(problem));
   });
 
   it('that answers with something else than RabbitMQ is refused', async () => {
