@@ -8,9 +8,25 @@ export interface RuleMapping {
   rules: string;
 }
 
-/** What an account may do in a virtual host, as regular expressions over names (rabbitmq). */
+/** What an account may do in virtual hosts (rabbitmq). */
 export interface PermissionMapping {
-  permissions: readonly { vhost: string; configure: string; write: string; read: string }[];
+  permissions: readonly VhostPermission[];
+}
+
+/** What an account may do in one virtual host, as regular expressions over names. An empty one permits nothing. */
+export interface VhostPermission {
+  vhost: string;
+  configure: string;
+  write: string;
+  read: string;
+  /** Restricts the routing keys at topic exchanges. An exchange that is not listed has no restriction. */
+  topics?: readonly TopicPermission[] | undefined;
+}
+
+export interface TopicPermission {
+  exchange: string;
+  write: string;
+  read: string;
 }
 
 /** What a scope means in a target. Each kind of resource has one form. */

@@ -1,10 +1,11 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startHttpsServer, testCa } from '../../outbound/https-server.ts';
 import { eventually } from '../../support/eventually.ts';
+import { rabbitmqServer, startRabbitmq } from '../support/rabbitmq-node.ts';
 import { logIn, renew } from './clients/amqp-agent.ts';
-import { rabbitmqServer, startRabbitmq } from './rabbitmq-node.ts';
 import { isLeftOut } from './software.ts';
 import { startTokens, type TokenService, type Tokens } from './tokens.ts';
 
@@ -35,11 +36,17 @@ beforeAll(async () => {
   );
   const scopes = { good: `${configure} ${write}`, narrow: `${read}` };
   service = await startTokens({ identifier, scopes });
-  port = await startRabbitmq({
+  const values = {
     ISSUER: await startFront(service.issuer),
     IDENTIFIER: identifier,
-    ca: testCa,
-  });
+    CA_FILE: 'DIRECTORY/ca.pem',
+  };
+  const conf = Object.entries(values).reduce(
+    (text, [name, value]) => text.replaceAll(`= ${name}`, `= ${value}`),
+    readFileSync(join(import.meta.dirname, 'servers/rabbitmq.conf'), 'utf8'),
+  );
+  const plugins = ['rabbitmq_auth_backend_oauth2'];
+  port = (await startRabbitmq({ conf, plugins, files: { 'ca.pem': testCa } })).port;
 });
 
 afterEach(async () => {

@@ -1,21 +1,29 @@
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from '../../support/at-end.ts';
 import { freePort } from '../../support/free-port.ts';
-import { startDaemon } from './software.ts';
+import { startDaemon } from '../interop/software.ts';
 
 /** Debian's rabbitmq-server. */
 export const rabbitmqServer = '/usr/lib/rabbitmq/bin/rabbitmq-server';
 
-interface Settings {
-  /** `ISSUER` and `IDENTIFIER` replace the placeholders of these names in `servers/rabbitmq.conf`. */
-  ISSUER: string;
-  IDENTIFIER: string;
-  /** The certificate authority of the broker's certificate, in PEM. */
-  ca: string;
+export interface RabbitmqSettings {
+  /** The lines of `rabbitmq.conf`, besides that of the AMQP listener without TLS. */
+  conf: string;
+  plugins: readonly string[];
+  /** Further files of the configuration, by name. `conf` has `DIRECTORY/` before their names. */
+  files?: Record<string, string>;
+}
+
+/** A node that runs until the test file ends. */
+export interface RabbitmqNode {
+  /** The port for AMQP without TLS. */
+  port: number;
+  /** The folder with the logs. */
+  logs: string;
 }
 
 /** Throws unless a process listens on the port. */
@@ -49,22 +57,17 @@ function environmentOf(directory: string, ports: { amqp: number; mapper: number;
   };
 }
 
-/** Starts a separate node with `servers/rabbitmq.conf`, which is stopped when the test file ends. Returns its AMQP port. */
-export async function startRabbitmq({ ca, ISSUER, IDENTIFIER }: Settings): Promise<number> {
+/** Starts a separate node, which is stopped when the test file ends. */
+export async function startRabbitmq({ conf, plugins, files = {} }: RabbitmqSettings): Promise<RabbitmqNode> {
   const directory = mkdtempSync(join(tmpdir(), 'hallpass-rabbitmq-'));
   atEnd(async () => rmSync(directory, { recursive: true }));
   const write = (name: string, text: string): void => writeFileSync(join(directory, name), text);
   const ports = { amqp: await freePort(), mapper: await freePort(), distribution: await freePort() };
-  write('ca.pem', ca);
-  const template = readFileSync(join(import.meta.dirname, 'servers/rabbitmq.conf'), 'utf8');
-  const values = { ISSUER, IDENTIFIER, CA_FILE: join(directory, 'ca.pem') };
-  const filled = Object.entries(values).reduce(
-    (text, [name, value]) => text.replaceAll(`= ${name}`, `= ${value}`),
-    template,
-  );
-  write('rabbitmq.conf', `${filled}\nlisteners.tcp.1 = 127.0.0.1:${ports.amqp}\n`);
+  for (const [name, text] of Object.entries(files)) write(name, text);
+  const lines = conf.replaceAll('DIRECTORY/', `${directory}/`);
+  write('rabbitmq.conf', `${lines}\nlisteners.tcp.1 = 127.0.0.1:${ports.amqp}\n`);
   write('advanced.config', '[].\n');
-  write('enabled_plugins', '[rabbitmq_auth_backend_oauth2].\n');
+  write('enabled_plugins', `[${plugins.join(',')}].\n`);
   await startDaemon({
     command: '/usr/bin/epmd',
     args: ['-address', '127.0.0.1', '-port', String(ports.mapper)],
@@ -76,5 +79,5 @@ export async function startRabbitmq({ ca, ISSUER, IDENTIFIER }: Settings): Promi
     env: environmentOf(directory, ports),
     check: () => assertListening(ports.amqp),
   });
-  return ports.amqp;
+  return { port: ports.amqp, logs: join(directory, 'log') };
 }
