@@ -1,6 +1,6 @@
 import pg from 'pg';
+import { runBounded, unlessAborted } from '../bounded-call.ts';
 import type { Address, TargetOptions } from '../engine.ts';
-import { TargetFailure } from '../target-failure.ts';
 import { toTargetFailure } from './failure.ts';
 
 /** An open connection on which one call at a time runs its statements. */
@@ -55,15 +55,8 @@ export function openConnections(options: TargetOptions): Connections {
       connect({ ...clientConfig(primary, options), user: name, password }, signal),
   });
   return {
-    async run(work) {
-      const signal = AbortSignal.timeout(timeoutMs);
-      try {
-        return await unlessAborted(signal, work(createCall(signal)), () => {});
-      } catch (error) {
-        if (!signal.aborted) throw toTargetFailure(error);
-        throw new TargetFailure('timed-out', `the target took longer than ${timeoutMs} ms`);
-      }
-    },
+    run: (work) =>
+      runBounded({ timeoutMs, toFailure: toTargetFailure }, (signal) => work(createCall(signal))),
     changePassword(password) {
       adminPassword = password;
     },
@@ -145,28 +138,6 @@ async function connect(config: pg.ClientConfig, signal: AbortSignal): Promise<pg
   // The connection is given up after its own timeout, if the signal is aborted before.
   await unlessAborted(signal, client.connect(), () => client.end());
   return client;
-}
-
-/** Resolves like `promise`, or rejects when the signal is aborted; `discard` then gets a value that comes too late. */
-async function unlessAborted<T>(
-  signal: AbortSignal,
-  promise: Promise<T>,
-  discard: (late: T) => unknown,
-): Promise<T> {
-  let stop = (): void => {};
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stop = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } catch (error) {
-    if (signal.aborted) promise.then(discard, () => {});
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
 }
 
 async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
