@@ -1,9 +1,10 @@
+import { assertBefore } from '../deadline.ts';
 import type { Target, TargetOptions } from '../engine.ts';
 import { changeOwnPassword, listAccounts, readSystemIdentifier } from './accounts.ts';
 import { cleanUp } from './clean-up.ts';
 import { cleanUpTogether } from './clean-up-together.ts';
 import { openConnections } from './connections.ts';
-import { assertBefore, createAccount, renewAccount } from './create.ts';
+import { createAccount, renewAccount } from './create.ts';
 import { disableAccess } from './disable.ts';
 import { disableTogether } from './disable-together.ts';
 import { endSessions } from './end-sessions.ts';
