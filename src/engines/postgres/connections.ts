@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Address, TargetOptions } from '../engine.ts';
+import { settleAll, unlessAborted } from '../settle.ts';
 import { TargetFailure } from '../target-failure.ts';
 import { toTargetFailure } from './failure.ts';
 
@@ -145,33 +146,6 @@ async function connect(config: pg.ClientConfig, signal: AbortSignal): Promise<pg
   // The connection is given up after its own timeout, if the signal is aborted before.
   await unlessAborted(signal, client.connect(), () => client.end());
   return client;
-}
-
-/** Resolves like `promise`, or rejects when the signal is aborted; `discard` then gets a value that comes too late. */
-async function unlessAborted<T>(
-  signal: AbortSignal,
-  promise: Promise<T>,
-  discard: (late: T) => unknown,
-): Promise<T> {
-  let stop = (): void => {};
-  const aborted = new Promise<never>((_resolve, reject) => {
-    stop = () => reject(signal.reason as Error);
-    signal.addEventListener('abort', stop, { once: true });
-    if (signal.aborted) stop();
-  });
-  try {
-    return await Promise.race([promise, aborted]);
-  } catch (error) {
-    if (signal.aborted) promise.then(discard, () => {});
-    throw error;
-  } finally {
-    signal.removeEventListener('abort', stop);
-  }
-}
-
-async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(promises);
-  return Promise.all(promises);
 }
 
 /** Creates a function that runs one work after the other. */

@@ -1,6 +1,7 @@
 import { escapeIdentifier, escapeLiteral } from 'pg';
 import type { Clock } from '../../platform/clock.ts';
 import type { Random } from '../../platform/random.ts';
+import { assertBefore } from '../deadline.ts';
 import type { AccountRenewal, NewAccount } from '../engine.ts';
 import { TargetFailure } from '../target-failure.ts';
 import type { Session } from './connections.ts';
@@ -10,12 +11,6 @@ import { readTargetTime, timestampLiteral } from './target-time.ts';
 
 /** The most sessions of an account at one time. An account must not use all connections of the server. */
 const maxSessions = 20;
-
-/** Throws `deadline-passed` if no account may come into being any more. */
-export function assertBefore(deadline: Date, clock: Clock): void {
-  if (clock.now() < deadline) return;
-  throw new TargetFailure('deadline-passed', 'the deadline passed before the account was made');
-}
 
 export interface Creation {
   account: NewAccount;

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { OutboundFailure } from '../../outbound/outbound-failure.ts';
+import { fromConnection } from '../connection-failure.ts';
 import { TargetFailure, type TargetProblemCode } from '../target-failure.ts';
 
 /** The SQLSTATEs that this engine handles (PostgreSQL manual, appendix A). */
@@ -28,12 +28,8 @@ const problems: Readonly<Record<string, TargetProblemCode>> = {
 /** The classes for a lost connection, a server without resources or shutting down, and failed input and output. */
 const outages: readonly string[] = ['08', '53', '57', '58'];
 
-/** The codes of OpenSSL and Node for a failed handshake or a certificate that is not accepted. */
-const tlsCodes =
-  /^(ERR_(TLS|SSL|OSSL)|EPROTO$|CERT_|CRL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)|HOSTNAME_MISMATCH|PATH_LENGTH_)/;
 /** The messages of `pg` for a server without TLS, which have no code. */
 const tlsMessages = /^(The server does not support SSL connections|There was an error establishing an SSL)/;
-const timeoutMessages = /timeout|timed out/i;
 
 /** Returns the SQLSTATE of an error of the server; undefined for any other error. */
 export function sqlStateOf(error: unknown): string | undefined {
@@ -43,23 +39,9 @@ export function sqlStateOf(error: unknown): string | undefined {
 /** Converts an error of `pg`. The result has the message only, because other fields may repeat a statement. */
 export function toTargetFailure(error: unknown): TargetFailure {
   if (error instanceof TargetFailure) return error;
-  if (error instanceof OutboundFailure) return fromSocket(error);
   if (error instanceof pg.DatabaseError) return fromServer(error);
-  const message = error instanceof Error ? error.message : 'unknown error';
-  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-  return new TargetFailure(problemOf(code, message), code === '' ? message : `${message} (${code})`);
-}
-
-function problemOf(code: string, message: string): TargetProblemCode {
-  if (tlsCodes.test(code) || tlsMessages.test(message)) return 'tls-failed';
-  return code === 'ETIMEDOUT' || timeoutMessages.test(message) ? 'timed-out' : 'unreachable';
-}
-
-function fromSocket({ problem }: OutboundFailure): TargetFailure {
-  if (problem === 'address-not-allowed') {
-    return new TargetFailure(problem, 'the rules for targets do not allow this address');
-  }
-  return new TargetFailure('name-not-found', 'the host name has no address');
+  const failure = fromConnection(error);
+  return tlsMessages.test(failure.detail) ? new TargetFailure('tls-failed', failure.detail) : failure;
 }
 
 function fromServer({ code = '', message, detail }: pg.DatabaseError): TargetFailure {

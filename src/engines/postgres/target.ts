@@ -1,8 +1,9 @@
+import { assertBefore } from '../deadline.ts';
 import type { Target, TargetOptions } from '../engine.ts';
 import { changeOwnPassword, listAccounts, readSystemIdentifier } from './accounts.ts';
 import { cleanUp } from './clean-up.ts';
 import { openConnections } from './connections.ts';
-import { assertBefore, createAccount, renewAccount } from './create.ts';
+import { createAccount, renewAccount } from './create.ts';
 import { disableAccess } from './disable.ts';
 import { endSessions } from './end-sessions.ts';
 import { findProblems } from './find-problems.ts';
