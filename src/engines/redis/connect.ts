@@ -8,6 +8,8 @@ import { toTargetFailure } from './failure.ts';
 /** An open connection of one user. */
 export interface Connection {
   redis: Redis;
+  /** Whether neither side has ended it. */
+  isOpen(): boolean;
   /** Ends the connection at once. What it has sent and the server has not received is never delivered. */
   reset(): void;
 }
@@ -33,7 +35,8 @@ export async function connect(
   signal.throwIfAborted();
   const socket = options.createSocket({ encrypted: options.connection.tls.mode === 'verify' });
   const redis = createClient(createConnector(() => openStream(socket, options, signal), socket));
-  const connection = { redis, reset: () => resetSocket(socket) };
+  const isOpen = (): boolean => socket.writable && redis.status === 'ready';
+  const connection = { redis, isOpen, reset: () => resetSocket(socket) };
   const abort = (): void => void socket.destroy(signal.reason as Error);
   signal.addEventListener('abort', abort, { once: true });
   try {

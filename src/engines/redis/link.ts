@@ -67,14 +67,16 @@ function shareConnection(options: LinkOptions) {
   };
   return {
     async open(): Promise<Connection> {
+      while (opening !== undefined) {
+        const one = opening;
+        const connection = await one;
+        if (connection.isOpen()) return connection;
+        forget(one);
+      }
       if (isClosed) throw new Error('the target is closed');
-      if (opening !== undefined) return opening;
       const one = connect(options, options.getLogin(), AbortSignal.timeout(options.timeoutMs));
       opening = one;
-      one.then(
-        ({ redis }) => redis.once('end', () => forget(one)),
-        () => forget(one),
-      );
+      one.catch(() => forget(one));
       return one;
     },
     end,

@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
+import type { CreateSocket } from '../../../src/engines/engine.ts';
 import { isLeftOut, startDaemon } from '../../slow/interop/software.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -98,6 +99,31 @@ export async function startRedis(settings: Settings = {}): Promise<RedisServer> 
       }
     },
     readLog: () => readFileSync(path('log'), 'utf8'),
+  };
+}
+
+/** Creates sockets like `createSocket`, and keeps what is sent on them. */
+export function recordSockets(createSocket: CreateSocket) {
+  let sent = '';
+  return {
+    createSocket: (use: { encrypted: boolean }) => {
+      const socket = createSocket(use);
+      const write = socket.write.bind(socket) as (chunk: string) => boolean;
+      // Node gives a socket its own `write` when it connects.
+      socket.once('connect', () => {
+        socket.write = (chunk: string | Uint8Array): boolean => {
+          sent += String(chunk);
+          return write(String(chunk));
+        };
+      });
+      return socket;
+    },
+    sent: () => sent,
+    /** The commands that were sent, as words. */
+    commands: () =>
+      sent
+        .split(/^\*\d+\r\n/m)
+        .map((text) => text.split('\r\n').filter((line) => line !== '' && !line.startsWith('$'))),
   };
 }
 

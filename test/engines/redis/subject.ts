@@ -13,7 +13,10 @@ export function toSubject({ port, admin }: RedisServer, replicas: readonly Redis
   return {
     engine: redis,
     options,
-    mappings: [{ rules: '~orders:* +get +set' }, { rules: '%R~stock:* &news:* +@read +@pubsub (~own:* +del)' }],
+    mappings: [
+      { rules: '~orders:* +get +set' },
+      { rules: '%R~stock:* &news:* +@read +@pubsub (~own:* +del)' },
+    ],
     missing: { rules: '~orders:* +no.such.command' },
   } satisfies ContractSubject;
 }
