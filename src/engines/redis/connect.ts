@@ -37,7 +37,7 @@ export async function connect(
   const redis = createClient(createConnector(() => openStream(socket, options, signal), socket));
   const isOpen = (): boolean => socket.writable && redis.status === 'ready';
   const connection = { redis, isOpen, reset: () => resetSocket(socket) };
-  const abort = (): void => void socket.destroy(signal.reason as Error);
+  const abort = (): void => resetSocket(socket);
   signal.addEventListener('abort', abort, { once: true });
   try {
     await redis.connect();

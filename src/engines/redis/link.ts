@@ -1,5 +1,6 @@
 import type { Address, TargetOptions } from '../engine.ts';
 import { unlessAborted } from '../settle.ts';
+import { TargetFailure } from '../target-failure.ts';
 import { type Connection, connect, type Login } from './connect.ts';
 import { isReplyError } from './failure.ts';
 
@@ -38,7 +39,7 @@ export function createLink(options: LinkOptions): Link {
       clearTimeout(idle);
       users += 1;
       try {
-        const connection = await unlessAborted(signal, shared.open(), () => {});
+        const connection = await unlessAborted(signal, shared.open(signal), () => {});
         signal.throwIfAborted();
         before?.();
         return await exchange(connection, commands, signal);
@@ -66,13 +67,14 @@ function shareConnection(options: LinkOptions) {
     opening = undefined;
   };
   return {
-    async open(): Promise<Connection> {
+    async open(signal: AbortSignal): Promise<Connection> {
       while (opening !== undefined) {
         const one = opening;
-        const connection = await one;
-        if (connection.isOpen()) return connection;
+        const connection = await one.catch(unlessTimedOut);
+        if (connection?.isOpen() === true) return connection;
         forget(one);
       }
+      signal.throwIfAborted();
       if (isClosed) throw new Error('the target is closed');
       const one = connect(options, options.getLogin(), AbortSignal.timeout(options.timeoutMs));
       opening = one;
@@ -85,6 +87,12 @@ function shareConnection(options: LinkOptions) {
       end();
     },
   };
+}
+
+/** An attempt that began before a call must not end that call by its own timeout. */
+function unlessTimedOut(error: unknown): undefined {
+  if (error instanceof TargetFailure && error.problem === 'timed-out') return undefined;
+  throw error;
 }
 
 /** Sends commands and waits for all replies. Throws if the connection is lost. */
