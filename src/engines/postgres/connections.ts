@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { runBounded, unlessAborted } from '../bounded-call.ts';
 import type { Address, TargetOptions } from '../engine.ts';
+import { settleAll } from '../settle.ts';
 import { toTargetFailure } from './failure.ts';
 
 /** An open connection on which one call at a time runs its statements. */
@@ -138,11 +139,6 @@ async function connect(config: pg.ClientConfig, signal: AbortSignal): Promise<pg
   // The connection is given up after its own timeout, if the signal is aborted before.
   await unlessAborted(signal, client.connect(), () => client.end());
   return client;
-}
-
-async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(promises);
-  return Promise.all(promises);
 }
 
 /** Creates a function that runs one work after the other. */

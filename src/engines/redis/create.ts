@@ -1,0 +1,88 @@
+import { sha256 } from '../../crypto/hash.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Random } from '../../platform/random.ts';
+import { assertBefore } from '../deadline.ts';
+import type { NewAccount } from '../engine.ts';
+import { TargetFailure } from '../target-failure.ts';
+import { type RuleSet, toArguments } from './rules.ts';
+import type { Call, Session } from './servers.ts';
+import { findUser, toUser, type User } from './users.ts';
+
+export interface Creation {
+  account: NewAccount;
+  ruleSets: readonly RuleSet[];
+  clock: Clock;
+  random: Random;
+}
+
+/**
+ * Makes an account on every server, in two steps:
+ *
+ * 1. A user that is off and has nothing but the digest of a password that nobody knows, the token.
+ * 2. One command that fails if the user does not have the token; otherwise it replaces everything, and switches the user on.
+ *
+ * A command can run long after its timeout, when a stopped server continues and reads what it has received. A late first step
+ * makes a user that cannot log in. A late second step fails, because ending the account removes the token.
+ */
+export async function createAccount(call: Call, creation: Creation): Promise<void> {
+  const { name } = creation.account;
+  await call.onEach((session) => assertAbsent(session, name));
+  const token = creation.random.bytes(32).toString('hex');
+  const made: Session[] = [];
+  try {
+    await call.onEach(async (session) => {
+      if (await reserve(session, { ...creation, token })) made.push(session);
+      else throw existsFailure(name);
+    });
+    await call.onEach((session) => activate(session, { ...creation, token }));
+  } catch (error) {
+    await Promise.allSettled(made.map((session) => session.ask([['ACL', 'DELUSER', name]])));
+    throw error;
+  }
+}
+
+const existsFailure = (name: string): TargetFailure =>
+  new TargetFailure('account-exists', `a user ${name} exists`);
+
+async function assertAbsent(session: Session, name: string): Promise<void> {
+  if ((await findUser(session, name)) !== undefined) throw existsFailure(name);
+}
+
+type Step = Creation & { token: string };
+
+/** Returns false if somebody has made the user since it was absent, and takes back what it has added to it. */
+async function reserve(session: Session, { account, clock, token }: Step): Promise<boolean> {
+  const { name, deadline } = account;
+  const [, reply] = await session.ask(
+    [
+      ['ACL', 'SETUSER', name, `#${token}`],
+      ['ACL', 'GETUSER', name],
+    ],
+    { before: () => assertBefore(deadline, clock) },
+  );
+  const user = toUser(reply);
+  if (user !== undefined && isEmpty(user) && hasOnly(user, token)) return true;
+  await session.ask([['ACL', 'SETUSER', name, `!${token}`]]);
+  return false;
+}
+
+async function activate(session: Session, { account, ruleSets, clock, token }: Step): Promise<void> {
+  const { name, password, deadline } = account;
+  const digest = sha256(password).toString('hex');
+  const rules = toArguments(ruleSets);
+  const [, reply] = await session.ask(
+    [
+      ['ACL', 'SETUSER', name, `!${token}`, 'reset', 'resetchannels', ...rules, `#${digest}`, 'on'],
+      ['ACL', 'GETUSER', name],
+    ],
+    { before: () => assertBefore(deadline, clock) },
+  );
+  const user = toUser(reply);
+  if (user?.isOn === true && hasOnly(user, digest)) return;
+  throw new TargetFailure('refused', `the user ${name} is not as it was made`);
+}
+
+const isEmpty = ({ isOn, keys, commands }: User): boolean => !isOn && keys === '' && commands === '-@all';
+
+const hasOnly = ({ isWithoutPassword, digests }: User, digest: string): boolean =>
+  !isWithoutPassword && digests.length === 1 && digests[0] === digest;
