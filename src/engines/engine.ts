@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Clock } from '../platform/clock.ts';
 import type { Random } from '../platform/random.ts';
 import type { Mapping } from './mapping.ts';
-import type { Address, TargetProblem, TlsSettings } from './terms.ts';
+import type { Address, TargetProblem, TlsSettings, UsualPorts } from './terms.ts';
 
 export type { Address, TargetProblem, TlsSettings } from './terms.ts';
 
@@ -122,10 +122,9 @@ export interface Target {
 }
 
 /** What the broker needs to know of a kind of target. */
-export interface Engine {
+export interface Engine extends UsualPorts {
   /** What ends an account in the target itself if the broker never does: `valid_until`, or `none`. */
   fence: 'valid_until' | 'none';
-  defaultPort: number;
   /** Returns what is wrong with a mapping, without asking a target; undefined if it may be right. */
   mappingProblem(mapping: Mapping): string | undefined;
   open(options: TargetOptions): Target;

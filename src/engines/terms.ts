@@ -1,5 +1,5 @@
 /** The kinds of targets in which the broker makes accounts; `engines.ts` has the engine of each. */
-export const engineKinds = ['postgres'] as const;
+export const engineKinds = ['postgres', 'mysql', 'redis', 'rabbitmq'] as const;
 
 export type EngineKind = (typeof engineKinds)[number];
 
@@ -15,6 +15,13 @@ export interface TlsSettings {
   mode: 'verify' | 'off';
   /** Certificates (PEM) that are trusted instead of those of Node. */
   ca?: string | undefined;
+}
+
+/** The ports of a kind of target where nothing else is given. */
+export interface UsualPorts {
+  defaultPort: number;
+  /** Where agents log in, with and without TLS, if it is not where the broker connects. */
+  endpointPort?: Readonly<Record<TlsSettings['mode'], number>>;
 }
 
 /** A reason why leases cannot work, with what an admin of the target has to do. */

@@ -1610,7 +1610,7 @@ export interface components {
          * @description The kind of the resource: `api` has JWT access tokens, every other kind has leases in such a target
          * @enum {string}
          */
-        ResourceKind: "api" | "postgres";
+        ResourceKind: "api" | "postgres" | "mysql" | "redis" | "rabbitmq";
         /** @description A scope-token (RFC 6749 section 3.3) */
         ScopeName: string;
         /**
@@ -1618,14 +1618,42 @@ export interface components {
          * @enum {string}
          */
         Risk: "low" | "medium" | "high";
+        /** @description A regular expression over names */
+        NamePattern: string;
+        /** @description Which routing keys an account may use at a topic exchange */
+        TopicPermission: {
+            /** @description The topic exchange */
+            exchange: string;
+            /** @description The routing keys with which it may publish */
+            write: components["schemas"]["NamePattern"];
+            /** @description The routing keys for which it may bind */
+            read: components["schemas"]["NamePattern"];
+        };
+        /** @description What an account may do in one virtual host: regular expressions over names; an empty one permits nothing */
+        VhostPermission: {
+            /** @description The virtual host */
+            vhost: string;
+            /** @description What it may declare and delete */
+            configure: components["schemas"]["NamePattern"];
+            /** @description Where it may publish */
+            write: components["schemas"]["NamePattern"];
+            /** @description What it may consume */
+            read: components["schemas"]["NamePattern"];
+            /** @description Restrictions of routing keys at topic exchanges */
+            topics?: components["schemas"]["TopicPermission"][];
+        };
         /** @description A scope of a resource */
         Scope: {
             name: components["schemas"]["ScopeName"];
             /** @description What the scope permits, for approvers, 1 to 500 characters */
             description: string;
             risk: components["schemas"]["Risk"];
-            /** @description What the scope means in a target of kind `postgres`: the roles of which an account becomes a member */
+            /** @description What the scope means in a target of kind `postgres` or `mysql`: the roles of which an account becomes a member */
             roles?: string[];
+            /** @description What the scope means in a target of kind `redis`: rules of an access control list, for example `~orders:* +get` */
+            rules?: string;
+            /** @description What the scope means in a target of kind `rabbitmq`: permissions in virtual hosts */
+            permissions?: components["schemas"]["VhostPermission"][];
         };
         /** @description All scopes of a resource */
         Catalogue: components["schemas"]["Scope"][];
@@ -2088,9 +2116,15 @@ export interface components {
             grant_id: components["schemas"]["GrantId"];
             agent_id: components["schemas"]["AgentId"];
             resource_id: components["schemas"]["ResourceId"];
+            kind: components["schemas"]["ResourceKind"];
             status: components["schemas"]["LeaseStatus"];
             /** @description The name of its account in the target */
             account_name: string;
+            /**
+             * @description What refuses logins from the expiry on even if the broker is not there: `valid_until`, the target itself; `none`, nothing, and the broker ends it as soon as it is back
+             * @enum {string}
+             */
+            fence: "valid_until" | "none";
             created_at: components["schemas"]["Time"];
             /** @description When the account was made; null if it was not */
             activated_at: components["schemas"]["NullableTime"];
@@ -6020,7 +6054,9 @@ export interface operations {
                      *           "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *           "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *           "status": "active",
+                     *           "kind": "postgres",
                      *           "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *           "fence": "valid_until",
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "activated_at": "2026-03-02T10:00:00.041Z",
                      *           "expires_at": "2026-03-02T10:10:00.000Z",
@@ -6091,7 +6127,9 @@ export interface operations {
                      *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "status": "active",
+                     *       "kind": "postgres",
                      *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "fence": "valid_until",
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "activated_at": "2026-03-02T10:00:00.041Z",
                      *       "expires_at": "2026-03-02T10:10:00.000Z",
@@ -6123,7 +6161,9 @@ export interface operations {
                      *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "status": "active",
+                     *       "kind": "postgres",
                      *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "fence": "valid_until",
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "activated_at": "2026-03-02T10:00:00.041Z",
                      *       "expires_at": "2026-03-02T10:10:00.000Z",
@@ -6188,7 +6228,9 @@ export interface operations {
                      *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "status": "active",
+                     *       "kind": "postgres",
                      *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "fence": "valid_until",
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "activated_at": "2026-03-02T10:00:00.041Z",
                      *       "expires_at": "2026-03-02T10:10:00.000Z",
@@ -6252,7 +6294,9 @@ export interface operations {
                      *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "status": "active",
+                     *       "kind": "postgres",
                      *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "fence": "valid_until",
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "activated_at": "2026-03-02T10:00:00.041Z",
                      *       "expires_at": "2026-03-02T10:10:00.000Z",
@@ -6319,7 +6363,9 @@ export interface operations {
                      *       "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
                      *       "status": "active",
+                     *       "kind": "postgres",
                      *       "account_name": "hp_4f9c21aa_k7q2mzx5ynb3hwtd",
+                     *       "fence": "valid_until",
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "activated_at": "2026-03-02T10:00:00.041Z",
                      *       "expires_at": "2026-03-02T10:10:00.000Z",

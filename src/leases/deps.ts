@@ -17,7 +17,7 @@ export interface LeasesDeps {
   random: Random;
   policies: Pick<PoliciesService, 'refresh' | 'engine'>;
   resources: Pick<ResourcesService, 'lockShared'>;
-  connections: Pick<ConnectionsService, 'find' | 'open' | 'installationId'>;
+  connections: Pick<ConnectionsService, 'find' | 'open' | 'installationId' | 'fenceOf'>;
   /** The targets at which this replica could make no account, apart from those at which it could end none. */
   creationOutages: Outages;
   /** Called when an engine's call failed, for the log. */

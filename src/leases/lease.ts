@@ -1,3 +1,4 @@
+import type { EngineKind } from '../engines/terms.ts';
 import { addSeconds } from '../platform/clock.ts';
 import { nextAttemptAt } from '../platform/retry.ts';
 
@@ -11,6 +12,8 @@ export interface Lease {
   agentId: string;
   resourceId: string;
   connectionId: string;
+  /** The kind of its target. */
+  kind: EngineKind;
   /** The stored status. See `effectiveStatus`. */
   status: LeaseStatus;
   /** Whether its grant is active. */

@@ -11,14 +11,16 @@ function problemOf(error: string | null): string | null {
 }
 
 /** Converts a lease to its representation in the API. */
-function present({ lease, status, credential }: LeaseView, caller: Caller) {
+function present({ lease, status, fence, credential }: LeaseView, caller: Caller) {
   return {
     id: lease.id,
     grant_id: lease.grantId,
     agent_id: lease.agentId,
     resource_id: lease.resourceId,
+    kind: lease.kind,
     status,
     account_name: lease.accountName,
+    fence,
     created_at: lease.createdAt.toISOString(),
     activated_at: iso(lease.activatedAt),
     expires_at: lease.expiresAt.toISOString(),

@@ -2,6 +2,7 @@ import { byAct } from '../audit/audit-event.ts';
 import type { Act, Caller, Person, WorkloadAgent } from '../caller.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
+import type { Engine } from '../engines/engine.ts';
 import { BrokerError, refuse } from '../errors.ts';
 import { describeCall, findEarlier, type IdempotentCall } from '../idempotency/idempotent-call.ts';
 import { createLease } from './create.ts';
@@ -22,6 +23,7 @@ import * as store from './store/leases.ts';
 export interface LeaseView {
   lease: Lease;
   status: LeaseStatus;
+  fence: Engine['fence'];
   /** Present only in the answer to the call that made the lease. */
   credential?: LeaseCredential;
 }
@@ -60,6 +62,12 @@ export function createLeasesService(deps: LeasesDeps) {
   };
 }
 
+const view = ({ connections }: LeasesDeps, lease: Lease, now: Date): LeaseView => ({
+  lease,
+  status: effectiveStatus(lease, now),
+  fence: connections.fenceOf(lease.kind),
+});
+
 /**
  * Makes a lease, or shows the one that the same call has made: its credential is never shown again. A call whose lease
  * never became active can be repeated, and then makes another one.
@@ -95,25 +103,27 @@ function isVisible(caller: Caller, lease: Lease): boolean {
   return caller.kind === 'person' || lease.agentId === caller.id;
 }
 
-async function show({ db, clock }: LeasesDeps, caller: Caller, id: string): Promise<LeaseView> {
+async function show(deps: LeasesDeps, caller: Caller, id: string): Promise<LeaseView> {
+  const { db, clock } = deps;
   const now = clock.now();
   const lease = await store.findLease(db, id, now);
   if (lease === undefined || !isVisible(caller, lease)) throw new BrokerError('not-found');
-  return { lease, status: effectiveStatus(lease, now) };
+  return view(deps, lease, now);
 }
 
 async function list(
-  { db, clock }: LeasesDeps,
+  deps: LeasesDeps,
   caller: Caller,
   { filter, page }: { filter: store.LeaseFilter; page: { limit: number; before: string | undefined } },
 ): Promise<Page<LeaseView>> {
+  const { db, clock } = deps;
   const now = clock.now();
   const isForeign = caller.kind === 'agent' && filter.agentId !== undefined && filter.agentId !== caller.id;
   if (isForeign) return { items: [], more: false };
   const visible = caller.kind === 'agent' ? { ...filter, agentId: caller.id } : filter;
   const rows = await store.listLeases(db, visible, { ...page, limit: page.limit + 1, now });
   const { items, more } = takePage(rows, page.limit);
-  return { items: items.map((lease) => ({ lease, status: effectiveStatus(lease, now) })), more };
+  return { items: items.map((lease) => view(deps, lease, now)), more };
 }
 
 /** Begins to revoke a lease. A worker ends its access within seconds. Succeeds if that has begun before. */

@@ -1,4 +1,4 @@
-import type { Mapping } from '../engines/mapping.ts';
+import type { Mapping, TopicPermission, VhostPermission } from '../engines/mapping.ts';
 import type { Address } from '../engines/terms.ts';
 import type { ConnectionInput } from './connections/connection.ts';
 import type { ConnectionView, PreflightResult, Scope } from './resource.ts';
@@ -6,7 +6,11 @@ import type { ConnectionView, PreflightResult, Scope } from './resource.ts';
 /** A scope in the API: its mapping is among its members. */
 interface ScopeBody extends Omit<Scope, 'mapping'> {
   roles?: string[];
+  rules?: string;
+  permissions?: PermissionBody[];
 }
+
+type PermissionBody = Omit<VhostPermission, 'topics'> & { topics?: TopicPermission[] };
 
 export function toScope({ name, description, risk, ...mapping }: ScopeBody): Scope {
   const scope = { name, description, risk };
@@ -14,7 +18,7 @@ export function toScope({ name, description, risk, ...mapping }: ScopeBody): Sco
 }
 
 export function presentScope({ mapping, ...scope }: Scope): ScopeBody {
-  return { ...scope, ...(mapping as { roles?: string[] } | undefined) };
+  return { ...scope, ...(mapping as Partial<ScopeBody> | undefined) };
 }
 
 interface ConnectionBody {

@@ -1,7 +1,9 @@
 import { Socket } from 'node:net';
 import type { Engine, FoundAccount, NewAccount, Target, TargetOptions } from '../../src/engines/engine.ts';
+import type { Engines } from '../../src/engines/engines.ts';
 import type { Mapping } from '../../src/engines/mapping.ts';
 import { TargetFailure } from '../../src/engines/target-failure.ts';
+import { engineKinds } from '../../src/engines/terms.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 
@@ -93,6 +95,12 @@ export function createFakeEngine(server: FakeServer): Engine {
     mappingProblem: (mapping) => ('roles' in mapping ? undefined : 'a scope maps to roles'),
     open: (options) => openFakeTarget(server, options),
   };
+}
+
+/** Returns the fake as the engine of every kind of target. */
+export function fakeEngines(server: FakeServer): Engines {
+  const engine = createFakeEngine(server);
+  return Object.fromEntries(engineKinds.map((kind) => [kind, engine])) as Engines;
 }
 
 function openFakeTarget(server: FakeServer, options: TargetOptions): Target {

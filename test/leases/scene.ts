@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect } from 'vitest';
 import type { JobName } from '../../src/worker/schedules.ts';
-import { createFakeEngine, createFakeServer, type FakeServer } from '../engines/fake-engine.ts';
+import { createFakeServer, type FakeServer, fakeEngines } from '../engines/fake-engine.ts';
 import { permitAll } from '../oauth/fixtures.ts';
 import {
   type Api,
@@ -37,7 +37,7 @@ interface SceneOptions extends Omit<TestBrokerOptions, 'clock' | 'overrides'> {
 /** Starts a broker. With the database, the clock and the server of another scene it is a second replica. */
 export async function startScene(options: SceneOptions = {}): Promise<Scene> {
   const { clock = new FakeClock(), server = createFakeServer(adminPassword), database } = options;
-  const overrides = { engines: { postgres: createFakeEngine(server) } };
+  const overrides = { engines: fakeEngines(server) };
   const broker = await startBroker({ ...options, clock, overrides });
   if (database === undefined) await createPolicy(broker, permitAll);
   const agent = await createAgent(broker);

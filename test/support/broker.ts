@@ -6,7 +6,7 @@ import { type Broker, type BrokerConfig, compose, type Overrides } from '../../s
 import { type CompiledContract, compileContract } from '../../src/http/compiled-contract.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { createLog, type Log } from '../../src/platform/log.ts';
-import { createFakeEngine, createFakeServer } from '../engines/fake-engine.ts';
+import { createFakeServer, fakeEngines } from '../engines/fake-engine.ts';
 import { atEnd } from './at-end.ts';
 import { recordCoverage } from './contract-coverage.ts';
 import { FakeClock } from './fake-clock.ts';
@@ -49,7 +49,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
     log: options.log ?? testLog,
     contract: testContract(),
     observe: recordCoverage,
-    engines: { postgres: createFakeEngine(createFakeServer(fakeTargetPassword)) },
+    engines: fakeEngines(createFakeServer(fakeTargetPassword)),
     ...options.overrides,
   });
   // As in production: with Node's 5 s, a slow test sends a request into a connection that is closing.

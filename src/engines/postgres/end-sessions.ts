@@ -1,3 +1,4 @@
+import { settleAll } from '../settle.ts';
 import { TargetFailure } from '../target-failure.ts';
 import type { Call, Session } from './connections.ts';
 import { findRole, type Role } from './role.ts';
@@ -40,9 +41,8 @@ export async function onEveryServer<T>(
     await waitForReplay(session, lsn);
     return work(session);
   });
-  const results = [call.onPrimary(work).then((result) => [result]), onReplicas];
-  await Promise.allSettled(results);
-  return (await Promise.all(results)).flat();
+  const onPrimary = call.onPrimary(work).then((result) => [result]);
+  return (await settleAll([onPrimary, onReplicas])).flat();
 }
 
 async function endAll(session: Session, role: Role): Promise<number> {

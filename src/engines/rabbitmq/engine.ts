@@ -6,6 +6,7 @@ import { openTarget } from './target.ts';
 export const rabbitmq: Engine = {
   fence: 'none',
   defaultPort: 15672,
+  endpointPort: { verify: 5671, off: 5672 },
   mappingProblem,
   open: openTarget,
 };

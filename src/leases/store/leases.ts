@@ -1,5 +1,6 @@
 import { type SqlBool, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
+import type { EngineKind } from '../../engines/terms.ts';
 import { bindInstants, isActive } from '../../grants/liveness-sql.ts';
 import type { Lease, LeaseStatus } from '../lease.ts';
 
@@ -11,6 +12,7 @@ function selectLeases(db: Db, now: Date) {
     .innerJoin('agents as a', 'a.id', 'g.agent_id')
     .innerJoin('resources as r', 'r.id', 'g.resource_id')
     .select(['l.id', 'l.grant_id', 'l.agent_id', 'l.resource_id', 'l.connection_id', 'l.account_name'])
+    .select('r.kind')
     .select(['l.status', 'l.created_at', 'l.create_deadline_at', 'l.activated_at', 'l.expires_at'])
     .select(['l.revoked_at', 'l.revoked_by', 'l.revoke_reason', 'l.access_disabled_at', 'l.cleaned_up_at'])
     .select(['l.owned_objects', 'l.attempts', 'l.next_attempt_at', 'l.last_error'])
@@ -26,6 +28,7 @@ function toLease(row: Row): Lease {
     agentId: row.agent_id,
     resourceId: row.resource_id,
     connectionId: row.connection_id,
+    kind: row.kind as EngineKind,
     status: row.status as LeaseStatus,
     isGrantActive: row.is_grant_active,
     accountName: row.account_name,

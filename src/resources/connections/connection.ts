@@ -1,4 +1,4 @@
-import type { Address, EngineKind, TlsSettings } from '../../engines/terms.ts';
+import type { Address, EngineKind, TlsSettings, UsualPorts } from '../../engines/terms.ts';
 
 /** How the broker reaches a target, without the password. A connection never changes: a change makes another one. */
 export interface Connection extends Address {
@@ -39,28 +39,30 @@ export interface ConnectionInput {
 /** What the broker knows of a new connection. */
 export interface NewConnectionFacts
   extends Pick<Connection, 'id' | 'resourceId' | 'kind' | 'createdAt' | 'createdBy'> {
-  defaultPort: number;
+  ports: UsualPorts;
 }
 
-/** Fills in the defaults: `defaultPort` of the engine, verified TLS, no replicas, agents reach what the broker reaches. */
-export function toConnection(
-  input: ConnectionInput,
-  { defaultPort, ...about }: NewConnectionFacts,
-): Connection {
-  const port = input.port ?? defaultPort;
-  const withPort = (address: { host: string; port?: number | undefined }): Address => ({
+/** Fills in the defaults: the usual ports of the engine, verified TLS, no replicas, agents reach the same host. */
+export function toConnection(input: ConnectionInput, { ports, ...about }: NewConnectionFacts): Connection {
+  const port = input.port ?? ports.defaultPort;
+  const tls = input.tls ?? { mode: 'verify' };
+  const withPort = (address: { host: string; port?: number | undefined }, usual: number): Address => ({
     host: address.host,
-    port: address.port ?? defaultPort,
+    port: address.port ?? usual,
   });
+  const endpointPort = ports.endpointPort?.[tls.mode];
   return {
     ...about,
     host: input.host,
     port,
     database: input.database ?? null,
     username: input.username,
-    tls: input.tls ?? { mode: 'verify' },
-    replicas: (input.replicas ?? []).map(withPort),
-    endpoint: input.endpoint === undefined ? { host: input.host, port } : withPort(input.endpoint),
+    tls,
+    replicas: (input.replicas ?? []).map((address) => withPort(address, ports.defaultPort)),
+    endpoint: withPort(
+      input.endpoint ?? { host: input.host },
+      endpointPort ?? (input.endpoint === undefined ? port : ports.defaultPort),
+    ),
     ownedObjects: input.ownedObjects ?? 'keep',
     passwordRotationDays: input.passwordRotationDays ?? null,
   };

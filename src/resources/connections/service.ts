@@ -3,7 +3,7 @@ import type { Envelope } from '../../crypto/envelope.ts';
 import { EnvelopeError } from '../../crypto/envelope.ts';
 import type { Db, Tx } from '../../db/database.ts';
 import { withTransaction } from '../../db/transaction.ts';
-import type { Target, TargetProblem } from '../../engines/engine.ts';
+import type { Engine, Target, TargetProblem } from '../../engines/engine.ts';
 import type { Engines } from '../../engines/engines.ts';
 import type { Mapping } from '../../engines/mapping.ts';
 import type { EngineKind } from '../../engines/terms.ts';
@@ -55,6 +55,8 @@ export function createConnectionsService(deps: ConnectionsDeps) {
     /** Returns what is wrong with a mapping, without asking a target; undefined if it may be right. */
     mappingProblem: (kind: EngineKind, mapping: Mapping): string | undefined =>
       engines[kind].mappingProblem(mapping),
+    /** Returns what ends an account in this kind of target if the broker never does. */
+    fenceOf: (kind: EngineKind): Engine['fence'] => engines[kind].fence,
     find: (tx: Db, id: string): Promise<store.StoredConnection | undefined> => store.findConnection(tx, id),
     /** Returns the id that the names of this installation's accounts carry. */
     installationId: keepFirst(() => store.readInstallationId(db)),
@@ -103,7 +105,7 @@ async function prepare(
 ): Promise<Connection> {
   const { db, clock, ids, envelope, preflights, engines } = deps;
   const made = { id: ids.next('connection'), createdAt: clock.now(), createdBy: act.caller.id };
-  const about = { ...made, resourceId, kind, defaultPort: engines[kind].defaultPort };
+  const about = { ...made, resourceId, kind, ports: engines[kind] };
   const connection = toConnection(input, about);
   const stored = await withTransaction(db, async (tx) => {
     const password = await passwordFor(deps, tx, { connection, given: input.password });

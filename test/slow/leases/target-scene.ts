@@ -32,15 +32,13 @@ export interface AgentWithGrant {
 }
 
 /** The server of the suite has the database of the brokers, because it must not be their target. */
-export async function startTargetScene({ agentCount = 3 } = {}): Promise<TargetScene> {
-  const server = await startOwnServer({ max_connections: '300' });
+export async function startTargetScene({ agentCount = 3, maxSessions = 300 } = {}): Promise<TargetScene> {
+  const server = await startOwnServer({ max_connections: String(maxSessions) });
   const subject = await preparePostgres(server.adminUrl);
   const cluster = await startCluster({ HALLPASS_TARGET_ALLOW: '127.0.0.0/8' });
   const [first] = cluster.replicas;
   await createPolicy(first, permitAll);
-  const resource = await createTarget(asBootstrap(first), subject);
-  const agents: AgentWithGrant[] = [];
-  for (let n = 0; n < agentCount; n += 1) agents.push(await createAgentWithGrant(first, resource));
+  const agents = await createTarget(first, subject, { agentCount });
   return {
     cluster,
     subject,
@@ -61,19 +59,36 @@ export async function startTargetScene({ agentCount = 3 } = {}): Promise<TargetS
   };
 }
 
-async function createTarget(admin: Api, { options, reader }: PostgresSubject) {
-  const { host, port, database, username, password } = options.connection;
+/** Adds a target on the same server, which the brokers reach at another port if one is given. Returns its agents. */
+export async function addTarget(
+  { cluster, subject }: TargetScene,
+  options: { agentCount: number; port?: number },
+): Promise<AgentWithGrant[]> {
+  return createTarget(cluster.replicas[0], await preparePostgres(subject.adminUrl), options);
+}
+
+async function createTarget(
+  broker: { url: string },
+  { options, reader }: PostgresSubject,
+  { agentCount, port = options.connection.port }: { agentCount: number; port?: number },
+): Promise<AgentWithGrant[]> {
+  const { host, database, username, password } = options.connection;
   const body = {
-    identifier: 'postgres://target.internal/orders',
+    identifier: `postgres://target.internal/${database}`,
     name: 'Orders',
     kind: 'postgres',
     scopes: [{ name: 'read', description: 'Read orders', risk: 'low', roles: [reader] }],
     max_grant_seconds: 7200,
-    connection: { host, port, database, username, password, tls: { mode: 'off' } },
+    connection: {
+      ...{ host, port, database, username, password, tls: { mode: 'off' } },
+      endpoint: { host, port: options.connection.port },
+    },
   };
-  const created = await admin.post('/v1/resources', body);
+  const created = await asBootstrap(broker).post('/v1/resources', body);
   expect([created.status, created.body.problems]).toEqual([201, undefined]);
-  return created.body as { identifier: string };
+  const agents: AgentWithGrant[] = [];
+  for (let n = 0; n < agentCount; n += 1) agents.push(await createAgentWithGrant(broker, body));
+  return agents;
 }
 
 async function createAgentWithGrant(
@@ -101,8 +116,11 @@ export interface QueryingSession {
   ended: Promise<void>;
 }
 
-/** Logs in with the credential of a lease, and queries every few milliseconds. */
-export async function openQueryingSession({ credential }: LeaseAnswer): Promise<QueryingSession> {
+/** Logs in with the credential of a lease, and queries again and again. */
+export async function openQueryingSession(
+  { credential }: LeaseAnswer,
+  { everyMs = 20 } = {},
+): Promise<QueryingSession> {
   const { username: user, ...rest } = credential;
   const client = new pg.Client({ ...rest, user, ssl: false });
   client.on('error', () => {});
@@ -114,7 +132,7 @@ export async function openQueryingSession({ credential }: LeaseAnswer): Promise<
       for (;;) {
         await client.query('select id from s.orders');
         lastSuccessMs = Date.now();
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await new Promise((resolve) => setTimeout(resolve, everyMs));
       }
     } catch {
       isOpen = false;
