@@ -48,7 +48,8 @@ const commonHeaders = {
   'user-agent': 'hallpass',
 };
 
-const idleTimeoutMs = 10_000;
+/** `undici` opens a connection again after a request was aborted, even if none waits, so idle ones are closed soon. */
+const idleTimeoutMs = 1_000;
 /** RabbitMQ lists all users at once: this is enough for 100,000. */
 const maxResponseBytes = 16 * 1024 * 1024;
 

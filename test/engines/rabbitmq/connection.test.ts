@@ -125,8 +125,8 @@ describe('a RabbitMQ target', () => {
     const login = target.holdSession({ name: 'hp_1', password: 'p'.repeat(43) });
     const calls = await Promise.allSettled([login, target.checkHealth()]);
     expect(calls).toEqual(calls.map(() => ({ status: 'rejected', reason: failure('timed-out') })));
-    expect(silent.accepted()).toBe(2);
-    await expect.poll(silent.open).toBe(0);
+    expect(silent.accepted()).toBeGreaterThanOrEqual(2);
+    await expect.poll(silent.open, { timeout: 10_000 }).toBe(0);
   });
 
   it.each([
