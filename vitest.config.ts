@@ -16,6 +16,7 @@ export default defineConfig({
     // Only for a test that hangs: no test comes near it, even on a busy machine.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 60_000 } },
     setupFiles: ['test/support/setup.ts'],
     sequence: { sequencer: SlowestFirst },
     projects: [
