@@ -24,7 +24,11 @@ export interface Link {
   close(): void;
 }
 
-const idleTimeoutMs = 10_000;
+/**
+ * Longer than the pause between two calls that repeat every minute. Redis cannot limit the connections of a user: an agent that takes
+ * all of them keeps a broker out that is not connected.
+ */
+const idleTimeoutMs = 120_000;
 
 export type LinkOptions = TargetOptions & { address: Address; getLogin: () => Login };
 
