@@ -24,6 +24,12 @@ describe.skipIf(isRedisMissing)('the problems of a Redis target', () => {
   };
   const users = async (): Promise<unknown> => server.asRoot('ACL', 'USERS');
 
+  it('are none for the admin account of the documentation', async () => {
+    const file = join(import.meta.dirname, '../../../docs/engines-redis.md');
+    expect(readFileSync(file, 'utf8')).toContain(`resetchannels -@all ${adminPrivileges.join(' ')}\n`);
+    expect(await target.findProblems([mapping])).toEqual([]);
+  });
+
   it.each(
     adminPrivileges,
   )('include an admin without %s, with the statement that gives it', async (privilege) => {
