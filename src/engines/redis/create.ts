@@ -50,7 +50,7 @@ async function assertAbsent(session: Session, name: string): Promise<void> {
 
 type Step = Creation & { token: string };
 
-/** Returns false if somebody has made the user since it was absent, and takes back what it has added to it. */
+/** Returns false if somebody has made the user since it was absent, and then removes what it has added. */
 async function reserve(session: Session, { account, clock, token }: Step): Promise<boolean> {
   const { name, deadline } = account;
   const [, reply] = await session.ask(

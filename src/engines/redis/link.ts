@@ -24,7 +24,11 @@ export interface Link {
   close(): void;
 }
 
-const idleTimeoutMs = 10_000;
+/**
+ * Longer than the pause between two calls that repeat every minute. Redis cannot limit the connections of a user: an agent that takes
+ * all of them keeps a broker out that is not connected.
+ */
+const idleTimeoutMs = 120_000;
 
 export type LinkOptions = TargetOptions & { address: Address; getLogin: () => Login };
 
@@ -45,6 +49,8 @@ export function createLink(options: LinkOptions): Link {
         return await exchange(connection, commands, signal);
       } finally {
         users -= 1;
+        // Nobody waits for the connection that was about to be made.
+        if (users === 0 && signal.aborted) shared.end();
         if (users === 0) idle = setTimeout(shared.end, idleTimeoutMs).unref();
       }
     },
@@ -58,11 +64,13 @@ export function createLink(options: LinkOptions): Link {
 /** Holds at most one connection, for all who open it. */
 function shareConnection(options: LinkOptions) {
   let opening: Promise<Connection> | undefined;
+  let attempt = new AbortController();
   let isClosed = false;
   const forget = (one: Promise<Connection>): void => {
     if (opening === one) opening = undefined;
   };
   const end = (): void => {
+    attempt.abort();
     opening?.then(({ reset }) => reset()).catch(() => {});
     opening = undefined;
   };
@@ -76,7 +84,9 @@ function shareConnection(options: LinkOptions) {
       }
       signal.throwIfAborted();
       if (isClosed) throw new Error('the target is closed');
-      const one = connect(options, options.getLogin(), AbortSignal.timeout(options.timeoutMs));
+      attempt = new AbortController();
+      const limits = AbortSignal.any([attempt.signal, AbortSignal.timeout(options.timeoutMs)]);
+      const one = connect(options, options.getLogin(), limits);
       opening = one;
       one.catch(() => forget(one));
       return one;

@@ -60,23 +60,33 @@ async function addArguments(
   session: Session,
   { probe, commands }: { probe: string; commands: readonly Omit<Trial, 'words'>[] },
 ): Promise<Trial[]> {
-  const attempts = commands.map(({ name }) =>
-    Array.from({ length: mostArguments + 1 }, (_, count) => [
-      ...name.split('|'),
-      ...Array<string>(count).fill('1'),
-    ]),
-  );
-  const [, ...replies] = await session.send([
-    ['ACL', 'SETUSER', probe, 'reset'],
-    ...attempts.flat().map((words): Command => ['ACL', 'DRYRUN', probe, ...words]),
+  const found: Trial[] = [];
+  let left = commands.map((command): Trial => ({ ...command, words: command.name.split('|') }));
+  for (let count = 0; count <= mostArguments && left.length > 0; count += 1) {
+    const trials = left.map(({ name, ...rest }) => ({
+      ...rest,
+      name,
+      words: [...name.split('|'), ...Array<string>(count).fill('1')],
+    }));
+    const answers = (await tryAll(session, { probe, rules: [], trials })).answers;
+    found.push(...trials.filter((_, i) => isDenied(answers[i])));
+    left = left.filter((_, i) => !isDenied(answers[i]) && !notFound.test(answers[i] ?? ''));
+  }
+  // Without a known number, a trial is answered with an error, which counts as a permission.
+  return [...found, ...left];
+}
+
+/** Makes a user with rules, tries commands as this user, and removes it, in one message. */
+async function tryAll(
+  session: Session,
+  { probe, rules, trials }: { probe: string; rules: readonly string[]; trials: readonly Trial[] },
+): Promise<{ refusal: string | undefined; answers: string[] }> {
+  const [made, ...replies] = await session.send([
+    ['ACL', 'SETUSER', probe, 'reset', 'resetchannels', ...rules],
+    ...trials.map(({ words }): Command => ['ACL', 'DRYRUN', probe, ...words]),
     ['ACL', 'DELUSER', probe],
   ]);
-  return commands.flatMap((command, i) => {
-    const answers = replies.slice(i * (mostArguments + 1), (i + 1) * (mostArguments + 1)).map(textOf);
-    if (answers.every((answer) => notFound.test(answer))) return [];
-    const count = Math.max(0, answers.findIndex(isDenied));
-    return [{ ...command, words: attempts[i]?.[count] ?? [] }];
-  });
+  return { refusal: made?.error?.message, answers: replies.slice(0, trials.length).map(textOf) };
 }
 
 const textOf = ({ value, error }: Reply): string => error?.message ?? String(value);
@@ -101,17 +111,11 @@ async function findPermitted(
   session: Session,
   { probe, ruleSet, trials }: { probe: string; ruleSet: RuleSet; trials: readonly Trial[] },
 ): Promise<TargetProblem[]> {
-  const [made, ...replies] = await session.send([
-    ['ACL', 'SETUSER', probe, 'reset', 'resetchannels', ...toArguments([ruleSet])],
-    ...trials.map(({ words }): Command => ['ACL', 'DRYRUN', probe, ...words]),
-    ['ACL', 'DELUSER', probe],
-  ]);
+  const { refusal, answers } = await tryAll(session, { probe, rules: toArguments([ruleSet]), trials });
   const rules = `the rules ${quote(ruleSet.text)}`;
-  if (made?.error !== undefined) return [{ problem: `the server refuses ${rules}: ${made.error.message}` }];
-  // Every other answer counts as a yes.
-  const permitted = trials.filter(
-    ({ name }, i) => !isDenied(textOf(replies[i] as Reply)) || isNamed(ruleSet, name),
-  );
+  if (refusal !== undefined) return [{ problem: `the server refuses ${rules}: ${refusal}` }];
+  // Every other answer counts as a permission.
+  const permitted = trials.filter(({ name }, i) => !isDenied(answers[i]) || isNamed(ruleSet, name));
   return describePermitted(
     rules,
     permitted.filter(({ name }) => !(namedOnlyCommands.includes(name) && isNamed(ruleSet, name))),

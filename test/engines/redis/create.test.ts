@@ -70,7 +70,7 @@ describe.skipIf(isRedisMissing)('an account in Redis', () => {
   });
 
   it('is made by one of several brokers at most, with the password of that one', async () => {
-    for (let round = 0; round < 20; round += 1) {
+    for (let round = 0; round < 8; round += 1) {
       const { name, ...terms } = accounts.terms();
       const rivals = Array.from({ length: 3 }, () => useServer(server).target);
       const passwords = rivals.map(() => newPassword());

@@ -128,8 +128,28 @@ describe.skipIf(isRedisMissing)('the end of an account in Redis', () => {
 
   it('makes no user of a name that never existed', async () => {
     const before = await server.asRoot('ACL', 'LIST');
-    await endAccount(target, `${accounts.prefix}never`);
+    await target.disableAccess(`${accounts.prefix}never`);
     expect(await server.asRoot('ACL', 'LIST')).toEqual(before);
+  });
+});
+
+describe.skipIf(isRedisMissing)('a Redis server whose connections an agent has taken', () => {
+  it('lets a broker that is connected end them, and no other', async () => {
+    const server = await startRedis({ lines: ['maxclients 30'] });
+    const { target, accounts } = useServer(server);
+    const account = await accounts.make();
+    const open = async (): Promise<Redis[]> => {
+      const agent = await connectTo(server.port, account).catch(() => undefined);
+      return agent === undefined ? [] : [agent, ...(await open())];
+    };
+    const agents = await open();
+    expect(agents.length).toBeGreaterThan(20);
+    await expect(useServer(server).target.disableAccess(account.name)).rejects.toEqual(
+      failure('unreachable'),
+    );
+    await target.disableAccess(account.name);
+    expect(await target.endSessions(account.name)).toBe(agents.length);
+    expect(await useServer(server).target.cleanUp(account.name)).toEqual({ isGone: true, ownedObjects: [] });
   });
 });
 
@@ -139,9 +159,9 @@ describe.skipIf(isRedisMissing)('a Redis server that starts again', () => {
     const { target, accounts } = useServer(server);
     const [disabled, removed, active] = [await accounts.make(), await accounts.make(), await accounts.make()];
     await server.asRoot('ACL', 'SAVE');
-    await target.disableAccess(disabled.name);
     await target.disableAccess(removed.name);
     await target.cleanUp(removed.name);
+    await target.disableAccess(disabled.name);
     await server.restart();
     const left = await target.listAccounts(accounts.prefix);
     expect(left.map(({ name, canLogIn }) => [name, canLogIn])).toEqual([
@@ -188,7 +208,7 @@ describe.skipIf(isRedisMissing)('a Redis server that starts again', () => {
     await server.asRoot('ACL', 'SAVE');
     const file = join(server.directory, 'users.acl');
     renameSync(file, `${file}.kept`);
-    // A directory in place of the file: the server cannot replace it, whoever runs the test.
+    // A directory in place of the file: the server cannot replace it, not even as root.
     mkdirSync(join(file, 'full'), { recursive: true });
     const error: unknown = await target.disableAccess(account.name).catch((reason: unknown) => reason);
     expect(error).toEqual(failure('refused'));
@@ -210,7 +230,7 @@ describe.skipIf(isRedisMissing)('a Redis target with several servers', () => {
     const { username, password } = primary.admin;
     await replica.asRoot('ACL', 'SETUSER', username, `>${password}`);
     const subject = toSubject(primary, [replica]);
-    const options = { ...subject.options, timeoutMs: 1_000 };
+    const options = { ...subject.options, timeoutMs: 500 };
     const target = openTarget(redis, options);
     const { accounts } = useServer(primary);
     const account = accounts.terms();

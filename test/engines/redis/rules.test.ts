@@ -79,7 +79,7 @@ describe('the rules of a Redis mapping', () => {
     expect(argumentsOf('~a +get (~b +set)')).toEqual(two);
   });
 
-  it('never lead to an argument that does something else, whatever the text is', () => {
+  it('never lead to an argument that does something else, for any text', () => {
     const part = fc.constantFrom(
       ...[
         '~a',
