@@ -26,7 +26,17 @@ export interface Creation {
  */
 export async function createAccount(call: Call, creation: Creation): Promise<void> {
   const { account } = creation;
-  await call.onPrimary((session) => make(session, creation));
+  const end = await call.onPrimary((session) => readDeadline(session, creation));
+  try {
+    await call.onPrimary((session) => make(session, creation, end));
+  } catch (error) {
+    // The statement removes what it made, unless it is interrupted.
+    if (numberOf(error) !== errorNumber.statementTimeout) throw error;
+    throw await call.onPrimary(async (session) => {
+      await removeAccount(session, account.name);
+      return (await hasPassed(session, end)) ? deadlinePassed() : error;
+    });
+  }
   try {
     await call.onPrimaryAs(account, (session) =>
       session.query(`set default role ${quoteRole(roleNameOf(account.name))}`),
@@ -37,26 +47,20 @@ export async function createAccount(call: Call, creation: Creation): Promise<voi
   }
 }
 
-async function make(session: Session, { account, roles, clock }: Creation): Promise<void> {
-  const { name, deadline } = account;
-  const end = await readDeadline(session, deadline, clock);
-  assertBefore(deadline, clock);
-  // It limits the next statements, of which none waits with a shorter limit. The session is set up again afterwards.
+async function make(session: Session, { account, roles, clock }: Creation, end: TargetEnd): Promise<void> {
+  assertBefore(account.deadline, clock);
   await session.query('set session max_statement_time = least(@@max_statement_time, ?)', [end.secondsLeft]);
-  assertBefore(deadline, clock);
+  assertBefore(account.deadline, clock);
   try {
-    await session.query(creationStatement({ account, roles, end: end.literal }));
+    await session.query(creationStatement({ account, roles, end }));
   } catch (error) {
     const number = numberOf(error);
     if (number === errorNumber.deadlinePassed) throw deadlinePassed();
-    if (number === errorNumber.cannotUser && (await findAccount(session, name)) !== undefined) {
-      throw new TargetFailure('account-exists', `the account ${quoteAccount(name)} exists`);
-    }
-    if (number !== errorNumber.statementTimeout) throw error;
-    // A statement that is interrupted does not undo what it has done.
-    await removeAccount(session, name);
-    throw (await hasPassed(session, end.literal)) ? deadlinePassed() : error;
+    if (number !== errorNumber.cannotUser || (await findAccount(session, account.name)) === undefined)
+      throw error;
+    throw new TargetFailure('account-exists', `the account ${quoteAccount(account.name)} exists`);
   }
+  await session.query(`set session max_statement_time = ${end.limitSeconds}`);
 }
 
 function deadlinePassed(): TargetFailure {
@@ -66,7 +70,7 @@ function deadlinePassed(): TargetFailure {
 interface Statement {
   account: NewAccount;
   roles: readonly string[];
-  end: string;
+  end: TargetEnd;
 }
 
 /**
@@ -77,7 +81,7 @@ interface Statement {
 function creationStatement({ account, roles, end }: Statement): string {
   const name = quoteAccount(account.name);
   const role = quoteRole(roleNameOf(account.name));
-  const check = `if sysdate(6) >= ${end} then
+  const check = `if sysdate(6) >= ${end.literal} then
     signal sqlstate '45000' set mysql_errno = ${errorNumber.deadlinePassed}, message_text = 'the deadline has passed';
   end if;`;
   return `begin not atomic
@@ -99,19 +103,29 @@ function creationStatement({ account, roles, end }: Statement): string {
 end`;
 }
 
-/** Reads the clock of the server, and returns the deadline on that clock as a literal, with the seconds until then. */
-async function readDeadline(session: Session, deadline: Date, clock: Clock) {
-  const [row] = await session.query<{ ms: number }>(
-    'select cast(unix_timestamp(sysdate(6)) * 1000 as double) as ms',
-  );
-  const ms = row?.ms ?? Number.NaN;
-  const end = createTargetTime(ms, clock).toTarget(deadline);
-  // 0 would mean no limit.
-  const secondsLeft = Math.max(0.001, (end.getTime() - ms) / 1000);
-  return { literal: literal(end.toISOString().replace('T', ' ').replace('Z', '')), secondsLeft };
+/** The deadline on the clock of the server. */
+interface TargetEnd {
+  literal: string;
+  /** How long it is until then, more than 0: that would mean no limit. */
+  secondsLeft: number;
+  /** The limit of statements of the session otherwise. */
+  limitSeconds: number;
 }
 
-async function hasPassed(session: Session, end: string): Promise<boolean> {
+async function readDeadline(session: Session, { account, clock }: Creation): Promise<TargetEnd> {
+  const [row] = await session.query<{ ms: number; limitSeconds: number }>(
+    `select cast(unix_timestamp(sysdate(6)) * 1000 as double) as ms, cast(@@max_statement_time as double) as limitSeconds`,
+  );
+  const { ms, limitSeconds } = row ?? { ms: Number.NaN, limitSeconds: Number.NaN };
+  const end = createTargetTime(ms, clock).toTarget(account.deadline);
+  return {
+    literal: literal(end.toISOString().replace('T', ' ').replace('Z', '')),
+    secondsLeft: Math.max(0.001, (end.getTime() - ms) / 1000),
+    limitSeconds,
+  };
+}
+
+async function hasPassed(session: Session, { literal: end }: TargetEnd): Promise<boolean> {
   const [row] = await session.query<{ passed: number }>(`select sysdate(6) >= ${end} as passed`);
   return row?.passed === 1;
 }

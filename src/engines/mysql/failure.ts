@@ -7,8 +7,8 @@ export const errorNumber = {
   cannotUser: 1396,
   /** ER_STATEMENT_TIMEOUT: the statement took longer than max_statement_time. */
   statementTimeout: 1969,
-  /** ER_TABLEACCESS_DENIED_ERROR */
-  tableAccessDenied: 1142,
+  /** ER_NO_SUCH_THREAD: the connection to end has ended. */
+  noSuchThread: 1094,
   /** Signalled by the statement of this engine that makes an account. No error of the server has this number. */
   deadlinePassed: 30_001,
 } as const;

@@ -48,11 +48,10 @@ const harmlessTables = /^(time_zone|help_)/;
 
 /** Returns what a role itself has that could make access which outlives a lease, or prevent that a lease ends. */
 export async function findDangers(session: Session, role: string): Promise<Danger[]> {
-  const grantee = isPublic(role) ? "'PUBLIC'@''" : `'${role}'@''`;
   return [
     ...(await findGlobal(session, role)),
-    ...(await findInSchemas(session, role, grantee)),
-    ...(await findInTables(session, role, grantee)),
+    ...(await findInSchemas(session, role)),
+    ...(await findInTables(session, role)),
     ...(await findInRoutines(session, role)),
   ];
 }
@@ -88,69 +87,52 @@ function grantOption(object: string, name: string): Danger {
   };
 }
 
-interface SchemaRow {
-  pattern: string;
-  hasEvent: number;
-  hasGrantOption: number;
-  isSystem: number;
-}
-
-async function findInSchemas(session: Session, role: string, grantee: string): Promise<Danger[]> {
+/** Views of information_schema list what a role has through other roles, too, so the next functions read the tables. */
+async function findInSchemas(session: Session, role: string): Promise<Danger[]> {
   // The name of a database in GRANT is a pattern.
-  const rows = await session.query<SchemaRow>(
-    `select TABLE_SCHEMA as pattern, max(PRIVILEGE_TYPE = 'EVENT') as hasEvent,
-            max(IS_GRANTABLE = 'YES') as hasGrantOption, max('mysql' like TABLE_SCHEMA) as isSystem
-       from information_schema.schema_privileges where GRANTEE = ? group by TABLE_SCHEMA order by 1`,
-    [grantee],
+  const rows = await session.query<{ pattern: string; event: string; grant: string; isSystem: number }>(
+    `select Db as pattern, Event_priv as event, Grant_priv as \`grant\`, 'mysql' like Db as isSystem
+       from mysql.db where Host = '' and User = ? order by Db`,
+    [role],
   );
   const name = quoteGrantee(role);
-  return rows.flatMap((row) => {
-    const object = `${quoteRole(row.pattern)}.*`;
-    if (row.isSystem === 1) {
-      return [
-        {
-          what: `has privileges on the schema mysql, with the accounts and their passwords (${object})`,
-          statement: `REVOKE ALL PRIVILEGES, GRANT OPTION ON ${object} FROM ${name}`,
-        },
-      ];
-    }
-    const dangers: Danger[] = row.hasGrantOption === 1 ? [grantOption(object, name)] : [];
-    if (row.hasEvent === 1) {
+  return rows.flatMap(({ pattern, event, grant, isSystem }) => {
+    const object = `${quoteRole(pattern)}.*`;
+    const dangers: Danger[] = [];
+    if (isSystem === 1) {
+      dangers.push({
+        what: `has privileges on the schema mysql, with the accounts and their passwords (${object})`,
+        statement: `REVOKE ALL PRIVILEGES ON ${object} FROM ${name}`,
+      });
+    } else if (event === 'Y') {
       dangers.push({
         what: `has EVENT on ${object}, so it can make statements run without a session`,
         statement: `REVOKE EVENT ON ${object} FROM ${name}`,
       });
     }
-    return dangers;
+    return grant === 'Y' ? [...dangers, grantOption(object, name)] : dangers;
   });
 }
 
-interface TableRow {
-  schema: string;
-  table: string;
-  hasGrantOption: number;
-  onlySelects: number;
-}
-
-async function findInTables(session: Session, role: string, grantee: string): Promise<Danger[]> {
-  const rows = await session.query<TableRow>(
-    `select TABLE_SCHEMA as \`schema\`, TABLE_NAME as \`table\`, max(IS_GRANTABLE = 'YES') as hasGrantOption,
-            min(PRIVILEGE_TYPE in ('SELECT', 'USAGE')) as onlySelects
-       from (select GRANTEE, TABLE_SCHEMA, TABLE_NAME, PRIVILEGE_TYPE, IS_GRANTABLE from information_schema.table_privileges
-              union all
-             select GRANTEE, TABLE_SCHEMA, TABLE_NAME, PRIVILEGE_TYPE, IS_GRANTABLE from information_schema.column_privileges) p
-      where GRANTEE = ? group by 1, 2 order by 1, 2`,
-    [grantee],
+async function findInTables(session: Session, role: string): Promise<Danger[]> {
+  const rows = await session.query<{ schema: string; table: string; privileges: string }>(
+    `select Db as \`schema\`, Table_name as \`table\`, concat_ws(',', Table_priv, Column_priv) as privileges
+       from mysql.tables_priv where Host = '' and User = ? order by 1, 2`,
+    [role],
   );
   const name = quoteGrantee(role);
-  return rows.flatMap((row) => {
-    const object = `${quoteRole(row.schema)}.${quoteRole(row.table)}`;
-    const isHarmless = harmlessTables.test(row.table) && row.onlySelects === 1;
-    if (row.schema.toLowerCase() === 'mysql' && !isHarmless) {
-      const what = `has privileges on the table ${object} of the server itself`;
-      return [{ what, statement: `REVOKE ALL PRIVILEGES, GRANT OPTION ON ${object} FROM ${name}` }];
+  return rows.flatMap(({ schema, table, privileges }) => {
+    const object = `${quoteRole(schema)}.${quoteRole(table)}`;
+    const list = privileges.split(',').filter((privilege) => privilege !== '');
+    const dangers: Danger[] = [];
+    const isHarmless = harmlessTables.test(table) && list.every((privilege) => privilege === 'Select');
+    if (schema.toLowerCase() === 'mysql' && !isHarmless) {
+      dangers.push({
+        what: `has privileges on the table ${object} of the server itself`,
+        statement: `REVOKE ALL PRIVILEGES ON ${object} FROM ${name}`,
+      });
     }
-    return row.hasGrantOption === 1 ? [grantOption(object, name)] : [];
+    return list.includes('Grant') ? [...dangers, grantOption(object, name)] : dangers;
   });
 }
 

@@ -75,6 +75,14 @@ export async function connectAs(
   return client;
 }
 
+/** Connects as the superuser, for connections that have to stay open. */
+export async function connectAsRoot({ server }: Pick<MariadbSubject, 'server'>): Promise<mysql.Connection> {
+  const client = await mysql.createConnection({ socketPath: server.socketPath, user: 'root' });
+  client.on('error', () => {});
+  atEnd(async () => client.destroy());
+  return client;
+}
+
 /** Runs a statement and returns its rows. */
 export async function rowsOf<Row>(client: mysql.Connection, statement: string): Promise<Row[]> {
   const [rows] = await client.query(statement);
