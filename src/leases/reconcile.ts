@@ -81,6 +81,8 @@ async function reconcileTarget(
   const connection = await connections.find(db, connectionId);
   if (connection === undefined) throw new BrokerError('not-found');
   const target = connections.open(connection, 'clean-up');
+  // Keeps a connection ready with which access can end although an agent takes all others that the target allows.
+  await connections.open(connection, 'disable').checkHealth();
   const before = addSeconds(clock.now(), -toleranceSeconds);
   // The target is read first: a lease is recorded before its account is made, so every needed account is known.
   const accounts = await target.listAccounts(accountPrefix(await connections.installationId()));

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -6,16 +6,14 @@ import { createAddressRules } from '../../../src/outbound/address-rules.ts';
 import { createTargetSockets } from '../../../src/outbound/target-socket.ts';
 import { endAccount, failure, newPassword } from '../../engines/contract.ts';
 import { testCa } from '../../outbound/https-server.ts';
-import { isLeftOut } from '../interop/software.ts';
-import { rabbitmqServer } from '../support/rabbitmq-node.ts';
+import { isRabbitmqMissing } from '../support/rabbitmq-node.ts';
 import { makeAuthority } from './certificate-authority.ts';
 import { prepareRabbitmq, type RabbitmqSubject, useSubject } from './rabbitmq-subject.ts';
 
-const isMissing = isLeftOut('rabbitmq-server', existsSync(rabbitmqServer));
 const read = (name: string): string =>
   readFileSync(join(import.meta.dirname, '../../outbound/certificates', name), 'utf8');
 
-describe.skipIf(isMissing)('a RabbitMQ target with TLS', () => {
+describe.skipIf(isRabbitmqMissing)('a RabbitMQ target with TLS', () => {
   let subject: RabbitmqSubject;
   beforeAll(async () => {
     const files = { 'server.pem': read('server.pem'), 'server-key.pem': read('server-key.pem') };

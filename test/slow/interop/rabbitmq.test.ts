@@ -1,19 +1,17 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Channel, ChannelModel, ConsumeMessage } from 'amqplib';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startHttpsServer, testCa } from '../../outbound/https-server.ts';
 import { eventually } from '../../support/eventually.ts';
-import { rabbitmqServer, startRabbitmq } from '../support/rabbitmq-node.ts';
+import { isRabbitmqMissing, startRabbitmq } from '../support/rabbitmq-node.ts';
 import { logIn, renew } from './clients/amqp-agent.ts';
-import { isLeftOut } from './software.ts';
 import { startTokens, type TokenService, type Tokens } from './tokens.ts';
 
 /**
  * Debian's rabbitmq-server with its OAuth 2 plugin, in a separate node: a token is the password of an AMQP
  * connection.
  */
-const missing = isLeftOut('rabbitmq-server', existsSync(rabbitmqServer));
 const identifier = 'urn:example:rabbitmq';
 
 let service: TokenService;
@@ -30,7 +28,7 @@ async function startFront(issuer: string): Promise<string> {
 }
 
 beforeAll(async () => {
-  if (missing) return;
+  if (isRabbitmqMissing) return;
   const [configure, write, read] = ['configure:%2F/orders', 'write:%2F/amq.default', 'read:%2F/orders'].map(
     (scope) => `${identifier}.${scope}`,
   );
@@ -70,7 +68,7 @@ async function connect(
 
 const refused = /ACCESS_REFUSED|403/;
 
-describe.skipIf(missing)('RabbitMQ with a token as password', () => {
+describe.skipIf(isRabbitmqMissing)('RabbitMQ with a token as password', () => {
   it('allows an agent what its scopes permit, until the token expires', async () => {
     for (const token of [service.tokens.good, service.tokens.aged]) {
       const { channel } = await connect(token);

@@ -1,14 +1,17 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from '../../support/at-end.ts';
 import { freePort } from '../../support/free-port.ts';
-import { startDaemon } from '../interop/software.ts';
+import { isLeftOut, startDaemon } from '../interop/software.ts';
 
 /** Debian's rabbitmq-server. */
-export const rabbitmqServer = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+const rabbitmqServer = '/usr/lib/rabbitmq/bin/rabbitmq-server';
+
+/** Whether to skip the tests, because no RabbitMQ is installed. */
+export const isRabbitmqMissing = isLeftOut('rabbitmq-server', existsSync(rabbitmqServer));
 
 export interface RabbitmqSettings {
   /** The lines of `rabbitmq.conf`, besides that of the AMQP listener without TLS. */
