@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createAddressRules } from '../../../src/outbound/address-rules.ts';
 import { createTargetSockets } from '../../../src/outbound/target-socket.ts';
@@ -8,6 +6,7 @@ import { endAccount, failure } from '../../engines/contract.ts';
 import { type PostgresSubject, preparePostgres, useSubject } from '../../engines/postgres/subject.ts';
 import { testCa } from '../../outbound/https-server.ts';
 import { isLeftOut } from '../interop/software.ts';
+import { makeAuthority } from './certificate-authority.ts';
 import {
   addFile,
   createCluster,
@@ -74,12 +73,3 @@ describe.skipIf(isMissing)('a PostgreSQL target with TLS', () => {
     await expect(target.checkHealth()).rejects.toEqual(failure('tls-failed'));
   });
 });
-
-/** Creates a certificate authority that has signed nothing. */
-async function makeAuthority(): Promise<string> {
-  const { stdout } = await promisify(execFile)('openssl', [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-keyout', '/dev/null', '-subj', '/CN=another authority', '-days', '1'],
-  ]);
-  return stdout;
-}
