@@ -110,7 +110,10 @@ function asksFor(method: string, answers: Buffer[], version = '10.11.6-MariaDB')
           ]),
         ),
       );
-      socket.on('data', (more) => answers.push(more));
+      socket.on('data', (more) => {
+        answers.push(more);
+        socket.end();
+      });
     });
   };
 }
