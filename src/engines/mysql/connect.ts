@@ -18,6 +18,8 @@ export interface Connection {
   isOpen(): boolean;
   /** Ends the connection at once, also if the server does not answer. */
   reset(): void;
+  /** Ends a connection that is not in use, so that the server does not log that it was lost. */
+  quit(): void;
 }
 
 export interface ConnectOptions extends Pick<TargetOptions, 'createSocket' | 'timeoutMs'> {
@@ -28,6 +30,9 @@ export interface ConnectOptions extends Pick<TargetOptions, 'createSocket' | 'ti
   /** The settings of TLS; undefined for none. The same object for every connection: mysql2 stores TLS sessions for it. */
   ssl: mysql.SslOptions | undefined;
 }
+
+/** How long a server has to close a connection. */
+const quitMs = 1_000;
 
 /** The message for a server that is not MariaDB. */
 export const notMariadb = 'the server is not MariaDB';
@@ -50,7 +55,8 @@ export async function connect(options: ConnectOptions, signal: AbortSignal): Pro
   try {
     await unlessAborted(signal, logIn(client), () => {});
     assertMariadb(client);
-    return { client, isOpen: () => socket.writable && client.state === 'authenticated', reset };
+    const isOpen = (): boolean => socket.writable && client.state === 'authenticated';
+    return { client, isOpen, reset, quit: () => quit(client, socket) };
   } catch (error) {
     reset();
     if (signal.aborted) throw error;
@@ -63,6 +69,12 @@ function logIn(client: mysql.Connection): Promise<void> {
   return new Promise((resolve, reject) => {
     client.connect((error) => (error ? reject(error) : resolve()));
   });
+}
+
+function quit(client: mysql.Connection, socket: Socket): void {
+  const late = setTimeout(() => socket.destroy(), quitMs).unref();
+  socket.once('close', () => clearTimeout(late));
+  client.end();
 }
 
 /** Also a refused login must tell that the server is MySQL, of which the methods of authentication differ. */

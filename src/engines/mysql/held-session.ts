@@ -3,7 +3,7 @@ import type { Connection } from './connect.ts';
 import { toTargetFailure } from './failure.ts';
 
 /** Wraps the connection of an account. */
-export function toHeldSession({ client, reset }: Connection): HeldSession {
+export function toHeldSession({ client, quit }: Connection): HeldSession {
   return {
     async hasEnded() {
       try {
@@ -15,6 +15,6 @@ export function toHeldSession({ client, reset }: Connection): HeldSession {
         throw failure;
       }
     },
-    close: async () => reset(),
+    close: async () => quit(),
   };
 }

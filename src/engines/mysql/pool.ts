@@ -36,7 +36,7 @@ export function createPool({ max, idleMs, connect }: PoolOptions): Pool {
       const connection = idle.take() ?? (await connect(signal));
       const result = await runOn(connection, signal, work);
       if (connection.isOpen() && !isClosed) idle.put(connection);
-      else connection.reset();
+      else connection.quit();
       return result;
     } finally {
       slots.release();
@@ -116,7 +116,7 @@ function createIdle(idleMs: number) {
   };
   const end = (connection: Connection): void => {
     forget(connection);
-    connection.reset();
+    connection.quit();
   };
   return {
     /** Returns the connection that was used last, because the others may then reach their time. */

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Target } from '../../../src/engines/engine.ts';
 import { addSeconds } from '../../../src/platform/clock.ts';
-import { endAccount, failure } from '../contract.ts';
+import { endAccount, failure, openTarget } from '../contract.ts';
 import { connectAs, connectAsRoot, type MariadbSubject, quote, rowsOf, useSubject } from './subject.ts';
 
 type Accounts = ReturnType<typeof useSubject>['accounts'];
@@ -124,6 +124,28 @@ export function testAccounts(start: () => Promise<MariadbSubject>): void {
       await blocker.query('unlock tables');
       await refused;
       expect(await isLeft(account.name)).toBe(false);
+    });
+
+    it('does not come into being if the broker pauses until the deadline has passed', async () => {
+      const { accounts: one } = useSubject({
+        ...subject,
+        options: { ...subject.options, maxConnections: 1 },
+      });
+      const { name } = await one.make();
+      const single = openTarget(subject.engine, { ...subject.options, maxConnections: 1 });
+      const account = { ...accounts.terms(), deadline: addSeconds(subject.options.clock.now(), 0.3) };
+      const blocker = await connectAsRoot(subject);
+      await blocker.query('flush tables with read lock');
+      // The other call takes the only connection after the creation has read the clock of the server.
+      const refused = expect(single.create(account)).rejects.toEqual(failure('deadline-passed'));
+      const other = single.disableAccess(name);
+      await blocker.query('do sleep(0.6)');
+      await blocker.query('unlock tables');
+      await Promise.all([refused, other]);
+      const log = await subject.server.readLog();
+      expect(log).toContain(`create user '${account.name}'@'%'`);
+      expect(await isLeft(account.name)).toBe(false);
+      await endAccount(target, name);
     });
 
     it('does not replace an account that others made, with its privileges', async () => {

@@ -12,13 +12,28 @@ interface Case {
   restore?: string;
 }
 
-const globally = (privilege: string): Case => ({
-  what: `a role with ${privilege} on all databases`,
-  break: `grant ${privilege} on *.* to $role`,
-  problem: new RegExp(
-    `^the role .* has ${privilege === 'all' ? 'every privilege' : privilege.toUpperCase()}`,
-  ),
-});
+/** Privileges on all databases, each of which is refused. */
+const refusedGlobally: readonly string[] = [
+  'super',
+  'create user',
+  'file',
+  'reload',
+  'shutdown',
+  'event',
+  'set user',
+  'connection admin',
+  'read_only admin',
+  'federated admin',
+  'binlog replay',
+  'binlog admin',
+  'replication slave',
+  'replication slave admin',
+  'replication master admin',
+  'select',
+  'update',
+  'create routine',
+  'lock tables',
+];
 
 const admin: Case[] = [
   ['create user', /lacks CREATE USER, so it cannot make and remove accounts/],
@@ -33,6 +48,11 @@ const admin: Case[] = [
 const cases: Case[] = [
   ...admin,
   {
+    what: 'a role with all privileges',
+    break: 'grant all on *.* to $role',
+    problem: /^the role .* has every privilege/,
+  },
+  {
     what: 'an admin that cannot read the accounts',
     break: 'revoke select on mysql.* from $admin',
     problem: /lacks SELECT on the schema mysql/,
@@ -42,28 +62,6 @@ const cases: Case[] = [
     break: 'revoke admin option for $role from $admin',
     problem: /lacks ADMIN OPTION on the role/,
   },
-  ...[
-    'all',
-    'super',
-    'create user',
-    'file',
-    'reload',
-    'shutdown',
-    'event',
-    'set user',
-    'connection admin',
-    'read_only admin',
-    'federated admin',
-    'binlog replay',
-    'binlog admin',
-    'replication slave',
-    'replication slave admin',
-    'replication master admin',
-    'select',
-    'update',
-    'create routine',
-    'lock tables',
-  ].map(globally),
   {
     what: 'a role that may grant what it has on all databases',
     break: 'grant process on *.* to $role with grant option',
@@ -176,6 +174,19 @@ export function testProblems(start: () => Promise<MariadbSubject>): void {
       const { target: fixed } = useSubject(subject);
       expect(await fixed.findProblems([{ roles: [subject.reader] }])).toEqual([]);
       if (one.restore !== undefined) await subject.asRoot(fill(one.restore));
+      await subject.asRoot('drop role `other`');
+    });
+
+    it('include each of the privileges that a role must not have on all databases', async () => {
+      await subject.asRoot('create role `other`');
+      await subject.asRoot(`grant ${refusedGlobally.join(', ')} on *.* to \`other\``);
+      await subject.asRoot("grant `other` to 'hall pass'@'%' with admin option");
+      const problems = await target.findProblems([{ roles: ['other'] }]);
+      expect(problems.map(({ statement }) => statement?.toLowerCase()).sort()).toEqual(
+        refusedGlobally.map((privilege) => `revoke ${privilege} on *.* from \`other\``).sort(),
+      );
+      for (const { statement } of problems) await subject.asRoot(statement ?? '');
+      expect(await target.findProblems([{ roles: ['other'] }])).toEqual([]);
       await subject.asRoot('drop role `other`');
     });
 
