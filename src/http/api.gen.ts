@@ -1618,27 +1618,25 @@ export interface components {
          * @enum {string}
          */
         Risk: "low" | "medium" | "high";
-        /** @description A regular expression over names */
-        NamePattern: string;
         /** @description Which routing keys an account may use at a topic exchange */
         TopicPermission: {
             /** @description The topic exchange */
             exchange: string;
             /** @description The routing keys with which it may publish */
-            write: components["schemas"]["NamePattern"];
+            write: string;
             /** @description The routing keys for which it may bind */
-            read: components["schemas"]["NamePattern"];
+            read: string;
         };
         /** @description What an account may do in one virtual host: regular expressions over names; an empty one permits nothing */
         VhostPermission: {
             /** @description The virtual host */
             vhost: string;
             /** @description What it may declare and delete */
-            configure: components["schemas"]["NamePattern"];
+            configure: string;
             /** @description Where it may publish */
-            write: components["schemas"]["NamePattern"];
+            write: string;
             /** @description What it may consume */
-            read: components["schemas"]["NamePattern"];
+            read: string;
             /** @description Restrictions of routing keys at topic exchanges */
             topics?: components["schemas"]["TopicPermission"][];
         };

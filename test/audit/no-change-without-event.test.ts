@@ -107,7 +107,10 @@ async function expectSettledLater(): Promise<void> {
   expect(after.events).toBe(after.grants);
 }
 
-describe.each([...mutationIds, ...variantNames])('%s', (name) => {
+// A password that the target has already cannot be taken back: test/leases/password-rotation.test.ts has this case.
+const tested = [...mutationIds.filter((id) => id !== 'rotateTargetPassword'), ...variantNames];
+
+describe.each(tested)('%s', (name) => {
   it('changes nothing and reveals nothing while one of its events cannot be written, and succeeds when all can', async () => {
     const { request, uses = 0, keeps = [] } = requests.get(name) as Variant;
     const { owner } = broker.database;

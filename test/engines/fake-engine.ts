@@ -44,6 +44,8 @@ export interface FakeServer {
   accounts: Map<string, Account>;
   faults: Faults;
   adminPassword: string;
+  /** The passwords of admin accounts that have another one, by their names. */
+  ownPasswords: Map<string, string>;
   /** The calls so far, in order. */
   calls: CallName[];
 }
@@ -62,6 +64,7 @@ export function createFakeServer(adminPassword: string): FakeServer {
       acceptsAnyPassword: false,
     },
     adminPassword,
+    ownPasswords: new Map(),
     calls: [],
   };
 }
@@ -113,7 +116,8 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
     if (faults.isUnreachable || options.connection.port === 1) {
       throw new TargetFailure('unreachable', 'connection refused');
     }
-    if (name !== 'holdSession' && adminPassword !== server.adminPassword) {
+    const expected = server.ownPasswords.get(options.connection.username) ?? server.adminPassword;
+    if (name !== 'holdSession' && adminPassword !== expected) {
       throw new TargetFailure('login-refused', 'wrong password');
     }
     if (faults.missingPrivilege.has(name)) {
@@ -158,7 +162,7 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
       ),
     rotateAdminCredential: (password) =>
       run('rotateAdminCredential', () => {
-        server.adminPassword = password;
+        server.ownPasswords.set(options.connection.username, password);
         adminPassword = password;
       }),
     checkHealth: () => run('checkHealth', () => {}),

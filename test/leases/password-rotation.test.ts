@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { failWrites } from '../oauth/fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   adminPassword,
@@ -23,13 +24,14 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   await resetTarget(scene);
-  scene.server.adminPassword = adminPassword;
+  scene.server.ownPasswords.clear();
   await scene.broker.database.owner.query(
     'update resources set connection_id = null; delete from preflights',
   );
   await scene.broker.database.owner.query('delete from connections');
 });
 
+const passwordInTarget = (): string => scene.server.ownPasswords.get(connection.username) ?? adminPassword;
 const runRotation = (of: Scene = scene): Promise<void> => runJob(of, 'rotate-target-passwords');
 const rotate = ({ id }: { id: string }, of: Scene = scene) =>
   of.admin.post(`/v1/resources/${id}/rotate-password`);
@@ -57,7 +59,7 @@ describe('the password of an admin account', () => {
     const target = await createTarget();
     const { body } = await rotate(target).expect(200);
     expect(Object.keys(body)).toEqual(['changed_at']);
-    const next = scene.server.adminPassword;
+    const next = passwordInTarget();
     expect(next).toMatch(/^hpt_\w{43}$/);
     await expectWorks(target);
     expect(await eventsOf(target)).toEqual(['rotation_started', 'rotated']);
@@ -118,17 +120,17 @@ describe('the password of an admin account', () => {
     scene.server.faults.isUnreachable = true;
     await rotate(target).expect(503);
     scene.server.faults.isUnreachable = false;
-    scene.server.adminPassword = 'by hand';
+    scene.server.ownPasswords.set(connection.username, 'by hand');
     scene.clock.advance(31);
     await runRotation();
-    expect(scene.server.adminPassword).toBe('by hand');
+    expect(passwordInTarget()).toBe('by hand');
     await scene.admin
       .patch(`/v1/resources/${target.id}`, { connection: { ...connection, password: 'by hand' } })
       .expect(200);
     await expectWorks(target);
     scene.clock.advance(31);
     await runRotation();
-    expect(scene.server.adminPassword).toBe('by hand');
+    expect(passwordInTarget()).toBe('by hand');
   });
 });
 
@@ -142,7 +144,7 @@ describe('a rotation that fails', () => {
     else scene.server.faults.lostAfter.add('rotateAdminCredential');
     const refused = await rotate(target).expect(503);
     expect(refused.body.code).toBe('target-unavailable');
-    expect(scene.server.adminPassword === adminPassword).toBe(when === 'before');
+    expect(passwordInTarget() === adminPassword).toBe(when === 'before');
     await rotate(target).expect(409);
     scene.server.faults.isUnreachable = false;
     scene.server.faults.lostAfter.clear();
@@ -152,7 +154,23 @@ describe('a rotation that fails', () => {
     scene.clock.advance(2);
     await runRotation();
     expect(await eventsOf(target)).toEqual(['rotation_started', 'rotation_failed', 'rotated']);
-    expect(scene.server.adminPassword).toMatch(/^hpt_/);
+    expect(passwordInTarget()).toMatch(/^hpt_/);
+    await expectWorks(target);
+  });
+
+  it('because its event cannot be written is finished by the worker, with its event', async () => {
+    const target = await createTarget();
+    const undo = await failWrites(
+      scene.broker.database,
+      'insert on audit_events',
+      "new.type = 'target.password_rotated'",
+    );
+    await rotate(target).expect(503);
+    await undo();
+    expect(passwordInTarget()).toMatch(/^hpt_/);
+    scene.clock.advance(31);
+    await runRotation();
+    expect(await eventsOf(target)).toEqual(['rotation_started', 'rotated']);
     await expectWorks(target);
   });
 
@@ -175,7 +193,7 @@ describe('a rotation that fails', () => {
     scene.clock.advance(31);
     await runRotation();
     await expectWorks(target);
-    expect(scene.server.adminPassword).toMatch(/^hpt_/);
+    expect(passwordInTarget()).toMatch(/^hpt_/);
   });
 
   it('with its process is finished by another one, and a process that wakes up late changes nothing', async () => {
@@ -188,11 +206,11 @@ describe('a rotation that fails', () => {
     const second = await startScene({ ...scene, database: scene.broker.database });
     scene.clock.advance(31);
     await runRotation(second);
-    const next = scene.server.adminPassword;
+    const next = passwordInTarget();
     expect(next).toMatch(/^hpt_/);
     release();
     expect([409, 503]).toContain(await late);
-    expect(scene.server.adminPassword).toBe(next);
+    expect(passwordInTarget()).toBe(next);
     await expectWorks(target);
   });
 

@@ -232,7 +232,7 @@ export async function createTarget(broker: { url: string }): Promise<{ id: strin
     connection: {
       host: 'db.internal',
       database: 'orders',
-      username: 'hallpass',
+      username: `hallpass_${resources}`,
       password: fakeTargetPassword,
     },
   });

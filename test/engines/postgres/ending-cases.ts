@@ -96,10 +96,11 @@ export function testEnding(start: () => Promise<PostgresSubject>): void {
 
     it('finds a login that the client prolongs beyond the end of the lease', async () => {
       const account = await accounts.make();
-      const used = await prolongLogin(subject, account);
+      const { login } = await prolongLogin(subject, account);
       await target.disableAccess(account.name);
-      expect(await target.endSessions(account.name)).toBe(1);
-      await expect(used.result).rejects.toThrow();
+      expect(await target.endSessions(account.name)).toBeGreaterThan(0);
+      // Refused, or ended if the machine was so slow that the login was finished.
+      await expect(login.then((session) => session.query('select 1'))).rejects.toThrow();
       await target.cleanUp(account.name);
     });
 
@@ -218,12 +219,12 @@ function superuser({ adminUrl }: PostgresSubject): { name: string; password: str
 /**
  * Begins logins until one is found between the check of its password and its end, where the client keeps it for three seconds.
  *
- * @returns the result of using that login, which a session is given only after the delay
+ * @returns the login, whose session begins only after the delay
  */
 async function prolongLogin(
   subject: PostgresSubject,
   account: { name: string; password: string },
-): Promise<{ result: Promise<unknown> }> {
+): Promise<{ login: Promise<pg.Client> }> {
   const watch = new pg.Client({ connectionString: subject.adminUrl });
   await watch.connect();
   const isStarting = async () => {
@@ -233,13 +234,12 @@ async function prolongLogin(
   try {
     return await eventually(async () => {
       const login = connectAs(subject, account, { options: '-c post_auth_delay=3' });
-      const result = login.then((session) => session.query('select 1'));
-      result.catch(() => {});
+      login.catch(() => {});
       try {
         await eventually(isStarting, { seconds: 3 });
         // A login that is found for half a second has passed the check of its password.
         for (let i = 0; i < 10; i += 1) await isStarting();
-        return { result };
+        return { login };
       } catch (error) {
         await login.then((session) => session.end());
         throw error;
