@@ -88,12 +88,12 @@ export function openConnections(options: TargetOptions): Connections {
 }
 
 /**
- * Returns the statement that every session begins with. The mode decides how literals and names are quoted. GRANT must not make an
+ * Returns the statement that every session begins with. The mode decides how literals and names are quoted, also in SHOW GRANTS. GRANT must not make an
  * account. DDL on accounts ignores lock_wait_timeout, and obeys max_statement_time.
  */
 function setupStatement(timeoutMs: number): string {
   return `set session sql_mode = 'STRICT_ALL_TABLES,NO_AUTO_CREATE_USER', time_zone = '+00:00',
-    max_statement_time = ${timeoutMs / 1000}`;
+    sql_quote_show_create = 1, max_statement_time = ${timeoutMs / 1000}`;
 }
 
 async function prepare(connection: Connection, signal: AbortSignal, setup: string): Promise<void> {

@@ -30,12 +30,8 @@ export async function createAccount(call: Call, creation: Creation): Promise<voi
   try {
     await call.onPrimary((session) => make(session, creation, end));
   } catch (error) {
-    // The statement removes what it made, unless it is interrupted.
     if (numberOf(error) !== errorNumber.statementTimeout) throw error;
-    throw await call.onPrimary(async (session) => {
-      await removeAccount(session, account.name);
-      return (await hasPassed(session, end)) ? deadlinePassed() : error;
-    });
+    throw (await call.onPrimary((session) => hasPassed(session, end))) ? deadlinePassed() : error;
   }
   try {
     await call.onPrimaryAs(account, (session) =>
@@ -76,7 +72,7 @@ interface Statement {
 /**
  * Returns one statement that does everything, so that a broker that pauses after sending it cannot make the account later. The
  * server's clock is checked first and last, because waiting for a lock may have taken long. DDL is no part of a transaction, so the
- * handler removes what was made before an error, but not an account that was there before.
+ * handler removes what was made before an error or an interruption, but not an account that was there before.
  */
 function creationStatement({ account, roles, end }: Statement): string {
   const name = quoteAccount(account.name);

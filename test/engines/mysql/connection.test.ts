@@ -1,3 +1,4 @@
+import { generateKeyPairSync, privateDecrypt } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
@@ -94,28 +95,35 @@ function greeting(version: string, method: string, { tls = false } = {}): Buffer
   );
 }
 
-/** Greets, and answers the login with a request to use another method, whose answers are collected. */
-function asksFor(method: string, answers: Buffer[], version = '10.11.6-MariaDB') {
+const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+const seed = 'seedseedseedseedseed';
+
+/**
+ * Greets, and answers the login with a request to use another method. Offers its own key to a client that would encrypt the password.
+ * `answers` gets what the client sends, and what it has encrypted.
+ */
+function asksFor(method: string, answers: Buffer[]) {
   return (socket: Socket): void => {
-    socket.write(greeting(version, 'mysql_native_password'));
+    socket.write(greeting('10.11.6-MariaDB', 'mysql_native_password'));
     socket.once('data', (data) => {
       answers.push(data);
-      socket.write(
-        packet(
-          2,
-          Buffer.concat([
-            Buffer.from([0xfe]),
-            Buffer.from(`${method}\0`),
-            Buffer.from('seedseedseedseedseed\0'),
-          ]),
-        ),
-      );
+      socket.write(packet(2, Buffer.from(`\xfe${method}\0${seed}\0`, 'latin1')));
       socket.on('data', (more) => {
         answers.push(more);
-        socket.end();
+        const content = more.subarray(4);
+        const asksForKey = content.length === 1 && [1, 2].includes(content[0] ?? 0);
+        const key = publicKey.export({ type: 'spki', format: 'pem' });
+        if (asksForKey) socket.write(packet((more[3] ?? 0) + 1, Buffer.from(`\x01${String(key)}`)));
+        else socket.end();
+        if (content.length === 256) answers.push(decrypt(content));
       });
     });
   };
+}
+
+function decrypt(content: Buffer): Buffer {
+  const masked = privateDecrypt({ key: privateKey, oaepHash: 'sha1' }, content);
+  return Buffer.from(masked.map((byte, index) => byte ^ seed.charCodeAt(index % seed.length)));
 }
 
 describe('a MariaDB target', () => {

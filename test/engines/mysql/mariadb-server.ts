@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import mysql from 'mysql2/promise';
-import { chooseAccount } from '../../../src/embedded/run-as.ts';
+import { type Account, chooseAccount } from '../../../src/embedded/run-as.ts';
 import { isLeftOut, startDaemon } from '../../slow/interop/software.ts';
 import { atEnd } from '../../support/at-end.ts';
 import { freePort } from '../../support/free-port.ts';
@@ -47,11 +47,7 @@ export async function startMariadb({ lines = [], files = {} }: MariadbSettings =
     if (account !== undefined) await chown(path(name), account.uid, account.gid);
   }
   const defaults = `--defaults-file=${path('my.cnf')}`;
-  await promisify(execFile)(
-    installer,
-    [defaults, '--auth-root-authentication-method=normal', '--skip-test-db', '--skip-name-resolve'],
-    { ...account, cwd: directory },
-  );
+  await install(defaults, { directory, account });
   const socketPath = path('socket');
   // The daemon is started through `setpriv`, because it does not run as root.
   const as =
@@ -64,6 +60,26 @@ export async function startMariadb({ lines = [], files = {} }: MariadbSettings =
   return { port, socketPath, readLog: () => readFile(path('statements.log'), 'utf8') };
 }
 
+/** Creates the tables of the server itself. Its messages go to standard output. */
+async function install(
+  defaults: string,
+  { directory, account }: { directory: string; account: Account | undefined },
+): Promise<void> {
+  const args = [
+    defaults,
+    '--auth-root-authentication-method=normal',
+    '--skip-test-db',
+    '--skip-name-resolve',
+  ];
+  try {
+    await promisify(execFile)(installer, args, { ...account, cwd: directory });
+  } catch (error) {
+    const { stdout } = error as { stdout?: string };
+    const log = await readFile(join(directory, 'error.log'), 'utf8').catch(() => '');
+    throw new Error(`${installer} failed: ${stdout}\n${log}`, { cause: error });
+  }
+}
+
 function configuration(
   directory: string,
   { port, lines }: { port: number; lines: readonly string[] },
@@ -71,6 +87,8 @@ function configuration(
   return [
     '[mysqld]',
     `datadir=${directory}/data`,
+    // A server that starts removes the temporary tables of others in the same directory.
+    `tmpdir=${directory}`,
     `socket=${directory}/socket`,
     `pid-file=${directory}/pid`,
     `log-error=${directory}/error.log`,
