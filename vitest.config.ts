@@ -31,6 +31,8 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: 'slow', include: slow, globalSetup } },
+      // Long, and they judge time: run by hand on a quiet machine.
+      { extends: true, test: { name: 'campaign', include: ['test/**/*.campaign.ts'], globalSetup } },
     ],
   },
 });
