@@ -31,7 +31,7 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: 'slow', include: slow, globalSetup } },
-      // Long, and they judge time: run by hand on a quiet machine.
+      // Long, and they judge time: started by a person, on a quiet machine.
       { extends: true, test: { name: 'campaign', include: ['test/**/*.campaign.ts'], globalSetup } },
     ],
   },

@@ -107,7 +107,7 @@ async function expectSettledLater(): Promise<void> {
   expect(after.events).toBe(after.grants);
 }
 
-// A password that the target has already cannot be taken back: test/leases/password-rotation.test.ts has this case.
+// A password that the target has already stays there: test/leases/password-rotation.test.ts has this case.
 const tested = [...mutationIds.filter((id) => id !== 'rotateTargetPassword'), ...variantNames];
 
 describe.each(tested)('%s', (name) => {
