@@ -65,8 +65,9 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
     async stop() {
       stopped = true;
       queues.stop();
-      await Promise.all(repeats?.map((each) => each.stop()) ?? []);
+      // Claims are extended until the last attempt has ended.
       await queues.ended();
+      await Promise.all(repeats?.map((each) => each.stop()) ?? []);
     },
   };
 }

@@ -48,7 +48,7 @@ export function createEndingQueues(deps: Deps): EndingQueues {
       most: atOnce[turn][queue.phase],
       claim: (limit) => claimLeases(deps, { ...queue, turn }, limit),
       begin: (leases) => attempts.begin(queue, leases),
-      mayContinue: () => !stopped && !outages.isPaused(queue.connectionId),
+      mayContinue: () => !stopped && !outages.isPaused(`${queue.phase} ${queue.connectionId}`),
       onIdle: () => runners.delete(key),
       onError,
     });
@@ -86,7 +86,7 @@ function createAttempts(deps: Deps, outages: Outages) {
       const end = await openQueue(deps, queue);
       return leases.map(async (lease) => {
         const attempt = await end(lease);
-        outages.notice(queue.connectionId, attempt.isOutage);
+        outages.notice(`${queue.phase} ${queue.connectionId}`, attempt.isOutage);
         underWay.delete(lease.id);
         await record(attempt);
       });

@@ -62,6 +62,7 @@ function mappingsProblem(
       continue;
     }
     if (mapping === undefined) return `scope ${name} does not say what it means in the target`;
+    if (Object.keys(mapping).length > 1) return `scope ${name} has members of several kinds of targets`;
     const problem = connections.mappingProblem(kind, mapping);
     if (problem !== undefined) return `scope ${name}: ${problem}`;
   }

@@ -108,6 +108,7 @@ describe('the password of an admin account', () => {
       { username: 'other' },
       { port: 9 },
       { host: 'other.internal' },
+      { replicas: [{ host: 'unknown.internal' }] },
     ]) {
       const body = targetBody({ connection: { ...without, ...change } });
       const refused = await scene.admin.post('/v1/resources', body).expect(400);
@@ -128,9 +129,11 @@ describe('the password of an admin account', () => {
       .patch(`/v1/resources/${target.id}`, { connection: { ...connection, password: 'by hand' } })
       .expect(200);
     await expectWorks(target);
+    // The rotation that had failed is finished with it.
     scene.clock.advance(31);
     await runRotation();
-    expect(passwordInTarget()).toBe('by hand');
+    expect(passwordInTarget()).toMatch(/^hpt_/);
+    await expectWorks(target);
   });
 });
 
@@ -211,6 +214,23 @@ describe('a rotation that fails', () => {
     release();
     expect([409, 503]).toContain(await late);
     expect(passwordInTarget()).toBe(next);
+    await expectWorks(target);
+  });
+
+  it('keeps the pending password beside one that an admin gives while it is tried again', async () => {
+    const target = await createTarget();
+    await createTarget();
+    scene.server.faults.isUnreachable = true;
+    await rotate(target).expect(503);
+    scene.server.faults.isUnreachable = false;
+    await scene.admin.patch(`/v1/resources/${target.id}`, { connection }).expect(200);
+    scene.server.faults.lostAfter.add('rotateAdminCredential');
+    scene.clock.advance(31);
+    await runRotation();
+    scene.server.faults.lostAfter.clear();
+    scene.clock.advance(31);
+    await runRotation();
+    expect(passwordInTarget()).toMatch(/^hpt_/);
     await expectWorks(target);
   });
 

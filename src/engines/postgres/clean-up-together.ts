@@ -1,5 +1,6 @@
 import type { CleanUp } from '../engine.ts';
 import type { Session } from './connections.ts';
+import { changeTogether } from './disable-together.ts';
 
 interface Candidate {
   name: string;
@@ -31,8 +32,9 @@ export async function cleanUpTogether(
   names: readonly string[],
 ): Promise<Map<string, CleanUp>> {
   const { rows } = await session.query<Candidate>(findCandidates, [names]);
-  const bare = rows.filter(({ isBare }) => isBare).map(({ quoted }) => quoted);
-  if (bare.length > 0) await session.query(`drop role if exists ${bare.join(', ')}`);
+  const bare = rows.filter(({ isBare }) => isBare);
+  // A session of another account can lock a role by granting it something, and must not delay the others.
+  await changeTogether(session, bare, ({ quoted }) => [`drop role if exists ${quoted}`]);
   const left = await session.query<{ name: string }>(
     'select rolname as name from pg_roles where rolname = any($1)',
     [names],

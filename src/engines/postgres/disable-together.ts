@@ -27,13 +27,13 @@ export async function disableTogether(
  * Runs the statements of all roles as one transaction or, if one of them fails, those of each role as a transaction of its own.
  * Returns the roles whose statements succeeded.
  */
-async function changeTogether(
+export async function changeTogether<R extends Pick<Role, 'quoted'>>(
   session: Session,
-  roles: readonly Role[],
-  statementsOf: (role: Role) => readonly string[],
-): Promise<readonly Role[]> {
+  roles: readonly R[],
+  statementsOf: (role: R) => readonly string[],
+): Promise<readonly R[]> {
   if (await succeeds(session, roles.flatMap(statementsOf))) return roles;
-  const changed: Role[] = [];
+  const changed: R[] = [];
   for (const role of roles) if (await succeeds(session, statementsOf(role))) changed.push(role);
   return changed;
 }

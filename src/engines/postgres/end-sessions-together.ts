@@ -1,5 +1,6 @@
 import type { Call, Session } from './connections.ts';
 import { onEveryServer, pause, quietRounds, readLsn } from './end-sessions.ts';
+import { sqlStateOf } from './failure.ts';
 import { findRoles, type Role } from './role.ts';
 import { startingLogins, terminateSessions } from './sessions.ts';
 
@@ -95,7 +96,21 @@ async function terminate(
       `set role ${quoted}`,
       `select pg_terminate_backend(pid) from pg_stat_activity where usesysid = ${oid}`,
     ]);
-  await session.query([...statements, 'reset role'].join(';\n'));
+  try {
+    await session.query([...statements, 'reset role'].join(';\n'));
+  } catch (error) {
+    if (sqlStateOf(error) === undefined) throw error;
+    // One role cannot be used: the others must not be left for it.
+    for (const role of roles) if (seen.has(role.oid)) await terminateIfPossible(session, role);
+  }
+}
+
+async function terminateIfPossible(session: Session, role: Role): Promise<void> {
+  try {
+    await terminateSessions(session, role);
+  } catch (error) {
+    if (sqlStateOf(error) === undefined) throw error;
+  }
 }
 
 /** Ends the logins of the roles that are not finished. Returns their processes; those of other roles are left alone. */

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
-import type { TlsSettings } from '../../engines/terms.ts';
+import type { Address, TlsSettings } from '../../engines/terms.ts';
 import type { Connection } from './connection.ts';
 
 /** How long it may take to replace a password: afterwards another process goes on with it. */
@@ -10,6 +10,9 @@ export const attemptSeconds = 30;
 export interface ConnectionPassword {
   id: string;
   tls: TlsSettings;
+  replicas: Address[];
+  /** Whether a resource has it. */
+  isUsed: boolean;
   passwordSealed: Buffer;
   passwordChangedAt: Date;
   /** Null unless a password was stored that the target may have. */
@@ -23,7 +26,12 @@ type AdminAccount = Pick<Connection, 'kind' | 'host' | 'port' | 'username'>;
 function selectPasswords(db: Db) {
   return db
     .selectFrom('connections')
-    .select(['id', 'tls_mode as mode', 'tls_ca as ca', 'password_sealed as passwordSealed'])
+    .select(['id', 'tls_mode as mode', 'tls_ca as ca', 'replicas', 'password_sealed as passwordSealed'])
+    .select(
+      sql<boolean>`exists (select from resources r where r.connection_id = connections.id and r.deleted_at is null)`.as(
+        'isUsed',
+      ),
+    )
     .select(['password_changed_at as passwordChangedAt', 'pending_password_sealed as pendingSealed'])
     .select(['pending_at as pendingAt', 'rotation_failed_at as failedAt']);
 }
@@ -33,7 +41,11 @@ function toPassword({
   ca,
   ...row
 }: Awaited<ReturnType<ReturnType<typeof selectPasswords>['executeTakeFirstOrThrow']>>): ConnectionPassword {
-  return { ...row, tls: { mode: mode as TlsSettings['mode'], ca: ca ?? undefined } };
+  return {
+    ...row,
+    replicas: row.replicas as unknown as Address[],
+    tls: { mode: mode as TlsSettings['mode'], ca: ca ?? undefined },
+  };
 }
 
 export async function findPassword(db: Db, id: string): Promise<ConnectionPassword | undefined> {
@@ -73,6 +85,18 @@ export async function setPassword(
     .updateTable('connections')
     .set({ password_sealed: sealed, password_changed_at: at })
     .set({ pending_password_sealed: null, pending_at: null, rotation_failed_at: null })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Stores a password that an admin has given and that was tested. A pending one stays. */
+export async function shareSealedPassword(
+  tx: Tx,
+  { id, sealed, at }: { id: string; sealed: Buffer; at: Date },
+): Promise<void> {
+  await tx
+    .updateTable('connections')
+    .set({ password_sealed: sealed, password_changed_at: at })
     .where('id', '=', id)
     .execute();
 }

@@ -13,7 +13,7 @@ import { addSeconds, type Clock } from '../../platform/clock.ts';
 import type { Ids } from '../../platform/ids.ts';
 import type { PreflightsService } from '../preflights/service.ts';
 import { type Connection, type ConnectionInput, toConnection } from './connection.ts';
-import { lockSameAdmin, setPassword } from './passwords.ts';
+import { lockSameAdmin, shareSealedPassword } from './passwords.ts';
 import * as store from './store.ts';
 import { passwordPlace, type Targets, type TargetUse } from './targets.ts';
 
@@ -120,7 +120,8 @@ async function prepare(
 
 /**
  * Returns the given password or, if none is given, the one that the broker has for the account. Nobody but the broker knows a
- * password that it has replaced. It is used with the same TLS settings only, so that it cannot be sent to another server.
+ * password that it has replaced. It is used with the same TLS settings and known replicas only, so that it cannot be sent to another
+ * server.
  */
 async function passwordFor(
   { envelope }: ConnectionsDeps,
@@ -129,34 +130,40 @@ async function passwordFor(
 ): Promise<Buffer> {
   if (given !== undefined) return Buffer.from(given, 'utf8');
   const others = await lockSameAdmin(tx, connection);
-  const same = others.find(({ tls }) => canonicalJson(tls) === canonicalJson(connection.tls));
+  const same = others.find(
+    ({ isUsed, tls, replicas }) =>
+      isUsed &&
+      canonicalJson(tls) === canonicalJson(connection.tls) &&
+      connection.replicas.every((one) =>
+        replicas.some((known) => canonicalJson(known) === canonicalJson(one)),
+      ),
+  );
   if (same === undefined) {
     throw new BrokerError('invalid-request', {
-      detail: 'the broker has no password for this account at this server with these TLS settings',
+      detail:
+        'the broker has no password for this account at this server with these TLS settings and replicas',
     });
   }
   return envelope.open(same.passwordSealed, passwordPlace(same.id));
 }
 
-/** See `sharePassword` of the service. Throws `conflict` if the password was replaced since it was tested. */
+/**
+ * See `sharePassword` of the service. Throws `conflict` if the password was replaced since it was tested. A pending password
+ * stays: the target may have it already.
+ */
 async function sharePassword(tx: Tx, { envelope }: ConnectionsDeps, id: string): Promise<void> {
   const connection = await store.findConnection(tx, id);
   if (connection === undefined) return;
   const rows = await lockSameAdmin(tx, connection);
-  // After an attempt that failed, the password that an admin gives is the only one that is known to be right.
-  const isReplaced = rows.some(
-    ({ pendingAt, failedAt, passwordChangedAt }) =>
-      (pendingAt !== null && failedAt === null) || passwordChangedAt > connection.createdAt,
-  );
-  if (isReplaced)
+  const own = rows.find((row) => row.id === id);
+  if (own === undefined) return;
+  if (rows.some(({ passwordChangedAt }) => passwordChangedAt > connection.createdAt)) {
     throw new BrokerError('conflict', { detail: 'the password of the account was replaced meanwhile' });
-  const password = envelope.open(connection.passwordSealed, passwordPlace(id));
+  }
+  const password = envelope.open(own.passwordSealed, passwordPlace(id));
   for (const { id: each } of rows) {
-    await setPassword(tx, {
-      id: each,
-      sealed: envelope.seal(password, passwordPlace(each)),
-      at: connection.createdAt,
-    });
+    const sealed = envelope.seal(password, passwordPlace(each));
+    await shareSealedPassword(tx, { id: each, sealed, at: connection.createdAt });
   }
 }
 
