@@ -140,6 +140,23 @@ export function testEnding(start: () => Promise<PostgresSubject>): void {
       expect(await target.listAccounts(accounts.prefix)).toEqual([]);
     });
 
+    it('of many is not delayed by another account that grants something to one of them and waits', async () => {
+      const ended = await Promise.all(Array.from({ length: 5 }, () => accounts.make()));
+      const other = await accounts.make();
+      const session = await connectAs(subject, other);
+      const [first, ...rest] = ended.map(({ name }) => name);
+      await session.query(`begin; create temp table t (id int); grant select on t to ${first}`);
+      await Promise.all(ended.map(({ name }) => target.disableAccess(name)));
+      await Promise.all(ended.map(({ name }) => target.endSessions(name)));
+      const locked = target.cleanUp(first ?? '').catch((error: unknown) => error);
+      const cleaned = await Promise.all(rest.map((name) => target.cleanUp(name)));
+      expect(cleaned.every(({ isGone }) => isGone)).toBe(true);
+      expect(await locked).toEqual(failure('timed-out'));
+      await session.query('rollback');
+      expect((await target.cleanUp(first ?? '')).isGone).toBe(true);
+      await endAccount(target, other.name);
+    });
+
     it('includes an account that changed its own password', async () => {
       const account = await accounts.make();
       const session = await connectAs(subject, account);
