@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Target } from '../../../src/engines/engine.ts';
-import { failure } from '../contract.ts';
-import { adminPrivileges, isRedisMissing, type RedisServer, startRedis } from './server.ts';
-import { useServer } from './subject.ts';
+import { failure } from '../../engines/contract.ts';
+import { adminPrivileges, isRedisMissing, type RedisServer, startRedis } from '../../engines/redis/server.ts';
+import { useServer } from '../../engines/redis/subject.ts';
 
 const mapping = { rules: '~orders:* +get' };
 

@@ -5,11 +5,11 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { preflight } from '../../../src/engines/preflight.ts';
 import { createAddressRules } from '../../../src/outbound/address-rules.ts';
 import { createTargetSockets } from '../../../src/outbound/target-socket.ts';
+import { failure, newPassword } from '../../engines/contract.ts';
+import { isRedisMissing, startRedis } from '../../engines/redis/server.ts';
+import { useServer } from '../../engines/redis/subject.ts';
 import { testCa } from '../../outbound/https-server.ts';
 import { freePort } from '../../support/free-port.ts';
-import { failure, newPassword } from '../contract.ts';
-import { isRedisMissing, startRedis } from './server.ts';
-import { useServer } from './subject.ts';
 
 const certificates = join(import.meta.dirname, '../../outbound/certificates');
 

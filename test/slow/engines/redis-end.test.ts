@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { redis } from '../../../src/engines/redis/engine.ts';
-import { endAccount, failure, newPassword, openTarget } from '../contract.ts';
-import { connectTo, isRedisMissing, type RedisServer, startRedis } from './server.ts';
-import { toSubject, useServer } from './subject.ts';
+import { endAccount, failure, newPassword, openTarget } from '../../engines/contract.ts';
+import { connectTo, isRedisMissing, type RedisServer, startRedis } from '../../engines/redis/server.ts';
+import { toSubject, useServer } from '../../engines/redis/subject.ts';
 
 const rules = '~* &* +@read +@write +@connection +@pubsub +@transaction +@blocking -@dangerous -@scripting';
 

@@ -1,8 +1,14 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Target } from '../../../src/engines/engine.ts';
-import { type createAccounts, endAccount, failure, newPassword, openTarget } from '../contract.ts';
-import { connectTo, isRedisMissing, type RedisServer, recordSockets, startRedis } from './server.ts';
-import { toSubject, useServer } from './subject.ts';
+import { type createAccounts, endAccount, failure, newPassword, openTarget } from '../../engines/contract.ts';
+import {
+  connectTo,
+  isRedisMissing,
+  type RedisServer,
+  recordSockets,
+  startRedis,
+} from '../../engines/redis/server.ts';
+import { toSubject, useServer } from '../../engines/redis/subject.ts';
 
 describe.skipIf(isRedisMissing)('an account in Redis', () => {
   let server: RedisServer;
