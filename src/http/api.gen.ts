@@ -613,7 +613,7 @@ export interface paths {
          * Replace the password of the account with which the broker administers a target
          * @description Stores a new password, sets it in the target, and logs in with it. From then on only the broker knows it. Every connection
          *     with the same account gets it. 404 if the resource has no connection, 409 while the password is being replaced. After a
-         *     503 the broker goes on with it: it keeps both passwords until one of them has logged in.
+         *     503 the broker tries again. It stores both passwords until it has logged in with the new one.
          */
         post: operations["rotateTargetPassword"];
         delete?: never;

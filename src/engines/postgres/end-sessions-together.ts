@@ -4,7 +4,7 @@ import { sqlStateOf } from './failure.ts';
 import { findRoles, type Role } from './role.ts';
 import { startingLogins, terminateSessions } from './sessions.ts';
 
-/** After so many rounds, half a second and more, a role with sessions is left to `endSessions`. */
+/** A role that still has sessions after this many rounds (half a second or more) is left to `endSessions`. */
 const maxRounds = 25;
 /** A login that is still starting in this round may be prolonged by its client. */
 const patientRounds = 3;

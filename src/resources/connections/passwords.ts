@@ -3,7 +3,7 @@ import type { Db, Tx } from '../../db/database.ts';
 import type { Address, TlsSettings } from '../../engines/terms.ts';
 import type { Connection } from './connection.ts';
 
-/** How long it may take to replace a password: afterwards another process goes on with it. */
+/** How long it may take to replace a password. Another process finishes what takes longer. */
 export const attemptSeconds = 30;
 
 /** The password of a connection, and the one that may replace it. */
@@ -18,7 +18,6 @@ export interface ConnectionPassword {
   /** Null unless a password was stored that the target may have. */
   pendingSealed: Buffer | null;
   pendingAt: Date | null;
-  failedAt: Date | null;
 }
 
 type AdminAccount = Pick<Connection, 'kind' | 'host' | 'port' | 'username'>;
@@ -33,7 +32,7 @@ function selectPasswords(db: Db) {
       ),
     )
     .select(['password_changed_at as passwordChangedAt', 'pending_password_sealed as pendingSealed'])
-    .select(['pending_at as pendingAt', 'rotation_failed_at as failedAt']);
+    .select('pending_at as pendingAt');
 }
 
 function toPassword({
@@ -81,9 +80,9 @@ export async function setPassword(
   tx: Tx,
   { id, sealed, at }: { id: string; sealed: Buffer; at: Date },
 ): Promise<void> {
+  await shareSealedPassword(tx, { id, sealed, at });
   await tx
     .updateTable('connections')
-    .set({ password_sealed: sealed, password_changed_at: at })
     .set({ pending_password_sealed: null, pending_at: null, rotation_failed_at: null })
     .where('id', '=', id)
     .execute();
@@ -126,14 +125,19 @@ export async function listDue(db: Db, now: Date): Promise<string[]> {
 
 /**
  * Claims the rotations whose last attempt began before `before`: nobody works on them any more. Returns one connection for each
- * admin account.
+ * admin account, if possible one that a resource has: an old one may no longer reach the target.
  */
 export async function claimUnfinished(
   tx: Tx,
   { before, now }: { before: Date; now: Date },
 ): Promise<string[]> {
-  const { rows } = await sql<{ id: string; account: string }>`
+  const { rows } = await sql<{ id: string; account: string; isUsed: boolean }>`
     update connections set pending_at = ${now} where pending_at < ${before}
-    returning id, jsonb_build_array(kind, host, port, username)::text as account`.execute(tx);
-  return [...new Map(rows.map(({ id, account }) => [account, id])).values()];
+    returning id, jsonb_build_array(kind, host, port, username)::text as account,
+      exists (select from resources r where r.connection_id = connections.id and r.deleted_at is null) as "isUsed"`.execute(
+    tx,
+  );
+  // The last one of an account is taken.
+  const inOrder = [...rows.filter(({ isUsed }) => !isUsed), ...rows.filter(({ isUsed }) => isUsed)];
+  return [...new Map(inOrder.map(({ id, account }) => [account, id])).values()];
 }
