@@ -28,4 +28,6 @@ export async function insertCopies(
     `insert into grants (${names.join()}) select ${names.map((name) => other[name] ?? name).join()}
        from grants, generate_series(1, ${count}) n where id = '${template}'`,
   );
+  // As autovacuum would a little later: without statistics the plans are those of a small table.
+  await owner.query('analyze grants');
 }

@@ -85,6 +85,7 @@ const joins = sql`join agents a on a.id = g.agent_id join resources r on r.id = 
  * Ends the next grants of a queued ending and the grants delegated from them, directly or not, with their audit
  * events. Waits for no lock: a grant that another transaction has locked is left to the next attempt. A grant
  * ends after the grants delegated from it, or with them, so that a crash leaves no grant that no selection finds.
+ * When a grant ended is computed for one grant after the other, until the batch is full: it takes longer than all else.
  */
 export async function settleBatch(
   tx: Tx,
@@ -93,11 +94,15 @@ export async function settleBatch(
   const { id, kind, reason } = ending;
   const hasEnded = endedAlready.has(kind);
   const due = sql`${select(ending, size)}, delegated as materialized (
-      select g.id, ${sql.raw(epochsEndedAt)} as at from grants g ${joins}
-       where g.ancestors <> '{}' and g.ancestors && (select coalesce(array_agg(id), '{}') from selected)
-         and ${sql.raw(isOpen)} and ${sql.raw(`${epochsEndedAt} < ${ownEnd}`)}
-         and g.id not in (select id from selected)
-       order by g.id limit ${size.delegated}
+      select o.id, ended.at
+        from (select g.id from grants g
+               where g.ancestors <> '{}' and g.ancestors && (select coalesce(array_agg(id), '{}') from selected)
+                 and ${sql.raw(isOpen)} and g.id not in (select id from selected)
+               order by g.id offset 0) o
+       cross join lateral (select ${sql.raw(epochsEndedAt)} as at, ${sql.raw(ownEnd)} as own
+                             from grants g ${joins} where g.id = o.id offset 0) ended
+       where ended.at < ended.own
+       order by o.id limit ${size.delegated}
     ), due_delegated as materialized (
       select g.id, delegated.at, ${ancestorEndedReason}::text as reason, g.status
         from grants g join delegated on delegated.id = g.id where ${sql.raw(isOpen)} for update of g skip locked
