@@ -114,7 +114,7 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
   const { clock, ids, log, config } = base;
   const { tokens, auditService } = services;
   const { overrides, keyAuthentication } = edge;
-  const { contract = compileContract({ validateResponses: false }) } = overrides;
+  const { contract = compileContract() } = overrides;
   const limits = createLimits({
     clock,
     perSecond: config.rateLimitPerSecond,

@@ -8,6 +8,7 @@ import type { Clock } from '../../src/platform/clock.ts';
 import { createLog, type Log } from '../../src/platform/log.ts';
 import { createFakeServer, fakeEngines } from '../engines/fake-engine.ts';
 import { atEnd } from './at-end.ts';
+import { createResponseCheck } from './check-responses.ts';
 import { recordCoverage } from './contract-coverage.ts';
 import { FakeClock } from './fake-clock.ts';
 import { templateStart } from './templates.ts';
@@ -74,9 +75,12 @@ function templateFor(clock: Clock, config: Partial<BrokerConfig> = {}): 'started
 
 let compiled: CompiledContract | undefined;
 
-/** Compiles the contract once per process, because that takes as long as the rest of a broker's start. */
+/** Compiles the contract, with a check of all responses, once per process: it takes as long as the rest of a start. */
 function testContract(): CompiledContract {
-  compiled ??= compileContract({ validateResponses: true });
+  if (compiled === undefined) {
+    const contract = compileContract();
+    compiled = { ...contract, validator: [...contract.validator, createResponseCheck(contract.document)] };
+  }
   return compiled;
 }
 
