@@ -4,9 +4,10 @@ import { describe, expect, it } from 'vitest';
 import { compileContract } from '../../src/http/compiled-contract.ts';
 import { createResponseCheck } from '../support/check-responses.ts';
 
+const { document, validator } = compileContract();
+
 /** Answers `GET /v1/agents` with `status` and `body` behind the check; returns what the client gets. */
 async function answer(status: number, body: object) {
-  const { document, validator } = compileContract();
   const app = express();
   app.use(validator, createResponseCheck(document));
   app.get('/v1/agents', (_request, response) => void response.status(status).json(body));

@@ -3,13 +3,14 @@ import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { collectCoverage } from './contract-coverage.ts';
 import { makeTemplates, type Templates } from './templates.ts';
-import { startTestServer } from './test-server.ts';
+import { startTestServer, type TestServer } from './test-server.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
     /** The data with which every test file makes its own database from a template. */
     server: {
       adminUrl: string;
+      copyClause: string;
       templates: Templates;
       ownerRole: string;
       applicationRole: string;
@@ -24,7 +25,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const checkCoverage = project.name === 'quick' ? collectCoverage(project) : async () => {};
   const server = await startTestServer();
   try {
-    const drop = await prepareServer(project, server.adminUrl);
+    const drop = await prepareServer(project, server);
     return async () => {
       await drop();
       await server.stop();
@@ -37,10 +38,14 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 /** Makes roles and templates and provides them to the tests; the returned function drops all databases and roles. */
-async function prepareServer(project: TestProject, adminUrl: string): Promise<() => Promise<void>> {
+async function prepareServer(
+  project: TestProject,
+  { adminUrl, copyClause }: TestServer,
+): Promise<() => Promise<void>> {
   const suffix = randomBytes(4).toString('hex');
   const provided = {
     adminUrl,
+    copyClause,
     templates: { empty: `hallpass_empty_${suffix}`, started: `hallpass_started_${suffix}` },
     ownerRole: `hallpass_owner_${suffix}`,
     applicationRole: `hallpass_app_${suffix}`,

@@ -49,7 +49,7 @@ export async function createTestDatabase(template: keyof Templates = 'empty'): P
   const name = `hallpass_test_${randomBytes(6).toString('hex')}`;
   await copyTemplate(
     server.adminUrl,
-    `create database ${name} template ${server.templates[template]} owner ${server.ownerRole}`,
+    `create database ${name} template ${server.templates[template]} owner ${server.ownerRole} ${server.copyClause}`,
   );
   const urlOf = (role: string): string => {
     const url = new URL(server.adminUrl);

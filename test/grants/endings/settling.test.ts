@@ -11,7 +11,7 @@ import { grantEndingsOn } from '../../support/grant-endings.ts';
 import { insertCopies } from '../copies.ts';
 
 /** More grants than one batch takes, in the background or before the response. */
-const many = 1_500;
+const many = 1_100;
 
 let scene: ExchangeScene;
 beforeAll(async () => {

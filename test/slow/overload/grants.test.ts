@@ -1,9 +1,9 @@
 import { Agent } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/platform/clock.ts';
-import { type Answer, call } from '../e2e/support/client.ts';
-import { grantTo, permitAll, tokenOf } from '../oauth/fixtures.ts';
-import { exchangeGrant, tokenType } from '../oauth/token-exchange/exchange-scene.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
+import { type Answer, call } from '../../e2e/support/client.ts';
+import { grantTo, permitAll, tokenOf } from '../../oauth/fixtures.ts';
+import { exchangeGrant, tokenType } from '../../oauth/token-exchange/exchange-scene.ts';
 import {
   asBootstrap,
   createAgent,
@@ -14,10 +14,10 @@ import {
   startBroker,
   type TestAgent,
   type TestBroker,
-} from '../support/broker.ts';
-import { parallel, tally } from '../support/count.ts';
-import { createReadyHolder } from '../support/dpop.ts';
-import { eventually } from '../support/eventually.ts';
+} from '../../support/broker.ts';
+import { parallel, tally } from '../../support/count.ts';
+import { createReadyHolder } from '../../support/dpop.ts';
+import { eventually } from '../../support/eventually.ts';
 
 let broker: TestBroker;
 let resource: { id: string; identifier: string };

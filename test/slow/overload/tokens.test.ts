@@ -1,8 +1,15 @@
 import { Agent } from 'node:http';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/platform/clock.ts';
-import { call } from '../e2e/support/client.ts';
-import { countTokens, createServerOf, grantTo, introspect, permitAll, tokenOf } from '../oauth/fixtures.ts';
+import { systemClock } from '../../../src/platform/clock.ts';
+import { call } from '../../e2e/support/client.ts';
+import {
+  countTokens,
+  createServerOf,
+  grantTo,
+  introspect,
+  permitAll,
+  tokenOf,
+} from '../../oauth/fixtures.ts';
 import {
   asBootstrap,
   createAgent,
@@ -11,8 +18,8 @@ import {
   startBroker,
   type TestAgent,
   type TestBroker,
-} from '../support/broker.ts';
-import { parallel, tally } from '../support/count.ts';
+} from '../../support/broker.ts';
+import { parallel, tally } from '../../support/count.ts';
 
 let broker: TestBroker;
 let agent: TestAgent;
