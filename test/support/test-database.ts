@@ -14,14 +14,19 @@ export interface TestDatabase extends Database {
   ownerUrl: string;
 }
 
-async function withAdmin(adminUrl: string, statement: string): Promise<void> {
-  const admin = new pg.Client({ connectionString: adminUrl });
-  await admin.connect();
-  try {
-    await admin.query(statement);
-  } finally {
-    await admin.end();
-  }
+let admin: Promise<pg.Client> | undefined;
+
+/** Opens one connection of the superuser for all files of this process, because a new one takes longer than most tests. */
+async function runAsAdmin(adminUrl: string, statement: string): Promise<void> {
+  admin ??= connect(adminUrl);
+  await (await admin).query(statement);
+}
+
+async function connect(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => {});
+  await client.connect();
+  return client;
 }
 
 const objectInUse = '55006';
@@ -31,7 +36,7 @@ const copyAttempts = 4;
 async function copyTemplate(adminUrl: string, statement: string): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await withAdmin(adminUrl, statement);
+      return await runAsAdmin(adminUrl, statement);
     } catch (error) {
       const isInUse = error instanceof pg.DatabaseError && error.code === objectInUse;
       if (!isInUse || attempt === copyAttempts) throw error;
@@ -65,13 +70,11 @@ export async function createTestDatabase(template: keyof Templates = 'empty'): P
     maxConnections: 12,
     applicationName: 'hallpass-test',
   });
-  const owner = new pg.Client({ connectionString: urlOf(server.ownerRole) });
-  owner.on('error', () => {});
-  await owner.connect();
+  const owner = await connect(urlOf(server.ownerRole));
   atEnd(async () => {
     await database.close();
     await owner.end();
-    await withAdmin(server.adminUrl, `drop database if exists ${name} with (force)`);
+    await runAsAdmin(server.adminUrl, `drop database if exists ${name} with (force)`);
   });
   return { ...database, url, owner, ownerUrl: urlOf(server.ownerRole) };
 }
