@@ -1,3 +1,4 @@
+import type { RawBuilder } from 'kysely';
 import type { Db } from '../db/database.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
@@ -5,25 +6,37 @@ import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { NewAuditEvent } from './audit-event.ts';
 import { boundEvent } from './bounded-event.ts';
-import { insertEvents } from './store.ts';
+import { insertEvents, insertEventWith } from './store.ts';
 
 /** Appends events to the audit log, each cut to `eventLimits`. `tx` must be the transaction of the change. */
 export interface Audit {
   append(tx: Db, ...events: NewAuditEvent[]): Promise<void>;
   /** Appends any number of events, in several statements if necessary. */
   appendAll(tx: Db, events: readonly NewAuditEvent[]): Promise<void>;
+  /**
+   * Makes a change and appends its event in one statement, without a transaction around it. `change` is an SQL
+   * statement that returns the changed row. Returns false, and appends nothing, if it has changed no row.
+   */
+  appendWith(db: Db, change: RawBuilder<unknown>, event: NewAuditEvent): Promise<boolean>;
 }
 
 /** Keeps a statement far below the maximum of 65,535 parameters. */
 const eventsPerStatement = 1_000;
 
 export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
+  const name = (event: NewAuditEvent) => ({ ...boundEvent(event), id: ids.next('event') });
   const audit: Audit = {
     async append(tx, ...events) {
       if (events.length === 0) return;
-      const named = events.map((event) => ({ ...boundEvent(event), id: ids.next('event') }));
       try {
-        await insertEvents(tx, named, clock.now());
+        await insertEvents(tx, events.map(name), clock.now());
+      } catch (error) {
+        throw asUnrecorded(error);
+      }
+    },
+    async appendWith(db, change, event) {
+      try {
+        return await insertEventWith(db, change, { event: name(event), at: clock.now() });
       } catch (error) {
         throw asUnrecorded(error);
       }

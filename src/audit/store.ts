@@ -1,31 +1,49 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Db } from '../db/database.ts';
 import { BrokerError } from '../errors.ts';
 import type { ActorKind, AuditEvent, AuditEventType, NewAuditEvent } from './audit-event.ts';
 
+type NamedEvent = NewAuditEvent & { id: string };
+
 /** Appends events with the time `at`. The caller supplies their ids. */
-export async function insertEvents(
-  tx: Db,
-  events: readonly (NewAuditEvent & { id: string })[],
-  at: Date,
-): Promise<void> {
-  const rows = events.map((event) => ({
-    id: event.id,
-    at,
-    type: event.type,
-    outcome: event.outcome ?? 'success',
-    actor_kind: event.actor.kind,
-    actor_id: event.actor.id,
-    actor_key_id: event.actor.keyId ?? null,
-    agent_id: event.agentId ?? null,
-    grant_id: event.grantId ?? null,
-    object_id: event.objectId ?? null,
-    request_id: event.origin?.requestId ?? null,
-    source_ip: event.origin?.address ?? null,
-    details: JSON.stringify(event.details ?? {}),
-  }));
+export async function insertEvents(tx: Db, events: readonly NamedEvent[], at: Date): Promise<void> {
+  const rows = events.map((event) => toRow(event, at));
   await tx.insertInto('audit_events').values(rows).execute();
 }
+
+/**
+ * Appends an event with the time `at` in the same statement as `change`, which returns the rows that it has changed.
+ * Does nothing if it has changed none, and returns whether it has.
+ */
+export async function insertEventWith(
+  db: Db,
+  change: RawBuilder<unknown>,
+  { event, at }: { event: NamedEvent; at: Date },
+): Promise<boolean> {
+  const row = toRow(event, at);
+  const names = Object.keys(row).map((name) => sql.ref(name));
+  const values = Object.values(row).map((value) => sql`${value}`);
+  const result = await sql`
+    with changed as (${change})
+    insert into audit_events (${sql.join(names)}) select ${sql.join(values)} from changed`.execute(db);
+  return result.numAffectedRows === 1n;
+}
+
+const toRow = (event: NamedEvent, at: Date) => ({
+  id: event.id,
+  at,
+  type: event.type,
+  outcome: event.outcome ?? 'success',
+  actor_kind: event.actor.kind,
+  actor_id: event.actor.id,
+  actor_key_id: event.actor.keyId ?? null,
+  agent_id: event.agentId ?? null,
+  grant_id: event.grantId ?? null,
+  object_id: event.objectId ?? null,
+  request_id: event.origin?.requestId ?? null,
+  source_ip: event.origin?.address ?? null,
+  details: JSON.stringify(event.details ?? {}),
+});
 
 /** The end of a page, in the order of (transaction, id). */
 export interface AuditPosition {

@@ -1,7 +1,7 @@
 import { byAct, systemActor } from '../audit/audit-event.ts';
 import type { Act, WorkloadAgent } from '../caller.ts';
 import type { Tx } from '../db/database.ts';
-import { withTransaction } from '../db/transaction.ts';
+import { withRetries, withTransaction } from '../db/transaction.ts';
 import { nextAccountName } from '../engines/account-name.ts';
 import { TargetFailure } from '../engines/target-failure.ts';
 import { BrokerError, Refusal, refuse } from '../errors.ts';
@@ -12,7 +12,15 @@ import { generateSecret } from '../platform/random.ts';
 import type { StoredConnection } from '../resources/connections/service.ts';
 import { mappingsOf, type Resource, yieldsLeases } from '../resources/resource.ts';
 import type { LeasesDeps } from './deps.ts';
-import { createDeadline, type LeaseCredential, leaseExpiry, maxLeases } from './lease.ts';
+import {
+  createDeadline,
+  type Lease,
+  type LeaseCredential,
+  leaseExpiry,
+  maxLeases,
+  type NewLease,
+  newlyActive,
+} from './lease.ts';
 import * as store from './store/leases.ts';
 import { refuseUse } from './use.ts';
 
@@ -27,14 +35,14 @@ export interface LeaseRequest {
 
 /** A recorded lease whose account is not made yet. */
 interface Intent {
-  lease: store.NewLease;
+  lease: NewLease;
   connection: StoredConnection;
   resource: Resource;
   scopes: string[];
 }
 
 /**
- * Makes an account in the target of a grant's resource. Returns the id of the lease and, this once, the credential;
+ * Makes an account in the target of a grant's resource. Returns the lease and, this once, the credential;
  * undefined if another call with the same idempotency key has claimed it meanwhile. Throws `not-found`,
  * `grant-not-active`, `policy-denied`, `invalid-request` (the resource has no target), `target-not-ready`,
  * `too-many-leases` and `target-unavailable`; after the last one nothing is left in the target, or a worker destroys it.
@@ -43,7 +51,7 @@ export async function createLease(
   deps: LeasesDeps,
   act: Act<WorkloadAgent>,
   request: LeaseRequest,
-): Promise<{ id: string; credential: LeaseCredential } | undefined> {
+): Promise<{ lease: Lease; credential: LeaseCredential } | undefined> {
   const { db, random } = deps;
   await deps.policies.refresh();
   const accountName = nextAccountName(await deps.connections.installationId(), random);
@@ -51,9 +59,10 @@ export async function createLease(
   if (intent === undefined) return undefined;
   const { lease, connection } = intent;
   const password = generateSecret(random, 'hpl');
-  await makeAccount(deps, act, { intent, password });
-  const { endpoint, database } = connection;
-  return { id: lease.id, credential: { username: accountName, password, ...endpoint, database } };
+  const activatedAt = await makeAccount(deps, act, { intent, password });
+  const { kind, endpoint, database } = connection;
+  const credential = { username: accountName, password, ...endpoint, database };
+  return { lease: newlyActive({ ...lease, kind, activatedAt }), credential };
 }
 
 interface Recording {
@@ -69,12 +78,9 @@ async function recordIntent(
   { act, request, accountName }: Recording,
 ): Promise<Intent | undefined | Refusal> {
   const { clock, ids, audit } = deps;
-  const found = await grants.findGrant(tx, request.grantId);
-  if (found === undefined || found.agentId !== act.caller.id) return refuse('not-found');
-  // Locks the resource before the grant, as a change of the resource does, so that the two cannot deadlock.
-  const target = await findTarget(deps, tx, found.resourceId);
   const grant = await grants.lockGrant(tx, request.grantId);
-  if (grant === undefined) return refuse('not-found');
+  if (grant === undefined || grant.agentId !== act.caller.id) return refuse('not-found');
+  const target = await findTarget(deps, tx, grant.resourceId);
   const now = clock.now();
   const refusal = await refuseUse(deps, tx, { act, grant, now });
   if (refusal !== undefined) return refusal;
@@ -97,10 +103,9 @@ async function recordIntent(
     createDeadlineAt: createDeadline(now),
     expiresAt: leaseExpiry({ now, ttlSeconds: request.ttlSeconds, grantExpiresAt: endOf(grant) }),
   };
-  await store.insertLease(tx, lease);
   const details = { account_name: accountName, expires_at: lease.expiresAt, scopes: grant.scopes };
-  const about = { agentId: grant.agentId, grantId: grant.id, objectId: id };
-  await audit.append(tx, { ...byAct(act), ...about, type: 'lease.requested', details });
+  const event = { ...byAct(act), ...about(lease), type: 'lease.requested' as const, details };
+  await audit.appendWith(tx, store.insertion(lease), event);
   return { lease, ...target, scopes: grant.scopes };
 }
 
@@ -140,12 +145,15 @@ async function findTarget(
   return connection === undefined ? refuse('target-not-ready') : { resource, connection };
 }
 
-/** Makes the account and the lease active; otherwise destroys the account, or leaves that to a worker. */
+/**
+ * Makes the account and the lease active; otherwise a worker destroys what may have been made. Returns when the lease
+ * became active.
+ */
 async function makeAccount(
   deps: LeasesDeps,
   act: Act<WorkloadAgent>,
   { intent, password }: { intent: Intent; password: string },
-): Promise<void> {
+): Promise<Date> {
   const { lease, connection, resource, scopes } = intent;
   const { accountName: name, expiresAt, createDeadlineAt: deadline } = lease;
   const mappings = mappingsOf(resource.scopes, scopes);
@@ -161,26 +169,31 @@ async function makeAccount(
     if (!(error instanceof TargetFailure)) throw error;
     throw new BrokerError('target-unavailable', { detail: reason, cause: error, retryAfterSeconds: 5 });
   }
-  if (await activate(deps, act, lease)) return;
+  const activatedAt = await activate(deps, act, lease);
+  if (activatedAt !== undefined) return activatedAt;
   await revokeUnmade(deps, lease, 'it had ended before its account was made');
   throw new BrokerError('grant-not-active');
 }
 
-async function activate(deps: LeasesDeps, act: Act<WorkloadAgent>, lease: store.NewLease): Promise<boolean> {
-  return withTransaction(deps.db, async (tx) => {
-    if (!(await store.activateLease(tx, { id: lease.id, at: deps.clock.now() }))) return false;
-    const about = { agentId: lease.agentId, grantId: lease.grantId, objectId: lease.id };
-    await deps.audit.append(tx, { ...byAct(act), ...about, type: 'lease.activated' });
-    return true;
-  });
+/** Makes a lease active, with its event, in one statement. Returns undefined if it has ended meanwhile. */
+async function activate(
+  { db, clock, audit }: LeasesDeps,
+  act: Act<WorkloadAgent>,
+  lease: NewLease,
+): Promise<Date | undefined> {
+  const at = clock.now();
+  const event = { ...byAct(act), ...about(lease), type: 'lease.activated' as const };
+  const change = store.activation({ id: lease.id, at });
+  return (await withRetries(db, () => audit.appendWith(db, change, event))) ? at : undefined;
 }
 
+const about = ({ agentId, grantId, id }: NewLease) => ({ agentId, grantId, objectId: id });
+
 /** Begins to revoke a lease that did not become active: a worker destroys what may have been made of its account. */
-async function revokeUnmade(deps: LeasesDeps, lease: store.NewLease, reason: string): Promise<void> {
+async function revokeUnmade(deps: LeasesDeps, lease: NewLease, reason: string): Promise<void> {
   const actor = systemActor('create-lease');
   await withTransaction(deps.db, async (tx) => {
     if (!(await store.beginRevoking(tx, lease.id, { at: deps.clock.now(), by: actor.id, reason }))) return;
-    const about = { agentId: lease.agentId, grantId: lease.grantId, objectId: lease.id };
-    await deps.audit.append(tx, { ...about, actor, type: 'lease.revoking', details: { reason } });
+    await deps.audit.append(tx, { ...about(lease), actor, type: 'lease.revoking', details: { reason } });
   });
 }

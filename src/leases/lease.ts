@@ -40,6 +40,13 @@ export interface Lease {
   lastError: string | null;
 }
 
+/** A lease that is recorded before its account is made. */
+export type NewLease = Pick<
+  Lease,
+  'id' | 'grantId' | 'agentId' | 'resourceId' | 'connectionId' | 'accountName'
+> &
+  Pick<Lease, 'createdAt' | 'createDeadlineAt' | 'expiresAt'>;
+
 /**
  * Returns the status of a lease at `now`: one that has expired, or whose grant has ended, is no longer active, although
  * a worker writes it a moment later.
@@ -55,6 +62,24 @@ export function effectiveStatus(
 /** Whether a lease has ended without its account ever having been usable. */
 export function wasNeverActive({ status, activatedAt }: Pick<Lease, 'status' | 'activatedAt'>): boolean {
   return activatedAt === null && status !== 'creating';
+}
+
+/** Returns a lease as it is when its account has just been made. */
+export function newlyActive(lease: NewLease & { kind: EngineKind; activatedAt: Date }): Lease {
+  return {
+    ...lease,
+    status: 'active',
+    isGrantActive: true,
+    revokedAt: null,
+    revokedBy: null,
+    revokeReason: null,
+    accessDisabledAt: null,
+    cleanedUpAt: null,
+    ownedObjects: [],
+    attempts: 0,
+    nextAttemptAt: lease.expiresAt,
+    lastError: null,
+  };
 }
 
 /** The most leases whose accounts are not removed: of one agent at one resource, of one resource, and in total. */

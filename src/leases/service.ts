@@ -82,7 +82,9 @@ async function create(
   const earlier = await showEarlier(deps, act, call);
   if (earlier !== undefined && !wasNeverActive(earlier.lease)) return earlier;
   const made = await createLease(deps, act, { grantId, ttlSeconds, call, replaces: earlier?.lease.id });
-  if (made !== undefined) return { ...(await show(deps, act.caller, made.id)), credential: made.credential };
+  if (made !== undefined) {
+    return { ...view(deps, made.lease, deps.clock.now()), credential: made.credential };
+  }
   const other = await showEarlier(deps, act, call);
   if (other === undefined) throw new BrokerError('unavailable', { retryAfterSeconds: 1 });
   return other;

@@ -1,8 +1,8 @@
-import { type SqlBool, sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
 import type { EngineKind } from '../../engines/terms.ts';
 import { bindInstants, isActive } from '../../grants/liveness-sql.ts';
-import type { Lease, LeaseStatus } from '../lease.ts';
+import type { Lease, LeaseStatus, NewLease } from '../lease.ts';
 
 /** Selects leases, each with whether its grant is active at `now`. */
 function selectLeases(db: Db, now: Date) {
@@ -82,30 +82,17 @@ export async function listLeases(
   return (await query.execute()).map(toLease);
 }
 
-export type NewLease = Pick<
-  Lease,
-  'id' | 'grantId' | 'agentId' | 'resourceId' | 'connectionId' | 'accountName'
-> &
-  Pick<Lease, 'createdAt' | 'createDeadlineAt' | 'expiresAt'>;
-
-/** Records the intent to make an account. A worker destroys it after the deadline if it does not become active. */
-export async function insertLease(tx: Tx, lease: NewLease): Promise<void> {
-  await tx
-    .insertInto('leases')
-    .values({
-      id: lease.id,
-      grant_id: lease.grantId,
-      agent_id: lease.agentId,
-      resource_id: lease.resourceId,
-      connection_id: lease.connectionId,
-      account_name: lease.accountName,
-      status: 'creating',
-      created_at: lease.createdAt,
-      create_deadline_at: lease.createDeadlineAt,
-      expires_at: lease.expiresAt,
-      next_attempt_at: lease.createDeadlineAt,
-    })
-    .execute();
+/**
+ * The statement that records the intent to make an account. A worker destroys it after the deadline if it does not
+ * become active.
+ */
+export function insertion(lease: NewLease): RawBuilder<unknown> {
+  return sql`insert into leases (id, grant_id, agent_id, resource_id, connection_id, account_name, status,
+      created_at, create_deadline_at, expires_at, next_attempt_at)
+    values (${lease.id}, ${lease.grantId}, ${lease.agentId}, ${lease.resourceId}, ${lease.connectionId},
+      ${lease.accountName}, 'creating', ${lease.createdAt}, ${lease.createDeadlineAt}, ${lease.expiresAt},
+      ${lease.createDeadlineAt})
+    returning id`;
 }
 
 export interface OpenLeases {
@@ -137,26 +124,16 @@ export async function countOpenLeases(
 }
 
 /**
- * Makes a lease active whose account was made. Returns false if it was revoked meanwhile, its deadline has passed, or it
- * or its grant has ended: the account must then be destroyed.
+ * The statement that makes a lease active whose account was made. It changes no row if the lease was revoked meanwhile,
+ * its deadline has passed, or it or its grant has ended: the account must then be destroyed.
  */
-export async function activateLease(tx: Tx, { id, at }: { id: string; at: Date }): Promise<boolean> {
-  const result = await tx
-    .updateTable('leases')
-    .set((eb) => ({ status: 'active', activated_at: at, next_attempt_at: eb.ref('expires_at') }))
-    .where('id', '=', id)
-    .where('status', '=', 'creating')
-    .where('create_deadline_at', '>', at)
-    .where('expires_at', '>', at)
-    .where(sql<SqlBool>`exists (${grantOf(at)})`)
-    .executeTakeFirst();
-  return result.numUpdatedRows === 1n;
+export function activation({ id, at }: { id: string; at: Date }): RawBuilder<unknown> {
+  return sql`update leases l set status = 'active', activated_at = ${at}, next_attempt_at = l.expires_at
+      from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
+     where l.id = ${id} and l.status = 'creating' and l.create_deadline_at > ${at} and l.expires_at > ${at}
+       and g.id = l.grant_id and ${bindInstants(isActive, { now: at })}
+    returning l.id`;
 }
-
-/** Reads the active grant of a lease. */
-const grantOf = (now: Date) => sql`
-  select from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-   where g.id = leases.grant_id and ${bindInstants<SqlBool>(isActive, { now })}`;
 
 /** Moves the end of an active lease. */
 export async function extendLease(
