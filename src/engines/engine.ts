@@ -59,6 +59,12 @@ export interface AccountRenewal {
   expiresAt: Date;
 }
 
+export interface NewAdminPassword {
+  password: string;
+  /** The password is not set after this instant, because another process may have set a newer one since. */
+  deadline: Date;
+}
+
 /** What is left of an account after it was cleaned up. */
 export interface CleanUp {
   /**
@@ -108,8 +114,8 @@ export interface Target {
   cleanUp(name: string): Promise<CleanUp>;
   /** Finds the accounts whose name begins with `prefix`. */
   listAccounts(prefix: string): Promise<FoundAccount[]>;
-  /** Sets another password of the admin account. */
-  rotateAdminCredential(password: string): Promise<void>;
+  /** Sets another password of the admin account. Throws `deadline-passed`. */
+  rotateAdminCredential(next: NewAdminPassword): Promise<void>;
   /** Whether the target answers the admin account; throws if not. */
   checkHealth(): Promise<void>;
   /** Returns what the admin account lacks, and mappings that are missing in the target or give too much. */

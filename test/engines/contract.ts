@@ -13,6 +13,7 @@ import { preflight } from '../../src/engines/preflight.ts';
 import type { TargetProblemCode } from '../../src/engines/target-failure.ts';
 import { addSeconds } from '../../src/platform/clock.ts';
 import { atEnd } from '../support/at-end.ts';
+import { soon } from './target-options.ts';
 
 /** A server on which the contract is tested, with an admin account that may do what the broker needs and nothing more. */
 export interface ContractSubject {
@@ -254,11 +255,18 @@ export function testContract(what: string, start: () => Promise<ContractSubject>
         const { engine, options } = subject;
         const rotated = openTarget(engine, options);
         const password = newPassword();
-        await rotated.rotateAdminCredential(password);
+        await rotated.rotateAdminCredential(soon(password));
         await rotated.checkHealth();
         await openTarget(engine, options, { password }).checkHealth();
         await expect(openTarget(engine, options).checkHealth()).rejects.toEqual(failure('login-refused'));
-        await rotated.rotateAdminCredential(options.connection.password);
+        await rotated.rotateAdminCredential(soon(options.connection.password));
+      });
+
+      it('keeps its admin password if the deadline for another one has passed', async () => {
+        const { clock } = subject.options;
+        const late = { password: newPassword(), deadline: new Date(clock.now().getTime() - 1) };
+        await expect(target.rotateAdminCredential(late)).rejects.toEqual(failure('deadline-passed'));
+        await openTarget(subject.engine, subject.options).checkHealth();
       });
     });
   });

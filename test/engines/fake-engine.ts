@@ -1,4 +1,5 @@
 import { Socket } from 'node:net';
+import { assertBefore } from '../../src/engines/deadline.ts';
 import type { Engine, FoundAccount, NewAccount, Target, TargetOptions } from '../../src/engines/engine.ts';
 import type { Engines } from '../../src/engines/engines.ts';
 import type { Mapping } from '../../src/engines/mapping.ts';
@@ -16,6 +17,10 @@ export interface Faults {
   hold: Promise<void>;
   /** The calls for which the admin account lacks a privilege. */
   missingPrivilege: Set<CallName>;
+  /** Calls go on after their login when this resolves. */
+  holdAfterLogin: Promise<void>;
+  /** Called before a call fails because the server cannot be reached. */
+  onUnreachable: () => void;
   /** The calls after whose effect the connection is lost. */
   lostAfter: Set<CallName>;
   /** The accounts whose end, of all calls to a target that is well, fails. */
@@ -57,6 +62,8 @@ export function createFakeServer(adminPassword: string): FakeServer {
     faults: {
       isUnreachable: false,
       hold: Promise.resolve(),
+      holdAfterLogin: Promise.resolve(),
+      onUnreachable: () => {},
       missingPrivilege: new Set(),
       lostAfter: new Set(),
       stuck: new Map(),
@@ -114,6 +121,7 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
     server.calls.push(name);
     await faults.hold;
     if (faults.isUnreachable || options.connection.port === 1) {
+      faults.onUnreachable();
       throw new TargetFailure('unreachable', 'connection refused');
     }
     const expected = server.ownPasswords.get(options.connection.username) ?? server.adminPassword;
@@ -123,6 +131,7 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
     if (faults.missingPrivilege.has(name)) {
       throw new TargetFailure('missing-privilege', `not permitted: ${name}`, { statement: `ALLOW ${name}` });
     }
+    await faults.holdAfterLogin;
     const result = effect();
     if (faults.lostAfter.has(name)) throw new TargetFailure('unreachable', 'connection lost');
     return result;
@@ -160,8 +169,9 @@ function openFakeTarget(server: FakeServer, options: TargetOptions): Target {
           .filter(({ name }) => name.startsWith(prefix))
           .map(({ name, canLogIn, expiresAt }) => ({ name, canLogIn, expiresAt })),
       ),
-    rotateAdminCredential: (password) =>
+    rotateAdminCredential: ({ password, deadline }) =>
       run('rotateAdminCredential', () => {
+        assertBefore(deadline, options.clock);
         server.ownPasswords.set(options.connection.username, password);
         adminPassword = password;
       }),

@@ -1,4 +1,4 @@
-import type { TargetConnection, TargetOptions } from '../../src/engines/engine.ts';
+import type { NewAdminPassword, TargetConnection, TargetOptions } from '../../src/engines/engine.ts';
 import { createAddressRules } from '../../src/outbound/address-rules.ts';
 import { createTargetSockets } from '../../src/outbound/target-socket.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
@@ -26,4 +26,9 @@ export function targetOptions(url: string, change: Partial<TargetConnection> = {
     clock: new FakeClock(),
     random: createSystemRandom(),
   };
+}
+
+/** Returns a change to `password` whose deadline no test reaches. */
+export function soon(password: string): NewAdminPassword {
+  return { password, deadline: new Date('2100-01-01T00:00:00Z') };
 }

@@ -1,4 +1,5 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { listUnfinished } from '../../src/resources/connections/passwords.ts';
 import { failWrites } from '../oauth/fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import {
@@ -215,6 +216,60 @@ describe('a rotation that fails', () => {
     expect([409, 503]).toContain(await late);
     expect(passwordInTarget()).toBe(next);
     await expectWorks(target);
+  });
+
+  it('is not set back by a process that wakes up after the next one was set', async () => {
+    const target = await createTarget();
+    const before = scene.server.calls.length;
+    const release = holdCalls(scene.server, 'holdAfterLogin');
+    const late = rotate(target).then((answer) => answer.status);
+    await eventually(async () => expect(scene.server.calls.slice(before)).toContain('rotateAdminCredential'));
+    scene.server.faults.holdAfterLogin = Promise.resolve();
+    const second = await startScene({ ...scene, database: scene.broker.database });
+    scene.clock.advance(31);
+    await runRotation(second);
+    await rotate(target, second).expect(200);
+    const newest = passwordInTarget();
+    release();
+    expect(await late).toBe(503);
+    expect(passwordInTarget()).toBe(newest);
+    await expectWorks(target);
+  });
+
+  it('is finished although another target that cannot be reached takes longer than one attempt may', async () => {
+    const dead = await createTarget({ connection: { ...connection, host: 'a.internal' } });
+    const well = await createTarget({ connection: { ...connection, host: 'b.internal' } });
+    scene.server.faults.isUnreachable = true;
+    await Promise.all([rotate(dead).expect(503), rotate(well).expect(503)]);
+    scene.server.faults.isUnreachable = false;
+    const { owner } = scene.broker.database;
+    await owner.query('update connections set port = 1 where id = $1', [dead.connection.id]);
+    scene.clock.advance(31);
+    // The test of a target fails at once here; in this time a real one would have been waited for.
+    scene.server.faults.onUnreachable = () => scene.clock.advance(25);
+    await runRotation();
+    expect(await eventsOf(well)).toContain('rotated');
+    await expectWorks(well);
+  });
+
+  it('is finished through a connection that a resource has, not through one that only leases need', async () => {
+    const { resource } = await createLease(scene);
+    const changed = await scene.admin
+      .patch(`/v1/resources/${resource.id}`, { connection: { ...connection, database: 'other' } })
+      .expect(200);
+    const { db, owner } = scene.broker.database;
+    const now = scene.clock.now();
+    await owner.query('update connections set pending_at = $1, pending_password_sealed = password_sealed', [
+      now,
+    ]);
+    const later = new Date(now.getTime() + 1);
+    const { rows } = await owner.query<{ id: string }>('select id from connections order by id');
+    expect(rows).toHaveLength(2);
+    for (const { id } of rows) {
+      await owner.query('update resources set connection_id = $1 where id = $2', [id, resource.id]);
+      expect(await listUnfinished(db, later)).toEqual([id]);
+    }
+    expect(rows.map(({ id }) => id)).toContain(changed.body.connection.id);
   });
 
   it('keeps the pending password beside one that an admin gives while it is tried again', async () => {

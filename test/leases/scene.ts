@@ -124,13 +124,13 @@ export async function runJob({ broker, clock }: Scene, name: JobName): Promise<v
 }
 
 /** Holds the calls to the server that begin from now on, until the returned function is called. */
-export function holdCalls({ faults }: FakeServer): () => void {
+export function holdCalls({ faults }: FakeServer, where: 'hold' | 'holdAfterLogin' = 'hold'): () => void {
   let release = (): void => {};
-  faults.hold = new Promise((resolve) => {
+  faults[where] = new Promise((resolve) => {
     release = resolve;
   });
   return () => {
-    faults.hold = Promise.resolve();
+    faults[where] = Promise.resolve();
     release();
   };
 }
@@ -206,6 +206,7 @@ export async function resetTarget({ server, broker }: Scene): Promise<void> {
   const { accounts, faults } = server;
   accounts.clear();
   faults.isUnreachable = false;
+  faults.onUnreachable = () => {};
   for (const calls of [faults.lostAfter, faults.missingPrivilege, faults.withoutEffect, faults.stuck])
     calls.clear();
   await broker.database.owner.query('truncate leases');

@@ -60,7 +60,7 @@ async function make(session: Session, { account, roles, clock }: Creation, end: 
 }
 
 function deadlinePassed(): TargetFailure {
-  return new TargetFailure('deadline-passed', 'the deadline passed at the target, which made nothing');
+  return new TargetFailure('deadline-passed', 'the deadline passed at the target, which changed nothing');
 }
 
 interface Statement {

@@ -2,7 +2,7 @@ import { assertBefore } from '../deadline.ts';
 import type { Target, TargetOptions } from '../engine.ts';
 import { changeOwnPassword, listAccounts, readServerName } from './accounts.ts';
 import { cleanUp } from './clean-up.ts';
-import { openConnections } from './connections.ts';
+import { openConnections, type Session } from './connections.ts';
 import { createAccount } from './create.ts';
 import { disableAccess } from './disable.ts';
 import { endSessions } from './end-sessions.ts';
@@ -28,8 +28,12 @@ export function openTarget(options: TargetOptions): Target {
     endSessions: (name) => run((call) => endSessions(call, name)),
     cleanUp: (name) => run((call) => call.onPrimary((session) => cleanUp(session, name))),
     listAccounts: (prefix) => run((call) => call.onPrimary((session) => listAccounts(session, prefix))),
-    async rotateAdminCredential(password) {
-      await run((call) => call.onPrimary((session) => changeOwnPassword(session, password)));
+    async rotateAdminCredential({ password, deadline }) {
+      const change = (session: Session): Promise<void> => {
+        assertBefore(deadline, clock);
+        return changeOwnPassword(session, password);
+      };
+      await run((call) => call.onPrimary(change));
       connections.changePassword(password);
     },
     checkHealth,

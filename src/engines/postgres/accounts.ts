@@ -1,5 +1,7 @@
 import type { Clock } from '../../platform/clock.ts';
+import { assertBefore } from '../deadline.ts';
 import type { FoundAccount } from '../engine.ts';
+import { runBeforeDeadline } from './before-deadline.ts';
 import type { Session } from './connections.ts';
 import { sqlState, sqlStateOf } from './failure.ts';
 import { readTargetTime } from './target-time.ts';
@@ -21,13 +23,18 @@ export async function listAccounts(session: Session, prefix: string, clock: Cloc
   }));
 }
 
-/** Changes the password of the role of this session. */
-export async function changeOwnPassword(session: Session, verifier: string): Promise<void> {
+/** Changes the password of the role of this session. Throws `deadline-passed`. */
+export async function changeOwnPassword(
+  session: Session,
+  { verifier, deadline, clock }: { verifier: string; deadline: Date; clock: Clock },
+): Promise<void> {
+  const time = await readTargetTime(session, clock);
   const { rows } = await session.query<{ statement: string }>(
     `select format('alter role %I password %L', session_user, $1::text) as statement`,
     [verifier],
   );
-  await session.query(rows[0]?.statement ?? '');
+  assertBefore(deadline, clock);
+  await runBeforeDeadline(session, [rows[0]?.statement ?? ''], { deadline, time });
 }
 
 /** Returns the number that initdb gave the server, which its replicas share; undefined if the admin account may not read it. */

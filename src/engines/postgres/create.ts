@@ -3,11 +3,10 @@ import type { Clock } from '../../platform/clock.ts';
 import type { Random } from '../../platform/random.ts';
 import { assertBefore } from '../deadline.ts';
 import type { AccountRenewal, NewAccount } from '../engine.ts';
-import { TargetFailure } from '../target-failure.ts';
+import { runBeforeDeadline } from './before-deadline.ts';
 import type { Session } from './connections.ts';
-import { sqlState, sqlStateOf } from './failure.ts';
 import { computeVerifier, saltBytes } from './scram.ts';
-import { readTargetTime, timestampLiteral } from './target-time.ts';
+import { readTargetTime } from './target-time.ts';
 
 /** The most sessions of an account at one time. An account must not use all connections of the server. */
 const maxSessions = 20;
@@ -20,29 +19,14 @@ export interface Creation {
   random: Random;
 }
 
-/**
- * Makes a login with SCRAM-SHA-256 that is a member of the mapped roles. All statements are one message, which the server runs as
- * one transaction: a broker that pauses after sending it cannot make the account later. The server's clock is checked first and
- * last, because the message or the locks may have taken long.
- */
+/** Makes a login with SCRAM-SHA-256 that is a member of the mapped roles. */
 export async function createAccount(session: Session, creation: Creation): Promise<void> {
   const { account, clock, random } = creation;
   const verifier = await computeVerifier(account.password, random.bytes(saltBytes));
   const time = await readTargetTime(session, clock);
   assertBefore(account.deadline, clock);
-  // Division by zero is the shortest error that needs no procedural language; no other statement here divides.
-  const check = `select 1 / (clock_timestamp() < ${timestampLiteral(time.toTarget(account.deadline))})::int`;
-  const statements = [
-    check,
-    ...roleStatements(creation, { verifier, until: time.toTarget(account.expiresAt) }),
-    check,
-  ];
-  try {
-    await session.query(statements.join(';\n'));
-  } catch (error) {
-    if (sqlStateOf(error) !== sqlState.divisionByZero) throw error;
-    throw new TargetFailure('deadline-passed', 'the deadline passed at the target, which made nothing');
-  }
+  const statements = roleStatements(creation, { verifier, until: time.toTarget(account.expiresAt) });
+  await runBeforeDeadline(session, statements, { deadline: account.deadline, time });
 }
 
 function roleStatements(

@@ -45,9 +45,10 @@ export function openTarget(options: TargetOptions): Target {
     }),
     listAccounts: (prefix) =>
       run((call) => call.onPrimary((session) => listAccounts(session, prefix, clock))),
-    async rotateAdminCredential(password) {
+    async rotateAdminCredential({ password, deadline }) {
       const verifier = await computeVerifier(password, random.bytes(saltBytes));
-      await run((call) => call.onPrimary((session) => changeOwnPassword(session, verifier)));
+      const next = { verifier, deadline, clock };
+      await run((call) => call.onPrimary((session) => changeOwnPassword(session, next)));
       connections.changePassword(password);
     },
     checkHealth: () =>

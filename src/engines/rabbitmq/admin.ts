@@ -7,10 +7,15 @@ import { findUser, putUser } from './users.ts';
 const notFound = 404;
 
 /** Sets another password of the admin account, which keeps its tags. */
-export async function changeAdminPassword(call: Call, name: string, password: StoredPassword): Promise<void> {
+export async function changeAdminPassword(
+  call: Call,
+  { name, password }: { name: string; password: StoredPassword },
+  beforeSending: () => void,
+): Promise<void> {
   const user = await findUser(call, name);
   const isThere =
-    user !== undefined && (await putUser(call, { name, when: 'if-exists', password, tags: user.tags }));
+    user !== undefined &&
+    (await putUser(call, { name, when: 'if-exists', password, tags: user.tags }, { beforeSending }));
   if (isThere) return;
   throw new TargetFailure('refused', `RabbitMQ does not store the user ${name} itself`);
 }

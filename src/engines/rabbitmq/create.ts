@@ -1,5 +1,6 @@
 import type { Clock } from '../../platform/clock.ts';
 import type { Random } from '../../platform/random.ts';
+import { assertBefore } from '../deadline.ts';
 import type { NewAccount } from '../engine.ts';
 import { TargetFailure } from '../target-failure.ts';
 import type { Call } from './management-api.ts';
@@ -60,10 +61,4 @@ async function enableAccount(
   const stored = hashPassword(password, random.bytes(saltBytes));
   const isThere = await putUser(call, { name, when: 'if-exists', password: stored }, { beforeSending });
   if (!isThere) throw new TargetFailure('refused', `the user ${name} was removed while it was made`);
-}
-
-/** Throws `deadline-passed` if no account may come into being any more. */
-function assertBefore(deadline: Date, clock: Clock): void {
-  if (clock.now() < deadline) return;
-  throw new TargetFailure('deadline-passed', 'the deadline passed before the account was made');
 }

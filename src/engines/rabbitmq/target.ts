@@ -1,3 +1,4 @@
+import { assertBefore } from '../deadline.ts';
 import type { Target, TargetOptions } from '../engine.ts';
 import { changeAdminPassword, readClusterId } from './admin.ts';
 import { cleanUp } from './clean-up.ts';
@@ -43,9 +44,9 @@ export function openTarget(options: TargetOptions): Target {
       run(async (call) =>
         (await listUsers(call, prefix)).map(({ name, canLogIn }) => ({ name, canLogIn, expiresAt: null })),
       ),
-    async rotateAdminCredential(password) {
-      const stored = hashPassword(password, random.bytes(saltBytes));
-      await run((call) => changeAdminPassword(call, connection.username, stored));
+    async rotateAdminCredential({ password, deadline }) {
+      const user = { name: connection.username, password: hashPassword(password, random.bytes(saltBytes)) };
+      await run((call) => changeAdminPassword(call, user, () => assertBefore(deadline, clock)));
       api.changePassword(password);
     },
     checkHealth: () => run(async (call) => void (await call.request(['whoami']))),

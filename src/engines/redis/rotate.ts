@@ -6,17 +6,22 @@ import type { Call, Session } from './servers.ts';
  * Changes the password of the admin account on every server. The new one is added everywhere before any other is removed, so
  * that a failure leaves a password that all servers accept.
  */
-export async function rotateAdmin(call: Call, admin: { username: string; password: string }): Promise<void> {
-  const { username } = admin;
+export async function rotateAdmin(
+  call: Call,
+  admin: { username: string; password: string },
+  beforeSending: () => void,
+): Promise<void> {
   const digest = sha256(admin.password).toString('hex');
+  const setAndSave =
+    (...rules: string[]) =>
+    async (session: Session): Promise<void> => {
+      beforeSending();
+      await session.ask([['ACL', 'SETUSER', admin.username, ...rules]]);
+      await session.save();
+    };
   await call.onEach(assertStored);
-  await call.onEach((session) => setAndSave(session, username, [`#${digest}`]));
-  await call.onEach((session) => setAndSave(session, username, ['resetpass', `#${digest}`]));
-}
-
-async function setAndSave(session: Session, username: string, rules: readonly string[]): Promise<void> {
-  await session.ask([['ACL', 'SETUSER', username, ...rules]]);
-  await session.save();
+  await call.onEach(setAndSave(`#${digest}`));
+  await call.onEach(setAndSave('resetpass', `#${digest}`));
 }
 
 /** A server without an ACL file would have the old password again when it starts again. */

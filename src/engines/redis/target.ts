@@ -31,8 +31,8 @@ export function openTarget(options: TargetOptions): Target {
     endSessions: (name) => run((call) => endSessions(call, name)),
     cleanUp: (name) => run((call) => cleanUp(call, name)),
     listAccounts: (prefix) => run((call) => listAccounts(call, prefix)),
-    async rotateAdminCredential(password) {
-      await run((call) => rotateAdmin(call, { username, password }));
+    async rotateAdminCredential({ password, deadline }) {
+      await run((call) => rotateAdmin(call, { username, password }, () => assertBefore(deadline, clock)));
       servers.changePassword(password);
     },
     checkHealth: ping,

@@ -1,10 +1,19 @@
 import { sql } from 'kysely';
 import type { Db, Tx } from '../../db/database.ts';
 import type { Address, TlsSettings } from '../../engines/terms.ts';
+import { addSeconds } from '../../platform/clock.ts';
 import type { Connection } from './connection.ts';
 
 /** How long it may take to replace a password. Another process finishes what takes longer. */
 export const attemptSeconds = 30;
+
+/**
+ * Returns when a process must no longer set a pending password in the target: before another process, whose clock may
+ * differ by 5 s, goes on with it and may set a newer one.
+ */
+export function deadlineOf(pendingAt: Date): Date {
+  return addSeconds(pendingAt, attemptSeconds - 10);
+}
 
 /** The password of a connection, and the one that may replace it. */
 export interface ConnectionPassword {
@@ -124,20 +133,27 @@ export async function listDue(db: Db, now: Date): Promise<string[]> {
 }
 
 /**
- * Claims the rotations whose last attempt began before `before`: nobody works on them any more. Returns one connection for each
- * admin account, if possible one that a resource has: an old one may no longer reach the target.
+ * Lists the rotations whose last attempt began before `before`: nobody works on them any more. Returns one connection
+ * for each admin account, if possible one that a resource has: an old one may no longer reach the target.
  */
+export async function listUnfinished(db: Db, before: Date): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select distinct on (c.kind, c.host, c.port, c.username) c.id
+      from connections c left join resources r on r.connection_id = c.id and r.deleted_at is null
+     where c.pending_at < ${before}
+     order by c.kind, c.host, c.port, c.username, (r.id is null), c.id desc`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+/** Claims an unfinished rotation, at every connection with the account. Returns false if another process has claimed it. */
 export async function claimUnfinished(
   tx: Tx,
-  { before, now }: { before: Date; now: Date },
-): Promise<string[]> {
-  const { rows } = await sql<{ id: string; account: string; isUsed: boolean }>`
-    update connections set pending_at = ${now} where pending_at < ${before}
-    returning id, jsonb_build_array(kind, host, port, username)::text as account,
-      exists (select from resources r where r.connection_id = connections.id and r.deleted_at is null) as "isUsed"`.execute(
-    tx,
-  );
-  // The last one of an account is taken.
-  const inOrder = [...rows.filter(({ isUsed }) => !isUsed), ...rows.filter(({ isUsed }) => isUsed)];
-  return [...new Map(inOrder.map(({ id, account }) => [account, id])).values()];
+  { id, before, now }: { id: string; before: Date; now: Date },
+): Promise<boolean> {
+  const { rows } = await sql`
+    update connections c set pending_at = ${now} from connections one
+     where one.id = ${id} and (c.kind, c.host, c.port, c.username) = (one.kind, one.host, one.port, one.username)
+       and c.pending_at < ${before}
+    returning c.id`.execute(tx);
+  return rows.length > 0;
 }

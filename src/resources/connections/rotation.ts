@@ -45,19 +45,25 @@ export function createPasswordRotation(deps: RotationDeps) {
     },
     /** Goes on with what was not finished, and replaces the passwords that are due. Returns how many it replaced. */
     async rotateDue(fence: (tx: Tx) => Promise<void>, signal: AbortSignal): Promise<number> {
-      const now = clock.now();
-      const unfinished = await withTransaction(db, async (tx) => {
-        await fence(tx);
-        return store.claimUnfinished(tx, { before: addSeconds(now, -store.attemptSeconds), now });
-      });
+      // Each is claimed only when it begins, because the attempt before it may take long.
+      const goOn = async (id: string): Promise<void> => {
+        const now = clock.now();
+        const claim = { id, before: addSeconds(now, -store.attemptSeconds), now };
+        const isClaimed = await withTransaction(db, async (tx) => {
+          await fence(tx);
+          return store.claimUnfinished(tx, claim);
+        });
+        if (isClaimed) await recover(deps, id, by);
+      };
       const replace = async (id: string): Promise<void> => {
         const connection = await findConnection(db, id);
         if (connection === undefined) return;
         await begin(deps, connection, by);
         await attempt(deps, id, by);
       };
-      const recovered = await forEach(unfinished, signal, (id) => recover(deps, id, by));
-      return recovered + (await forEach(await store.listDue(db, now), signal, replace));
+      const before = addSeconds(clock.now(), -store.attemptSeconds);
+      const recovered = await forEach(await store.listUnfinished(db, before), signal, goOn);
+      return recovered + (await forEach(await store.listDue(db, clock.now()), signal, replace));
     },
   };
 }
@@ -126,8 +132,11 @@ function recover(deps: RotationDeps, id: string, by: By): Promise<Date> {
   });
 }
 
-async function setPassword({ targets }: RotationDeps, { stored, next, password }: Change): Promise<void> {
-  await targets.open(stored, 'preflight').rotateAdminCredential(password);
+async function setPassword(
+  { targets }: RotationDeps,
+  { stored, next, password, deadline }: Change,
+): Promise<void> {
+  await targets.open(stored, 'preflight').rotateAdminCredential({ password, deadline });
   await targets.open(next, 'preflight').checkHealth();
 }
 
@@ -137,6 +146,7 @@ interface Change {
   /** The connection with the pending password. */
   next: StoredConnection;
   password: string;
+  deadline: Date;
 }
 
 /** Makes a change with the pending password, and records the outcome. Both passwords are kept if it fails. */
@@ -147,12 +157,14 @@ async function finish(
 ): Promise<Date> {
   const { db, envelope } = deps;
   const stored = await findConnection(db, id);
-  const pendingSealed = (await store.findPassword(db, id))?.pendingSealed ?? null;
-  if (stored === undefined || pendingSealed === null) throw new BrokerError('conflict');
+  const pending = await store.findPassword(db, id);
+  if (stored === undefined || pending?.pendingSealed == null || pending.pendingAt === null)
+    throw new BrokerError('conflict');
+  const { pendingSealed, pendingAt } = pending;
   const next = { ...stored, passwordSealed: pendingSealed };
   const password = envelope.open(pendingSealed, passwordPlace(id)).toString('utf8');
   try {
-    await change({ stored, next, password });
+    await change({ stored, next, password, deadline: store.deadlineOf(pendingAt) });
   } catch (error) {
     await recordFailure(deps, { connection: stored, by, error });
     if (!(error instanceof TargetFailure)) throw error;

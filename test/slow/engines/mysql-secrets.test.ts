@@ -3,6 +3,7 @@ import { preflight } from '../../../src/engines/preflight.ts';
 import { newPassword } from '../../engines/contract.ts';
 import { isMariadbMissing, startMariadb } from '../../engines/mysql/mariadb-server.ts';
 import { connectAs, prepareMariadb, useSubject } from '../../engines/mysql/subject.ts';
+import { soon } from '../../engines/target-options.ts';
 
 describe.skipIf(isMariadbMissing)('a MariaDB server that logs every statement', () => {
   it('has no password in its log, in the statements of its sessions, or in what it stores', async () => {
@@ -13,7 +14,7 @@ describe.skipIf(isMariadbMissing)('a MariaDB server that logs every statement', 
     const again: unknown = await target.create(account).catch((error: unknown) => error);
     const session = await connectAs(subject, account);
     const another = newPassword();
-    await target.rotateAdminCredential(another);
+    await target.rotateAdminCredential(soon(another));
     const checked = { name: `${accounts.prefix}checked`, password: newPassword() };
     const problems = await preflight({
       target,

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { preflight } from '../../../src/engines/preflight.ts';
 import { newPassword } from '../../engines/contract.ts';
 import { connectAs, preparePostgres, useSubject } from '../../engines/postgres/subject.ts';
+import { soon } from '../../engines/target-options.ts';
 import { isLeftOut } from '../interop/software.ts';
 import { createCluster, findPostgres, startPostgres } from './postgres-server.ts';
 
@@ -25,7 +26,7 @@ describe.skipIf(isMissing)('a PostgreSQL server that logs every statement', () =
     await target.create(account).catch(() => {});
     const session = await connectAs(subject, account);
     const another = newPassword();
-    await target.rotateAdminCredential(another);
+    await target.rotateAdminCredential(soon(another));
     const checked = { name: `${accounts.prefix}checked`, password: newPassword() };
     const problems = await preflight({
       target,

@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { Mapping } from '../../../src/engines/mapping.ts';
 import { addSeconds } from '../../../src/platform/clock.ts';
 import { endAccount, failure, newPassword } from '../../engines/contract.ts';
+import { soon } from '../../engines/target-options.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { logInByAmqp } from './rabbitmq-clients.ts';
 import { permit, type RabbitmqSubject, useSubject } from './rabbitmq-subject.ts';
@@ -77,7 +78,9 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
       const account = await use.accounts.make();
       const asAccount = useSubject(subject, { username: account.name, password: account.password }).target;
       await expect(asAccount.checkHealth()).rejects.toEqual(failure('missing-privilege'));
-      await expect(asAccount.rotateAdminCredential('changed')).rejects.toEqual(failure('missing-privilege'));
+      await expect(asAccount.rotateAdminCredential(soon('changed'))).rejects.toEqual(
+        failure('missing-privilege'),
+      );
       expect(await subject.asRoot('GET', ['users', account.name])).toMatchObject({
         tags: [],
         limits: { 'max-connections': 20, 'max-channels': 100 },
@@ -126,7 +129,7 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
           target.endSessions(account.name),
           target.cleanUp(account.name),
           target.listAccounts('hp_'),
-          target.rotateAdminCredential(newPassword()),
+          target.rotateAdminCredential(soon(newPassword())),
         ];
         for (const result of await Promise.allSettled(calls)) {
           expect(result).toMatchObject({ reason: { problem: 'missing-privilege', statement: command } });
@@ -145,11 +148,11 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
       const { username, password } = subject.options.connection;
       await subject.asRoot('PUT', ['users', username], { password, tags: 'administrator,another' });
       const { target } = useSubject(subject);
-      await target.rotateAdminCredential(newPassword());
+      await target.rotateAdminCredential(soon(newPassword()));
       expect(await subject.asRoot('GET', ['users', username])).toMatchObject({
         tags: expect.arrayContaining(['administrator', 'another']),
       });
-      await target.rotateAdminCredential(password);
+      await target.rotateAdminCredential(soon(password));
     });
 
     it('gets a problem for what a mapping names that is missing or has another type, or that agents cannot reach', async () => {
@@ -194,8 +197,8 @@ export function testAdmin(start: () => Promise<RabbitmqSubject>): void {
     await (await use.target.holdSession(account)).close();
     const another = newPassword();
     const { target } = useSubject(subject);
-    await target.rotateAdminCredential(another);
-    await target.rotateAdminCredential(subject.options.connection.password);
+    await target.rotateAdminCredential(soon(another));
+    await target.rotateAdminCredential(soon(subject.options.connection.password));
     await endAccount(use.target, account.name);
     const log = readdirSync(subject.logs)
       .map((name) => readFileSync(join(subject.logs, name), 'utf8'))

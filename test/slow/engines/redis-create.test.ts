@@ -9,6 +9,7 @@ import {
   startRedis,
 } from '../../engines/redis/server.ts';
 import { toSubject, useServer } from '../../engines/redis/subject.ts';
+import { soon } from '../../engines/target-options.ts';
 
 describe.skipIf(isRedisMissing)('an account in Redis', () => {
   let server: RedisServer;
@@ -158,9 +159,9 @@ describe.skipIf(isRedisMissing)('an account in Redis', () => {
     await maker.target.create(other);
     await endAccount(maker.target, other.name);
     const another = newPassword();
-    await maker.target.rotateAdminCredential(another);
+    await maker.target.rotateAdminCredential(soon(another));
     expect(recorded.sent()).toContain('resetpass');
-    await maker.target.rotateAdminCredential(server.admin.password);
+    await maker.target.rotateAdminCredential(soon(server.admin.password));
     const log = JSON.stringify([
       await server.asRoot('SLOWLOG', 'GET', '-1'),
       await server.asRoot('ACL', 'LOG'),

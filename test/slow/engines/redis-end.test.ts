@@ -6,6 +6,7 @@ import { redis } from '../../../src/engines/redis/engine.ts';
 import { endAccount, failure, newPassword, openTarget } from '../../engines/contract.ts';
 import { connectTo, isRedisMissing, type RedisServer, startRedis } from '../../engines/redis/server.ts';
 import { toSubject, useServer } from '../../engines/redis/subject.ts';
+import { soon } from '../../engines/target-options.ts';
 
 const rules = '~* &* +@read +@write +@connection +@pubsub +@transaction +@blocking -@dangerous -@scripting';
 
@@ -187,7 +188,7 @@ describe.skipIf(isRedisMissing)('a Redis server that starts again', () => {
     const server = await startRedis();
     const { target } = useServer(server);
     const password = newPassword();
-    await target.rotateAdminCredential(password);
+    await target.rotateAdminCredential(soon(password));
     await server.restart();
     await target.checkHealth();
     await expect(useServer(server).target.checkHealth()).rejects.toEqual(failure('login-refused'));
@@ -197,7 +198,7 @@ describe.skipIf(isRedisMissing)('a Redis server that starts again', () => {
   it('would have the old password without an ACL file, so the change is refused', async () => {
     const server = await startRedis({ hasAclFile: false });
     const { target } = useServer(server);
-    await expect(target.rotateAdminCredential(newPassword())).rejects.toEqual(failure('refused'));
+    await expect(target.rotateAdminCredential(soon(newPassword()))).rejects.toEqual(failure('refused'));
     await useServer(server).target.checkHealth();
   });
 
@@ -262,11 +263,13 @@ describe.skipIf(isRedisMissing)('a Redis target with several servers', () => {
     await replica.asRoot('ACL', 'SETUSER', username, 'resetpass', `>${password}`);
     const target = openTarget(redis, toSubject(primary, [replica]).options);
     await replica.asRoot('ACL', 'SETUSER', username, '-acl|setuser');
-    await expect(target.rotateAdminCredential(newPassword())).rejects.toEqual(failure('missing-privilege'));
+    await expect(target.rotateAdminCredential(soon(newPassword()))).rejects.toEqual(
+      failure('missing-privilege'),
+    );
     for (const server of [primary, replica]) await connectTo(server.port, { name: username, password });
     await replica.asRoot('ACL', 'SETUSER', username, '+acl|setuser');
     const another = newPassword();
-    await target.rotateAdminCredential(another);
+    await target.rotateAdminCredential(soon(another));
     for (const server of [primary, replica]) {
       await connectTo(server.port, { name: username, password: another });
       await expect(connectTo(server.port, { name: username, password })).rejects.toThrow();
