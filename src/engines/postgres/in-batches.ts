@@ -13,15 +13,24 @@ export interface Ways<T> {
   together: (names: string[]) => Promise<ReadonlyMap<string, T>>;
   /** Does it for an account that `together` was not done with. */
   alone: (name: string) => Promise<T>;
+  /** How many may wait for `alone`; any number by default. Further ones fail at once, to be tried again later. */
+  maxWaiting?: number;
 }
 
-const queueIsFull = new TargetFailure('refused', 'too many calls wait for this target');
+const queueIsFull = new TargetFailure(
+  'refused',
+  'the account must be ended alone, and too many others wait for that: it is tried again',
+);
 
 /**
  * Returns a call for one account. Calls at the same time are done together, with few messages for all of them. What makes one
  * account hard to end, such as locks that its agent holds, must not delay the others: it is ended alone.
  */
-export function inBatches<T>({ together, alone }: Ways<T>): (name: string) => Promise<T> {
+export function inBatches<T>({
+  together,
+  alone,
+  maxWaiting = Number.POSITIVE_INFINITY,
+}: Ways<T>): (name: string) => Promise<T> {
   const batches = new Batcher<string, { result: T } | undefined>({
     turns: { afterTurn: (run) => void setImmediate(run) },
     maxRows: maxTogether,
@@ -42,7 +51,7 @@ export function inBatches<T>({ together, alone }: Ways<T>): (name: string) => Pr
   const single = createKeyedQueue({
     atOnce: maxAlone,
     atOnceOfOne: maxAlone,
-    maxWaiting: Number.POSITIVE_INFINITY,
+    maxWaiting,
     full: queueIsFull,
   });
   return async (name) => {

@@ -15,6 +15,12 @@ import { inBatches } from './in-batches.ts';
 import { rolesOf } from './mapped-roles.ts';
 import { computeVerifier, saltBytes } from './scram.ts';
 
+/**
+ * How many calls may wait that end the access of one account alone. Accounts that are hard to end, of which an agent may
+ * have a hundred, must not keep the places of all others at this target.
+ */
+const maxWaiting = 10;
+
 /** Opens a PostgreSQL server. Each call is in the file of its name. */
 export function openTarget(options: TargetOptions): Target {
   const { clock, random } = options;
@@ -34,10 +40,12 @@ export function openTarget(options: TargetOptions): Target {
     disableAccess: inBatches({
       together: (names) => run((call) => call.onPrimary((session) => disableTogether(session, names))),
       alone: (name) => run((call) => call.onPrimary((session) => disableAccess(session, name))),
+      maxWaiting,
     }),
     endSessions: inBatches({
       together: (names) => run((call) => endSessionsTogether(call, names)),
       alone: (name) => run((call) => endSessions(call, name)),
+      maxWaiting,
     }),
     cleanUp: inBatches({
       together: (names) => run((call) => call.onPrimary((session) => cleanUpTogether(session, names))),

@@ -52,6 +52,20 @@ describe('calls for accounts in batches', () => {
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   });
 
+  it('fail at once if too many wait to be made alone, so that accounts that are hard to end keep no places', async () => {
+    const call = inBatches<string>({
+      together: async (batch) => new Map(batch.filter((name) => name === 'a99').map(isDone)),
+      alone: () => new Promise(() => {}),
+      maxWaiting: 10,
+    });
+    const failed: unknown[] = [];
+    for (const name of names(99)) void call(name).catch((error: unknown) => failed.push(error));
+    expect(await call('a99')).toBe('done a99');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(failed).toHaveLength(99 - 2 - 10);
+    expect(failed[0]).toMatchObject({ problem: 'refused', isUnreachable: false });
+  });
+
   it('fail together if the target cannot be reached: it is not called again for each', async () => {
     const failure = new TargetFailure('unreachable', 'connection refused');
     let alone = 0;
