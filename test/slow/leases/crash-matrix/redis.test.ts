@@ -1,0 +1,3 @@
+import { testMatrix } from './matrix.ts';
+
+testMatrix('redis', { laneCount: 8, repetitions: 1 });
