@@ -108,7 +108,7 @@ export interface Target {
   cleanUp(name: string): Promise<CleanUp>;
   /** Finds the accounts whose name begins with `prefix`. */
   listAccounts(prefix: string): Promise<FoundAccount[]>;
-  /** Sets another password of the admin account. */
+  /** Sets another password of the admin account, and removes every other one. May be repeated with the same password. */
   rotateAdminCredential(password: string): Promise<void>;
   /** Whether the target answers the admin account; throws if not. */
   checkHealth(): Promise<void>;

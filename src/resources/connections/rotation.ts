@@ -114,16 +114,34 @@ function attempt(deps: RotationDeps, id: string, by: By): Promise<Date> {
   return finish(deps, { id, by }, (change) => setPassword(deps, change));
 }
 
-/** Finds out whether the target has the pending password, and sets it otherwise. */
+/** Goes on where another process may have stopped: sets the pending password, or removes every other one. */
 function recover(deps: RotationDeps, id: string, by: By): Promise<Date> {
   return finish(deps, { id, by }, async (change) => {
-    try {
-      await deps.targets.open(change.next, 'preflight').checkHealth();
-    } catch (error) {
-      if (!(error instanceof TargetFailure) || error.problem !== 'login-refused') throw error;
-      await setPassword(deps, change);
-    }
+    if (await isAccepted(deps, change.next)) await removeOthers(deps, change);
+    else await setPassword(deps, change);
   });
+}
+
+async function isAccepted({ targets }: RotationDeps, connection: StoredConnection): Promise<boolean> {
+  try {
+    await targets.open(connection, 'preflight').checkHealth();
+    return true;
+  } catch (error) {
+    if (!(error instanceof TargetFailure) || error.problem !== 'login-refused') throw error;
+    return false;
+  }
+}
+
+/**
+ * Sets the pending password again, which the target accepts: a target whose accounts can have several passwords may accept the old one,
+ * too. A failure counts only while it does, because otherwise the broker would go on with a password that is refused.
+ */
+async function removeOthers(deps: RotationDeps, { stored, next, password }: Change): Promise<void> {
+  try {
+    await deps.targets.open(next, 'preflight').rotateAdminCredential(password);
+  } catch (error) {
+    if (!(error instanceof TargetFailure) || (await isAccepted(deps, stored))) throw error;
+  }
 }
 
 async function setPassword({ targets }: RotationDeps, { stored, next, password }: Change): Promise<void> {

@@ -49,6 +49,7 @@ export const logIns: Record<EngineKind, (credential: Credential) => Promise<Agen
       host,
       port,
       lazyConnect: true,
+      enableReadyCheck: false,
       retryStrategy: () => null,
     });
     client.on('error', () => {});

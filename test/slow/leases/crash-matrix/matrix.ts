@@ -14,7 +14,7 @@ export interface MatrixSize {
 
 const endings: Record<Ending, string> = {
   kill: 'killed',
-  stop: 'stopped, and goes on after the sweep',
+  stop: 'stopped, and continues after the sweep',
 };
 
 /** Tests every step of every operation on leases of a kind of target. The steps are found by running the operations once. */
@@ -35,8 +35,8 @@ export function testMatrix(kind: EngineKind, { laneCount, repetitions }: MatrixS
       report(kind, plans);
     });
 
-    it.each(Object.keys(endings) as Ending[])(
-      `leave nothing after a sweep if a broker gets %s at any step, ${repetitions} times each`,
+    it.each(Object.entries(endings) as [Ending, string][])(
+      `leave nothing after a sweep if a broker gets a %s at each step (it is %s), ${repetitions} times each`,
       async (ending) => {
         const all = Array.from({ length: repetitions }, () => plans).flat();
         expect(all.length).toBeGreaterThan(0);

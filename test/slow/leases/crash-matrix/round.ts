@@ -99,13 +99,13 @@ async function runAll(
       .finally(() => answered.add(n)),
   );
   victim.tell({ name: 'begin-endings' });
-  const isReady = async (n: number): Promise<boolean> =>
-    lanes[n]?.gate.isHolding() === true || (answered.has(n) && (await prepared[n]?.isDone()) === true);
+  const isUnderWay = async ({ gate }: Lane, n: number): Promise<boolean> =>
+    !gate.isHolding() && !(answered.has(n) && (await prepared[n]?.isDone()) === true);
   for (let poll = 0; ; poll += 1) {
-    const ready = await Promise.all(lanes.map((_lane, n) => isReady(n)));
-    if (ready.every(Boolean)) return { requests: Promise.all(requests) };
-    if (poll === mostPolls)
-      throw new Error(`these lanes neither came to their step nor ended: ${ready.join(', ')}`);
+    const underWay: string[] = [];
+    for (const [n, lane] of lanes.entries()) if (await isUnderWay(lane, n)) underWay.push(lane.admin);
+    if (underWay.length === 0) return { requests: Promise.all(requests) };
+    if (poll === mostPolls) throw new Error(`neither at their step nor done: ${underWay.join(', ')}`);
     await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
