@@ -1,16 +1,19 @@
 import mysql from 'mysql2/promise';
 import pg from 'pg';
 import { request } from 'undici';
-import type { Address, EngineKind } from '../../../../src/engines/terms.ts';
+import type { TargetConnection } from '../../../../src/engines/engine.ts';
+import type { EngineKind } from '../../../../src/engines/terms.ts';
 import { connectTo } from '../../../engines/redis/server.ts';
 import type { KnownPassword } from './victim.ts';
 
-type LogIn = (address: Address, admin: KnownPassword) => Promise<void>;
+type Place = Pick<TargetConnection, 'host' | 'port' | 'database'>;
+type LogIn = (place: Place, admin: KnownPassword) => Promise<void>;
 
 /** Logs in as the admin account of a target, by its kind, and logs out. Rejects if the password is refused. */
 export const logInAsAdmin: Record<EngineKind, LogIn> = {
-  async postgres({ host, port }, { username: user, password }) {
-    const client = new pg.Client({ host, port, user, password, database: 'postgres', ssl: false });
+  async postgres({ host, port, database }, { username: user, password }) {
+    const client = new pg.Client({ host, port, database, user, password, ssl: false });
+    client.on('error', () => {});
     await client.connect();
     await client.end();
   },

@@ -1,8 +1,7 @@
 import { agentOf } from '../../../support/broker.ts';
 import { expectNothingLeft, revokeEverything } from './final-checks.ts';
 import { type OperationName, operations } from './operations.ts';
-import type { Lane, Scene } from './scene.ts';
-import { type Survivor, startSurvivor } from './survivor.ts';
+import { type Lane, replaceSurvivor, type Scene } from './scene.ts';
 import { startVictim, type Victim } from './victim.ts';
 
 /** What one lane does in a round. */
@@ -39,10 +38,8 @@ export async function runRound(
   { plans, ending }: { plans: readonly LanePlan[]; ending: Ending },
 ): Promise<LaneResult[]> {
   const { database, clock, known } = scene;
-  const before = await startSurvivor({ databaseUrl: database.url, clock });
   const lanes = scene.lanes.slice(0, plans.length);
-  const prepared = await prepareAll(scene, { before, plans, ttlSeconds: ttlSeconds[ending] });
-  await before.close();
+  const prepared = await prepareAll(scene, { plans, ttlSeconds: ttlSeconds[ending] });
   const victim = await startVictim({ databaseUrl: database.url, now: clock.now() });
   for (const [n, { gate }] of lanes.entries()) gate.arm(plans[n]?.step);
   const { requests } = await runAll(victim, lanes, prepared);
@@ -57,6 +54,7 @@ export async function runRound(
     wasInside: lanes[n]?.gate.isHolding() ?? false,
   }));
 
+  await replaceSurvivor(scene);
   await sweepAndCheck(scene);
   if (ending === 'stop') {
     await continueVictim(victim, lanes, requests);
@@ -70,14 +68,15 @@ export async function runRound(
 
 async function prepareAll(
   scene: Scene,
-  { before, plans, ttlSeconds }: { before: Survivor; plans: readonly LanePlan[]; ttlSeconds: number },
+  { plans, ttlSeconds }: { plans: readonly LanePlan[]; ttlSeconds: number },
 ): Promise<Prepared[]> {
-  const token = (await agentOf(before, scene.agent).token().expect(200)).body.access_token;
+  const { survivor } = scene;
+  const token = (await agentOf(survivor, scene.agent).token().expect(200)).body.access_token;
   return Promise.all(
     plans.map(({ operation }, n) => {
       const lane = scene.lanes[n];
       if (lane === undefined) throw new Error('there are more plans than lanes');
-      return operations[operation](scene, { lane, survivor: before, token, ttlSeconds });
+      return operations[operation](scene, { lane, survivor, token, ttlSeconds });
     }),
   );
 }
@@ -125,13 +124,7 @@ async function continueVictim(
 }
 
 async function sweepAndCheck(scene: Scene): Promise<void> {
-  const { database, clock } = scene;
-  clock.advance(sweepAfterSeconds);
-  const survivor = await startSurvivor({ databaseUrl: database.url, clock });
-  try {
-    await survivor.sweep();
-    await expectNothingLeft(scene, survivor);
-  } finally {
-    await survivor.close();
-  }
+  scene.clock.advance(sweepAfterSeconds);
+  await scene.survivor.sweep();
+  await expectNothingLeft(scene);
 }

@@ -3,12 +3,12 @@ import type { EngineKind } from '../../../../src/engines/terms.ts';
 import { permitAll } from '../../../oauth/fixtures.ts';
 import {
   type Api,
-  agentOf,
   asBootstrap,
   createAgent,
   createPolicy,
   type TestAgent,
 } from '../../../support/broker.ts';
+import { atEnd } from '../../../support/at-end.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { createTestDatabase, type TestDatabase } from '../../../support/test-database.ts';
 import { type MessageGate, startMessageGate } from './message-gate.ts';
@@ -30,6 +30,8 @@ export interface Scene {
   clock: FakeClock;
   agent: Pick<TestAgent, 'id' | 'secret'>;
   lanes: Lane[];
+  /** The replica that serves requests between the rounds. */
+  survivor: Survivor;
   /** Every password that an account in the target ever had. */
   known: KnownPassword[];
 }
@@ -48,8 +50,9 @@ export async function startScene(kind: EngineKind, laneCount: number): Promise<S
     known.push(admin);
     lanes.push(await openLane(survivor, target, admin));
   }
-  await survivor.close();
-  return { target, database, clock, agent: { id, secret }, lanes, known };
+  const scene: Scene = { target, database, clock, agent: { id, secret }, lanes, known, survivor };
+  atEnd(() => scene.survivor.close());
+  return scene;
 }
 
 async function openLane(survivor: Survivor, target: MatrixTarget, admin: KnownPassword): Promise<Lane> {
@@ -68,9 +71,10 @@ async function openLane(survivor: Survivor, target: MatrixTarget, admin: KnownPa
   return { resourceId: created.id, identifier: body.identifier, gate, admin: admin.username };
 }
 
-/** Returns the requests of the agent, with a new token, to any replica. */
-export async function agentAt({ agent }: Scene, replica: { url: string }): Promise<Api> {
-  return agentOf(replica, agent).api();
+/** Ends the replica, and starts one that knows nothing but the database. */
+export async function replaceSurvivor(scene: Scene): Promise<void> {
+  await scene.survivor.close();
+  scene.survivor = await startSurvivor({ databaseUrl: scene.database.url, clock: scene.clock });
 }
 
 /** Gives the agent a grant of an hour for the resource of a lane. */

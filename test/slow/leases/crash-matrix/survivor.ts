@@ -11,6 +11,8 @@ export interface Survivor {
   url: string;
   /** Runs everything once that a background worker runs within a minute for leases and admin passwords. */
   sweep(): Promise<void>;
+  /** Ends the leases that are due. */
+  endLeases(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -39,6 +41,7 @@ export async function startSurvivor({ databaseUrl, clock }: SurvivorSettings): P
       await run('reconcile-targets');
       await broker.worker.endLeases();
     },
+    endLeases: () => broker.worker.endLeases(),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
