@@ -50,10 +50,7 @@ const kinds: Kind[] = [
   },
 ];
 
-describe.each(kinds.filter(({ isMissing }) => !isMissing))('leases of kind $kind', ({
-  kind,
-  start,
-}) => {
+describe.each(kinds.filter(({ isMissing }) => !isMissing))('leases of kind $kind', ({ kind, start }) => {
   const logIn = logIns[kind];
   const clock = new FakeClock();
   let broker: TestBroker;

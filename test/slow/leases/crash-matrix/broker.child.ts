@@ -76,5 +76,7 @@ const instructions: { [Name in Instruction['name']]: (instruction: Instruction) 
 };
 
 process.on('message', (instruction: Instruction) => {
-  void Promise.resolve(instructions[instruction.name](instruction)).then(() => process.send?.({ done: true }));
+  void Promise.resolve(instructions[instruction.name](instruction)).then(() =>
+    process.send?.({ done: true }),
+  );
 });

@@ -66,10 +66,11 @@ async function expectAdmin({ target, known, survivor }: Scene, lane: Lane): Prom
 }
 
 /** Ends every lease, so that the next round begins with an empty target. */
-export async function revokeEverything({ target, database, known, survivor }: Scene): Promise<void> {
+export async function revokeEverything({ target, database, clock, known, survivor }: Scene): Promise<void> {
   const active = await database.owner.query<{ id: string }>("select id from leases where status = 'active'");
   for (const { id } of active.rows) await asBootstrap(survivor).post(`/v1/leases/${id}/revoke`).expect(200);
-  await survivor.endLeases();
+  clock.advance(1);
+  await survivor.sweep();
   expect(await target.accounts()).toEqual([]);
   const admins = known.filter(({ username }) => !username.startsWith('hp_'));
   known.splice(0, known.length, ...admins);

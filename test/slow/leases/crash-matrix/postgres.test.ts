@@ -1,3 +1,3 @@
 import { testMatrix } from './matrix.ts';
 
-testMatrix('postgres', { laneCount: 64, repetitions: 1 });
+testMatrix('postgres', { laneCount: 40, repetitions: 1, isHalved: true });

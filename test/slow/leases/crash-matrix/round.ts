@@ -1,7 +1,9 @@
+import { inject } from 'vitest';
 import { agentOf } from '../../../support/broker.ts';
 import { expectNothingLeft, revokeEverything } from './final-checks.ts';
 import { type OperationName, operations } from './operations.ts';
 import { type Lane, replaceSurvivor, type Scene } from './scene.ts';
+import { endTransactions } from './transactions.ts';
 import { startVictim, type Victim } from './victim.ts';
 
 /** What one lane does in a round. */
@@ -54,12 +56,20 @@ export async function runRound(
     wasInside: lanes[n]?.gate.isHolding() ?? false,
   }));
 
+  if (ending === 'stop') await endTransactions(inject('server').adminUrl, database.url);
   await replaceSurvivor(scene);
-  await sweepAndCheck(scene);
+  scene.clock.advance(sweepAfterSeconds);
+  await scene.survivor.sweep();
+  // Without the comparison of the target with the leases: the leases alone say what must end.
+  await expectNothingLeft(scene);
   if (ending === 'stop') {
     await continueVictim(victim, lanes, requests);
     known.push(...victim.passwords());
-    await sweepAndCheck(scene);
+    scene.clock.advance(sweepAfterSeconds);
+    await scene.survivor.sweep();
+    // A target without a clock of its own may have made an account after its lease had ended.
+    await scene.survivor.compare();
+    await expectNothingLeft(scene);
     await victim.kill();
   }
   await revokeEverything(scene);
@@ -121,10 +131,4 @@ async function continueVictim(
   for (const { gate } of lanes) gate.release();
   await requests;
   await victim.ask({ name: 'settle' });
-}
-
-async function sweepAndCheck(scene: Scene): Promise<void> {
-  scene.clock.advance(sweepAfterSeconds);
-  await scene.survivor.sweep();
-  await expectNothingLeft(scene);
 }

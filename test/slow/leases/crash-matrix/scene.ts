@@ -1,14 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { EngineKind } from '../../../../src/engines/terms.ts';
 import { permitAll } from '../../../oauth/fixtures.ts';
-import {
-  type Api,
-  asBootstrap,
-  createAgent,
-  createPolicy,
-  type TestAgent,
-} from '../../../support/broker.ts';
 import { atEnd } from '../../../support/at-end.ts';
+import { type Api, asBootstrap, createAgent, createPolicy, type TestAgent } from '../../../support/broker.ts';
 import { FakeClock } from '../../../support/fake-clock.ts';
 import { createTestDatabase, type TestDatabase } from '../../../support/test-database.ts';
 import { type MessageGate, startMessageGate } from './message-gate.ts';

@@ -9,10 +9,10 @@ import { testConfig } from '../../../support/test-config.ts';
 /** A replica in the process of the test, which does what a background worker does when the test says so. */
 export interface Survivor {
   url: string;
-  /** Runs everything once that a background worker runs within a minute for leases and admin passwords. */
+  /** Goes on with changes of admin passwords, and ends the leases that are due, as a worker does every few seconds. */
   sweep(): Promise<void>;
-  /** Ends the leases that are due. */
-  endLeases(): Promise<void>;
+  /** Compares every target with the leases, as a worker does every minute. */
+  compare(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -35,13 +35,10 @@ export async function startSurvivor({ databaseUrl, clock }: SurvivorSettings): P
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async sweep() {
-      // The comparison comes last, so that it shows what is left when everything else has been done.
-      for (const job of ['rotate-target-passwords', 'clean-up-targets']) await run(job);
-      await broker.worker.endLeases();
-      await run('reconcile-targets');
+      await run('rotate-target-passwords');
       await broker.worker.endLeases();
     },
-    endLeases: () => broker.worker.endLeases(),
+    compare: () => run('reconcile-targets'),
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
