@@ -161,22 +161,22 @@ describe('a rotation that fails', () => {
     await expectWorks(target);
   });
 
-  it('after the target had the password removes every other password, unless the old one is refused anyway', async () => {
-    for (const canSetAgain of [true, false]) {
-      const target = await createTarget();
-      const { faults, calls } = scene.server;
-      faults.lostAfter.add('rotateAdminCredential');
-      await rotate(target).expect(503);
-      faults.lostAfter.clear();
-      const callsBefore = calls.length;
-      if (!canSetAgain) faults.missingPrivilege.add('rotateAdminCredential');
-      scene.clock.advance(31);
-      await runRotation();
-      expect(calls.slice(callsBefore)).toContain('rotateAdminCredential');
-      expect(await eventsOf(target)).toEqual(['rotation_started', 'rotation_failed', 'rotated']);
-      faults.missingPrivilege.clear();
-      await expectWorks(target);
-    }
+  it.each([
+    ['removes every other password', true],
+    ['is finished although that fails, because the old password is refused', false],
+  ])('after the target had the password %s', async (_what, canSetAgain) => {
+    const target = await createTarget();
+    const { faults, calls } = scene.server;
+    faults.lostAfter.add('rotateAdminCredential');
+    await rotate(target).expect(503);
+    faults.lostAfter.clear();
+    const callsBefore = calls.length;
+    if (!canSetAgain) faults.missingPrivilege.add('rotateAdminCredential');
+    scene.clock.advance(31);
+    await runRotation();
+    expect(calls.slice(callsBefore)).toContain('rotateAdminCredential');
+    expect(await eventsOf(target)).toEqual(['rotation_started', 'rotation_failed', 'rotated']);
+    await expectWorks(target);
   });
 
   it('because its event cannot be written is finished by the worker, with its event', async () => {

@@ -9,7 +9,7 @@ import { testConfig } from '../../../support/test-config.ts';
 import type { Instruction, KnownPassword, VictimSettings } from './victim.ts';
 
 /**
- * A broker with the engines of production, which is killed or stopped. Its clock moves only when it is told to. It writes every password
+ * A broker with the engines of production, which is killed or stopped. Its clock moves only by an instruction of the test. It writes every password
  * that it gives an account to a file, because a response with a password may never arrive.
  */
 const settings = JSON.parse(process.argv[2] ?? '') as VictimSettings;

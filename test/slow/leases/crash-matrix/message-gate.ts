@@ -2,7 +2,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { atEnd } from '../../../support/at-end.ts';
 
 /**
- * A proxy to a target that holds messages. Each request of the broker and each response is one message, in whatever protocol: the points
+ * A proxy to a target that holds messages. Each request of the broker and each response is one message, in every protocol: the points
  * at which a broker can die do not depend on how its engine is written.
  */
 export interface MessageGate {

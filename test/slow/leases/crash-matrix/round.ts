@@ -13,7 +13,7 @@ export interface LanePlan {
   step: number | undefined;
 }
 
-/** How a broker ends: for ever, or until another replica has done its work. */
+/** How a broker ends: killed, or stopped until another replica has done its work. */
 export type Ending = 'kill' | 'stop';
 
 export interface LaneResult extends LanePlan {
