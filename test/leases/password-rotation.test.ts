@@ -163,7 +163,7 @@ describe('a rotation that fails', () => {
 
   it.each([
     ['removes every other password', true],
-    ['is finished although that fails, because the old password is refused', false],
+    ['is finished although the target refuses to remove others', false],
   ])('after the target had the password %s', async (_what, canSetAgain) => {
     const target = await createTarget();
     const { faults, calls } = scene.server;

@@ -134,13 +134,13 @@ async function isAccepted({ targets }: RotationDeps, connection: StoredConnectio
 
 /**
  * Sets the pending password again, which the target accepts: a target whose accounts can have several passwords may accept the old one,
- * too. A failure counts only while it does, because otherwise the broker would go on with a password that is refused.
+ * too. A refusal does not keep the broker from the password that works; only an attempt that may yet succeed is repeated.
  */
-async function removeOthers(deps: RotationDeps, { stored, next, password }: Change): Promise<void> {
+async function removeOthers({ targets }: RotationDeps, { next, password }: Change): Promise<void> {
   try {
-    await deps.targets.open(next, 'preflight').rotateAdminCredential(password);
+    await targets.open(next, 'preflight').rotateAdminCredential(password);
   } catch (error) {
-    if (!(error instanceof TargetFailure) || (await isAccepted(deps, stored))) throw error;
+    if (!(error instanceof TargetFailure) || error.isUnreachable) throw error;
   }
 }
 

@@ -15,6 +15,8 @@ export interface MatrixSize {
 }
 
 const endings: readonly Ending[] = ['kill', 'stop'];
+/** Only for a test that hangs: a campaign has dozens of rounds, and each takes seconds. */
+const timeoutMs = 3_600_000;
 
 /**
  * Tests every step of every operation on leases of a kind of target. The steps are found by running the operations once, so that no new
@@ -41,17 +43,21 @@ export function testMatrix(kind: EngineKind, size: MatrixSize): void {
     it.each([
       ['kill', 'killed'],
       ['stop', 'stopped, and continues after the sweep,'],
-    ] as const)('leave nothing after a sweep (%s) if a broker is %s at a step', async (ending, what) => {
-      const plans = plansFor(steps, ending, size);
-      expect(plans.length).toBeGreaterThan(0);
-      const results: LaneResult[] = [];
-      for (let n = 0; n < plans.length; n += laneCount)
-        results.push(...(await runRound(scene, { plans: plans.slice(n, n + laneCount), ending })));
-      const inside = results.filter(({ wasInside }) => wasInside).length;
-      log(`${kind}: ${inside} of ${results.length} operations were ${what} at their step`);
-      // Messages that arrive together are one step: an operation may have fewer steps than when they were counted.
-      expect(inside).toBeGreaterThan(plans.length * 0.7);
-    });
+    ] as const)(
+      'leave nothing after a sweep (%s) if a broker is %s at a step',
+      async (ending, what) => {
+        const plans = plansFor(steps, ending, size);
+        expect(plans.length).toBeGreaterThan(0);
+        const results: LaneResult[] = [];
+        for (let n = 0; n < plans.length; n += laneCount)
+          results.push(...(await runRound(scene, { plans: plans.slice(n, n + laneCount), ending })));
+        const inside = results.filter(({ wasInside }) => wasInside).length;
+        log(`${kind}: ${inside} of ${results.length} operations were ${what} at their step`);
+        // Messages that arrive together are one step: an operation may have fewer steps than when they were counted.
+        expect(inside).toBeGreaterThan(plans.length * 0.7);
+      },
+      timeoutMs,
+    );
   });
 }
 
