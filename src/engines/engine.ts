@@ -114,7 +114,10 @@ export interface Target {
   cleanUp(name: string): Promise<CleanUp>;
   /** Finds the accounts whose name begins with `prefix`. */
   listAccounts(prefix: string): Promise<FoundAccount[]>;
-  /** Sets another password of the admin account. Throws `deadline-passed`. */
+  /**
+   * Sets another password of the admin account, and removes every other one. May be repeated with the same password.
+   * Throws `deadline-passed`.
+   */
   rotateAdminCredential(next: NewAdminPassword): Promise<void>;
   /** Whether the target answers the admin account; throws if not. */
   checkHealth(): Promise<void>;

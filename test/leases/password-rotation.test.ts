@@ -162,6 +162,24 @@ describe('a rotation that fails', () => {
     await expectWorks(target);
   });
 
+  it.each([
+    ['removes every other password', true],
+    ['is finished although the target refuses to remove others', false],
+  ])('after the target had the password %s', async (_what, canSetAgain) => {
+    const target = await createTarget();
+    const { faults, calls } = scene.server;
+    faults.lostAfter.add('rotateAdminCredential');
+    await rotate(target).expect(503);
+    faults.lostAfter.clear();
+    const callsBefore = calls.length;
+    if (!canSetAgain) faults.missingPrivilege.add('rotateAdminCredential');
+    scene.clock.advance(31);
+    await runRotation();
+    expect(calls.slice(callsBefore)).toContain('rotateAdminCredential');
+    expect(await eventsOf(target)).toEqual(['rotation_started', 'rotation_failed', 'rotated']);
+    await expectWorks(target);
+  });
+
   it('because its event cannot be written is finished by the worker, with its event', async () => {
     const target = await createTarget();
     const undo = await failWrites(

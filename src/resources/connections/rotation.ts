@@ -120,16 +120,35 @@ function attempt(deps: RotationDeps, id: string, by: By): Promise<Date> {
   return finish(deps, { id, by }, (change) => setPassword(deps, change));
 }
 
-/** Finds out whether the target has the pending password, and sets it otherwise. */
+/** Goes on where another process may have stopped: sets the pending password, or removes every other one. */
 function recover(deps: RotationDeps, id: string, by: By): Promise<Date> {
   return finish(deps, { id, by }, async (change) => {
-    try {
-      await deps.targets.open(change.next, 'preflight').checkHealth();
-    } catch (error) {
-      if (!(error instanceof TargetFailure) || error.problem !== 'login-refused') throw error;
-      await setPassword(deps, change);
-    }
+    if (await isAccepted(deps, change.next)) await removeOthers(deps, change);
+    else await setPassword(deps, change);
   });
+}
+
+async function isAccepted({ targets }: RotationDeps, connection: StoredConnection): Promise<boolean> {
+  try {
+    await targets.open(connection, 'preflight').checkHealth();
+    return true;
+  } catch (error) {
+    if (!(error instanceof TargetFailure) || error.problem !== 'login-refused') throw error;
+    return false;
+  }
+}
+
+/**
+ * Sets the pending password again, which the target accepts: a target whose accounts can have several passwords may accept the old one,
+ * too. A refusal does not keep the broker from the password that works; only an attempt that may yet succeed is repeated.
+ */
+async function removeOthers({ targets }: RotationDeps, { next, password, deadline }: Change): Promise<void> {
+  try {
+    await targets.open(next, 'preflight').rotateAdminCredential({ password, deadline });
+  } catch (error) {
+    const isRefused = error instanceof TargetFailure && !error.isUnreachable;
+    if (!isRefused || error.problem === 'deadline-passed') throw error;
+  }
 }
 
 async function setPassword(

@@ -1,6 +1,3 @@
-import { connect } from 'amqplib';
-import { Redis } from 'ioredis';
-import mysql from 'mysql2/promise';
 import { describe, expect, it } from 'vitest';
 import { engines } from '../../../src/engines/engines.ts';
 import type { EngineKind } from '../../../src/engines/terms.ts';
@@ -23,29 +20,12 @@ import { eventually } from '../../support/eventually.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { prepareRabbitmq } from '../engines/rabbitmq-subject.ts';
 import { isRabbitmqMissing } from '../support/rabbitmq-node.ts';
-
-interface Credential {
-  username: string;
-  password: string;
-  host: string;
-  port: number;
-  database: string | null;
-}
-
-/** A session of an agent, with the client library of its choice. */
-interface AgentSession {
-  /** Does what the scope permits. */
-  use(): Promise<unknown>;
-  /** Does what no scope permits. */
-  misuse(): Promise<unknown>;
-  close(): unknown;
-}
+import { logIns } from './log-ins.ts';
 
 interface Kind {
   kind: EngineKind;
   isMissing: boolean;
   start: () => Promise<ContractSubject>;
-  logIn: (credential: Credential) => Promise<AgentSession>;
 }
 
 const kinds: Kind[] = [
@@ -53,37 +33,11 @@ const kinds: Kind[] = [
     kind: 'mysql',
     isMissing: isMariadbMissing,
     start: async () => prepareMariadb(await startMariadb()),
-    async logIn({ username: user, password, host, port, database }) {
-      const client = await mysql.createConnection({ user, password, host, port, database: database ?? '' });
-      client.on('error', () => {});
-      return {
-        use: () => client.query('select id from app.orders'),
-        misuse: () => client.query('delete from app.orders'),
-        close: () => client.destroy(),
-      };
-    },
   },
   {
     kind: 'redis',
     isMissing: isRedisMissing,
     start: async () => toSubject(await startRedis()),
-    async logIn({ username, password, host, port }) {
-      const client = new Redis({
-        username,
-        password,
-        host,
-        port,
-        lazyConnect: true,
-        retryStrategy: () => null,
-      });
-      client.on('error', () => {});
-      await client.connect();
-      return {
-        use: () => client.set('orders:1', 'open'),
-        misuse: () => client.get('secrets:1'),
-        close: () => client.disconnect(),
-      };
-    },
   },
   {
     kind: 'rabbitmq',
@@ -93,31 +47,11 @@ const kinds: Kind[] = [
       await subject.asRoot('PUT', ['queues', subject.vhost, 'orders'], {});
       return subject;
     },
-    async logIn({ username, password, host: hostname, port, database }) {
-      const vhost = encodeURIComponent(database ?? '/');
-      const client = await connect({ hostname, port, username, password, vhost });
-      client.on('error', () => {});
-      const inChannel = async (
-        work: (channel: Awaited<ReturnType<typeof client.createChannel>>) => Promise<unknown>,
-      ) => {
-        const channel = await client.createChannel();
-        channel.on('error', () => {});
-        return work(channel);
-      };
-      return {
-        use: () => inChannel((channel) => channel.get('orders')),
-        misuse: () => inChannel((channel) => channel.assertQueue('secrets')),
-        close: () => client.close().catch(() => {}),
-      };
-    },
   },
 ];
 
-describe.each(kinds.filter(({ isMissing }) => !isMissing))('leases of kind $kind', ({
-  kind,
-  start,
-  logIn,
-}) => {
+describe.each(kinds.filter(({ isMissing }) => !isMissing))('leases of kind $kind', ({ kind, start }) => {
+  const logIn = logIns[kind];
   const clock = new FakeClock();
   let broker: TestBroker;
   let subject: ContractSubject;
