@@ -31,7 +31,7 @@ function notePasswords(engine: Engine): Engine {
           return target.create(account);
         },
         rotateAdminCredential(next) {
-          note({ username: options.connection.username, password });
+          note({ username: options.connection.username, password: next.password });
           return target.rotateAdminCredential(next);
         },
       };
