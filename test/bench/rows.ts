@@ -1,3 +1,4 @@
+import { benchAccountPrefix } from './lease-accounts.ts';
 import { type BenchDatabase, type BenchPostgres, withClient } from './postgres.ts';
 
 /**
@@ -124,4 +125,27 @@ export async function fillGrants(
   await withClient(database.adminUrl, (client) => client.query(copyAgents));
   await postgres.withBothCores(() => inChunks(database.adminUrl, { count, chunkRows: 20_000, text }));
   await withClient(database.adminUrl, (client) => client.query('vacuum analyze'));
+}
+
+/** Leases under the grants of the agent, in turn, whose accounts were made an hour ago and which expired a minute ago. */
+const insertLeases = `
+insert into leases (id, grant_id, agent_id, resource_id, connection_id, account_name, status, created_at,
+  create_deadline_at, activated_at, expires_at, next_attempt_at)
+select ${idOf('lse', 'n')}, g.id, g.agent_id, g.resource_id, g.connection_id, '${benchAccountPrefix}' || n, 'active',
+  now() - interval '1 hour', now() - interval '59 minutes', now() - interval '1 hour', now() - interval '1 minute',
+  now() - interval '1 minute'
+  from generate_series($1::bigint + FROM - 1, $2::bigint + FROM - 1) n join (
+    select g.id, g.agent_id, g.resource_id, r.connection_id, row_number() over (order by g.id) - 1 as place,
+           count(*) over () as grants
+      from grants g join resources r on r.id = g.resource_id where r.kind = 'postgres') g on g.place = n % g.grants`;
+
+/** Creates expired leases whose accounts have the numbers from `from` on, under every grant for a PostgreSQL target. */
+export async function fillLeases(
+  postgres: BenchPostgres,
+  database: BenchDatabase,
+  { count, from }: { count: number; from: number },
+): Promise<void> {
+  const text = insertLeases.replaceAll('FROM', String(from));
+  await postgres.withBothCores(() => inChunks(database.adminUrl, { count, chunkRows: 20_000, text }));
+  await withClient(database.adminUrl, (client) => client.query('vacuum analyze leases'));
 }

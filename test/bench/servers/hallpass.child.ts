@@ -1,10 +1,15 @@
+import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
+import type { BrokerConfig } from '../../../src/compose.ts';
+import { createCountingEngine } from './counting-engine.ts';
 
 /** Imports a module of the built broker: a transpiler that runs sources would add its own cost. */
 const built = <Module>(path: string): Promise<Module> =>
   import(new URL(`../../../dist/${path}.js`, import.meta.url).href) as Promise<Module>;
 
 const { compose } = await built<typeof import('../../../src/compose.ts')>('compose');
+const { TargetFailure } =
+  await built<typeof import('../../../src/engines/target-failure.ts')>('engines/target-failure');
 const { parseMasterKey } =
   await built<typeof import('../../../src/crypto/master-key.ts')>('crypto/master-key');
 const { parseIssuer } = await built<typeof import('../../../src/platform/issuer.ts')>('platform/issuer');
@@ -16,8 +21,8 @@ const { startHttpServer } =
 
 /**
  * Starts a broker over a database, with an agent that has an active grant. Writes one line that says how to send requests.
- * `about` is the line of another broker that used the same database before; then nothing is created. An order
- * {"job": name} on standard input runs a job.
+ * `about` is the line of another broker that used the same database before; then nothing is created. `countedAccounts` is
+ * the number of accounts of fake targets whose endings are counted. Each order is a line of JSON on standard input.
  */
 interface Options {
   databaseUrl: string;
@@ -25,8 +30,28 @@ interface Options {
   masterKey?: string;
   rateLimitPerSecond?: number | 'off';
   dpopNonce?: 'required' | 'optional';
+  countedAccounts?: number;
   about?: Story & { form: string; authorization: string };
 }
+
+/** An order, and its answer: a line of JSON. */
+const orders = {
+  /** Runs a job of the background worker. */
+  job: runJob,
+  /** Starts the background worker. */
+  async startWorker() {
+    await broker.worker.start();
+    return {};
+  },
+  /** Returns how many accounts have been removed. */
+  countRemoved: async () => ({ removed: counting?.calls.cleanUp.reduce((sum, n) => sum + n, 0) ?? 0 }),
+  /** Writes the counts of calls to files, named `path` and the name of the call. */
+  async writeCalls(path: string) {
+    for (const [call, counts] of Object.entries(counting?.calls ?? {}))
+      writeFileSync(`${path}.${call}`, counts);
+    return {};
+  },
+};
 
 /** The credentials and ids that the orchestrator needs to act as any caller. */
 interface Story {
@@ -44,7 +69,11 @@ const issuer = parseIssuer('https://hallpass.test');
 if (issuer === undefined) throw new Error('not an issuer');
 const adminKey = options.about?.adminKey ?? generateSecret(random, 'hpa');
 const masterKey = options.about?.masterKey ?? options.masterKey ?? random.bytes(32).toString('base64url');
-const broker = await compose({
+const counting =
+  options.countedAccounts === undefined
+    ? undefined
+    : createCountingEngine(options.countedAccounts, TargetFailure);
+const config: BrokerConfig = {
   databaseUrl: options.databaseUrl,
   issuer,
   masterKey: parseMasterKey(masterKey),
@@ -59,7 +88,8 @@ const broker = await compose({
   preparedStatements: true,
   // An address that is used but cannot be reached.
   rateLimitPerSecond: options.rateLimitPerSecond ?? 100_000,
-});
+};
+const broker = await compose(config, counting === undefined ? {} : { engines: counting.engines });
 const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
 server.serve(broker.app);
 const url = `http://127.0.0.1:${server.port}`;
@@ -108,19 +138,24 @@ async function lastError(job: string): Promise<string | null> {
   return items.find(({ name }) => name === job)?.last_error ?? null;
 }
 
-createInterface({ input: process.stdin }).on('line', (line) => {
-  const { job } = JSON.parse(line) as { job: string };
+async function runJob(job: string): Promise<object> {
   const startedAt = performance.now();
-  void broker.worker.register().then(async () => {
-    const outcome = await broker.worker.runNow(job, new Date(Math.floor(Date.now() / 1000) * 1000));
-    const ms = performance.now() - startedAt;
-    const error = outcome === 'done' ? null : await lastError(job);
-    process.stdout.write(`${JSON.stringify({ outcome, ms, error })}\n`);
-  });
+  await broker.worker.register();
+  const outcome = await broker.worker.runNow(job, new Date(Math.floor(Date.now() / 1000) * 1000));
+  const ms = performance.now() - startedAt;
+  return { outcome, ms, error: outcome === 'done' ? null : await lastError(job) };
+}
+
+createInterface({ input: process.stdin }).on('line', (line) => {
+  const [[name, argument] = []] = Object.entries(JSON.parse(line) as Record<string, string>);
+  void orders[name as keyof typeof orders](argument ?? '').then((answer) =>
+    process.stdout.write(`${JSON.stringify(answer)}\n`),
+  );
 });
 process.once('SIGTERM', () => {
   void server
     .drain({ graceMs: 0, deadlineMs: 0 })
+    .then(() => broker.worker.stop())
     .then(() => broker.close())
     .then(() => process.exit(0));
 });
