@@ -48,10 +48,11 @@ describe('migrations', () => {
       '0013_identities',
       '0014_leases',
       '0015_credential_rotation',
+      '0016_lease_indexes',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 15]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 16]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

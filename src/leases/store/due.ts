@@ -103,6 +103,12 @@ export async function claimDue(
   return rows;
 }
 
+/**
+ * Whether a lease l, which is found by its id, is not cleaned up. Written so that no index of such leases matches: the planner
+ * takes that one if it expects few of them, and then each statement reads all leases that wait.
+ */
+const isNotCleanedUp = sql`num_nulls(l.cleaned_up_at) = 1`;
+
 /** Claims that still hold are extended, so that no other worker makes the same attempt meanwhile. */
 export async function extendClaims(
   db: Db,
@@ -112,7 +118,7 @@ export async function extendClaims(
   await sql`
     update leases l set next_attempt_at = ${until}
       from unnest(${claims.map(({ id }) => id)}::text[], ${claims.map(({ attempts }) => attempts)}::int[]) as c (id, attempts)
-     where l.id = c.id and l.attempts = c.attempts and l.cleaned_up_at is null`.execute(db);
+     where l.id = c.id and l.attempts = c.attempts and ${isNotCleanedUp}`.execute(db);
 }
 
 /** Begins to revoke up to `limit` leases whose grants have ended before them. Returns them. */
@@ -160,7 +166,7 @@ export async function recordAttempts(tx: Tx, attempted: readonly Attempted[]): P
       from jsonb_to_recordset(${JSON.stringify(attempted)}::jsonb) as r (id text, attempts int,
         "accessDisabledAt" timestamptz, "cleanedUpAt" timestamptz, "ownedObjects" text[], "isRevoked" boolean,
         "nextAttemptAt" timestamptz, error text)
-     where l.id = r.id and l.attempts = r.attempts and l.status in ('revoking', 'revoked') and l.cleaned_up_at is null
+     where l.id = r.id and l.attempts = r.attempts and l.status in ('revoking', 'revoked') and ${isNotCleanedUp}
     returning l.id`.execute(tx);
   return rows.map(({ id }) => id);
 }
