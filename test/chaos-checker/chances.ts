@@ -173,3 +173,27 @@ const sentTwice =
 
 export const assertionsSentTwice = sentTwice('assertion');
 export const proofsSentTwice = sentTwice('proof');
+
+/** Counts the logins of the agent, with any answer of the target, after a response had shown the lease without access. */
+export const loginsAfterAccess: CountChances = ({ operations }, agentId) =>
+  operations.filter(
+    (login) =>
+      login.kind === 'log-in' &&
+      login.asked.agentId === agentId &&
+      login.outcome !== 'unknown' &&
+      operations.some(
+        ({ answered: { lease }, endedMs }) =>
+          lease !== undefined &&
+          lease.id === login.asked.leaseId &&
+          lease.accessDisabledAtMs !== null &&
+          endedMs < login.begunMs,
+      ),
+  ).length;
+
+/** Counts the agent's leases that were revoked. */
+export const leasesRevoked: CountChances = ({ operations }, agentId) =>
+  new Set(
+    operations.flatMap((one) =>
+      one.kind === 'revoke-lease' && isOk(one) && one.asked.agentId === agentId ? [one.asked.leaseId] : [],
+    ),
+  ).size;

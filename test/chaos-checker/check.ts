@@ -1,6 +1,7 @@
 import { agreement } from './checks/agreement.ts';
 import { grantStates } from './checks/grant-states.ts';
 import { knownAnswers } from './checks/known-answers.ts';
+import { leaseAccounts, leaseUse } from './checks/leases.ts';
 import { oneTime } from './checks/one-time.ts';
 import { recorded } from './checks/recorded.ts';
 import { useAfterEnd } from './checks/use-after-end.ts';
@@ -18,6 +19,8 @@ export const checks = {
   'within-terms': withinTerms,
   verifiable,
   agreement,
+  'lease-use': leaseUse,
+  'lease-accounts': leaseAccounts,
   'known-answers': knownAnswers,
 } as const satisfies Record<string, (facts: Facts) => Violation[]>;
 

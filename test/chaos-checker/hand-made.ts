@@ -30,6 +30,7 @@ const askedKeys = [
   'personId',
   'grantId',
   'jti',
+  'leaseId',
   'subjectJti',
   'key',
   'scopes',
@@ -81,6 +82,8 @@ export const finalState = (changes: Partial<FinalState> = {}): FinalState => ({
   grantRows: [],
   compromisedKids: new Set(),
   signatures: [],
+  leaseRows: [],
+  accounts: [],
   opinions: [],
   ...changes,
 });

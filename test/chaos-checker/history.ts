@@ -21,6 +21,11 @@ export const kinds = [
   'enable',
   'rotate',
   'compromise',
+  'lease',
+  'renew-lease',
+  'read-lease',
+  'revoke-lease',
+  'log-in',
 ] as const;
 export type Kind = (typeof kinds)[number];
 
@@ -59,6 +64,14 @@ export interface TokenSeen {
   expiresAtMs: number;
 }
 
+/** A lease in a response. */
+export interface LeaseSeen {
+  id: string;
+  agentId: string;
+  /** When the target had taken the access from its account; null if it has not. */
+  accessDisabledAtMs: number | null;
+}
+
 export interface Asked {
   /** The agent that the operation is about, or that called. */
   agentId?: string | undefined;
@@ -73,6 +86,7 @@ export interface Asked {
   personId?: string | undefined;
   grantId?: string | undefined;
   jti?: string | undefined;
+  leaseId?: string | undefined;
   /** The `jti` of the subject token of an exchange. */
   subjectJti?: string | undefined;
   /** A text that only one request for a grant has. It is sent as its reason and as its `Idempotency-Key`. */
@@ -84,6 +98,7 @@ export interface Asked {
 export interface Answered {
   grants?: readonly GrantSeen[] | undefined;
   token?: TokenSeen | undefined;
+  lease?: LeaseSeen | undefined;
   /** The result of an introspection. */
   active?: boolean | undefined;
   /** The keys that were shown as compromised. */
@@ -120,6 +135,10 @@ export interface FinalState {
   compromisedKids: ReadonlySet<string>;
   /** Whether each issued token verifies with the published keys. */
   signatures: readonly { jti: string; agentId: string; kid: string; signature: 'good' | 'bad' | 'no-key' }[];
+  /** The leases, with the time at which each expired or began to be revoked, whichever came first. */
+  leaseRows: readonly (LeaseSeen & { accountName: string; endsAtMs: number })[];
+  /** The accounts of leases that exist in the target after the final sweep, with the time at which they were read. */
+  accounts: readonly { name: string; atMs: number }[];
   /** The state of each token on every replica, after all operations had ended. */
   opinions: readonly { jti: string; agentId: string; active: readonly boolean[] }[];
 }

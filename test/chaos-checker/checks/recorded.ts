@@ -22,6 +22,8 @@ const changes: ReadonlySet<Kind> = new Set<Kind>([
   'enable',
   'rotate',
   'compromise',
+  'lease',
+  'renew-lease',
 ]);
 
 interface TokenRecord {

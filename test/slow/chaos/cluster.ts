@@ -8,6 +8,7 @@ import {
   startReplica,
 } from '../../cluster/replica.ts';
 import { ensureBuilt } from '../../e2e/support/build.ts';
+import { type PostgresSubject, preparePostgres } from '../../engines/postgres/subject.ts';
 import { freePort } from '../../support/free-port.ts';
 import type { Target } from './recorder.ts';
 
@@ -19,6 +20,8 @@ export interface Slot extends Target {
 
 export interface ChaosCluster {
   server: OwnServer;
+  /** The target of leases, on a server that no fault stops. */
+  target: PostgresSubject;
   slots: readonly Slot[];
   bootstrapKey: string;
   /** The output of processes that ended unexpectedly. */
@@ -59,8 +62,13 @@ async function startPersistently(
 export async function startChaosCluster(): Promise<ChaosCluster> {
   await ensureBuilt();
   const server = await startOwnServer();
+  const target = await preparePostgres((await startOwnServer()).adminUrl);
   const bootstrapKey = generateBootstrapKey();
-  const env = { ...clusterEnv(server.applicationUrl, bootstrapKey), HALLPASS_SHUTDOWN_SECONDS: '5' };
+  const env = {
+    ...clusterEnv(server.applicationUrl, bootstrapKey),
+    HALLPASS_SHUTDOWN_SECONDS: '5',
+    HALLPASS_TARGET_ALLOW: '127.0.0.0/8',
+  };
   const deaths: string[] = [];
   const start: ChaosCluster['start'] = async (slot, where) => {
     const wanted = where === 'same port' ? slot.port : await freePort();
@@ -80,6 +88,7 @@ export async function startChaosCluster(): Promise<ChaosCluster> {
   for (const slot of slots) await start(slot, 'same port');
   return {
     server,
+    target,
     slots,
     bootstrapKey,
     deaths,

@@ -3,6 +3,7 @@ import { createLocalJWKSet, errors, type JSONWebKeySet, jwtVerify } from 'jose';
 import { factsOf } from '../../chaos-checker/facts.ts';
 import type { FinalState, TokenSeen } from '../../chaos-checker/history.ts';
 import { call } from '../../e2e/support/client.ts';
+import type { PostgresSubject } from '../../engines/postgres/subject.ts';
 import type { Player } from './actors/player.ts';
 import { type Asker, introspect } from './actors/tokens.ts';
 import type { Owner } from './owner.ts';
@@ -166,8 +167,32 @@ async function readDatabase(query: Owner['query']) {
   };
 }
 
+/** Waits for the final sweep: no lease is left that a worker ends soon. Then reads the leases and the accounts. */
+async function readLeases(owner: Owner, target: PostgresSubject) {
+  await until('no lease has to be ended', async () => {
+    const [row] = await owner.query<{ n: number }>(
+      `select count(*)::integer as n from leases where cleaned_up_at is null and next_attempt_at < now() + interval '30 s'
+          and (status <> 'active' or expires_at <= now())`,
+    );
+    return row?.n === 0 ? true : undefined;
+  });
+  const names = await target.asSuperuser<{ name: string }>(
+    "select rolname as name from pg_roles where rolname like 'hp\\_%'",
+  );
+  const atMs = Date.now();
+  const ms = (time: string) => `(extract(epoch from ${time}) * 1000)::float8`;
+  const leaseRows = await owner.query<FinalState['leaseRows'][number]>(
+    `select id, agent_id as "agentId", account_name as "accountName", ${ms('access_disabled_at')} as "accessDisabledAtMs",
+            ${ms('least(expires_at, revoked_at)')} as "endsAtMs" from leases`,
+  );
+  return { leaseRows, accounts: names.map(({ name }) => ({ name, atMs })) };
+}
+
 /** Reads the complete final state, after all faults and actors have ended. */
-export async function lookBack(player: Player, owner: Owner): Promise<FinalState> {
+export async function lookBack(
+  player: Player,
+  { owner, target }: { owner: Owner; target: PostgresSubject },
+): Promise<FinalState> {
   await readEveryGrant(player);
   const opinions = await askEveryone(player);
   const { tokens } = factsOf({ operations: player.recorder.operations });
@@ -175,5 +200,6 @@ export async function lookBack(player: Player, owner: Owner): Promise<FinalState
     player,
     [...tokens.values()].map(({ token }) => token),
   );
-  return { ...(await owner.inSnapshot(readDatabase)), signatures, opinions };
+  const leases = await readLeases(owner, target);
+  return { ...(await owner.inSnapshot(readDatabase)), ...leases, signatures, opinions };
 }

@@ -167,6 +167,34 @@ export const plants = {
       about: 'g.subjects = p_subjects',
     }),
   },
+  'access kept': {
+    finds: 'lease-use',
+    chances: chances.loginsAfterAccess,
+    madeBy: ['lease', 'revoke-lease', 'log-in'],
+    victim: plain,
+    statements: trigger({
+      table: 'leases',
+      on: 'before update',
+      column: 'agent_id',
+      body: `if old.status = 'active' and new.status = 'revoking' then
+        new.status := 'revoked'; new.access_disabled_at := now(); new.next_attempt_at := now() + interval '1 day'; end if;
+      return new;`,
+    }),
+  },
+  'lease never due': {
+    finds: 'lease-accounts',
+    chances: chances.leasesRevoked,
+    madeBy: ['lease', 'revoke-lease'],
+    victim: plain,
+    statements: trigger({
+      table: 'leases',
+      on: 'before update',
+      column: 'agent_id',
+      body: `if old.status = 'active' and new.status = 'revoking' then
+        new.next_attempt_at := now() + interval '1 day'; end if;
+      return new;`,
+    }),
+  },
 } as const satisfies Record<string, Plant>;
 
 export type PlantName = keyof typeof plants;

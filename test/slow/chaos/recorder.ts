@@ -4,6 +4,7 @@ import type {
   Asked,
   GrantSeen,
   Kind,
+  LeaseSeen,
   Operation,
   Outcome,
   TokenSeen,
@@ -34,6 +35,8 @@ export interface Recorder {
   /** The issued tokens in encoded form, by `jti`. */
   rawTokens: Map<string, string>;
   perform(intent: Intent): Promise<Performed>;
+  /** Records a login at the target, which no replica takes part in. */
+  performLogin(actor: string, asked: Asked, logIn: () => Promise<Outcome>): Promise<void>;
 }
 
 export interface Performed {
@@ -83,7 +86,19 @@ export function readToken(raw: string): TokenSeen {
   };
 }
 
+/** Converts a lease from the form of the contract. */
+export const showsLease = (lease: Reply['body']): { lease: LeaseSeen } => ({
+  lease: {
+    id: lease.id,
+    agentId: lease.agent_id,
+    accessDisabledAtMs: lease.access_disabled_at === null ? null : Date.parse(lease.access_disabled_at),
+  },
+});
+
 export const showsToken = (body: Reply['body']): Answered => ({ token: readToken(body.access_token) });
+
+/** The number of a replica in an operation in which none takes part. */
+const noReplica = -1;
 
 /** Returns the outcome of a request. It is `unknown` if the request may or may not have changed something. */
 function outcomeOf(reply: Reply | 'unreached' | 'broken'): Outcome {
@@ -100,6 +115,13 @@ export function createRecorder(): Recorder & { close(): void } {
     operations,
     rawTokens,
     close: () => connections.destroy(),
+    async performLogin(actor, asked, logIn) {
+      const [begunMs, begunAtMs] = [performance.now(), Date.now()];
+      const outcome = await logIn();
+      const endedMs = performance.now();
+      const times = { begunMs, endedMs, begunAtMs };
+      operations.push({ kind: 'log-in', actor, replica: noReplica, ...times, outcome, asked, answered: {} });
+    },
     async perform({ kind, actor, target, message, asked, read = () => ({}) }) {
       const begunMs = performance.now();
       const begunAtMs = Date.now();

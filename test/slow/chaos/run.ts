@@ -14,6 +14,7 @@ import {
 import { atEnd } from '../../support/at-end.ts';
 import { actAsAgent } from './actors/agent.ts';
 import { createKeyKeeper } from './actors/key-keeper.ts';
+import { actAsLeaseHolder } from './actors/leases.ts';
 import { actAsAdmin, actAsApprover } from './actors/people.ts';
 import { createPlayer, type Player, play, type Stage } from './actors/player.ts';
 import { introspectSome } from './actors/tokens.ts';
@@ -89,9 +90,20 @@ async function playAll({ stage, owner, prngOf, over }: Play): Promise<void> {
       cast(`approver ${n + 1}`, (player) => actAsApprover(player, person), [60, 250]),
     ),
     ...Array.from({ length: resourceServers }, (_, n) => cast(`resource server ${n + 1}`, introspectSome)),
+    cast('lease holder', createLeaseHolders(agents), [20, 200]),
     cast('admin', actAsAdmin, [10, 80]),
     cast('key keeper', createKeyKeeper(owner), [1_000, 3_000]),
   ]);
+}
+
+/** Returns the step of an actor that holds leases as each agent in turn. */
+function createLeaseHolders(agents: World['agents']): (player: Player) => Promise<void> {
+  let turn = 0;
+  return async (player) => {
+    const agent = agents[turn % agents.length];
+    turn += 1;
+    if (agent !== undefined) await actAsLeaseHolder(player, agent);
+  };
 }
 
 /** The terms of agents that never exchange tokens of others. */
@@ -177,7 +189,9 @@ async function prepare({ plants: planted = [] }: ChaosOptions) {
   const owner = openOwner(cluster.server.ownerUrl);
   const [first] = cluster.slots;
   const agents = castFor(planted);
-  const world = await createWorld(first?.url ?? '', { adminKey: cluster.bootstrapKey, agents });
+  const world = await createWorld(first?.url ?? '', {
+    ...{ adminKey: cluster.bootstrapKey, agents, target: cluster.target },
+  });
   const victims = await plantAll(owner, world, planted);
   const recorder = createRecorder();
   atEnd(async () => recorder.close());
@@ -216,7 +230,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
   const seconds = (performance.now() - begunMs) / 1000;
   const witness = createPlayer(stage, witnessName, prngOf(witnessName));
   await allQuiet(witness, owner);
-  const finalState = await lookBack(witness, owner);
+  const finalState = await lookBack(witness, { owner, target: cluster.target });
   const history = { operations, finalState };
   await stop(cluster);
   return {

@@ -2,6 +2,7 @@ import { calculateJwkThumbprint } from 'jose';
 import type { TokenSeen } from '../../chaos-checker/history.ts';
 import { scopesByRisk } from '../../chaos-checker/risks.ts';
 import { type Answer, call, expecting } from '../../e2e/support/client.ts';
+import type { PostgresSubject } from '../../engines/postgres/subject.ts';
 import { createHolder, type Holder } from '../../support/dpop.ts';
 import { createKey, type TestKey } from '../../support/key-agent.ts';
 import type { Act } from './actors/player.ts';
@@ -79,6 +80,13 @@ export interface AgentModel {
   requestCount: number;
 }
 
+/** A lease with its credential. */
+export interface HeldLease {
+  id: string;
+  agentId: string;
+  credential: { username: string; password: string; host: string; port: number; database: string };
+}
+
 export interface PersonModel {
   id: string;
   key: string;
@@ -89,6 +97,10 @@ export interface World {
   approvers: readonly PersonModel[];
   agents: readonly AgentModel[];
   resources: readonly ResourceModel[];
+  /** The resource that yields leases. */
+  target: { identifier: string };
+  /** The latest leases of all agents. */
+  leases: HeldLease[];
 }
 
 /** The policies that have the same rule as `approvalsNeeded`. */
@@ -119,6 +131,17 @@ async function createResource(post: Post, alg: string): Promise<ResourceModel> {
   const { id } = await post('/v1/resources', { identifier, name: alg, ...terms });
   const { client_secret: secret } = await post(`/v1/resources/${id}/secrets`, {});
   return { identifier, client: `${id}:${secret}` };
+}
+
+/** Registers the target. Both low scopes mean the same role. */
+async function createTarget(post: Post, { options, reader }: PostgresSubject): Promise<World['target']> {
+  const { host, port, database, username, password } = options.connection;
+  const identifier = 'postgres://target.internal/orders';
+  const scopes = scopesByRisk.low.map((name) => ({ name, description: name, risk: 'low', roles: [reader] }));
+  const connection = { host, port, database, username, password, tls: { mode: 'off' } };
+  const terms = { kind: 'postgres', max_grant_seconds: 600, scopes, connection };
+  await post('/v1/resources', { identifier, name: 'target', ...terms });
+  return { identifier };
 }
 
 async function createHolding(): Promise<AgentModel['holding']> {
@@ -162,7 +185,7 @@ async function replacePolicies(url: string, post: Post, adminKey: string): Promi
 /** Creates people, agents, resources and policies, before any faults. */
 export async function createWorld(
   url: string,
-  options: { adminKey: string; agents: readonly AgentTerms[] },
+  options: { adminKey: string; agents: readonly AgentTerms[]; target: PostgresSubject },
 ): Promise<World> {
   const { adminKey } = options;
   const post: Post = async (path, json) =>
@@ -175,6 +198,8 @@ export async function createWorld(
     approvers: [] as PersonModel[],
     agents: [] as AgentModel[],
     resources: [] as ResourceModel[],
+    target: await createTarget(post, options.target),
+    leases: [] as HeldLease[],
   };
   for (let n = 1; n <= approvers; n += 1)
     world.approvers.push(await createPerson(post, `approver-${n}`, ['approver']));

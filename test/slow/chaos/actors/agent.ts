@@ -17,7 +17,11 @@ import {
 } from './tokens.ts';
 
 /** Calls `/v1` with a broker token: mostly the newest, sometimes one that was refused before. */
-async function callAsAgent(player: Player, agent: AgentModel, act: Act): Promise<Performed | undefined> {
+export async function callAsAgent(
+  player: Player,
+  agent: AgentModel,
+  act: Act,
+): Promise<Performed | undefined> {
   const isOld = player.prng.chance(0.05);
   const token = isOld ? player.prng.pick(agent.deadBrokerTokens) : agent.brokerTokens.at(-1);
   if (token === undefined) {
