@@ -1,4 +1,5 @@
 import { type Death, deathsOf } from './checks/deaths.ts';
+import { longestOverrunMs } from './checks/leases.ts';
 import { type Facts, factsOf } from './facts.ts';
 import { isOk, type Operation, type TokenSeen } from './history.ts';
 
@@ -190,10 +191,15 @@ export const loginsAfterAccess: CountChances = ({ operations }, agentId) =>
       ),
   ).length;
 
-/** Counts the agent's leases that were revoked. */
-export const leasesRevoked: CountChances = ({ operations }, agentId) =>
-  new Set(
-    operations.flatMap((one) =>
-      one.kind === 'revoke-lease' && isOk(one) && one.asked.agentId === agentId ? [one.asked.leaseId] : [],
-    ),
-  ).size;
+/** Counts the agent's leases that were revoked so long ago that their accounts must be gone. */
+export const leasesRevoked: CountChances = ({ operations }, agentId) => {
+  const nowMs = operations.reduce((latest, { endedMs }) => Math.max(latest, endedMs), 0);
+  const revoked = operations.filter(
+    (one) =>
+      one.kind === 'revoke-lease' &&
+      isOk(one) &&
+      one.asked.agentId === agentId &&
+      nowMs - one.endedMs > longestOverrunMs,
+  );
+  return new Set(revoked.map(({ asked }) => asked.leaseId)).size;
+};

@@ -90,10 +90,12 @@ describe('an opportunity to find a fault in the end of leases', () => {
     expect(count(loginsAfterAccess, read([1, 11], 5), loggedIn([10, 20]))).toBe(0);
   });
 
-  it('is a lease that was revoked', () => {
+  it('is a lease that was revoked long before the last operation', () => {
+    const later = loggedIn([15_003, 15_004], 'refused');
     const revoked = (outcome: Outcome) => performed('revoke-lease', [1, 2], { ...about, outcome });
-    expect(count(leasesRevoked, revoked('ok'), revoked('ok'))).toBe(1);
-    expect(count(leasesRevoked, revoked('refused'))).toBe(0);
-    expect(count(leasesRevoked, revoked('unknown'))).toBe(0);
+    expect(count(leasesRevoked, revoked('ok'), revoked('ok'), later)).toBe(1);
+    expect(count(leasesRevoked, revoked('ok'))).toBe(0);
+    expect(count(leasesRevoked, revoked('refused'), later)).toBe(0);
+    expect(count(leasesRevoked, revoked('unknown'), later)).toBe(0);
   });
 });

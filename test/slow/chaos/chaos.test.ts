@@ -27,11 +27,11 @@ const successes = {
   enable: 4,
   rotate: 4,
   compromise: 2,
-  lease: 10,
-  'renew-lease': 3,
-  'read-lease': 5,
-  'revoke-lease': 5,
-  'log-in': 15,
+  lease: 4,
+  'renew-lease': 1,
+  'read-lease': 2,
+  'revoke-lease': 2,
+  'log-in': 6,
 } satisfies Record<Kind, number>;
 
 /** A safety limit: a run that is incomplete after this time fails, with a message about what is missing. */

@@ -97,6 +97,9 @@ export const showsLease = (lease: Reply['body']): { lease: LeaseSeen } => ({
 
 export const showsToken = (body: Reply['body']): Answered => ({ token: readToken(body.access_token) });
 
+/** The statuses with which logins are recorded: HTTP would have these. */
+const loginStatuses: Record<Outcome, number | undefined> = { ok: 200, refused: 401, unknown: undefined };
+
 /** The number of a replica in an operation in which none takes part. */
 const noReplica = -1;
 
@@ -120,7 +123,17 @@ export function createRecorder(): Recorder & { close(): void } {
       const outcome = await logIn();
       const endedMs = performance.now();
       const times = { begunMs, endedMs, begunAtMs };
-      operations.push({ kind: 'log-in', actor, replica: noReplica, ...times, outcome, asked, answered: {} });
+      const status = loginStatuses[outcome];
+      operations.push({
+        kind: 'log-in',
+        actor,
+        replica: noReplica,
+        ...times,
+        outcome,
+        status,
+        asked,
+        answered: {},
+      });
     },
     async perform({ kind, actor, target, message, asked, read = () => ({}) }) {
       const begunMs = performance.now();

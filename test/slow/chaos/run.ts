@@ -90,7 +90,7 @@ async function playAll({ stage, owner, prngOf, over }: Play): Promise<void> {
       cast(`approver ${n + 1}`, (player) => actAsApprover(player, person), [60, 250]),
     ),
     ...Array.from({ length: resourceServers }, (_, n) => cast(`resource server ${n + 1}`, introspectSome)),
-    cast('lease holder', createLeaseHolders(agents), [20, 200]),
+    cast('lease holder', createLeaseHolders(agents), thinkMs),
     cast('admin', actAsAdmin, [10, 80]),
     cast('key keeper', createKeyKeeper(owner), [1_000, 3_000]),
   ]);
@@ -98,9 +98,10 @@ async function playAll({ stage, owner, prngOf, over }: Play): Promise<void> {
 
 /** Returns the step of an actor that holds leases as each agent in turn. */
 function createLeaseHolders(agents: World['agents']): (player: Player) => Promise<void> {
+  const holders = agents.filter(({ holdsLeases }) => holdsLeases);
   let turn = 0;
   return async (player) => {
-    const agent = agents[turn % agents.length];
+    const agent = holders[turn % holders.length];
     turn += 1;
     if (agent !== undefined) await actAsLeaseHolder(player, agent);
   };
@@ -118,7 +119,12 @@ const innocents: readonly AgentTerms[] = [
  */
 function castFor(names: readonly PlantName[]): readonly AgentTerms[] {
   if (names.length === 0) return allAgents;
-  return [...names.map((name) => plants[name].victim), ...innocents];
+  // The others hold no leases, so that the victims that need leases have enough.
+  const victimOf = (name: PlantName): AgentTerms => ({
+    ...plants[name].victim,
+    holdsLeases: plants[name].finds.startsWith('lease'),
+  });
+  return [...names.map(victimOf), ...innocents];
 }
 
 async function plantAll(owner: Owner, world: World, names: readonly PlantName[]) {

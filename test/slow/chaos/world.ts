@@ -42,6 +42,8 @@ export interface AgentTerms {
   exchanges: 'any' | 'lent' | 'none';
   /** Whether it is a lender: no fault affects its tokens. */
   lends?: boolean;
+  /** Whether it makes leases. Default: true. */
+  holdsLeases?: boolean;
 }
 
 /** A request that can be repeated exactly. */
@@ -64,6 +66,7 @@ export interface AgentModel {
   id: string;
   exchanges: AgentTerms['exchanges'];
   lends: boolean;
+  holdsLeases: boolean;
   credential: Credential;
   /** Whether its keys may have been replaced by unknown ones. */
   isLockedOut: boolean;
@@ -153,7 +156,7 @@ async function createHolding(): Promise<AgentModel['holding']> {
 async function createAgent(
   { post, get }: { post: Post; get: Get },
   base: object,
-  { proof, isBound = false, exchanges, lends = false }: AgentTerms,
+  { proof, isBound = false, exchanges, lends = false, holdsLeases = true }: AgentTerms,
 ): Promise<AgentModel> {
   const key = createKey();
   const method =
@@ -168,7 +171,7 @@ async function createAgent(
       : { id: secrets[0].id, client: `${made.client_id}:${made.client_secret}` };
   const holding = isBound ? await createHolding() : undefined;
   const nothing = { brokerTokens: [], deadBrokerTokens: [], tokens: [], grants: [], requests: [], sent: [] };
-  const known = { id: made.id, exchanges, lends, credential, holding };
+  const known = { id: made.id, exchanges, lends, holdsLeases, credential, holding };
   return { ...known, isLockedOut: false, ...nothing, requestCount: 0 };
 }
 
