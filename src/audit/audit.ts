@@ -1,4 +1,5 @@
 import type { RawBuilder } from 'kysely';
+import pg from 'pg';
 import type { Db } from '../db/database.ts';
 import { isOutage } from '../db/sqlstate.ts';
 import { BrokerError } from '../errors.ts';
@@ -14,7 +15,7 @@ export interface Audit {
   /** Appends any number of events, in several statements if necessary. */
   appendAll(tx: Db, events: readonly NewAuditEvent[]): Promise<void>;
   /**
-   * Makes a change and appends its event in one statement, without a transaction around it. `change` is an SQL
+   * Makes a change and appends its event in one statement, which needs no transaction around it. `change` is an SQL
    * statement that returns the changed row. Returns false, and appends nothing, if it has changed no row.
    */
   appendWith(db: Db, change: RawBuilder<unknown>, event: NewAuditEvent): Promise<boolean>;
@@ -38,7 +39,7 @@ export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
       try {
         return await insertEventWith(db, change, { event: name(event), at: clock.now() });
       } catch (error) {
-        throw asUnrecorded(error);
+        throw isOfChange(error) ? error : asUnrecorded(error);
       }
     },
     async appendAll(tx, events) {
@@ -48,6 +49,12 @@ export function createAudit({ clock, ids }: { clock: Clock; ids: Ids }): Audit {
     },
   };
   return audit;
+}
+
+/** Whether a statement violated a rule of another table than that of the events. */
+function isOfChange(error: unknown): boolean {
+  const table = error instanceof pg.DatabaseError ? error.table : undefined;
+  return table !== undefined && !table.startsWith('audit_events');
 }
 
 /**

@@ -13,7 +13,7 @@ export async function insertEvents(tx: Db, events: readonly NamedEvent[], at: Da
 
 /**
  * Appends an event with the time `at` in the same statement as `change`, which returns the rows that it has changed.
- * Does nothing if it has changed none, and returns whether it has.
+ * Appends nothing and returns false if `change` returned no row.
  */
 export async function insertEventWith(
   db: Db,
@@ -25,7 +25,9 @@ export async function insertEventWith(
   const values = Object.values(row).map((value) => sql`${value}`);
   const result = await sql`
     with changed as (${change})
-    insert into audit_events (${sql.join(names)}) select ${sql.join(values)} from changed`.execute(db);
+    insert into audit_events (${sql.join(names)}) select ${sql.join(values)} from changed limit 1`.execute(
+    db,
+  );
   return result.numAffectedRows === 1n;
 }
 

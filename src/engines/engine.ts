@@ -61,7 +61,7 @@ export interface AccountRenewal {
 
 export interface NewAdminPassword {
   password: string;
-  /** The password is not set after this instant, because another process may have set a newer one since. */
+  /** After this instant the call must not set the password: another process may have set a newer one. */
   deadline: Date;
 }
 

@@ -12,7 +12,7 @@ export type TargetProblemCode =
   | 'login-refused'
   /** The admin account may not do this. */
   | 'missing-privilege'
-  /** The deadline of a creation has passed; nothing was made. */
+  /** The deadline of the call has passed; the target was not changed any more. */
   | 'deadline-passed'
   /** An account of this name exists. */
   | 'account-exists'

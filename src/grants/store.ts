@@ -135,17 +135,21 @@ export async function findLatest(
 
 /**
  * Finds a grant and locks its row, and the rows of its agent and resource, against a new epoch until the transaction ends.
- * So the agent cannot be disabled, nor the resource deleted, during the transaction.
+ * So the agent cannot be disabled, nor the resource deleted, during the transaction. With `agentId`, finds and locks only a
+ * grant of this agent.
  */
-export async function lockGrant(tx: Tx, id: string): Promise<StoredGrant | undefined> {
+export async function lockGrant(tx: Tx, id: string, agentId?: string): Promise<StoredGrant | undefined> {
+  const known = tx.selectFrom('grants').select('resource_id').where('id', '=', id);
   // Locks the resource before the grant, as a change of its catalogue does, so that the two cannot deadlock.
   await tx
     .selectFrom('resources')
     .select('id')
-    .where('id', '=', tx.selectFrom('grants').select('resource_id').where('id', '=', id))
+    .where('id', '=', agentId === undefined ? known : known.where('agent_id', '=', agentId))
     .forShare()
     .execute();
-  const row = await selectGrants(tx).where('g.id', '=', id).forUpdate('g').forShare('a').executeTakeFirst();
+  const grant = selectGrants(tx).where('g.id', '=', id);
+  const own = agentId === undefined ? grant : grant.where('g.agent_id', '=', agentId);
+  const row = await own.forUpdate('g').forShare('a').executeTakeFirst();
   return row === undefined ? undefined : toGrant(row);
 }
 

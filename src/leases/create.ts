@@ -78,8 +78,8 @@ async function recordIntent(
   { act, request, accountName }: Recording,
 ): Promise<Intent | undefined | Refusal> {
   const { clock, ids, audit } = deps;
-  const grant = await grants.lockGrant(tx, request.grantId);
-  if (grant === undefined || grant.agentId !== act.caller.id) return refuse('not-found');
+  const grant = await grants.lockGrant(tx, request.grantId, act.caller.id);
+  if (grant === undefined) return refuse('not-found');
   const target = await findTarget(deps, tx, grant.resourceId);
   const now = clock.now();
   const refusal = await refuseUse(deps, tx, { act, grant, now });
@@ -181,10 +181,12 @@ async function activate(
   act: Act<WorkloadAgent>,
   lease: NewLease,
 ): Promise<Date | undefined> {
-  const at = clock.now();
   const event = { ...byAct(act), ...about(lease), type: 'lease.activated' as const };
-  const change = store.activation({ id: lease.id, at });
-  return (await withRetries(db, () => audit.appendWith(db, change, event))) ? at : undefined;
+  return withRetries(db, async () => {
+    const at = clock.now();
+    const isActive = await audit.appendWith(db, store.activation({ id: lease.id, at }), event);
+    return isActive ? at : undefined;
+  });
 }
 
 const about = ({ agentId, grantId, id }: NewLease) => ({ agentId, grantId, objectId: id });

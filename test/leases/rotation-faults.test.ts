@@ -121,6 +121,24 @@ describe('a rotation that fails', () => {
     await on.expectWorks(target);
   });
 
+  it('is left to the process that has claimed it since: one that pauses before it reads the password changes nothing', async () => {
+    const target = await on.createTarget();
+    const { owner } = scene.broker.database;
+    // Another process claims it as soon as it has begun.
+    await owner.query(`create function claim_at_once() returns trigger language plpgsql as $$
+      begin update connections set pending_at = pending_at + interval '31 s'; return new; end $$;
+      create trigger claim_at_once after insert on audit_events for each row
+        when (new.type = 'target.password_rotation_started') execute function claim_at_once()`);
+    const before = scene.server.calls.length;
+    await on.rotate(target).expect(409);
+    expect(scene.server.calls.slice(before)).toEqual([]);
+    await owner.query('drop trigger claim_at_once on audit_events; drop function claim_at_once()');
+    scene.clock.advance(70);
+    await on.runRotation();
+    expect(await on.eventsOf(target)).toEqual(['rotation_started', 'rotated']);
+    await on.expectWorks(target);
+  });
+
   it('is not set back by a process that wakes up after the next one was set', async () => {
     const target = await on.createTarget();
     const before = scene.server.calls.length;

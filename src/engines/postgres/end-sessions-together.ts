@@ -49,6 +49,7 @@ async function endAll(session: Session, roles: readonly Role[]): Promise<Map<num
   const ended = new Map(roles.map(({ oid }) => [oid, new Set<number>()]));
   const lastSeen = new Map<number, number>();
   let suspects: readonly number[] | undefined;
+  let logins: ReadonlyMap<number, number> = new Map();
   let quiet = 0;
   let round = 0;
   while (quiet < quietRounds && round < maxRounds) {
@@ -62,12 +63,16 @@ async function endAll(session: Session, roles: readonly Role[]): Promise<Map<num
     }
     quiet = sessions.length === 0 && suspects.length === 0 ? quiet + 1 : 0;
     if (sessions.length > 0) await terminate(session, roles, sessions);
-    if (suspects.length > 0 && round >= patientRounds)
-      suspects = await terminateStarting(session, roles, ended);
+    if (suspects.length > 0 && round >= patientRounds) {
+      logins = await terminateStarting(session, roles, ended);
+      suspects = [...logins.keys()];
+    }
     if (quiet < quietRounds) await session.query(pause);
   }
-  if (suspects !== undefined && suspects.length > 0) return new Map();
-  const isQuiet = ({ oid }: Role): boolean => (lastSeen.get(oid) ?? 0) <= round - quietRounds;
+  // One role whose login does not end must not keep the others: only that role must be looked at alone.
+  const hasLogin = new Set(suspects?.map((pid) => logins.get(pid)));
+  const isQuiet = ({ oid }: Role): boolean =>
+    !hasLogin.has(oid) && (lastSeen.get(oid) ?? 0) <= round - quietRounds;
   return new Map(roles.filter(isQuiet).map(({ oid }) => [oid, ended.get(oid)?.size ?? 0]));
 }
 
@@ -113,17 +118,22 @@ async function terminateIfPossible(session: Session, role: Role): Promise<void> 
   }
 }
 
-/** Ends the logins of the roles that are not finished. Returns their processes; those of other roles are left alone. */
+/**
+ * Ends the logins of the roles that are not finished. Returns their processes, each with the oid of its role; those of
+ * other roles are left alone.
+ */
 async function terminateStarting(
   session: Session,
   roles: readonly Role[],
   ended: ReadonlyMap<number, Set<number>>,
-): Promise<number[]> {
-  const found: number[] = [];
+): Promise<Map<number, number>> {
+  const found = new Map<number, number>();
   for (const role of roles) {
     const pids = await terminateSessions(session, role);
-    for (const pid of pids) ended.get(role.oid)?.add(pid);
-    found.push(...pids);
+    for (const pid of pids) {
+      ended.get(role.oid)?.add(pid);
+      found.set(pid, role.oid);
+    }
   }
   return found;
 }

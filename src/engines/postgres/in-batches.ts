@@ -19,7 +19,7 @@ export interface Ways<T> {
 
 const queueIsFull = new TargetFailure(
   'refused',
-  'the account must be ended alone, and too many others wait for that: it is tried again',
+  'too many accounts at this target are being ended one at a time: this one is tried again',
 );
 
 /**

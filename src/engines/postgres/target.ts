@@ -16,8 +16,8 @@ import { rolesOf } from './mapped-roles.ts';
 import { computeVerifier, saltBytes } from './scram.ts';
 
 /**
- * How many calls may wait that end the access of one account alone. Accounts that are hard to end, of which an agent may
- * have a hundred, must not keep the places of all others at this target.
+ * The most accounts that wait to be ended alone. An agent may have a hundred that are slow to end; they must not keep every
+ * place at this target.
  */
 const maxWaiting = 10;
 

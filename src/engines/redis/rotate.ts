@@ -15,8 +15,7 @@ export async function rotateAdmin(
   const setAndSave =
     (...rules: string[]) =>
     async (session: Session): Promise<void> => {
-      beforeSending();
-      await session.ask([['ACL', 'SETUSER', admin.username, ...rules]]);
+      await session.ask([['ACL', 'SETUSER', admin.username, ...rules]], { before: beforeSending });
       await session.save();
     };
   await call.onEach(assertStored);

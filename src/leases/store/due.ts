@@ -104,8 +104,8 @@ export async function claimDue(
 }
 
 /**
- * Whether a lease l, which is found by its id, is not cleaned up. Written so that no index of such leases matches: the planner
- * takes that one if it expects few of them, and then each statement reads all leases that wait.
+ * Whether lease l, which is found by its id, is not cleaned up. Not written as `cleaned_up_at is null`: the planner could then
+ * use a partial index and read every lease that waits.
  */
 const isNotCleanedUp = sql`num_nulls(l.cleaned_up_at) = 1`;
 

@@ -8,8 +8,8 @@ import type { Connection } from './connection.ts';
 export const attemptSeconds = 30;
 
 /**
- * Returns when a process must no longer set a pending password in the target: before another process, whose clock may
- * differ by 5 s, goes on with it and may set a newer one.
+ * Returns the instant after which a process must not set a pending password: 10 s before another process may claim the
+ * rotation. That covers 5 s of clock difference.
  */
 export function deadlineOf(pendingAt: Date): Date {
   return addSeconds(pendingAt, attemptSeconds - 10);
@@ -109,13 +109,19 @@ export async function shareSealedPassword(
     .execute();
 }
 
-/** Notes that an attempt failed. Returns false if one had failed before. */
-export async function noteFailure(tx: Tx, { id, at }: { id: string; at: Date }): Promise<boolean> {
+/**
+ * Notes that an attempt failed. Returns false if one had failed before, or if another process has claimed the rotation
+ * since.
+ */
+export async function noteFailure(
+  tx: Tx,
+  { id, claimedAt, at }: { id: string; claimedAt: Date; at: Date },
+): Promise<boolean> {
   const { numUpdatedRows } = await tx
     .updateTable('connections')
     .set({ rotation_failed_at: at })
     .where('id', '=', id)
-    .where('pending_at', 'is not', null)
+    .where('pending_at', '=', claimedAt)
     .where('rotation_failed_at', 'is', null)
     .executeTakeFirst();
   return numUpdatedRows === 1n;

@@ -40,26 +40,29 @@ export function createPasswordRotation(deps: RotationDeps) {
     async rotate(act: Act<Person>, resourceId: string): Promise<Date> {
       const connection = await findCurrentConnection(db, resourceId);
       if (connection === undefined) throw new BrokerError('not-found');
-      await begin(deps, connection, byAct(act));
-      return attempt(deps, connection.id, byAct(act));
+      const by = byAct(act);
+      const claimedAt = await begin(deps, { connection, by });
+      return attempt(deps, { id: connection.id, by, claimedAt });
     },
     /** Goes on with what was not finished, and replaces the passwords that are due. Returns how many it replaced. */
     async rotateDue(fence: (tx: Tx) => Promise<void>, signal: AbortSignal): Promise<number> {
       // Each is claimed only when it begins, because the attempt before it may take long.
-      const goOn = async (id: string): Promise<void> => {
+      const goOn = async (id: string): Promise<boolean> => {
         const now = clock.now();
         const claim = { id, before: addSeconds(now, -store.attemptSeconds), now };
         const isClaimed = await withTransaction(db, async (tx) => {
           await fence(tx);
           return store.claimUnfinished(tx, claim);
         });
-        if (isClaimed) await recover(deps, id, by);
+        if (isClaimed) await recover(deps, { id, by, claimedAt: now });
+        return isClaimed;
       };
-      const replace = async (id: string): Promise<void> => {
+      const replace = async (id: string): Promise<boolean> => {
         const connection = await findConnection(db, id);
-        if (connection === undefined) return;
-        await begin(deps, connection, by);
-        await attempt(deps, id, by);
+        if (connection === undefined) return false;
+        const claimedAt = await begin(deps, { connection, by, fence });
+        await attempt(deps, { id, by, claimedAt });
+        return true;
       };
       const before = addSeconds(clock.now(), -store.attemptSeconds);
       const recovered = await forEach(await store.listUnfinished(db, before), signal, goOn);
@@ -69,34 +72,40 @@ export function createPasswordRotation(deps: RotationDeps) {
 }
 
 /**
- * Returns for how many `work` succeeded. A target that fails must not keep the others: its failure was recorded. Any other
+ * Returns for how many `work` did something. A target that fails must not keep the others: its failure was recorded. Any other
  * error is thrown at the end.
  */
 async function forEach(
   ids: readonly string[],
   signal: AbortSignal,
-  work: (id: string) => Promise<unknown>,
+  work: (id: string) => Promise<boolean>,
 ): Promise<number> {
-  let succeeded = 0;
+  let done = 0;
   const errors: unknown[] = [];
   for (const id of ids) {
     if (signal.aborted) break;
     try {
-      await work(id);
-      succeeded += 1;
+      if (await work(id)) done += 1;
     } catch (error) {
       if (!(error instanceof BrokerError)) errors.push(error);
     }
   }
   if (errors.length > 0) throw errors[0];
-  return succeeded;
+  return done;
 }
 
-/** Stores the next password at every connection with the account, before the target gets it. */
-async function begin(deps: RotationDeps, connection: StoredConnection, by: By): Promise<void> {
+interface Beginning {
+  connection: StoredConnection;
+  by: By;
+  fence?: (tx: Tx) => Promise<void>;
+}
+
+/** Stores the next password at every connection with the account, before the target gets it. Returns when. */
+async function begin(deps: RotationDeps, { connection, by, fence }: Beginning): Promise<Date> {
   const { db, audit, clock, random, envelope } = deps;
   const next = Buffer.from(generateSecret(random, 'hpt'), 'utf8');
-  await withTransaction(db, async (tx) => {
+  return withTransaction(db, async (tx) => {
+    await fence?.(tx);
     const at = clock.now();
     const rows = await store.lockSameAdmin(tx, connection);
     if (rows.some(({ pendingAt }) => pendingAt !== null)) {
@@ -105,7 +114,7 @@ async function begin(deps: RotationDeps, connection: StoredConnection, by: By): 
     for (const { id } of rows)
       await store.setPending(tx, { id, sealed: envelope.seal(next, passwordPlace(id)), at });
     await audit.append(tx, about(by, connection, 'target.password_rotation_started'));
-    return undefined;
+    return at;
   });
 }
 
@@ -115,16 +124,27 @@ const about = (
   type: NewAuditEvent['type'],
 ): NewAuditEvent => ({ ...by, type, objectId: resourceId, details: { connection_id: id, username } });
 
+/** A rotation that this process works on. */
+interface Claim {
+  /** The id of the connection. */
+  id: string;
+  by: By;
+  /** When this process began or claimed it. Once another one has claimed it, this one must change nothing. */
+  claimedAt: Date;
+}
+
 /** Sets the pending password in the target, and logs in with it. */
-function attempt(deps: RotationDeps, id: string, by: By): Promise<Date> {
-  return finish(deps, { id, by }, (change) => setPassword(deps, change));
+function attempt(deps: RotationDeps, claim: Claim): Promise<Date> {
+  return finish(deps, claim, (change) => setPassword(deps, change));
 }
 
 /** Goes on where another process may have stopped: sets the pending password, or removes every other one. */
-function recover(deps: RotationDeps, id: string, by: By): Promise<Date> {
-  return finish(deps, { id, by }, async (change) => {
-    if (await isAccepted(deps, change.next)) await removeOthers(deps, change);
-    else await setPassword(deps, change);
+function recover(deps: RotationDeps, claim: Claim): Promise<Date> {
+  return finish(deps, claim, async (change) => {
+    if (!(await isAccepted(deps, change.next))) return setPassword(deps, change);
+    const refusal = await removeOthers(deps, change);
+    if (refusal !== undefined)
+      await recordFailure(deps, { connection: change.stored, claim, error: refusal });
   });
 }
 
@@ -139,15 +159,21 @@ async function isAccepted({ targets }: RotationDeps, connection: StoredConnectio
 }
 
 /**
- * Sets the pending password again, which the target accepts: a target whose accounts can have several passwords may accept the old one,
- * too. A refusal does not keep the broker from the password that works; only an attempt that may yet succeed is repeated.
+ * Sets the pending password again, which the target accepts. Some targets accept several passwords for one account, so
+ * the old one may still work. Returns the refusal of the target if it refuses: the broker changes to the pending
+ * password all the same.
  */
-async function removeOthers({ targets }: RotationDeps, { next, password, deadline }: Change): Promise<void> {
+async function removeOthers(
+  { targets }: RotationDeps,
+  { next, password, deadline }: Change,
+): Promise<TargetFailure | undefined> {
   try {
     await targets.open(next, 'preflight').rotateAdminCredential({ password, deadline });
+    return undefined;
   } catch (error) {
     const isRefused = error instanceof TargetFailure && !error.isUnreachable;
     if (!isRefused || error.problem === 'deadline-passed') throw error;
+    return error;
   }
 }
 
@@ -171,21 +197,22 @@ interface Change {
 /** Makes a change with the pending password, and records the outcome. Both passwords are kept if it fails. */
 async function finish(
   deps: RotationDeps,
-  { id, by }: { id: string; by: By },
+  claim: Claim,
   change: (change: Change) => Promise<void>,
 ): Promise<Date> {
   const { db, envelope } = deps;
+  const { id, by, claimedAt } = claim;
   const stored = await findConnection(db, id);
   const pending = await store.findPassword(db, id);
-  if (stored === undefined || pending?.pendingSealed == null || pending.pendingAt === null)
-    throw new BrokerError('conflict');
-  const { pendingSealed, pendingAt } = pending;
+  const isClaimed = pending?.pendingAt?.getTime() === claimedAt.getTime();
+  if (stored === undefined || pending?.pendingSealed == null || !isClaimed) throw new BrokerError('conflict');
+  const { pendingSealed } = pending;
   const next = { ...stored, passwordSealed: pendingSealed };
   const password = envelope.open(pendingSealed, passwordPlace(id)).toString('utf8');
   try {
-    await change({ stored, next, password, deadline: store.deadlineOf(pendingAt) });
+    await change({ stored, next, password, deadline: store.deadlineOf(claimedAt) });
   } catch (error) {
-    await recordFailure(deps, { connection: stored, by, error });
+    await recordFailure(deps, { connection: stored, claim, error });
     if (!(error instanceof TargetFailure)) throw error;
     throw new BrokerError('target-unavailable', {
       detail: 'the password could not be replaced now: the broker goes on with it',
@@ -217,12 +244,13 @@ async function promote(deps: RotationDeps, next: StoredConnection, by: By): Prom
 /** Records the first failure of a rotation, and each one that a person sees. */
 async function recordFailure(
   { db, audit, clock }: RotationDeps,
-  { connection, by, error }: { connection: StoredConnection; by: By; error: unknown },
+  { connection, claim, error }: { connection: StoredConnection; claim: Claim; error: unknown },
 ): Promise<void> {
+  const { by, claimedAt } = claim;
   const isTarget = error instanceof TargetFailure;
   const reason = isTarget ? error.message : 'internal error';
   await withTransaction(db, async (tx) => {
-    const isFirst = await store.noteFailure(tx, { id: connection.id, at: clock.now() });
+    const isFirst = await store.noteFailure(tx, { id: connection.id, claimedAt, at: clock.now() });
     if (!isFirst && by.origin === undefined) return;
     const event = about(by, connection, 'target.password_rotation_failed');
     const statement = isTarget ? error.statement : undefined;

@@ -11,7 +11,7 @@ import {
   type TargetScene,
 } from './target-scene.ts';
 
-const rounds = 6;
+const rounds = 3;
 const requestsPerRound = 8;
 const prng = createPrng('2026-03-02', 'kills of lease brokers');
 
@@ -75,7 +75,7 @@ const readLeases = () =>
     'select account_name, status from leases order by account_name',
   );
 
-it('6 kills while leases are made and revoked leave no account and no session without an open lease', async () => {
+it('3 kills while leases are made and revoked leave no account and no session without an open lease', async () => {
   for (let round = 0; round < rounds; round += 1) await killDuringRequests();
   expect(leases.length).toBeGreaterThan(rounds);
 

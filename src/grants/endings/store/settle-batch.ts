@@ -85,7 +85,7 @@ const joins = sql`join agents a on a.id = g.agent_id join resources r on r.id = 
  * Ends the next grants of a queued ending and the grants delegated from them, directly or not, with their audit
  * events. Waits for no lock: a grant that another transaction has locked is left to the next attempt. A grant
  * ends after the grants delegated from it, or with them, so that a crash leaves no grant that no selection finds.
- * When a grant ended is computed for one grant after the other, until the batch is full: it takes longer than all else.
+ * Computing when a grant ended is the slowest part, so it is done one grant after the other, only until the batch is full.
  */
 export async function settleBatch(
   tx: Tx,

@@ -1,4 +1,4 @@
 import { engineKinds } from '../../../../src/engines/terms.ts';
 import { testMatrix } from './matrix.ts';
 
-for (const kind of engineKinds) testMatrix(kind, { laneCount: 60, repetitions: 20, isHalved: false });
+for (const kind of engineKinds) testMatrix(kind, { laneCount: 60, repetitions: 20 });

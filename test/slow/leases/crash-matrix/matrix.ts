@@ -10,11 +10,12 @@ export interface MatrixSize {
   laneCount: number;
   /** How often a broker is killed at each step, and how often it is stopped. */
   repetitions: number;
-  /** Whether a broker is only killed at every other step, and stopped at those between. Each is swept all the same. */
-  isHalved: boolean;
+  /**
+   * Of how many steps a broker is killed at one and stopped at another one; undefined if it is killed and stopped at each.
+   */
+  stride?: number;
 }
 
-const endings: readonly Ending[] = ['kill', 'stop'];
 /** Only for a test that hangs: a campaign has dozens of rounds, and each takes seconds. */
 const timeoutMs = 3_600_000;
 
@@ -70,11 +71,10 @@ const countOf = (plans: readonly LanePlan[], name: OperationName): number =>
 function plansFor(
   steps: readonly LanePlan[],
   ending: Ending,
-  { repetitions, isHalved }: MatrixSize,
+  { repetitions, stride }: MatrixSize,
 ): LanePlan[] {
-  const chosen = isHalved
-    ? steps.filter((_step, n) => n % endings.length === endings.indexOf(ending))
-    : steps;
+  const first = ending === 'kill' ? 0 : Math.floor((stride ?? 0) / 2);
+  const chosen = stride === undefined ? steps : steps.filter((_step, n) => n % stride === first);
   return Array.from({ length: repetitions }, () => chosen).flat();
 }
 
