@@ -14,7 +14,7 @@ async function answer(status: number, body: object) {
   app.use(((error: Error, _request, response, _next) => {
     response.status(500).send(error.message);
   }) satisfies express.ErrorRequestHandler);
-  return await supertest(app).get('/v1/agents');
+  return supertest(app).get('/v1/agents');
 }
 
 describe('the check of responses in tests', () => {
