@@ -9,6 +9,7 @@ import { asBootstrap, oauthPost } from '../../support/broker.ts';
 import { eventually } from '../../support/eventually.ts';
 import { grantEndingsOn } from '../../support/grant-endings.ts';
 import { insertCopies } from '../copies.ts';
+import { countAncestorReads } from './count-calls.ts';
 
 /** More grants than one batch takes, in the background or before the response. */
 const many = 1_100;
@@ -126,22 +127,12 @@ describe('an ending of more grants than a batch takes', () => {
 
   it('computes when a grant ended once for each grant, not once for each grant and batch', async () => {
     const chain = await createChain(many);
-    // Replaces the function by one that counts its calls, also in transactions that are rolled back.
-    await query(`create sequence calls;
-      alter function ancestors_ended_at(text[]) rename to ancestors_ended_at_uncounted;
-      create function ancestors_ended_at(ancestors text[]) returns timestamptz language plpgsql stable security definer
-        as $$ begin
-          perform nextval('public.calls');
-          return public.ancestors_ended_at_uncounted(ancestors);
-        end $$`);
+    const countCalls = await countAncestorReads(scene.broker.database.owner);
     await revokeRoot(chain);
     await eventually(async () => expect(await readEnds(chain)).toMatchObject(allEnded(many + 2)));
-    const [calls] = await query('select last_value::integer as n from calls');
-    await query(`drop function ancestors_ended_at(text[]);
-      alter function ancestors_ended_at_uncounted(text[]) rename to ancestors_ended_at;
-      drop sequence calls`);
-    expect(calls.n).toBeGreaterThan(many);
-    expect(calls.n).toBeLessThan(1.5 * many);
+    const calls = await countCalls();
+    expect(calls).toBeGreaterThan(many);
+    expect(calls).toBeLessThan(1.5 * many);
   });
 
   it('is settled once by replicas that settle at the same time', async () => {
