@@ -21,7 +21,7 @@ const places = [
   'test/tokens/revocation.test.ts',
   'test/oauth/token-exchange/ending-events.test.ts',
   'test/oauth/token-exchange/exchange-endings.test.ts',
-  'test/slow/overload',
+  'test/slow/overload/exchanges.test.ts',
   'test/slow/races',
   'test/slow/operations/restore.test.ts',
 ];
