@@ -38,6 +38,8 @@ describe('a lease', () => {
     const read = await readLease(scene, lease.id);
     expect(read).not.toHaveProperty('credential');
     expect(JSON.stringify(read)).not.toContain(password);
+    const { credential: _, ...made } = lease;
+    expect(read).toEqual(made);
   });
 
   it('expires with its grant: its access ends, and its account is gone', async () => {
@@ -225,5 +227,17 @@ describe('leases of others', () => {
     expect(named.body.items).toEqual([]);
     const all = await scene.admin.get(`/v1/leases?grant_id=${lease.grant_id}`).expect(200);
     expect(all.body.items.map(({ id }: { id: string }) => id)).toEqual([lease.id]);
+  });
+
+  it('cannot be delayed by another agent: it locks no grant that is not its own', async () => {
+    const { lease } = await createLease(scene);
+    const other = await (await createAgent(scene.broker)).api();
+    const { owner } = scene.broker.database;
+    // If the other agent locked the grant, it would wait here, and be told 503 after 5 s.
+    await owner.query('begin');
+    await owner.query('select from grants where id = $1 for update', [lease.grant_id]);
+    const answer = await other.post('/v1/leases', { grant_id: lease.grant_id });
+    await owner.query('rollback');
+    expect(answer.body.code).toBe('not-found');
   });
 });

@@ -30,7 +30,7 @@ export function createResponseCheck(document: object): RequestHandler {
   };
 }
 
-/** Returns the JSON pointer (RFC 6901) of the schema of a JSON response. Throws if the contract has no such response. */
+/** Returns where the contract has the schema of a response (a JSON pointer, RFC 6901). Throws if it has no such response. */
 function pointerTo(request: Request, status: number): string {
   const { openApiRoute, schema } = (request as Request & { openapi: Matched }).openapi;
   const response = schema.responses[status];

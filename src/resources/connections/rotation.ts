@@ -138,7 +138,10 @@ function attempt(deps: RotationDeps, claim: Claim): Promise<Date> {
   return finish(deps, claim, (change) => setPassword(deps, change));
 }
 
-/** Goes on where another process may have stopped: sets the pending password, or removes every other one. */
+/**
+ * Continues a rotation that another process did not finish. Sets the pending password in the target; if the target
+ * already has it, removes every other one.
+ */
 function recover(deps: RotationDeps, claim: Claim): Promise<Date> {
   return finish(deps, claim, async (change) => {
     if (!(await isAccepted(deps, change.next))) return setPassword(deps, change);

@@ -8,7 +8,7 @@ import { callAsAgent } from './agent.ts';
 import { keep, type Player } from './player.ts';
 
 const timeoutMs = 10_000;
-/** invalid_authorization_specification and invalid_password: the target knows no such account, or it may not log in. */
+/** The SQLSTATEs of a refused login: the account does not exist, may not log in, or has another password. */
 const loginRefused = new Set(['28000', '28P01']);
 
 /** Logs in to the target as an agent would. */

@@ -26,7 +26,10 @@ export interface LaneResult extends LanePlan {
 /** Longer than every deadline and claim: 30 s for a change of an admin password. */
 const sweepAfterSeconds = 60;
 
-/** A lease that is there before the operation expires before the sweep, if the stopped broker goes on after it. */
+/**
+ * How long a lease lasts that is made before the operation. If the broker is only stopped, the lease expires before the
+ * sweep: the broker then continues with a lease that has ended.
+ */
 const ttlSeconds: Record<Ending, number> = { kill: 1_800, stop: 50 };
 
 type Prepared = Awaited<ReturnType<(typeof operations)[OperationName]>>;

@@ -9,7 +9,7 @@ import { testConfig } from '../../../support/test-config.ts';
 /** A replica in the process of the test, which does what a background worker does when the test says so. */
 export interface Survivor {
   url: string;
-  /** Goes on with changes of admin passwords, and ends the leases that are due, as a worker does every few seconds. */
+  /** Finishes rotations of admin passwords, and ends the leases that are due. A worker does both every few seconds. */
   sweep(): Promise<void>;
   /** Compares every target with the leases, as a worker does every minute. */
   compare(): Promise<void>;

@@ -1,9 +1,9 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from '../../../support/at-end.ts';
+import { forkScript } from '../../../support/forked.ts';
 
 export interface VictimSettings {
   databaseUrl: string;
@@ -48,17 +48,7 @@ export async function startVictim({ databaseUrl, now }: { databaseUrl: string; n
     now: now.toISOString(),
     passwordFile: join(directory, 'passwords'),
   };
-  const child = fork(script, [JSON.stringify(settings)], {
-    execArgv: ['--import', import.meta.resolve('tsx')],
-    env: { PATH: process.env.PATH },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  const exited = once(child, 'exit');
-  const kill = async (): Promise<void> => {
-    child.kill('SIGKILL');
-    await exited;
-  };
-  atEnd(kill);
+  const { child, exited, kill } = forkScript(script, { args: [JSON.stringify(settings)] });
   const message = async (): Promise<{ url?: string }> => {
     const ended = exited.then(() => Promise.reject(new Error('the broker ended by itself')));
     const [received] = (await Promise.race([once(child, 'message'), ended])) as [{ url?: string }];

@@ -1,6 +1,5 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { atEnd } from '../../../support/at-end.ts';
+import { forkScript } from '../../../support/forked.ts';
 import { freePort } from '../../../support/free-port.ts';
 
 /** A process of the broker that runs jobs when the test says so. */
@@ -18,17 +17,7 @@ const script = new URL('./replica.child.ts', import.meta.url).pathname;
 /** Starts a replica and waits until it listens. It is killed when the test file ends. */
 export async function startManualReplica(env: Record<string, string>): Promise<ManualReplica> {
   const port = await freePort();
-  const child = fork(script, [], {
-    execArgv: ['--import', import.meta.resolve('tsx')],
-    env: { PATH: process.env.PATH, ...env, HALLPASS_PORT: String(port) },
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-  });
-  const exited = once(child, 'exit');
-  const kill = async (): Promise<void> => {
-    child.kill('SIGKILL');
-    await exited;
-  };
-  atEnd(kill);
+  const { child, exited, kill } = forkScript(script, { env: { ...env, HALLPASS_PORT: String(port) } });
   const message = async (): Promise<{ outcome?: string } | undefined> =>
     Promise.race([
       once(child, 'message').then(([message]) => message as object),
