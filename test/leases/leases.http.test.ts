@@ -233,7 +233,7 @@ describe('leases of others', () => {
     const { lease } = await createLease(scene);
     const other = await (await createAgent(scene.broker)).api();
     const { owner } = scene.broker.database;
-    // If the other agent locked the grant, it would wait here, and be told 503 after 5 s.
+    // A request that locks the grant waits here, and gets 503 after 5 s.
     await owner.query('begin');
     await owner.query('select from grants where id = $1 for update', [lease.grant_id]);
     const answer = await other.post('/v1/leases', { grant_id: lease.grant_id });
