@@ -108,6 +108,21 @@ describe('an identity by claims, for a platform whose subject changes with each 
     const other = await issueToken(run(1), { organization_slug: 'acme', pipeline_slug: 'test' });
     expect(await scene.agentOf(other)).toBe(wide);
   });
+
+  it('authenticates no agent if the token may match more than 1,000 identities, one of which is its own', async () => {
+    const { id: trusted_issuer_id, issueToken } = await scene.createIssuer();
+    const identity = (pipeline: number) => ({
+      trusted_issuer_id,
+      claims: { organization_slug: 'acme', pipeline_slug: [`p${pipeline}`, 'other'] },
+    });
+    const twenty = (agent: number) => Array.from({ length: 20 }, (_, n) => identity(agent * 20 + n));
+    const agents: string[] = [];
+    for (let agent = 0; agent < 50; agent += 1) agents.push(await scene.createAgent(twenty(agent)));
+    const token = await issueToken(run(1), { organization_slug: 'acme', pipeline_slug: 'p999' });
+    expect(await scene.agentOf(token)).toBe(agents[49]);
+    await scene.createAgent([identity(1_000)]);
+    await scene.expectRefused(token);
+  });
 });
 
 describe('trusted issuers with the same iss', () => {
@@ -157,5 +172,17 @@ describe('trusted issuers with the same iss', () => {
     await scene.trust({ issuer: one.issuer, jwks: both });
     scene.clock.advance(2);
     await scene.expectRefused(await one.issueToken('s'));
+  });
+
+  it('authenticate an agent at the one that accepts its token while the keys of the other cannot be read', async () => {
+    const { issuer, state, token } = scene.platform;
+    const key = createKey();
+    const trusted_issuer_id = await scene.trust({ issuer, jwks: { keys: [key.jwk] } });
+    const id = await scene.createAgent([{ trusted_issuer_id, subject: 's' }]);
+    state.isDown = true;
+    scene.clock.advance(60);
+    expect(await scene.agentOf(await token('s', { key }))).toBe(id);
+    await scene.asGrant(await token('s')).expect(400);
+    state.isDown = false;
   });
 });

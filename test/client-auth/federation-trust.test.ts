@@ -7,10 +7,11 @@ import {
   createResource,
   grantRequest,
   startBroker,
+  type TestPerson,
 } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { createKey } from '../support/key-agent.ts';
-import { createTestOutbound, type Platform, startPlatform } from '../support/test-issuer.ts';
+import { createTestOutbound, type Platform, signIssuerToken, startPlatform } from '../support/test-issuer.ts';
 import { createFederationScene, type FederationScene } from './federation-scene.ts';
 
 let clock: FederationScene['clock'];
@@ -193,11 +194,37 @@ describe('a platform that is trusted no longer', () => {
 });
 
 describe('a person who could have signed tokens of an agent', () => {
-  it('cannot approve for it, if they registered its issuer or ever changed it', async () => {
-    const people = await Promise.all(
-      [0, 1].map(() => createPerson(broker, { roles: ['admin', 'approver'] })),
+  /** Registers a resource that needs an approval, and requests a grant of it as the workload. Returns the pending request. */
+  async function requestAs(token: string): Promise<{ id: string; request_digest: string }> {
+    const resource = await createResource(broker);
+    await createPolicy(
+      broker,
+      `forbid(principal, action == Action::"request", resource == Resource::"${resource.identifier}") unless { context.approvals >= 1 };`,
     );
-    const [creator, changer] = people as [(typeof people)[0], (typeof people)[0]];
+    const own = (await asGrant(token).expect(200)).body.access_token;
+    const asked = await fetch(`${broker.url}/v1/grants`, {
+      method: 'POST',
+      headers: { Authorization: `Bearer ${own}`, 'Content-Type': 'application/json' },
+      body: JSON.stringify(grantRequest(resource.identifier)),
+    });
+    expect(asked.status).toBe(202);
+    return (await asked.json()) as { id: string; request_digest: string };
+  }
+
+  async function expectCannotApprove(people: TestPerson[], request: { id: string; request_digest: string }) {
+    const { id, request_digest } = request;
+    for (const { api } of people) {
+      const refused = await api.post(`/v1/grants/${id}/approve`, { request_digest }).expect(403);
+      expect(refused.body.code).toBe('self-approval');
+    }
+  }
+
+  const createPeople = (count: number) =>
+    Promise.all(Array.from({ length: count }, () => createPerson(broker, { roles: ['admin', 'approver'] })));
+
+  it('cannot approve for it, if they registered its issuer or ever changed it', async () => {
+    const people = await createPeople(2);
+    const [creator, changer] = people as [TestPerson, TestPerson];
     await createPerson(broker, { roles: ['approver'] });
     const other = await startPlatform(clock);
     const created = await creator.api
@@ -207,22 +234,36 @@ describe('a person who could have signed tokens of an agent', () => {
     for (const { api } of [changer, { api: asBootstrap(broker) }]) {
       await api.patch(`/v1/trusted-issuers/${created.body.id}`, { name: 'renamed' }).expect(200);
     }
-    const resource = await createResource(broker);
-    await createPolicy(
-      broker,
-      `forbid(principal, action == Action::"request", resource == Resource::"${resource.identifier}") unless { context.approvals >= 1 };`,
+    await expectCannotApprove(people, await requestAs(await other.token(sub)));
+  });
+
+  it('cannot approve for it, if they registered any of the issuers at which it has an identity', async () => {
+    const [first, second, third] = (await createPeople(3)) as [TestPerson, TestPerson, TestPerson];
+    const keys = [createKey(), createKey(), createKey()];
+    const register = async ({ api }: TestPerson, n: number): Promise<string> => {
+      const terms = { name: `CI ${n}`, issuer: `https://ci-${n}.example`, jwks: { keys: [keys[n]?.jwk] } };
+      return (await api.post('/v1/trusted-issuers', terms).expect(201)).body.id;
+    };
+    const used = [await register(first, 0), await register(second, 1)];
+    await register(third, 2);
+    await asBootstrap(broker)
+      .post('/v1/agents', {
+        name: 'with two issuers',
+        environment: 'production',
+        owner: (await createPerson(broker)).id,
+        token_endpoint_auth_method: 'federated_jwt',
+        identities: used.map((trusted_issuer_id) => ({ trusted_issuer_id, subject: 'job' })),
+      })
+      .expect(201);
+    const key = keys[0] as (typeof keys)[0];
+    const token = await signIssuerToken(
+      { issuer: 'https://ci-0.example', key, now: () => clock.now() },
+      'job',
     );
-    const own = (await asGrant(await other.token(sub)).expect(200)).body.access_token;
-    const asked = await fetch(`${broker.url}/v1/grants`, {
-      method: 'POST',
-      headers: { Authorization: `Bearer ${own}`, 'Content-Type': 'application/json' },
-      body: JSON.stringify(grantRequest(resource.identifier)),
-    });
-    const { id, request_digest } = (await asked.json()) as { id: string; request_digest: string };
-    expect(asked.status).toBe(202);
-    for (const person of people) {
-      const refused = await person.api.post(`/v1/grants/${id}/approve`, { request_digest }).expect(403);
-      expect(refused.body.code).toBe('self-approval');
-    }
+    const request = await requestAs(token);
+    await expectCannotApprove([first, second], request);
+    await third.api
+      .post(`/v1/grants/${request.id}/approve`, { request_digest: request.request_digest })
+      .expect(200);
   });
 });

@@ -197,6 +197,15 @@ describe('the token of a person is refused', () => {
     );
   });
 
+  it('if two trusted issuers accept it', async () => {
+    const other = await startPlatform(scene.clock);
+    const terms = { issuer: other.issuer, subject_tokens: true };
+    await trust(scene, terms);
+    await ask(await other.token('bob')).expect(200);
+    await trust(scene, { ...terms, jwks: { keys: [other.key.jwk] } });
+    await scene.expectRefused(ask(await other.token('bob')), 'invalid_request', 'several-issuers');
+  });
+
   it('with 503 if the keys of its issuer cannot be read', async () => {
     const other = await startPlatform(scene.clock);
     await trust(scene, { issuer: other.issuer, subject_tokens: true });
