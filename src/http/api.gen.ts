@@ -431,7 +431,7 @@ export interface paths {
          * @description Registers a resource. `identifier` is an absolute URI without fragment (RFC 8707), which cannot be changed or used for
          *     another resource later, and is neither the issuer nor below it. A resource of kind `api` has tokens, which are JWTs. One
          *     of another kind has leases: accounts in a target, which the broker reaches by `connection`. The target is tested before
-         *     the resource is registered, with the whole life of an account.
+         *     the resource is registered, with the whole life of an account. Its tokens can only be exchanged, for a delegated grant.
          */
         post: operations["createResource"];
         delete?: never;

@@ -22,7 +22,7 @@ export interface Demanded {
 }
 
 const hasLeases =
-  'this resource has no tokens: request a grant at /v1/grants, and a lease under it at /v1/leases';
+  'grants for this resource are not made on demand: request one at /v1/grants, and a lease under it at /v1/leases';
 /** The duration of a grant that is requested on demand. */
 const onDemandSeconds = 900;
 /** How long a denial or a narrowing is final. After that, the same token request asks the approvers again. */

@@ -37,6 +37,8 @@ interface Session {
 
 interface Account extends FoundAccount {
   password: string;
+  /** The roles that it is a member of. */
+  roles: string[];
   sessions: Session[];
   /** The objects that it owns. Tests add to them. */
   owns: string[];
@@ -188,7 +190,8 @@ function makeAccount(server: FakeServer, account: NewAccount, { clock }: TargetO
   if (clock.now() >= deadline) throw new TargetFailure('deadline-passed', 'too late');
   if (server.accounts.has(name)) throw new TargetFailure('account-exists', name);
   if (missingRoles(server, mappings).length > 0) throw new TargetFailure('refused', 'no such role');
-  server.accounts.set(name, { name, password, canLogIn: true, expiresAt, sessions: [], owns: [] });
+  const roles = rolesOf(mappings);
+  server.accounts.set(name, { name, password, roles, canLogIn: true, expiresAt, sessions: [], owns: [] });
 }
 
 function endSessions(account: Account | undefined, faults: Faults): number {
@@ -215,9 +218,11 @@ function openSession(server: FakeServer, { name, password }: Pick<NewAccount, 'n
   };
 }
 
+const rolesOf = (mappings: readonly Mapping[]): string[] =>
+  mappings.flatMap((mapping) => ('roles' in mapping ? mapping.roles : []));
+
 function missingRoles({ roles }: FakeServer, mappings: readonly Mapping[]) {
-  return mappings
-    .flatMap((mapping) => ('roles' in mapping ? mapping.roles : []))
+  return rolesOf(mappings)
     .filter((role) => !roles.has(role))
     .map((role) => ({ problem: `the role ${role} does not exist`, statement: `CREATE ROLE ${role}` }));
 }

@@ -1,8 +1,8 @@
 import { decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { exchangeGrant, tokenType } from '../oauth/token-exchange/exchange-scene.ts';
-import { createAgent, oauthPost, type TestAgent } from '../support/broker.ts';
-import { createTargetAndGrant, endDue, readLease, type Scene, startScene } from './scene.ts';
+import { apiOf, createAgent, oauthPost, type TestAgent } from '../support/broker.ts';
+import { createTargetAndGrant, endDue, readLease, type Scene, startScene, targetBody } from './scene.ts';
 
 let scene: Scene;
 /** A lease under a grant of another chain, which nothing ends. */
@@ -31,21 +31,13 @@ interface Chain {
   resource: { id: string; identifier: string; scopes: object[] };
 }
 
-/**
- * Makes a chain. The product issues no tokens for a target, so its resource is of kind `api` while the tokens are issued
- * and exchanged.
- */
 async function createChain(durationSeconds = 600): Promise<Chain> {
   const [root, middle] = [await createAgent(scene.broker), await createAgent(scene.broker)];
   const { resource, grant } = await createTargetAndGrant(scene, { agent: root, durationSeconds });
-  const become = (kind: string) =>
-    scene.broker.database.owner.query('update resources set kind = $2 where id = $1', [resource.id, kind]);
-  await become('api');
   const named = { resource: resource.identifier, grant_id: grant.id };
   const first = (await root.token(named).expect(200)).body.access_token;
   const second = (await exchange(middle, first).expect(200)).body.access_token;
   const third = (await exchange(scene.agent, second).expect(200)).body.access_token;
-  await become('postgres');
   const grantOf = (token: string): string => String(decodeJwt(token).grant_id);
   const { secrets } = (await scene.admin.get(`/v1/agents/${root.id}`).expect(200)).body;
   return {
@@ -176,15 +168,38 @@ describe('a lease under a delegated grant', () => {
   });
 });
 
-describe('a target', () => {
-  it('has no tokens, so no grant for it can be delegated by an exchange', async () => {
+describe('a token for a target', () => {
+  it('is for the target alone: the broker does not accept it, and it makes no lease for another agent', async () => {
     const { resource, grant } = await createTargetAndGrant(scene);
-    const named = { resource: resource.identifier };
-    const pinned = await scene.agent.token({ ...named, grant_id: grant.id }).expect(400);
-    expect(pinned.body.error).toBe('invalid_grant');
-    expect((await scene.agent.token(named).expect(400)).body.error).toBe('invalid_target');
-    const broker = (await scene.agent.token().expect(200)).body.access_token;
-    const refused = await exchange(await createAgent(scene.broker), broker).expect(400);
-    expect(refused.body.error_description).toContain('it is a broker token');
+    const { body } = await scene.agent.token({ resource: resource.identifier }).expect(200);
+    expect(decodeJwt(body.access_token)).toMatchObject({ aud: resource.identifier, grant_id: grant.id });
+    const api = apiOf(scene.broker, body.access_token);
+    expect((await api.post('/v1/leases', { grant_id: grant.id })).status).toBe(401);
+    const other = await scene.as(await createAgent(scene.broker));
+    expect((await other.post('/v1/leases', { grant_id: grant.id })).status).toBe(404);
+  });
+
+  it('that names another agent can be exchanged by that agent alone', async () => {
+    const { resource } = await createTargetAndGrant(scene);
+    const [named, other] = [await createAgent(scene.broker), await createAgent(scene.broker)];
+    const form = { resource: resource.identifier, may_act: named.id };
+    const { body } = await scene.agent.token(form).expect(200);
+    expect((await exchange(other, body.access_token).expect(400)).body.error).toBe('invalid_request');
+    const grantId = (await exchange(named, body.access_token).expect(200)).body.grant_id;
+    const api = await scene.as(named);
+    expect((await api.post('/v1/leases', { grant_id: grantId })).status).toBe(201);
+  });
+
+  it('delegates no more scopes than it has, so its lease has no more roles', async () => {
+    const resource = (await scene.admin.post('/v1/resources', targetBody()).expect(201)).body;
+    const terms = { resource: resource.identifier, scopes: ['read', 'write'], duration_seconds: 600 };
+    const grants = await scene.as();
+    await grants.post('/v1/grants', { ...terms, reason: 'nightly report' }).expect(201);
+    const token = await scene.agent.token({ resource: resource.identifier, scope: 'read' }).expect(200);
+    const helper = await createAgent(scene.broker);
+    const handed = (await exchange(helper, token.body.access_token).expect(200)).body;
+    const api = await scene.as(helper);
+    const lease = (await api.post('/v1/leases', { grant_id: handed.grant_id }).expect(201)).body;
+    expect(accountOf(lease)?.roles).toEqual(['reader']);
   });
 });

@@ -205,10 +205,12 @@ describe('a request for a lease', () => {
     expect(scene.server.accounts.size).toBe(0);
   });
 
-  it('makes no token: the token endpoint names the way to a lease', async () => {
-    const { resource } = await createTargetAndGrant(scene);
+  it('needs a grant that was requested: a token request makes none on demand, and names the way', async () => {
+    const resource = (await scene.admin.post('/v1/resources', targetBody()).expect(201)).body;
+    await scene.admin.patch(`/v1/agents/${scene.agent.id}`, { grants_on_demand: true }).expect(200);
     const refused = await scene.agent.token({ resource: resource.identifier, scope: 'read' }).expect(400);
     expect(refused.body.error).toBe('invalid_target');
+    expect(refused.body.error_description).toContain('request one at /v1/grants');
   });
 });
 

@@ -61,7 +61,7 @@ describe('the account of a test', () => {
     const name = 'hp_aaaaaaaa_left';
     const session = { isOpen: true };
     scene.server.accounts.set(name, {
-      ...{ name, password: 'x', canLogIn: true, expiresAt: null, sessions: [session], owns: [] },
+      ...{ name, password: 'x', roles: [], canLogIn: true, expiresAt: null, sessions: [session], owns: [] },
     });
     await scene.broker.database.owner.query(
       `insert into preflights (account_name, connection_id, deadline_at, next_attempt_at) values ($1, $2, $3, $3)`,

@@ -87,7 +87,7 @@ describe('a lease that ends while its account is being made', () => {
     const { account_name: name } = begun.lease;
     // What the target did before the deadline, while its answer took until after it.
     scene.server.accounts.set(name, {
-      ...{ name, password: 'x', canLogIn: true, expiresAt: null, sessions: [], owns: [] },
+      ...{ name, password: 'x', roles: [], canLogIn: true, expiresAt: null, sessions: [], owns: [] },
     });
     await endFor(scene, 20);
     expect(await readLease(scene, begun.lease.id)).toMatchObject({

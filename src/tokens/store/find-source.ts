@@ -47,8 +47,6 @@ export async function findSource(
     .select('require_bound_tokens as requireBoundTokens')
     .select('authorization_details_types as authorizationDetailsTypes')
     .where('identifier', 'in', query.identifiers)
-    // Other kinds of resources have leases, not tokens.
-    .where('kind', '=', 'api')
     .where('deleted_at', 'is', null)
     .executeTakeFirst();
   if (resource === undefined) return undefined;
