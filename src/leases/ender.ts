@@ -1,4 +1,5 @@
 import { type Repeat, repeat } from '../platform/repeat.ts';
+import { refillMs } from './attempt-rate.ts';
 import type { LeasesDeps } from './deps.ts';
 import { revokeUnderEndedGrants } from './end.ts';
 import { createEndingQueues } from './ending-queues.ts';
@@ -47,6 +48,7 @@ export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   return {
     start() {
       repeats ??= [
+        every(refillMs, async () => queues.refillRate()),
         every(intervalMs, look),
         every(extendMs, queues.extendClaims),
         // Apart from the others, because deciding about many grants takes time.

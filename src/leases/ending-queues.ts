@@ -1,6 +1,7 @@
 import { statementBatches } from '../db/statement-batches.ts';
 import { Batcher } from '../platform/batcher.ts';
 import { createTurns } from '../platform/turns.ts';
+import { createAttemptRate } from './attempt-rate.ts';
 import type { LeasesDeps } from './deps.ts';
 import { type Attempt, claimedUntil, claimLeases, openQueue, recordAttempts } from './end.ts';
 import { createOutages, type Outages } from './outages.ts';
@@ -14,6 +15,8 @@ interface Deps extends LeasesDeps {
 export interface EndingQueues {
   /** Begins to end what is due in a queue. Resolves to the number of attempts that began. */
   fill(queue: Queue): Promise<number>;
+  /** Permits further attempts. From the first call on, the rate of attempts is limited. */
+  refillRate(): void;
   /** Extends the claims of the attempts under way. */
   extendClaims(): Promise<void>;
   /** Begins nothing more. */
@@ -38,15 +41,18 @@ export function createEndingQueues(deps: Deps): EndingQueues {
   const outages = createOutages(clock);
   const runners = new Map<string, QueueRunner>();
   const attempts = createAttempts(deps, outages);
+  const rate = createAttemptRate();
   let stopped = false;
 
   function runnerOf(queue: Queue, turn: Turn): QueueRunner {
     const key = keyOf(queue, turn);
     const known = runners.get(key);
     if (known !== undefined) return known;
+    const claim = (limit: number) => claimLeases(deps, { ...queue, turn }, limit);
+    const goOn = () => void runnerOf(queue, turn).fill();
     const runner = createQueueRunner<ClaimedLease>({
       most: atOnce[turn][queue.phase],
-      claim: (limit) => claimLeases(deps, { ...queue, turn }, limit),
+      claim: (limit) => rate.claim(queue.phase, limit, { claim, goOn }),
       begin: (leases) => attempts.begin(queue, leases),
       mayContinue: () => !stopped && !outages.isPaused(`${queue.phase} ${queue.connectionId}`),
       onIdle: () => runners.delete(key),
@@ -61,6 +67,7 @@ export function createEndingQueues(deps: Deps): EndingQueues {
       const begun = await Promise.all(turns.map((turn) => runnerOf(queue, turn).fill()));
       return begun.reduce((sum, count) => sum + count, 0);
     },
+    refillRate: rate.refill,
     extendClaims: attempts.extendClaims,
     stop() {
       stopped = true;
