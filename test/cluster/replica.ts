@@ -28,7 +28,9 @@ export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEn
 export const generateBootstrapKey = (): string =>
   `hpa_${randomBytes(32).toString('base64url').replaceAll('-', '_')}`;
 
-/** Starts a replica and waits until it listens. It is killed when the test file ends. The broker must be built first. */
+/**
+ * Starts a replica and waits until it listens. It is killed when the test file ends. The broker must be built first.
+ */
 export async function startReplica(env: ReplicaEnv): Promise<Replica> {
   const port = Number(env.HALLPASS_PORT ?? (await freePort()));
   const broker = launch({ ...env, HALLPASS_PORT: String(port) });

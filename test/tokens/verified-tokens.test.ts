@@ -16,7 +16,9 @@ beforeAll(async () => {
   token = sign(claims);
 });
 
-/** Creates `VerifiedTokens` over keys that a test can publish and withdraw, and counts the refreshes for unknown keys. */
+/**
+ * Creates `VerifiedTokens` over keys that a test can publish and withdraw, and counts the refreshes for unknown keys.
+ */
 function fixture() {
   const published = new Map([['k1', key]]);
   let refreshes = 0;

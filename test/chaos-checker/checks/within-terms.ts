@@ -50,7 +50,7 @@ function findings(faults: Record<string, boolean>, operations: Operation[]): Fin
     .map(([what]) => ({ what, operations }));
 }
 
-/** Compares a grant with the terms of its request, and of each approval that was answered before the grant was read. */
+/** Compares a grant with the terms of its request, and of each approval once it was answered. */
 function wrongAgainst(limits: readonly Operation[], { operation, grant }: Sighting): Finding[] {
   return limits
     .filter((limit) => limit === operation || limit.endedMs < operation.begunMs)
