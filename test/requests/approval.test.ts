@@ -85,7 +85,8 @@ describe('an approval', () => {
     const scope = (description: string, risk = 'medium') => [{ name: 'write', description, risk }];
     const described = await createResource(broker, { labels: ['quorum'], scopes: scope('Read everything') });
     const ask = async () =>
-      (await api.post('/v1/grants', grantRequest(described.identifier, { scopes: ['write'] })).expect(202)).body;
+      (await api.post('/v1/grants', grantRequest(described.identifier, { scopes: ['write'] })).expect(202))
+        .body;
     const [approved, untouched] = [await ask(), await ask()];
     const { id, request_digest } = approved;
     await one.api.post(`/v1/grants/${id}/approve`, { request_digest }).expect(200);
