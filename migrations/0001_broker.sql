@@ -66,7 +66,7 @@ create index agent_secrets_client on agent_secrets (client_id);
 
 create table resources (
   id                 text primary key,
-  -- Unique for ever: a deleted resource's identifier is never used again.
+  -- Unique also among deleted resources: an identifier is never reused.
   identifier         text not null unique,
   name               text not null,
   kind               text not null check (kind in ('api', 'postgres', 'mysql', 'redis', 'rabbitmq')),

@@ -1,7 +1,11 @@
--- What was handed down ends with the tokens that it was got with, and with those that the grants above it were got with.
+-- In today's words: line = the ancestors of a grant, subjects = subject tokens, word = the tokens of a subject token issuer,
+-- hold = are active. Replaced by 0010.
 
--- Whether none of these tokens is revoked, nor got with a secret that is, nor by a word that is not good any more, nor signed
--- with a key that somebody else may have: what was got with one that was forged says nothing.
+-- A delegated grant ends with its subject tokens, and with those of its ancestors.
+
+-- Whether none of these tokens was revoked, was obtained with a revoked secret, is signed with a compromised key, or was
+-- obtained with a token of a subject token issuer that is no longer trusted. A compromised key counts because a token signed
+-- with it may be forged.
 create or replace function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select not exists (
@@ -13,7 +17,8 @@ set search_path = pg_catalog, pg_temp as $$
             or (t.subject_issuer_id is not null and not public.word_holds(t.subject_issuer_id, t.subject_issuer_epoch))))
 $$;
 
--- When the first of these tokens was revoked, or what it was got by, or its key, was taken back; null: all last until their time.
+-- Returns when the first of these tokens, its agent secret or its signing key was revoked or compromised; null if none was.
+-- Does not consider subject token issuers: see subjects_hold.
 create function subjects_ended_at(p_subjects text[]) returns timestamptz language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select min(least(t.revoked_at, s.revoked_at, k.compromised_at))

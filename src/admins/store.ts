@@ -104,7 +104,7 @@ export async function updateAdmin(
   return toAdmin(row);
 }
 
-/** Marks the person as deleted and revokes all their keys. The id is never used again. */
+/** Marks the person as deleted and revokes all their keys. The id is never reused. */
 export async function deleteAdmin(tx: Tx, admin: { id: string; at: Date }): Promise<void> {
   await tx
     .updateTable('admins')

@@ -196,7 +196,7 @@ export async function enableAgent(tx: Tx, { id, at }: Moment): Promise<Agent | u
 }
 
 /**
- * Marks the agent as deleted, which permanently ends what was issued to it. Its id is never used again. Returns false
+ * Marks the agent as deleted, which permanently ends what was issued to it. Its id is never reused. Returns false
  * if there is no agent with this id.
  */
 export async function deleteAgent(tx: Tx, { id, at }: Moment): Promise<boolean> {

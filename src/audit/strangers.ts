@@ -3,14 +3,14 @@ import type { RefusedWorkloadToken } from '../errors.ts';
 /** How many addresses are counted separately. The others share one count, which bounds memory and the audit log. */
 const maxAddresses = 1000;
 /**
- * How many kinds of refused workload tokens are counted separately, in total and per address. Further ones count only
- * for their address.
+ * How many combinations of address, issuer, subject and reason of refused platform tokens are counted separately, in
+ * total and for each address. Further ones count only for their address.
  */
 const maxTokens = 100;
 const maxTokensOfAddress = 10;
 const others = 'other';
 
-/** How often a workload token was refused at one address, with the latest detail. */
+/** How often a platform token was refused for one address, issuer, subject and reason, with the latest detail. */
 export interface RefusedTokenCount extends RefusedWorkloadToken {
   address: string;
   count: number;
@@ -22,7 +22,7 @@ export interface StrangerReport {
   tokens: readonly RefusedTokenCount[];
 }
 
-/** Counts refused unauthenticated requests, and the workload tokens among them, until `take` is called. */
+/** Counts refused unauthenticated requests, and the platform tokens among them, until `take` is called. */
 export class StrangerCounts {
   #addresses = new Map<string, number>();
   #tokens = new Map<string, RefusedTokenCount>();

@@ -11,8 +11,9 @@ export interface Detail {
 }
 
 /**
- * How a member of a detail may be narrowed. `subset`: to an array in which no element occurs more often, in any order.
- * `maximum`: to a lower number; without the member there is no limit. All other members must be equal.
+ * How a member of a detail may be narrowed. `subset`: to an array that contains no element more often than the wider
+ * array does, in any order. `maximum`: to the same or a lower number; if the wider detail lacks the member, any number
+ * is permitted. All other members must stay equal.
  */
 export type Narrowing = 'subset' | 'maximum';
 

@@ -47,7 +47,7 @@ export type CheckToken = (request: { issuerId: string; token: string }) => Promi
 
 const maxNearest = 5;
 
-/** Creates the check that explains to an administrator how the token endpoint treats a trusted issuer's token. */
+/** Creates the check that explains to an admin how the token endpoint treats a trusted issuer's token. */
 export function createTokenCheck(deps: TokenCheckDeps): CheckToken {
   return async ({ issuerId, token }) => {
     const issuer = await deps.readIssuer(issuerId);

@@ -35,7 +35,7 @@ export interface NamedIssuers {
 }
 
 /**
- * Finds clients by kind and id, and the trusted issuers of workload tokens. Returns undefined for a client that may
+ * Finds clients by kind and id, and the trusted issuers of platform tokens. Returns undefined for a client that may
  * not authenticate.
  */
 export interface ClientFinders

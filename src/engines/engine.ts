@@ -132,7 +132,10 @@ export interface Target {
 
 /** What the broker needs to know of a kind of target. */
 export interface Engine extends UsualPorts {
-  /** What ends an account in the target itself if the broker never does: `valid_until`, or `none`. */
+  /**
+   * What refuses logins of an expired account while the broker is down. `valid_until`: the target itself. `none`:
+   * nothing.
+   */
   fence: 'valid_until' | 'none';
   /** Returns what is wrong with a mapping, without asking a target; undefined if it may be right. */
   mappingProblem(mapping: Mapping): string | undefined;

@@ -211,7 +211,7 @@ export interface paths {
         post?: never;
         /**
          * Remove an agent
-         * @description Removes an agent and ends its grants, tokens and secrets at once. Its id is never used again.
+         * @description Removes an agent and ends its grants, tokens and secrets at once. Its id is never reused.
          */
         delete: operations["deleteAgent"];
         options?: never;
@@ -429,9 +429,10 @@ export interface paths {
         /**
          * Register a resource with its scopes
          * @description Registers a resource. `identifier` is an absolute URI without fragment (RFC 8707), which cannot be changed or used for
-         *     another resource later, and is neither the issuer nor below it. A resource of kind `api` has tokens, which are JWTs. One
-         *     of another kind has leases: accounts in a target, which the broker reaches by `connection`. The target is tested before
-         *     the resource is registered, with the whole life of an account. Its tokens can only be exchanged, for a delegated grant.
+         *     another resource later, and is neither the issuer nor below it. A resource of kind `api` has tokens, which are JWTs. A
+         *     resource of any other kind has leases, which are accounts in a target. The broker reaches the target through
+         *     `connection`. Before it registers the resource, it tests the target: it makes an account, logs in, ends its access and
+         *     removes it. The tokens of such a resource can only be exchanged, for a delegated grant.
          */
         post: operations["createResource"];
         delete?: never;
@@ -459,7 +460,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a resource
-         * @description Removes a resource and ends every grant and token for it at once. Its identifier is never used again.
+         * @description Removes a resource and ends every grant and token for it at once. Its identifier cannot be registered again.
          */
         delete: operations["deleteResource"];
         options?: never;
@@ -562,8 +563,8 @@ export interface paths {
         put?: never;
         /**
          * Test the target of a resource again
-         * @description Tests the target with the whole life of an account: it is made, logs in, holds a session, loses its access and is removed.
-         *     While a test finds problems, no lease is made. 404 if the resource has no connection.
+         * @description Tests the target with an account that is made for the test: it logs in, holds a session, loses its access and is removed.
+         *     If the last test found problems, no lease is made until a test finds none. 404 if the resource has no connection.
          */
         post: operations["testResourceTarget"];
         delete?: never;
@@ -611,9 +612,10 @@ export interface paths {
         put?: never;
         /**
          * Replace the password of the account with which the broker administers a target
-         * @description Stores a new password, sets it in the target, and logs in with it. From then on only the broker knows it. Every connection
-         *     with the same account gets it. 404 if the resource has no connection, 409 while the password is being replaced. After a
-         *     503 the broker tries again. It stores both passwords until it has logged in with the new one.
+         * @description The broker generates a new password, stores it, sets it in the target and logs in with it. From then on only the broker
+         *     knows it. Every connection with the same admin account gets the new password. 404 if the resource has no connection, 409
+         *     while the password is being replaced. After a 503 the broker tries again. It stores both passwords until it has logged in
+         *     with the new one.
          */
         post: operations["rotateTargetPassword"];
         delete?: never;
@@ -884,10 +886,11 @@ export interface paths {
         put?: never;
         /**
          * Make an account in the target of a grant
-         * @description Makes an account in the target of the grant's resource, with what the scopes of the grant mean there. The response has its
-         *     credential, which is never shown again. The account ends with the lease: no later than the grant, and earlier if
-         *     anything ends the grant. 503 `target-not-ready` means that an admin has to repair the target or its connection,
-         *     503 `target-unavailable` that the target did not make the account; nothing is left in the target then, or is removed.
+         * @description Makes an account in the target of the grant's resource, with the privileges to which the scopes of the grant are mapped
+         *     there. The response contains the credential of the account, which is never shown again. The account ends with the lease:
+         *     no later than the grant, and earlier if anything ends the grant. 503 `target-not-ready` means that an admin has to repair
+         *     the target or its connection. 503 `target-unavailable` means that the account could not be made. If a part of it was
+         *     made, a worker removes it.
          */
         post: operations["createLease"];
         delete?: never;
@@ -1627,7 +1630,7 @@ export interface components {
             /** @description The routing keys for which it may bind */
             read: string;
         };
-        /** @description What an account may do in one virtual host: regular expressions over names; an empty one permits nothing */
+        /** @description What an account may do in one virtual host. `configure`, `write` and `read` are regular expressions that names must match; an empty one permits nothing */
         VhostPermission: {
             /** @description The virtual host */
             vhost: string;
@@ -1666,14 +1669,14 @@ export interface components {
         SigningAlg: "ES256" | "RS256" | "EdDSA";
         /** @description A type of authorization details (RFC 9396) */
         DetailType: string;
-        /** @description The types of `authorization_details` that grants for the resource can have (RFC 9396). `llm` is built in and needs no schema; a schema for it applies in addition to its own. Changing or removing a type ends the grants and requests with it */
+        /** @description The types of `authorization_details` that grants for the resource can have (RFC 9396). `llm` is built in and needs no schema. If you give one, details must satisfy both. Changing or removing a type ends the grants and requests with it */
         AuthorizationDetailsTypes: {
             type: components["schemas"]["DetailType"];
-            /** @description A JSON Schema (2020-12) of an object. Its keywords are title, description, type, const, enum, required, properties, additionalProperties, items, minimum, maximum, minLength, maxLength, minItems, maxItems and uniqueItems */
+            /** @description A JSON Schema (2020-12) of an object. It may use only the keywords title, description, type, const, enum, required, properties, additionalProperties, items, minimum, maximum, minLength, maxLength, minItems, maxItems and uniqueItems */
             schema?: {
                 [key: string]: unknown;
             };
-            /** @description How each member can be narrowed: `subset` permits an array in which no element occurs more often, in any order (a multiset of elements); `maximum` permits a lower number, and without a number there is no limit. Other members cannot change */
+            /** @description How each member can be narrowed. `subset`: to an array that contains no element more often than the wider array does, in any order. `maximum`: to the same or a lower number; if the wider detail lacks the member, any number is permitted. Other members must stay equal */
             narrowing?: {
                 [key: string]: "subset" | "maximum";
             };
@@ -1698,7 +1701,7 @@ export interface components {
             port: components["schemas"]["Port"];
         };
         /**
-         * @description What happens to objects that an account owns when its lease ends: they stay under the disabled account and are listed, or they are dropped. It never delays the end of access
+         * @description What happens to objects that an account owns when its lease ends. `keep`: they stay under the disabled account and are listed. `drop`: they are dropped. Neither delays the end of access
          * @enum {string}
          */
         OwnedObjects: "keep" | "drop";
@@ -1708,9 +1711,9 @@ export interface components {
             id: string;
             host: components["schemas"]["Host"];
             port: components["schemas"]["Port"];
-            /** @description The database of the leases; null if the target has none */
+            /** @description The database (or virtual host, for `rabbitmq`) in which accounts work; null if the target has none */
             database: string | null;
-            /** @description The account with which the broker makes others */
+            /** @description The name of the admin account */
             username: string;
             tls: components["schemas"]["Tls"];
             /** @description Further servers with the same accounts */
@@ -1771,11 +1774,11 @@ export interface components {
         ConnectionInput: {
             host: components["schemas"]["Host"];
             port?: components["schemas"]["Port"];
-            /** @description The database of the leases */
+            /** @description The database (or virtual host, for `rabbitmq`) in which accounts work */
             database?: string;
-            /** @description The account with which the broker makes others */
+            /** @description The name of the admin account */
             username: string;
-            /** @description The password of that account. It may be left out if the broker has it for another connection with the same host, port, account and TLS settings */
+            /** @description The password of that account. It may be left out if the broker has it for another connection with the same host, port, account and TLS settings, and every replica named here is a replica of that connection */
             password?: string;
             /** @description By default `verify` */
             tls?: components["schemas"]["Tls"];
@@ -1852,7 +1855,7 @@ export interface components {
             destroyed: string[];
             /** @description The accounts that no lease needs and that still own objects; they have no access */
             disabled: string[];
-            /** @description The accounts that no lease needs and that could not be ended now */
+            /** @description The accounts that no lease needs and that could not be disabled or removed now; they are tried again */
             failed: string[];
             /** @description The leases whose account is missing or cannot log in; they are being revoked */
             revoked: string[];
@@ -2119,7 +2122,7 @@ export interface components {
             /** @description The name of its account in the target */
             account_name: string;
             /**
-             * @description What refuses logins from the expiry on even if the broker is not there: `valid_until`, the target itself; `none`, nothing, and the broker ends it as soon as it is back
+             * @description What refuses logins after `expires_at` while the broker is down. `valid_until`: the target itself. `none`: nothing; the broker ends the account when it is back
              * @enum {string}
              */
             fence: "valid_until" | "none";
@@ -2139,7 +2142,7 @@ export interface components {
             cleaned_up_at: components["schemas"]["NullableTime"];
             /** @description Objects in the target that the account still owns, which keep it from being removed */
             owned_objects: string[];
-            /** @description How often it was tried in vain to end it */
+            /** @description The number of attempts at the current step of its end (ending access, then removing the account) since the last success, including one under way */
             attempts: number;
             /** @description When a worker tries again to end it */
             next_attempt_at: components["schemas"]["NullableTime"];
@@ -4622,7 +4625,7 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": "sec_01kjdw0a5vf8h8v0m6gq3r9x2d",
-                     *       "client_secret": "hps_0000000000000000000000000000000000000000000",
+                     *       "client_secret": "hpr_0000000000000000000000000000000000000000000",
                      *       "expires_at": null
                      *     }
                      */
@@ -6025,7 +6028,7 @@ export interface operations {
                 grant_id?: components["schemas"]["GrantId"];
                 /** @description Only leases of this resource */
                 resource_id?: components["schemas"]["ResourceId"];
-                /** @description Only leases that are recorded with this status */
+                /** @description Only leases whose stored status is this. An ended lease may be shown as `revoking` shortly before that is stored. */
                 status?: components["schemas"]["LeaseStatus"];
             };
             header?: {
@@ -6093,7 +6096,7 @@ export interface operations {
                  * @description Makes it safe to repeat the request. A request with the same key and body within 24 hours returns the lease of the
                  *     first request with 200 and without the credential; with another body it is refused (409). If the first request made
                  *     no usable account (503 `target-unavailable`, or the broker stopped before it answered), the repeated request makes
-                 *     another lease. While the first request is not decided, its lease is returned with the status `creating`.
+                 *     another lease. While the first request is in progress, its lease is returned with the status `creating`.
                  */
                 "Idempotency-Key"?: string;
             };

@@ -47,12 +47,12 @@ export interface KeyTimes {
 export const jwksMaxAgeSeconds = 300;
 /** The maximum lifetime of an access token. */
 export const longestTokenSeconds = 900;
-/** The maximum difference between clocks, and the maximum time until a change reaches every replica. */
-const clockSkewSeconds = 60;
+/** Allowance for the difference between clocks and for the time until a change reaches every replica. */
+const marginSeconds = 60;
 
 export const keyTimes: KeyTimes = {
-  publishLeadSeconds: jwksMaxAgeSeconds + clockSkewSeconds,
-  retainSeconds: longestTokenSeconds + clockSkewSeconds,
+  publishLeadSeconds: jwksMaxAgeSeconds + marginSeconds,
+  retainSeconds: longestTokenSeconds + marginSeconds,
   rotationSeconds: 24 * 60 * 60,
 };
 
@@ -99,16 +99,16 @@ export function shouldActivate(options: {
   return since === null || secondsUntil(addSeconds(since, times.rotationSeconds), now) === 0;
 }
 
-/** Whether every token that the key signed has expired, with allowance for clock skew. */
+/** Whether every token that the key signed has expired, with an allowance (`marginSeconds`). */
 export function shouldRetire(now: Date, key: SigningKey, times = keyTimes): boolean {
   if (key.state !== 'retiring' || key.retiringAt === null) return false;
   return secondsUntil(addSeconds(key.retiringAt, times.retainSeconds), now) === 0;
 }
 
 /**
- * Whether the active key began to sign before it was published long enough, and so recently that a verifier may still
- * use a JWKS without it. `keys` must contain every key of the algorithm in any state. False for the first key that
- * ever signed, because no older JWKS exists.
+ * Whether the active key began to sign before it was published long enough, and did so less than `publishLeadSeconds`
+ * ago (a safe bound on how long a verifier may use a JWKS without it). `keys` must contain every key of the algorithm
+ * in any state. False for the first key of its algorithm that ever signed: no earlier token of this algorithm exists.
  */
 export function isFreshUnpublishedActivation(options: {
   now: Date;
@@ -121,6 +121,6 @@ export function isFreshUnpublishedActivation(options: {
   const isFirst = keys.every(
     (key) => key.kid === active.kid || key.alg !== active.alg || key.activatedAt === null,
   );
-  const publishedLongEnoughAt = addSeconds(active.activatedAt, times.publishLeadSeconds);
-  return !isFirst && secondsUntil(publishedLongEnoughAt, now) > 0;
+  const freshUntil = addSeconds(active.activatedAt, times.publishLeadSeconds);
+  return !isFirst && secondsUntil(freshUntil, now) > 0;
 }

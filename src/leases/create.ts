@@ -45,7 +45,7 @@ interface Intent {
  * Makes an account in the target of a grant's resource. Returns the lease and, this once, the credential;
  * undefined if another call with the same idempotency key has claimed it meanwhile. Throws `not-found`,
  * `grant-not-active`, `policy-denied`, `invalid-request` (the resource has no target), `target-not-ready`,
- * `too-many-leases` and `target-unavailable`; after the last one nothing is left in the target, or a worker destroys it.
+ * `too-many-leases` and `target-unavailable` (the account could not be made; if a part of it was, a worker removes it).
  */
 export async function createLease(
   deps: LeasesDeps,

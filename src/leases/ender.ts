@@ -24,7 +24,7 @@ const extendMs = 2_000;
 /**
  * Ends leases on this replica. Every replica may have one: the database decides which ends a lease. Each target has queues of
  * its own, so that one which cannot be reached delays no other, and the end of access waits for no clean-up. Nothing about
- * leases is kept in memory, except which of them are under way.
+ * leases is kept in memory, except which are under way and which targets are out of reach.
  */
 export function createLeaseEnder(deps: LeaseEnderDeps): LeaseEnder {
   const { db, clock, onError } = deps;

@@ -34,7 +34,7 @@ export interface Lease {
   cleanedUpAt: Date | null;
   /** What the account still owns in the target, for a person to read. */
   ownedObjects: string[];
-  /** How often a worker has tried to end it. */
+  /** The number of attempts at the current step of its end since the last success, including one under way. */
   attempts: number;
   nextAttemptAt: Date | null;
   lastError: string | null;

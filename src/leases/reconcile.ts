@@ -18,7 +18,7 @@ export interface Reconciliation {
   destroyed: string[];
   /** The accounts that no lease needs and that still own objects: they have no access. */
   disabled: string[];
-  /** The accounts that no lease needs and that could not be ended now. They are tried again. */
+  /** The accounts that no lease needs and that could not be disabled or removed now. They are tried again. */
   failed: string[];
   /** The leases whose account is missing or cannot log in: they are revoked. */
   revoked: string[];

@@ -25,7 +25,7 @@ export interface OauthRoutesDeps {
   observe: (operation: LeanOperationId, outcome: string) => void;
   /** Returns the nonce that a DPoP proof needs now. */
   dpopNonce: () => string;
-  /** Counts a refusal of an unauthenticated request, with the workload token that it was refused for. */
+  /** Counts a refusal of an unauthenticated request, with the platform token that it was refused for. */
   countStranger: (address: string, token?: RefusedWorkloadToken) => void;
 }
 

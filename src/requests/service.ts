@@ -44,7 +44,10 @@ const making = { atOnce: 4, maxWaiting: 128, maxWaitingOfOne: 64 };
 
 export type RequestsService = ReturnType<typeof createRequestsService>;
 
-/** Creates the use cases of grants: requests, decisions and ends. Each result is as of one instant. */
+/**
+ * Creates the operations on grants: requesting, deciding, ending and reading them. Each result shows a grant as it was
+ * at one instant.
+ */
 export function createRequestsService(deps: RequestsDeps) {
   const show = async (act: { caller: Caller }, id: string) => {
     const now = deps.clock.now();
@@ -110,8 +113,8 @@ function toView(grant: store.StoredGrant, approvals: Approval[], now: Date): Gra
 }
 
 /**
- * Returns the grant as of `now`, an instant before it was read. As of a later instant the grant could look expired,
- * although another transaction had ended it before its expiry.
+ * Returns the grant as of `now`, which must precede the read of the grant. With a later instant, a grant that was
+ * revoked after the read and before its expiry would be shown as expired.
  */
 async function view({ db }: RequestsDeps, grant: store.StoredGrant, now: Date): Promise<GrantView> {
   const approvals = await listApprovals(db, [grant.id]);
@@ -138,7 +141,7 @@ async function list(
   return { items: items.map((grant) => toView(grant, approvals.get(grant.id) ?? [], now)), more };
 }
 
-function isDue(grant: Grant, now: Date, ifNoneMatch: string | undefined): boolean {
+function mustAnswer(grant: Grant, now: Date, ifNoneMatch: string | undefined): boolean {
   if (ifNoneMatch !== undefined) return !matchesTag(ifNoneMatch, entityTag(grant, now));
   const status = effectiveStatus(grant, now);
   return status !== 'pending' && status !== 'scheduled';
@@ -158,7 +161,7 @@ async function wait(deps: RequestsDeps, caller: Caller, options: WaitOptions): P
       const now = clock.now();
       const grant = await findVisible(deps, caller, id);
       const leftMs = until.getTime() - now.getTime();
-      if (leftMs <= 0 || watch.ended || signal.aborted || isDue(grant, now, ifNoneMatch))
+      if (leftMs <= 0 || watch.ended || signal.aborted || mustAnswer(grant, now, ifNoneMatch))
         return await view(deps, grant, now);
       const boundary = nextBoundary(grant, now)?.getTime() ?? Number.POSITIVE_INFINITY;
       const timeoutMs = Math.min(leftMs, boundary - now.getTime());

@@ -213,7 +213,7 @@ export async function updateResource(
 }
 
 /**
- * Marks the resource as deleted and ends all that was issued for it. Its id and identifier are never used again.
+ * Marks the resource as deleted and ends all that was issued for it. Its id and identifier are never reused.
  * Returns false if it does not exist.
  */
 export async function deleteResource(tx: Tx, { id, at }: { id: string; at: Date }): Promise<boolean> {

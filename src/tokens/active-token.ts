@@ -29,11 +29,14 @@ export interface ActiveToken {
   claims: IssuedClaims;
   /** The agent that the token was issued to. */
   agentId: string;
-  /** The ids of the token and of the tokens that it was issued in exchange for. */
+  /**
+   * The ids of the tokens that it was issued in exchange for. Unlike `Activity.subjects`, includes the token itself,
+   * last.
+   */
   subjects: string[];
 }
 
-/** The client part of a query that checks no client credential. */
+/** The client members of an `ActivityQuery` that checks no client. */
 export const noClient = { client_kind: null, client_id: null, client_epoch: null, secret_id: null } as const;
 
 /** Finds an active token of this server by its text; undefined if the text is not one. */

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { StrangerCounts } from '../../src/audit/strangers.ts';
 
-describe('counts of refused unauthenticated requests', () => {
-  it('count a thousand addresses separately and the others together', () => {
+describe('the counter of refused strangers', () => {
+  it('counts a thousand addresses separately and the others together', () => {
     const counts = new StrangerCounts();
     for (let n = 0; n < 5000; n += 1) counts.count(`address ${n}`);
     counts.count('address 7');
@@ -13,7 +13,7 @@ describe('counts of refused unauthenticated requests', () => {
     expect([...addresses.values()].reduce((sum, count) => sum + count)).toBe(5001);
   });
 
-  it('count workload tokens by address, issuer, subject and reason: ten kinds for each address, a hundred in total', () => {
+  it('counts platform tokens by address, issuer, subject and reason: at most ten such combinations for an address, a hundred in total', () => {
     const counts = new StrangerCounts();
     const token = { issuer: 'https://ci.example', subject: 'job', reason: 'expired' };
     counts.count('a', { ...token, detail: 'exp 1' });
@@ -27,7 +27,7 @@ describe('counts of refused unauthenticated requests', () => {
     expect(addresses.get('a')).toBe(52);
   });
 
-  it('start again after they are taken', () => {
+  it('starts again after `take`', () => {
     const counts = new StrangerCounts();
     counts.count('address');
     expect(counts.take()).toEqual({ addresses: new Map([['address', 1]]), tokens: [] });

@@ -66,8 +66,10 @@ async function measure(broker: Server): Promise<void> {
   const run = await loading;
   if (run === undefined) throw new Error('the probe never began');
   print(describe(`${manyConnections} clients at once`, run));
-  const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  printTarget('exchanges for many clients / carried', carried / perSecond(repeated), { atLeast: 0.5 });
+  const exchangesPerSecond = perSecond({ requests: run.requests - run.bad, us: run.us });
+  printTarget('exchanges for many clients / for few', exchangesPerSecond / perSecond(repeated), {
+    atLeast: 0.5,
+  });
   if (run.shed === 0) fail('nothing was refused: the excess waits instead');
   for (const each of probed) sayProbe(each);
 }

@@ -7,8 +7,8 @@ import { load, loadMeanwhile, perSecond, type Run, type Server, startServer } fr
 /**
  * Measures minting above capacity, while other clients introspect and revoke tokens and grants. If the database is
  * the bottleneck, the bounded queue fills: at twice the capacity, the excess must get 503 with Retry-After, and most
- * of the capacity must still be used. If the broker's own core is the bottleneck, a refusal costs about as much as a
- * token: the excess waits in its connections.
+ * of the capacity must still be used. If the broker's own core is the bottleneck, refusing would cost about as
+ * much as a token, so the excess waits unread in its connections.
  */
 const seconds = setting('SECONDS', 10);
 const connections = setting('CONNECTIONS', 64);
@@ -16,7 +16,10 @@ const manyConnections = setting('SHED_CONNECTIONS', 4000);
 const factor = setting('SHED_FACTOR', 2);
 /** The minimum duration of a commit of the slow database. */
 const slowCommit = { commit_delay: '100000', commit_siblings: '0' };
-/** The maximum that a broker on the slow database can have in progress: fewer would not fill its statements. */
+/**
+ * Connections for the capacity of the slow database: enough to fill both statements (2 x 256 tokens), too few to
+ * overflow the queue of 1,024.
+ */
 const fillingConnections = 1024;
 const memoryBoundBytes = 512 * 2 ** 20;
 
@@ -25,7 +28,7 @@ function describeLoad({ sent, ok, shed, bad, lost, okLatency, shedLatency, sendD
   print(`tokens    p50 ${ms(okLatency.p50)}   p99 ${ms(okLatency.p99)}   slowest ${ms(okLatency.max)}`);
   print(`refusals  p50 ${ms(shedLatency.p50)}   p99 ${ms(shedLatency.p99)}   slowest ${ms(shedLatency.max)}`);
   print(`sent late by p50 ${ms(sendDelay.p50)}   p99 ${ms(sendDelay.p99)}, for want of a free connection`);
-  if (bad + lost > 0) fail(`${bad + lost} answers were neither a token nor 503 with Retry-After`);
+  if (bad + lost > 0) fail(`${bad + lost} requests got neither a token nor 503 with Retry-After`);
   if (shed === 0) fail('nothing was refused: the excess waits instead');
 }
 
@@ -48,7 +51,7 @@ async function withBroker(
   }
 }
 
-function carriedBy(broker: Server, openConnections: number): number {
+function capacityOf(broker: Server, openConnections: number): number {
   const run = (): Run =>
     load(broker.target, { script: 'post.lua', seconds: 5, connections: openConnections });
   run();
@@ -64,7 +67,7 @@ function sayMemory(broker: Server, before: number): void {
 
 async function slowDatabase(broker: Server): Promise<void> {
   const kinds = await makeProbes(broker);
-  const full = carriedBy(broker, fillingConnections);
+  const full = capacityOf(broker, fillingConnections);
   const { now: before } = broker.memory();
   const order = { perSecond: full * factor, seconds, connections: manyConnections };
   // The measurement begins when the overload has built up.
@@ -74,18 +77,18 @@ async function slowDatabase(broker: Server): Promise<void> {
   };
   const report = await openLoop(broker.target, { ...order, onBegin });
   print('\na database whose commits take 100 ms');
-  print(`carried alone ${rate(full)}; offered ${rate(order.perSecond)} over ${manyConnections} connections`);
+  print(`capacity ${rate(full)}; offered ${rate(order.perSecond)} over ${manyConnections} connections`);
   describeLoad(report);
   for (const each of (await probed) ?? []) sayProbe(each);
   sayMemory(broker, before);
-  printTarget('tokens in overload / carried alone', report.okPerSecond / full, { atLeast: 0.5 });
-  const again = carriedBy(broker, fillingConnections);
-  printTarget('carried after the overload / before', again / full, { atLeast: 0.9 });
+  printTarget('tokens in overload / capacity', report.okPerSecond / full, { atLeast: 0.5 });
+  const again = capacityOf(broker, fillingConnections);
+  printTarget('capacity after the overload / before', again / full, { atLeast: 0.9 });
 }
 
 async function busyCore(broker: Server): Promise<void> {
   const kinds = await makeProbes(broker);
-  const full = carriedBy(broker, connections);
+  const full = capacityOf(broker, connections);
   const { now: before } = broker.memory();
   const how = { script: 'post.lua', seconds, connections: manyConnections };
   let loading: Promise<Run> | undefined;
@@ -99,13 +102,13 @@ async function busyCore(broker: Server): Promise<void> {
     `a broker whose core is busy: ${manyConnections} clients that ask again as soon as they are answered`,
   );
   print(
-    `carried for ${connections} clients ${rate(full)}; answers ${rate(perSecond(run))}, of them 503: ${run.bad}`,
+    `capacity for ${connections} clients ${rate(full)}; answers ${rate(perSecond(run))}, of them 503: ${run.bad}`,
   );
   print(`latency   p50 ${ms(run.p50 / 1000)}   p99 ${ms(run.p99 / 1000)}`);
   for (const each of probed) sayProbe(each);
   sayMemory(broker, before);
-  const carried = perSecond({ requests: run.requests - run.bad, us: run.us });
-  printTarget('tokens for many clients / carried', carried / full, { atLeast: 0.5 });
+  const tokensPerSecond = perSecond({ requests: run.requests - run.bad, us: run.us });
+  printTarget('tokens for many clients / capacity', tokensPerSecond / full, { atLeast: 0.5 });
 }
 
 await withBroker({}, busyCore);

@@ -39,7 +39,7 @@ describe('a one-time operation', () => {
     expect(found({ operations, finalState: rows('a', 'b') })).toEqual(['one-time: key key made 2 grants']);
   });
 
-  it('counts each person once', () => {
+  it('counts the approval of each person once', () => {
     expect(found(history(approved([0, 1], 'anna'), approved([0, 2], 'ben')))).toEqual(fine);
     expect(found(history(approved([0, 1], 'anna'), approved([0, 2], 'anna')))).toEqual([
       'one-time: anna approved grant grant 2 times',
@@ -62,7 +62,7 @@ describe('an assertion or proof', () => {
   it.each<[string, Operation[], string[]]>([
     ['is accepted once', [sent([0, 5], [assertion]), sent([1, 4], [assertion], 'refused')], fine],
     [
-      'may be used by a failed request',
+      'may be accepted after a request whose outcome is unknown',
       [sent([0, 5], [assertion], 'unknown'), sent([6, 7], [assertion])],
       fine,
     ],
@@ -77,12 +77,12 @@ describe('an assertion or proof', () => {
       [`${assertion} was taken 2 times`, `${proof} was taken 2 times`],
     ],
     [
-      'is not accepted with another assertion',
+      '(a proof) is not accepted again with another assertion',
       [sent([0, 5], [assertion, proof]), sent([1, 4], ['assertion 2 of agent', proof])],
       [`${proof} was taken 2 times`],
     ],
     [
-      'is not accepted later, with a failed request between',
+      'is not accepted later, with a request of unknown outcome between',
       [sent([0, 5], [assertion]), sent([6, 7], [assertion], 'unknown'), sent([900, 910], [assertion])],
       [`${assertion} was taken 2 times`],
     ],
@@ -144,17 +144,17 @@ describe('the terms', () => {
   it.each<[string, Operation[], string[]]>([
     ['hold', [asked, narrowed([2, 3]), shown({})], fine],
     [
-      'are those of the approval after its response',
+      'are those of the approval once it was answered',
       [asked, narrowed([2, 3]), shown({ scopes: ['read', 'write'] })],
-      ['grant grant has scopes beyond its approve'],
+      ['grant grant has scopes beyond its approval'],
     ],
     [
-      'are those of the approval in duration, too',
+      'have the duration of the approval once it was answered',
       [asked, narrowed([2, 3]), shown({ durationSeconds: 11 })],
-      ['grant grant is longer than its approve'],
+      ['grant grant lasts longer than its approval'],
     ],
     [
-      'are not those of the approval before its response',
+      'need not be those of an approval that is not answered yet',
       [asked, narrowed([2, 12]), shown({ scopes: ['read', 'write'] })],
       fine,
     ],
@@ -165,7 +165,7 @@ describe('the terms', () => {
         narrowed([2, 12]),
         shown({ requestedDurationSeconds: 30, durationSeconds: 21, scopes: ['read'] }),
       ],
-      ['grant grant is longer than its request'],
+      ['grant grant lasts longer than its request'],
     ],
     [
       'do not last longer than their duration',
@@ -269,7 +269,7 @@ describe('at the end', () => {
     expect(found({ operations: [], finalState: end })).toEqual(expected);
   });
 
-  it('an unintended response is found, but an outage is intended', () => {
+  it('a 500 is found, but a 503 is a known answer', () => {
     const answered = (status: number) => performed('read', [0, 1], { outcome: 'unknown', status });
     expect(found(history(answered(503)))).toEqual(fine);
     expect(found(history(answered(500)))).toEqual(['known-answers: read was answered with 500']);

@@ -50,7 +50,7 @@ async function reasonOf(token: string): Promise<string> {
   return JSON.parse(line ?? '{}').reason;
 }
 
-describe('a workload token that is refused', () => {
+describe('a platform token that is refused', () => {
   it.each<[string, () => Promise<string>, string]>([
     [
       'a wrong sub',

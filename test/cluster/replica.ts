@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { type BrokerProcess, launch } from '../e2e/support/broker-process.ts';
 import { freePort } from '../support/free-port.ts';
 
-/** A process of the built broker among several on one database. */
+/** One of several broker processes on the same database. */
 export interface Replica extends BrokerProcess {
   url: string;
   /** Sends SIGTERM. Resolves to the exit code when it has drained. */
@@ -13,7 +13,7 @@ export interface Replica extends BrokerProcess {
 
 export type ReplicaEnv = Record<string, string>;
 
-/** Returns the configuration that all replicas of a cluster share: master key, issuer and first admin. */
+/** Returns the configuration that all replicas of a cluster share. */
 export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEnv {
   return {
     DATABASE_URL: databaseUrl,
@@ -28,7 +28,9 @@ export function clusterEnv(databaseUrl: string, bootstrapKey: string): ReplicaEn
 export const generateBootstrapKey = (): string =>
   `hpa_${randomBytes(32).toString('base64url').replaceAll('-', '_')}`;
 
-/** Starts the built broker and waits until it listens. Killed when the test file ends. It must be built before. */
+/**
+ * Starts a replica and waits until it listens. It is killed when the test file ends. The broker must be built first.
+ */
 export async function startReplica(env: ReplicaEnv): Promise<Replica> {
   const port = Number(env.HALLPASS_PORT ?? (await freePort()));
   const broker = launch({ ...env, HALLPASS_PORT: String(port) });

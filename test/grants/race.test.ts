@@ -158,11 +158,11 @@ describe('approval racing', () => {
   it('a raised risk never leaves an active grant that was approved under the lower one', async () => {
     for (let round = 0; round < 8; round += 1) {
       const scope = (risk: string) => [{ name: 'write', description: 'Change', risk }];
-      const target = await createResource(broker, { scopes: scope('medium') });
+      const raised = await createResource(broker, { scopes: scope('medium') });
       const { body } = await api
-        .post('/v1/grants', grantRequest(target.identifier, { scopes: ['write'] }))
+        .post('/v1/grants', grantRequest(raised.identifier, { scopes: ['write'] }))
         .expect(202);
-      const raise = asBootstrap(broker).patch(`/v1/resources/${target.id}`, { scopes: scope('high') });
+      const raise = asBootstrap(broker).patch(`/v1/resources/${raised.id}`, { scopes: scope('high') });
       const [approved] = await Promise.all([
         spread(approver(0), 1).post(`/v1/grants/${body.id}/approve`, { request_digest: body.request_digest }),
         raise.then((answer) => expect(answer.status).toBe(200)),

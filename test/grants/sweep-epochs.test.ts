@@ -166,7 +166,7 @@ describe('the sweep of grants that raised epochs have ended', () => {
     await switchTo('disable');
     await withTransaction(broker.database.db, async (tx) => {
       const ended = await listEndedEpochs(tx, { kind: 'agent', after: '', limit: 20 });
-      expect(ended.map(({ subjectId }) => subjectId)).toEqual([agent.id]);
+      expect(ended.map(({ id }) => id)).toEqual([agent.id]);
       await switchTo('enable');
       await switchTo('disable');
       await forgetEndedEpochs(tx, ended);

@@ -173,9 +173,9 @@ describe('a client that can no longer authenticate is a stranger at once, even i
 
   it.each(ends)('%s, for every kind of request', async (_, end) => {
     const endedAgent = await createAgent(broker);
-    const target = await createResource(broker);
-    await grantTo(endedAgent, target, { duration_seconds: 7200 });
-    const form = { resource: target.identifier, scope: 'read' };
+    const granted = await createResource(broker);
+    await grantTo(endedAgent, granted, { duration_seconds: 7200 });
+    const form = { resource: granted.identifier, scope: 'read' };
     await endedAgent.token(form).expect(200);
     await end(endedAgent.id);
     const asked = [
@@ -204,10 +204,10 @@ describe('a client that can no longer authenticate is a stranger at once, even i
   });
 
   it('a resource server whose resource is deleted', async () => {
-    const target = await createResource(broker);
-    const server = agentOf(broker, await createServerOf(broker, target));
+    const deleted = await createResource(broker);
+    const server = agentOf(broker, await createServerOf(broker, deleted));
     await server.token().expect(400);
-    await admin().delete(`/v1/resources/${target.id}`).expect(204);
+    await admin().delete(`/v1/resources/${deleted.id}`).expect(204);
     await expectRefusal(broker, server.token(), stranger);
   });
 });

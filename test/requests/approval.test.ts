@@ -83,14 +83,15 @@ describe('an approval', () => {
       'forbid(principal, action == Action::"request", resource) when { resource.labels.contains("quorum") } unless { context.approvals >= 2 };',
     );
     const scope = (description: string, risk = 'medium') => [{ name: 'write', description, risk }];
-    const target = await createResource(broker, { labels: ['quorum'], scopes: scope('Read everything') });
+    const described = await createResource(broker, { labels: ['quorum'], scopes: scope('Read everything') });
     const ask = async () =>
-      (await api.post('/v1/grants', grantRequest(target.identifier, { scopes: ['write'] })).expect(202)).body;
+      (await api.post('/v1/grants', grantRequest(described.identifier, { scopes: ['write'] })).expect(202))
+        .body;
     const [approved, untouched] = [await ask(), await ask()];
     const { id, request_digest } = approved;
     await one.api.post(`/v1/grants/${id}/approve`, { request_digest }).expect(200);
     const text = { scopes: scope('Read AND EXPORT everything') };
-    await asBootstrap(broker).patch(`/v1/resources/${target.id}`, text).expect(200);
+    await asBootstrap(broker).patch(`/v1/resources/${described.id}`, text).expect(200);
     const now = (await two.api.get(`/v1/grants/${id}`).expect(200)).body;
     expect(now).toMatchObject({ status: 'denied', end_reason: 'scope was changed after an approval: write' });
     const late = { request_digest: now.request_digest };
@@ -100,9 +101,9 @@ describe('an approval', () => {
   });
 
   it('never exceeds the current maximum of the resource', async () => {
-    const target = await createResource(broker);
-    const { body } = await api.post('/v1/grants', grantRequest(target.identifier)).expect(202);
-    await asBootstrap(broker).patch(`/v1/resources/${target.id}`, { max_grant_seconds: 60 }).expect(200);
+    const limited = await createResource(broker);
+    const { body } = await api.post('/v1/grants', grantRequest(limited.identifier)).expect(202);
+    await asBootstrap(broker).patch(`/v1/resources/${limited.id}`, { max_grant_seconds: 60 }).expect(200);
     const approve = (change: object) =>
       one.api.post(`/v1/grants/${body.id}/approve`, { request_digest: body.request_digest, ...change });
     expect((await approve({}).expect(400)).body.detail).toContain('at most 60 seconds');

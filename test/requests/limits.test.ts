@@ -39,12 +39,12 @@ describe('one agent', () => {
 
   it('is not limited by grants that have ended, and cannot exceed the limit by concurrent requests', async () => {
     const agent = await createAgent(broker);
-    const target = await createResource(broker);
-    const ask = async () => (await agent.api()).post('/v1/grants', grantRequest(target.identifier));
+    const limited = await createResource(broker);
+    const ask = async () => (await agent.api()).post('/v1/grants', grantRequest(limited.identifier));
     const api = await agent.api();
     const answers = [];
     for (let round = 0; round < 5; round += 1) {
-      answers.push(...(await parallel(24, () => api.post('/v1/grants', grantRequest(target.identifier)))));
+      answers.push(...(await parallel(24, () => api.post('/v1/grants', grantRequest(limited.identifier)))));
     }
     expect(tally(answers)).toEqual({ 201: 100, 409: 20 });
     await asBootstrap(broker).post(`/v1/agents/${agent.id}/disable`).expect(200);
@@ -57,12 +57,12 @@ describe('a request', () => {
   it('that is in progress when a policy is created is decided by the new policy', async () => {
     const agent = await createAgent(broker);
     const api = await agent.api();
-    const target = await createResource(broker, { labels: ['overtaken'] });
+    const overtaken = await createResource(broker, { labels: ['overtaken'] });
     const holder = await broker.database.pool.connect();
     await holder.query('begin');
-    await holder.query('select 1 from resources where id = $1 for update', [target.id]);
-    const asked = api.post('/v1/grants', grantRequest(target.identifier)).then((response) => response);
-    // Only a session of the same role can see this.
+    await holder.query('select 1 from resources where id = $1 for update', [overtaken.id]);
+    const asked = api.post('/v1/grants', grantRequest(overtaken.identifier)).then((response) => response);
+    // PostgreSQL shows wait events only to sessions of the same role, so the broker's pool asks.
     const waits = `select count(*)::integer as n from pg_stat_activity
       where datname = current_database() and wait_event_type = 'Lock'`;
     while ((await broker.database.pool.query(waits)).rows[0].n === 0) {

@@ -9,7 +9,7 @@ import { testConfig } from './test-config.ts';
 
 /** The databases from which those of the test files are copied. */
 export interface Templates {
-  /** A migrated database without a row. */
+  /** A migrated database that no broker has used. */
   empty: string;
   /** The state after the first start of a test broker: signing keys, default policy and the person `bootstrap`. */
   started: string;
@@ -55,7 +55,8 @@ async function migrateTemplate(server: Server): Promise<void> {
     applicationName: 'hallpass-test-template',
   });
   await migrate(owner.db, server.applicationRole);
-  // Makes as many partitions as a start does: each is copied for every test file. Tests that need more make them.
+  // Makes only the partitions that a broker makes when it starts, because they are copied for every test file. Tests
+  // that need more make them themselves.
   await ensurePartitionsAhead(owner.db, templateStart());
   await owner.close();
 }

@@ -42,7 +42,7 @@ export function signIssuerToken(
     .sign(by.privateKey);
 }
 
-/** Starts an issuer of workload tokens that publishes its keys by discovery over HTTPS. */
+/** Starts an issuer of platform tokens that publishes its keys by discovery over HTTPS. */
 export async function startPlatform(clock: { now: () => Date }): Promise<Platform> {
   const key = createKey();
   const state = { keys: [key], named: '', jwksUri: '', isDown: false, hold: Promise.resolve() };

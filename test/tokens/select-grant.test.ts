@@ -17,7 +17,7 @@ const grants: fc.Arbitrary<UsableGrant[]> = fc
 const unpinned = { grantId: undefined, authorizationDetails: undefined };
 
 describe('the grant that a token is minted under', () => {
-  it('covers all scopes by itself, never together with another, and is the best of those that do', () => {
+  it('covers all scopes alone and, of the grants that do, expires last (then: is the newest)', () => {
     fc.assert(
       fc.property(grants, scopes, (found, asked) => {
         const covering = found.filter((grant) => asked.every((one) => grant.scopes.includes(one)));
@@ -39,7 +39,7 @@ describe('the grant that a token is minted under', () => {
     );
   });
 
-  it('must be the only one if no scope is requested, with all its scopes', () => {
+  it('is the only grant, with all its scopes, if no scope is requested; several are refused', () => {
     fc.assert(
       fc.property(grants, (found) => {
         const select = () => selectGrant(found, { ...unpinned, scopes: undefined }, []);
@@ -52,7 +52,7 @@ describe('the grant that a token is minted under', () => {
     );
   });
 
-  it('is the pinned one, even if others would suffice', () => {
+  it('is the one that the request names, even if others would suffice', () => {
     fc.assert(
       fc.property(grants, fc.option(scopes, { nil: undefined }), fc.nat(7), (found, asked, n) => {
         const grantId = `grt_${n}`;

@@ -17,8 +17,7 @@ beforeAll(async () => {
 });
 
 /**
- * Creates a set of keys that a test can publish and withdraw. It counts the look-ups of a key and the reads of all
- * keys.
+ * Creates `VerifiedTokens` over keys that a test can publish and withdraw, and counts the refreshes for unknown keys.
  */
 function fixture() {
   const published = new Map([['k1', key]]);

@@ -2,10 +2,10 @@ import type { Tx } from '../../db/database.ts';
 import {
   type Batch,
   type EndedEpoch,
+  type EpochKind,
   forgetEndedEpochs,
   type GrantOf,
   listEndedEpochs,
-  type SubjectKind,
   sweepOutdated,
 } from './store.ts';
 
@@ -30,7 +30,7 @@ interface Place {
 
 const startBehind = (passed: string): Place => ({
   passed,
-  after: { subject: '', grant: '' },
+  after: { of: '', grant: '' },
   seen: false,
   ended: 0,
 });
@@ -43,7 +43,7 @@ export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number>
   return (await sweepKind(sweep, 'agent')) + (await sweepKind(sweep, 'resource'));
 }
 
-async function sweepKind({ inBatch, signal }: EndedEpochsSweep, kind: SubjectKind): Promise<number> {
+async function sweepKind({ inBatch, signal }: EndedEpochsSweep, kind: EpochKind): Promise<number> {
   let total = 0;
   let place: Place | undefined = startBehind('');
   while (place !== undefined && !signal.aborted) {
@@ -58,13 +58,13 @@ async function sweepKind({ inBatch, signal }: EndedEpochsSweep, kind: SubjectKin
 async function step(
   tx: Tx,
   batch: Omit<Batch, 'from'>,
-  { kind, from }: { kind: SubjectKind; from: Place },
+  { kind, from }: { kind: EpochKind; from: Place },
 ): Promise<{ rows: number; next: Place | undefined }> {
   const ended = await listEndedEpochs(tx, { kind, after: from.passed, limit: subjectsPerBatch });
-  const last = ended.at(-1)?.subjectId;
+  const last = ended.at(-1)?.id;
   if (last === undefined) return { rows: 0, next: undefined };
-  const subjectIds = ended.map(({ subjectId }) => subjectId);
-  const { rows, until } = await sweepOutdated(tx, batch, { kind, subjectIds, after: from.after });
+  const ids = ended.map(({ id }) => id);
+  const { rows, until } = await sweepOutdated(tx, batch, { kind, ids, after: from.after });
   if (until !== null) {
     return { rows, next: { ...from, after: until, seen: true, ended: from.ended + rows } };
   }

@@ -14,8 +14,9 @@ export interface Batch {
   /** The name of the job, for the audit events. */
   by: string;
   /**
-   * The end of the previous batch. While an older transaction runs, the index keeps the entries of
-   * grants that earlier batches have ended; without this bound each batch would read all of them again.
+   * The last expiry or lapse in the previous batch: this one begins there. While an older transaction runs, the index
+   * keeps the entries of grants that earlier batches have ended; without this bound each batch would read all of them
+   * again.
    */
   from: Date;
   /** Ids for the events, one for each grant that the batch may end. */
@@ -24,45 +25,50 @@ export interface Batch {
 
 export interface Swept {
   rows: number;
-  /** Where the next batch begins; null if nothing was left. */
+  /** Where the next batch begins; null if the batch found no grant that it could lock. */
   until: Date | null;
 }
 
-const outdatedReason =
-  'its agent or resource was disabled or deleted, an ancestor or subject token ended, or all grants were ended';
+const endedBeforeReason =
+  'its agent had expired or was disabled or deleted, its resource was deleted, an ancestor or subject token ended, or all grants were ended';
 
-interface Kind {
+/** The grants that a sweep ends because their own time is over. */
+interface DueGrants {
   /** The column with the instant at which the grant expires or lapses. */
   column: 'expires_at' | 'lapses_at';
   isOpen: RawBuilder<unknown>;
   /** The status of a grant whose own time is over. */
   over: 'expired' | 'lapsed';
-  /** The status of a grant that ended earlier, with something on which it depends. */
-  outdated: 'revoked' | 'denied';
+  /** The status of a grant that ended before its own time was over, with something on which it depends. */
+  endedBefore: 'revoked' | 'denied';
 }
 
 /**
- * Ends the next grants whose own time is over. A partial index has these rows; rows that another replica has locked
- * are left to it. A grant gets an earlier end if something on which it depends ended before, so that no row
- * stays open for longer than its own time. The ends of epochs are read by primary key, because every row needs them.
+ * Ends the next grants whose own time is over. A partial index has these rows; rows that another transaction has locked
+ * are skipped. If something on which the grant depends ended earlier, that is written as its end: such a grant need not
+ * wait for another sweep. The ends of epochs are read by primary key, because every row needs them.
  */
-async function sweepDue(tx: Tx, batch: Batch, { column, isOpen, over, outdated }: Kind): Promise<Swept> {
+async function sweepDue(
+  tx: Tx,
+  batch: Batch,
+  { column, isOpen, over, endedBefore }: DueGrants,
+): Promise<Swept> {
   const own = sql.ref(`g.${column}`);
   const foundation = liveness.epochsEndedAtBy({
     agent: '(select a.epoch_ends[g.agent_epoch::integer] from agents a where a.id = g.agent_id)',
     resource: '(select r.epoch_ends[g.resource_epoch::integer] from resources r where r.id = g.resource_id)',
   });
-  const due = sql`found as (
+  const ctes = sql`found as (
     select g.id, ${own} as own, least(${own}, ${sql.raw(foundation)}) as at
       from grants g
      where ${isOpen} and ${own} <= ${batch.now} and ${own} >= ${batch.from}
      order by ${own} limit ${batch.eventIds.length} for update skip locked
   ), due as (
-    select id, at, case when at < own then ${sql.lit(outdated)} else ${sql.lit(over)} end as status,
-      case when at < own then ${outdatedReason} end as reason from found)`;
+    select id, at, case when at < own then ${sql.lit(endedBefore)} else ${sql.lit(over)} end as status,
+      case when at < own then ${endedBeforeReason} end as reason from found)`;
   // The next batch begins where this one ended, in the order of the index.
   const answer = sql`json_build_object('rows', (select count(*) from ended), 'until', (select max(own) from found))`;
-  const swept = await endDue<{ rows: number; until: string | null }>(tx, endedBy(batch), { due, answer });
+  const swept = await endDue<{ rows: number; until: string | null }>(tx, endedBy(batch), { ctes, answer });
   return { rows: swept?.rows ?? 0, until: toDate(swept?.until) };
 }
 
@@ -73,46 +79,54 @@ const endedBy = ({ by, now, eventIds }: Omit<Batch, 'from'>) => ({ actor: system
 
 export function sweepExpired(tx: Tx, batch: Batch): Promise<Swept> {
   const isOpen = sql`g.status in ('active', 'scheduled')`;
-  return sweepDue(tx, batch, { column: 'expires_at', isOpen, over: 'expired', outdated: 'revoked' });
+  return sweepDue(tx, batch, { column: 'expires_at', isOpen, over: 'expired', endedBefore: 'revoked' });
 }
 
 export function sweepLapsed(tx: Tx, batch: Batch): Promise<Swept> {
   const isOpen = sql`g.status = 'pending'`;
-  return sweepDue(tx, batch, { column: 'lapses_at', isOpen, over: 'lapsed', outdated: 'denied' });
+  return sweepDue(tx, batch, { column: 'lapses_at', isOpen, over: 'lapsed', endedBefore: 'denied' });
 }
 
-export type SubjectKind = 'agent' | 'resource';
+/** What has an epoch that ends grants. */
+export type EpochKind = 'agent' | 'resource';
 
 /** An agent or a resource whose epoch was raised to this one. */
 export interface EndedEpoch {
-  subjectId: string;
+  id: string;
   epoch: number;
 }
 
-/** Lists the first agents or resources after `after` that may have open grants of an epoch before the raised one. */
+/**
+ * Lists the agents or resources, in order of id after `after`, whose epoch was raised and that may still have open
+ * grants of an earlier epoch.
+ */
 export async function listEndedEpochs(
   tx: Tx,
-  { kind, after, limit }: { kind: SubjectKind; after: string; limit: number },
+  { kind, after, limit }: { kind: EpochKind; after: string; limit: number },
 ): Promise<EndedEpoch[]> {
-  const subjects = { agent: sql`agents`, resource: sql`resources` }[kind];
+  const table = { agent: sql`agents`, resource: sql`resources` }[kind];
   const result = await sql<EndedEpoch>`
-    select e.subject_id as "subjectId", e.epoch from ended_epochs e
-     where e.subject_id > ${after} and exists (select from ${subjects} s where s.id = e.subject_id)
+    select e.subject_id as id, e.epoch from ended_epochs e
+     where e.subject_id > ${after} and exists (select from ${table} t where t.id = e.subject_id)
      order by e.subject_id limit ${limit}`.execute(tx);
   return result.rows;
 }
 
-/** Deletes the rows of epochs before which no grant is open. A row whose epoch was raised again meanwhile stays. */
+/**
+ * Deletes these rows of `ended_epochs`. Their agents and resources must have no open grant of an earlier epoch. Keeps a
+ * row whose epoch was raised again meanwhile.
+ */
 export async function forgetEndedEpochs(tx: Tx, ended: readonly EndedEpoch[]): Promise<void> {
-  const [ids, epochs] = [ended.map(({ subjectId }) => subjectId), ended.map(({ epoch }) => epoch)];
+  const [ids, epochs] = [ended.map(({ id }) => id), ended.map(({ epoch }) => epoch)];
   await sql`
     delete from ended_epochs e using unnest(${ids}::text[], ${epochs}::bigint[]) as x (id, epoch)
      where e.subject_id = x.id and e.epoch = x.epoch`.execute(tx);
 }
 
-/** A grant of a subject. */
+/** A grant of an agent or resource. */
 export interface GrantOf {
-  subject: string;
+  /** The id of the agent or resource. */
+  of: string;
   grant: string;
 }
 
@@ -123,37 +137,37 @@ export interface OutdatedSwept {
 }
 
 /**
- * Writes as ended the first grants after `after` that a raised epoch of these subjects (in order) has
- * ended, subject by subject. An index has the grants of each subject in the order of ids, so that
- * none is read twice. A grant that expired or lapsed before its epoch ended is left to `sweepDue`.
+ * Writes as ended the first outdated grants after `after`: those that a raised epoch of these agents or resources (in
+ * order of id) has ended, one agent or resource after the other. An index has the grants of each in the order of ids,
+ * so that none is read twice. A grant that expired or lapsed before its epoch ended is left to `sweepDue`.
  */
 export async function sweepOutdated(
   tx: Tx,
   batch: Omit<Batch, 'from'>,
-  { kind, subjectIds, after }: { kind: SubjectKind; subjectIds: readonly string[]; after: GrantOf },
+  { kind, ids, after }: { kind: EpochKind; ids: readonly string[]; after: GrantOf },
 ): Promise<OutdatedSwept> {
-  const ofSubject = {
+  const isOlder = {
     agent: sql`g.agent_id = s.id and g.agent_epoch <> a.epoch`,
     resource: sql`g.resource_id = s.id and g.resource_epoch <> r.epoch`,
   }[kind];
   const limit = sql`limit ${batch.eventIds.length}`;
   const outdated = sql`outdated as materialized (
-    select s.id as subject, o.id, o.at from unnest(${subjectIds}::text[]) as s (id), lateral (
+    select s.id as of_id, o.id, o.at from unnest(${ids}::text[]) as s (id), lateral (
       select g.id, ${epochsEndedAt} as at
         from grants g join agents a on a.id = g.agent_id join resources r on r.id = g.resource_id
-       where ${sql.raw(liveness.isOpen)} and ${ofSubject}
-         and g.id > case when s.id = ${after.subject} then ${after.grant} else '' end
+       where ${sql.raw(liveness.isOpen)} and ${isOlder}
+         and g.id > case when s.id = ${after.of} then ${after.grant} else '' end
          and ${epochsEndedAt} < ${ownEnd}
        order by g.id ${limit}) o
-     where s.id >= ${after.subject} ${limit}
+     where s.id >= ${after.of} ${limit}
   )`;
-  const due = sql`${outdated}, due as (
-    select g.id, o.at, case g.status when 'pending' then 'denied' else 'revoked' end as status, ${outdatedReason} as reason
+  const ctes = sql`${outdated}, due as (
+    select g.id, o.at, case g.status when 'pending' then 'denied' else 'revoked' end as status, ${endedBeforeReason} as reason
       from grants g join outdated o on o.id = g.id
      where ${sql.raw(liveness.isOpen)} for update of g skip locked)`;
   const answer = sql`json_build_object('rows', (select count(*) from ended), 'until', (
-    select json_build_object('subject', subject, 'grant', id) from outdated order by subject desc, id desc limit 1))`;
-  return (await endDue<OutdatedSwept>(tx, endedBy(batch), { due, answer })) ?? { rows: 0, until: null };
+    select json_build_object('of', of_id, 'grant', id) from outdated order by of_id desc, id desc limit 1))`;
+  return (await endDue<OutdatedSwept>(tx, endedBy(batch), { ctes, answer })) ?? { rows: 0, until: null };
 }
 
 /** Counts the open grants by effective status. Reads each of them, through the partial index on open grants. */

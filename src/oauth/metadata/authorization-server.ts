@@ -1,5 +1,5 @@
 import { builtInTypes } from '../../authorization-details/details-type.ts';
-import { signingAlgs } from '../../client-auth/signed-jwt.ts';
+import { signingAlgs as clientAlgs } from '../../client-auth/signed-jwt.ts';
 import { signingAlgs as tokenAlgs } from '../../crypto/algorithms.ts';
 import type { Issuer } from '../../platform/issuer.ts';
 import { grantTypes } from '../grant-types.ts';
@@ -13,14 +13,14 @@ export function serverMetadata(issuer: Issuer) {
     authorization_endpoint: `${issuer}/oauth2/authorize`,
     token_endpoint: `${issuer}/oauth2/token`,
     token_endpoint_auth_methods_supported: authMethods,
-    token_endpoint_auth_signing_alg_values_supported: signingAlgs,
+    token_endpoint_auth_signing_alg_values_supported: clientAlgs,
     introspection_endpoint: `${issuer}/oauth2/introspect`,
     introspection_endpoint_auth_methods_supported: authMethods,
-    introspection_endpoint_auth_signing_alg_values_supported: signingAlgs,
+    introspection_endpoint_auth_signing_alg_values_supported: clientAlgs,
     revocation_endpoint: `${issuer}/oauth2/revoke`,
     revocation_endpoint_auth_methods_supported: authMethods,
-    revocation_endpoint_auth_signing_alg_values_supported: signingAlgs,
-    dpop_signing_alg_values_supported: signingAlgs,
+    revocation_endpoint_auth_signing_alg_values_supported: clientAlgs,
+    dpop_signing_alg_values_supported: clientAlgs,
     // The types that every resource may accept; a resource's metadata names its own types.
     authorization_details_types_supported: builtInTypes,
     jwks_uri: `${issuer}/oauth2/jwks`,

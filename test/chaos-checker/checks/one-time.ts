@@ -52,8 +52,8 @@ function approvers(facts: Facts): Violation[] {
 }
 
 /**
- * Finds client assertions and DPoP proofs with which more than one request succeeded. A failed request may have used the
- * value, too.
+ * Finds client assertions and DPoP proofs with which more than one request succeeded. A request whose outcome is
+ * unknown may have used the value, too.
  */
 function proofs(facts: Facts): Violation[] {
   return [...facts.once].flatMap(([name, sent]) => {

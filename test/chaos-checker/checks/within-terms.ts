@@ -36,7 +36,7 @@ function wrongInItself({ operation, grant }: Sighting): Finding[] {
   const lifeMs = startsAtMs === null || expiresAtMs === null ? 0 : expiresAtMs - startsAtMs;
   const faults = {
     'has scopes that were not requested': !isWithin(scopes, requestedScopes),
-    'is longer than requested': durationSeconds > requestedDurationSeconds,
+    'lasts longer than requested': durationSeconds > requestedDurationSeconds,
     'runs longer than its duration': lifeMs > durationSeconds * 1000,
     'was active without its approvals':
       startsAtMs !== null && !isDelegated(grant) && grant.approvedBy.length < approvalsNeeded(scopes),
@@ -50,15 +50,16 @@ function findings(faults: Record<string, boolean>, operations: Operation[]): Fin
     .map(([what]) => ({ what, operations }));
 }
 
-/** Compares a grant with the terms of its request, and of each approval after its response. */
+/** Compares a grant with the terms of its request, and of each approval once it was answered. */
 function wrongAgainst(limits: readonly Operation[], { operation, grant }: Sighting): Finding[] {
   return limits
     .filter((limit) => limit === operation || limit.endedMs < operation.begunMs)
     .flatMap((limit) => {
       const { scopes = grant.scopes, durationSeconds = grant.durationSeconds } = limit.asked;
+      const kind = limit.kind === 'approve' ? 'approval' : limit.kind;
       const faults = {
-        [`has scopes beyond its ${limit.kind}`]: !isWithin(grant.scopes, scopes),
-        [`is longer than its ${limit.kind}`]: grant.durationSeconds > durationSeconds,
+        [`has scopes beyond its ${kind}`]: !isWithin(grant.scopes, scopes),
+        [`lasts longer than its ${kind}`]: grant.durationSeconds > durationSeconds,
       };
       return findings(faults, [limit, operation]);
     });

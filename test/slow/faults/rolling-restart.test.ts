@@ -17,31 +17,32 @@ import {
 } from '../../support/broker.ts';
 import { eventually } from '../../support/eventually.ts';
 
-/**
- * Two processes behind a simulated load balancer. It sends requests in turn to processes that are ready, over
- * connections that it keeps, and learns only by polling that one is shutting down. Requests that it has sent by then,
- * including long polls, are in progress. Nothing is retried: a connection that is refused or breaks fails the test.
- */
-interface Target {
+/** A process behind the balancer. */
+interface Backend {
   replica: Replica;
   agent: Agent;
   inFlight: number;
   isReady: boolean;
 }
 
+/**
+ * Simulates a load balancer of two processes. Sends requests in turn to processes that are ready, over connections that
+ * it keeps, and learns only by polling that one is shutting down. Requests that it has sent by then, including long
+ * polls, are in progress. Retries nothing: a connection that is refused or breaks fails the test.
+ */
 class Balancer {
-  readonly #targets = new Set<Target>();
+  readonly #backends = new Set<Backend>();
   #turn = 0;
 
-  add(replica: Replica): Target {
-    const target = { replica, agent: new Agent({ keepAlive: true }), inFlight: 0, isReady: false };
-    this.#targets.add(target);
-    return target;
+  add(replica: Replica): Backend {
+    const backend = { replica, agent: new Agent({ keepAlive: true }), inFlight: 0, isReady: false };
+    this.#backends.add(backend);
+    return backend;
   }
 
   /** Removes a process that has ended: it gets no requests and is not polled any more. */
-  remove(target: Target): void {
-    this.#targets.delete(target);
+  remove(backend: Backend): void {
+    this.#backends.delete(backend);
   }
 
   /** Polls the readiness of every process until it is stopped. */
@@ -60,30 +61,30 @@ class Balancer {
   }
 
   async poll(): Promise<void> {
-    const asked = [...this.#targets].map(async (target) => {
-      const answer = await call(`${target.replica.url}/readyz`).catch(() => undefined);
-      target.isReady = answer?.status === 200;
+    const asked = [...this.#backends].map(async (backend) => {
+      const answer = await call(`${backend.replica.url}/readyz`).catch(() => undefined);
+      backend.isReady = answer?.status === 200;
     });
     await Promise.all(asked);
   }
 
   async send(path: string, options: Parameters<typeof call>[1]): Promise<Answer> {
-    const ready = [...this.#targets].filter(({ isReady }) => isReady);
+    const ready = [...this.#backends].filter(({ isReady }) => isReady);
     this.#turn += 1;
-    const target = ready[this.#turn % ready.length];
-    if (target === undefined) throw new Error('no process is ready');
-    target.inFlight += 1;
+    const backend = ready[this.#turn % ready.length];
+    if (backend === undefined) throw new Error('no process is ready');
+    backend.inFlight += 1;
     try {
-      return await call(`${target.replica.url}${path}`, { ...options, agent: target.agent });
+      return await call(`${backend.replica.url}${path}`, { ...options, agent: backend.agent });
     } finally {
-      target.inFlight -= 1;
+      backend.inFlight -= 1;
     }
   }
 }
 
 let cluster: Cluster;
 const balancer = new Balancer();
-let targets: Target[];
+let backends: Backend[];
 let requests: Record<string, { path: string; options: Parameters<typeof call>[1]; callers: number }>;
 
 beforeAll(async () => {
@@ -116,7 +117,7 @@ beforeAll(async () => {
     list: { path: '/v1/grants', options: { bearer: bootstrapKey }, callers: 1 },
     poll: { path: `/v1/grants/${pending.body.id}?wait=30`, options: { bearer }, callers: 4 },
   };
-  targets = cluster.replicas.map((replica) => balancer.add(replica));
+  backends = cluster.replicas.map((replica) => balancer.add(replica));
   await balancer.poll();
 });
 
@@ -127,7 +128,10 @@ interface Load {
 
 const paceMs = 10;
 
-/** Rejects, at `stop`, if a request got no response. Does not wait for long polls. */
+/**
+ * Starts all callers. `stop` stops them, then drains the processes, which answers the remaining long polls. It rejects
+ * if a request got no response.
+ */
 function startLoad(): Load {
   const answers: Load['answers'] = [];
   let stopping = false;
@@ -151,20 +155,20 @@ function startLoad(): Load {
     async stop() {
       stopping = true;
       await calling;
-      // The process that ends last answers the remaining long polls.
-      await Promise.all(targets.map(({ replica }) => replica.drain()));
+      // Each process answers its remaining long polls as it drains.
+      await Promise.all(backends.map(({ replica }) => replica.drain()));
       await polling;
     },
   };
 }
 
 describe('a rolling restart under load', { timeout: 300_000 }, () => {
-  it('gets a successful response to every request, including long polls, and each process exits with code 0', async () => {
+  it('answers every request successfully, including long polls, and each process exits with code 0', async () => {
     const load = startLoad();
     const stopWatching = balancer.watch();
     const sinceAnswers = (count: number) =>
       eventually(async () => expect(load.answers.length).toBeGreaterThan(count));
-    for (const old of [...targets]) {
+    for (const old of [...backends]) {
       // Long polls and other requests are in progress on the process that is going to end.
       await eventually(async () => expect(old.inFlight).toBeGreaterThan(2));
       const polls = load.answers.filter(({ kind }) => kind === 'poll').length;
@@ -175,7 +179,7 @@ describe('a rolling restart under load', { timeout: 300_000 }, () => {
       expect(old.inFlight).toBe(0);
       balancer.remove(old);
       expect(load.answers.filter(({ kind }) => kind === 'poll').length).toBeGreaterThan(polls);
-      targets = [...targets.filter((target) => target !== old), next];
+      backends = [...backends.filter((backend) => backend !== old), next];
       await sinceAnswers(load.answers.length + 100);
     }
     await load.stop();

@@ -5,13 +5,13 @@ import type { Origin } from '../../../caller.ts';
 import type { Tx } from '../../../db/database.ts';
 import { isOpen } from '../../liveness-sql.ts';
 
-/** The actor, the origin and the time of the audit events of ended grants. */
+/** Who or what ends the grants, for their rows and audit events. */
 export interface EndedBy {
   actor: Actor;
   origin?: Origin | undefined;
   /** The `object_id` of the audit events. */
   objectId?: string | null;
-  /** The id of the queued ending; null if the sweep ends the grants. */
+  /** The ending (row of `grant_endings`) that ends them; null if the sweep does. */
   endingId?: string | null;
   /** When the audit events are appended. */
   now: Date;
@@ -20,20 +20,24 @@ export interface EndedBy {
 }
 
 /**
- * Ends grants and appends their audit events in one statement, so that no grant is sent to the broker and
- * back. `due` is a list of CTEs. The last one, `due (id, at, status, reason)`, has the locked grants with the
- * instant, the status and the reason of their end. A grant that another transaction has ended is skipped.
- * `owed` selects ended grants that only lack their event, as (id, agent_id, status, end_reason). `answer` is
- * one JSON value over `ended` and the CTEs. The type of an event is `grant.` followed by the status.
+ * Ends grants and appends their audit events in one statement, so that the grants need not be read into the broker and
+ * written back. `ctes` is a list of CTEs, of which the last must be `due (id, at, status, reason)`: the locked grants
+ * and their ends. A grant that another transaction has ended is skipped. `unrecorded` selects grants that have ended
+ * already and lack their audit event, as (id, agent_id, status, end_reason). `answer` is one JSON value over `ended`
+ * and the CTEs. The type of an event is `grant.` followed by the status.
  */
 export async function endDue<Answer>(
   tx: Tx,
   { actor, origin, objectId = null, endingId = null, now, eventIds }: EndedBy,
-  { due, owed, answer }: Record<'due' | 'answer', RawBuilder<unknown>> & { owed?: RawBuilder<unknown> },
+  {
+    ctes,
+    unrecorded,
+    answer,
+  }: Record<'ctes' | 'answer', RawBuilder<unknown>> & { unrecorded?: RawBuilder<unknown> },
 ): Promise<Answer | undefined> {
-  const more = owed === undefined ? sql`` : sql` union all ${owed}`;
+  const more = unrecorded === undefined ? sql`` : sql` union all ${unrecorded}`;
   const result = await sql<{ answer: Answer }>`
-    with ${due}, ended as (
+    with ${ctes}, ended as (
       update grants g set status = due.status, ended_at = due.at, ended_by = ${actor.id}, end_reason = due.reason,
           ending_id = ${endingId}
         from due where g.id = due.id and ${sql.raw(isOpen)}

@@ -93,7 +93,7 @@ export async function settleBatch(
 ): Promise<SettledBatch> {
   const { id, kind, reason } = ending;
   const hasEnded = endedAlready.has(kind);
-  const due = sql`${select(ending, size)}, delegated as materialized (
+  const ctes = sql`${select(ending, size)}, delegated as materialized (
       select o.id, ended.at
         from (select g.id from grants g
                where g.ancestors <> '{}' and g.ancestors && (select coalesce(array_agg(id), '{}') from selected)
@@ -117,7 +117,7 @@ export async function settleBatch(
       select id, at, reason, case status when 'pending' then 'denied' else 'revoked' end as status
         from (select * from due_delegated union all select * from due_selected) d
     )`;
-  const owed = sql`select g.id, g.agent_id, g.status, g.end_reason
+  const unrecorded = sql`select g.id, g.agent_id, g.status, g.end_reason
     from grants g join selected on selected.id = g.id where ${kind === 'catalogue'} and (select fits.all from fits)`;
   const answer = sql`json_build_object('rows', (select count(*) from numbered),
     'isWhole', (select fits.all from fits)
@@ -129,7 +129,7 @@ export async function settleBatch(
   const settled = await endDue<SettledBatch>(
     tx,
     { actor, origin, objectId, endingId: id, now, eventIds },
-    { due, owed, answer },
+    { ctes, unrecorded, answer },
   );
   return settled ?? { rows: 0, isWhole: true, next: null };
 }

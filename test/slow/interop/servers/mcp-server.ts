@@ -5,7 +5,7 @@ import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/
 import express from 'express';
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
-/** Registers the tools. `extra.authInfo` identifies the calling agent and its scopes. */
+/** Registers the tools. `authInfo` names the calling agent and its scopes. */
 function createTools(): McpServer {
   const server = new McpServer({ name: 'weather', version: '1.0.0' });
   server.registerTool('forecast', { description: 'The weather of tomorrow' }, ({ authInfo }) => ({
@@ -14,14 +14,14 @@ function createTools(): McpServer {
   return server;
 }
 
-/** Verifies tokens of Hallpass for `resource`, offline. */
+/** Verifies tokens of Hallpass for `resource` with its JWKS, without introspection. */
 function createVerifier(issuer: string, resource: string) {
   const keys = createRemoteJWKSet(new URL(`${issuer}/oauth2/jwks`), { cacheMaxAge: 300_000 });
   const terms = { issuer, audience: resource, typ: 'at+jwt', algorithms: ['ES256'] };
   return {
     async verifyAccessToken(token: string) {
       const { payload } = await jwtVerify(token, keys, terms).catch((error: unknown) => {
-        // Keys that cannot be read are not a fault of the token.
+        // Also a JWKS that is late or invalid, for which jose throws a JOSEError, too. A network failure is rethrown.
         throw error instanceof errors.JOSEError ? new InvalidTokenError(error.message) : error;
       });
       const { client_id: clientId, scope, exp: expiresAt = 0 } = payload;
