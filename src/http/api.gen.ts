@@ -1114,7 +1114,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke a token
-         * @description Revokes a token of the calling agent (RFC 7009), not its grant. For a token that is unknown or of another client the response is also 200, but nothing is changed.
+         * @description Revokes a token of the calling agent (RFC 7009), not its grant. For a token that is unknown or of another client the response is also 200, although nothing is revoked.
          */
         post: operations["revokeToken"];
         delete?: never;
