@@ -1,10 +1,10 @@
--- Grants that were handed down from others (RFC 8693): never wider, and ended with any of those above them.
+-- Delegated grants (RFC 8693): never wider than their parent, and ended by the end of any ancestor.
 
--- From the first grant to the one it was handed down from; empty: it is its agent's own.
+-- The ancestors, from the first grant to the parent; empty: the grant is not delegated.
 alter table grants add column ancestors text[] not null default '{}' check (cardinality(ancestors) <= 4);
--- Whom its tokens are of, and who acts.
+-- The subject and the actors of the tokens of a delegated grant.
 alter table grants add column delegation jsonb;
--- The token that it was got with, and those that this was got with: it ends with any of them.
+-- The ids of the subject token with which the grant was obtained, and of the subject tokens of that token: the grant ends with any of them.
 alter table grants add column subjects text[] not null default '{}';
 alter table grants add constraint grants_handed_down check (
   (ancestors = '{}') = (delegation is null) and (ancestors = '{}') = (subjects = '{}')
@@ -13,22 +13,22 @@ create index grants_below on grants using gin (ancestors)
   where ancestors <> '{}' and status in ('pending', 'scheduled', 'active');
 create index grants_subjects on grants using gin (subjects) where subjects <> '{}';
 
--- Those that a token was got with in exchange: it is worth no more than any of them.
+-- The ids of the subject tokens with which a token was obtained: the token is inactive as soon as any of them is.
 alter table tokens add column subjects text[];
 
--- Whether somebody whom the issuer speaks of can be whom an agent acts for.
+-- Whether tokens of the issuer about people may be subject tokens.
 alter table trusted_issuers add column subject_tokens boolean not null default false;
--- Raised when it is believed otherwise, or no longer: what was got by its word under an older one is dead for ever.
+-- Raised when the trust in the issuer changes or ends: what was obtained with its subject tokens under an older epoch is inactive permanently.
 alter table trusted_issuers add column epoch bigint not null default 1;
 create trigger trusted_issuers_epoch before update of epoch on trusted_issuers
   for each row execute function keep_epoch_rising();
--- By whose word a token is of somebody, and under which of its epochs.
+-- The subject token issuer whose token says for whom the agent acts, and the epoch of that issuer.
 alter table tokens add column subject_issuer_id text;
 alter table tokens add column subject_issuer_epoch bigint;
 create index grants_by_subject_issuer on grants ((delegation -> 'sub_id' ->> 'iss'))
   where delegation is not null and status in ('pending', 'scheduled', 'active');
 
--- Whether an issuer's word is good that was taken under this epoch.
+-- Whether this epoch of a subject token issuer is the current one, and the issuer still is a subject token issuer.
 create function word_holds(p_issuer_id text, p_epoch bigint) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select exists (
@@ -36,7 +36,7 @@ set search_path = pg_catalog, pg_temp as $$
      where i.id = p_issuer_id and i.epoch = p_epoch and i.deleted_at is null and i.subject_tokens)
 $$;
 
--- Whether none of these tokens is revoked, nor got with a secret that is, nor by a word that is not good any more.
+-- Whether none of these tokens is revoked, was obtained with a revoked secret, or has a subject token issuer with another epoch now.
 create function subjects_hold(p_subjects text[]) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select not exists (
@@ -47,7 +47,7 @@ set search_path = pg_catalog, pg_temp as $$
             or (t.subject_issuer_id is not null and not public.word_holds(t.subject_issuer_id, t.subject_issuer_epoch))))
 $$;
 
--- When the first of these grants ended, by hand or by an epoch; null: all last until their time.
+-- When the first of these grants ended, by a decision or by an epoch; null: none has ended before its time was over.
 create function line_ended_at(p_ancestors text[]) returns timestamptz language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select min(least(g.ended_at, a.epoch_ends[g.agent_epoch::integer], r.epoch_ends[g.resource_epoch::integer]))
@@ -57,20 +57,20 @@ set search_path = pg_catalog, pg_temp as $$
    where g.id = any(p_ancestors)
 $$;
 
--- When the first of their agents ends; null: none does.
+-- When the first of the agents of these grants expires; null: none of them expires.
 create function line_expires_at(p_ancestors text[]) returns timestamptz language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select min(a.expires_at) from public.grants g join public.agents a on a.id = g.agent_id where g.id = any(p_ancestors)
 $$;
 
--- Rises with every change of these grants and their agents (their resource is that of the one below).
+-- Rises with every change of these grants and of their agents. (Their resource is the resource of the delegated grant.)
 create function line_version(p_ancestors text[]) returns bigint language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select sum(g.version + a.version)::bigint from public.grants g join public.agents a on a.id = g.agent_id
    where g.id = any(p_ancestors)
 $$;
 
--- Whether one that was handed down can be used until p_until, as far as those above it are concerned.
+-- Whether the ancestors of a delegated grant permit its use until p_until.
 create function line_holds(p_ancestors text[], p_until timestamptz) returns boolean language sql stable parallel safe
 set search_path = pg_catalog, pg_temp as $$
   select public.line_ended_at(p_ancestors) is null
@@ -85,7 +85,7 @@ begin
     from public.grants g where g.id = new.ancestors[cardinality(new.ancestors)];
   if parent.id is null or new.ancestors <> parent.ancestors || parent.id or new.resource_id <> parent.resource_id
     or not new.scopes <@ parent.scopes or new.expires_at > parent.expires_at or parent.expires_at is null then
-    raise exception 'grant % is wider than the one it is handed down from', new.id using errcode = 'restrict_violation';
+    raise exception 'grant % is wider than its parent', new.id using errcode = 'restrict_violation';
   end if;
   return new;
 end $$;
@@ -94,7 +94,7 @@ create trigger grants_narrower before insert or update of ancestors, resource_id
 
 create function keep_ancestors() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
-  raise exception 'what grant % was handed down from stays so', old.id using errcode = 'restrict_violation';
+  raise exception 'the ancestors of grant % cannot change', old.id using errcode = 'restrict_violation';
 end $$;
 create trigger grants_ancestors before update of ancestors on grants
   for each row when (new.ancestors <> old.ancestors) execute function keep_ancestors();

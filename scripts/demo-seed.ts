@@ -1,7 +1,7 @@
 import createClient, { type Client } from 'openapi-fetch';
 import type { components, paths } from '../src/http/api.gen.ts';
 
-/** The credentials that the walk in the README uses. */
+/** The credentials that the walkthrough in the README uses. */
 export interface DemoCredentials {
   /** `client_id:client_secret` of the agent `report-writer`. */
   agent: string;

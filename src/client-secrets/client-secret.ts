@@ -1,8 +1,8 @@
 import type { SecretPrefix } from '../platform/random.ts';
 
 /**
- * The kinds of objects that have client secrets: an agent, or a resource, whose server is a client that may
- * introspect.
+ * The kinds of objects that have client secrets: an agent, or a resource. The client of a resource is its resource server, which may
+ * introspect tokens.
  */
 export type ClientKind = 'agent' | 'resource';
 
@@ -24,7 +24,7 @@ export interface ClientSecret {
   revokedAt: Date | null;
 }
 
-/** The most valid secrets of a client: two, so that it can change to a new one before the old one is revoked. */
+/** The most valid secrets of a client: two, so that the client can change to a new secret before the old one is revoked. */
 export const maxValidSecrets = 2;
 
 export function isValid(secret: Pick<ClientSecret, 'expiresAt' | 'revokedAt'>, now: Date): boolean {

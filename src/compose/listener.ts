@@ -128,7 +128,7 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
     ids,
     log,
     trustedProxies: config.trustedProxies,
-    begin: services.turns.beat,
+    begin: services.turns.flushIfLate,
     observe({ operation }, status, durationMs) {
       edge.metrics.request(operation, status, durationMs);
       overrides.observe?.(operation, status);

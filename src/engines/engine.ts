@@ -68,8 +68,8 @@ export interface NewAdminPassword {
 /** What is left of an account after it was cleaned up. */
 export interface CleanUp {
   /**
-   * Whether the account is gone, read back from the target. False only while it owns objects that are kept, or that cannot be
-   * dropped because objects of others depend on them.
+   * Whether the account is gone, as checked in the target. False only while it owns objects that are kept, or that cannot be
+   * dropped because objects of other accounts depend on them.
    */
   isGone: boolean;
   /** The objects that it owns, described for a person, at most 100; empty if it is gone. */
@@ -80,7 +80,7 @@ export interface CleanUp {
 export interface FoundAccount {
   name: string;
   canLogIn: boolean;
-  /** Null if the target does not end the account by itself. */
+  /** From when on the target itself refuses logins of the account; null if it has no fence. */
   expiresAt: Date | null;
 }
 
@@ -92,17 +92,17 @@ export interface HeldSession {
 }
 
 /**
- * A target that is open for calls. Every call may be repeated: making an account that exists with the same name fails,
- * and ending what is not there succeeds. Every call throws `TargetFailure`.
+ * A target that is open for calls. Every call may be repeated: making an account fails if one with its name exists,
+ * and ending an account that does not exist succeeds. Every call throws `TargetFailure`.
  */
 export interface Target {
   /** Makes an account that can log in and has what its mappings say. Leaves nothing if it fails before the deadline. */
   create(account: NewAccount): Promise<void>;
-  /** Moves the time at which the target itself ends the account, where it can. */
+  /** Sets a later expiry in the target, if the target has a fence; otherwise only checks that the target answers. */
   renew(renewal: AccountRenewal): Promise<void>;
   /**
-   * Takes the login and every privilege from an account. No login that begins afterwards succeeds; on a replica, as soon as it has
-   * replayed this, for which `endSessions` waits. Privileges that only `cleanUp` can find are revoked there.
+   * Disables the login of an account and revokes its privileges, except those that only `cleanUp` can find. No login that begins
+   * afterwards succeeds. A replica refuses logins as soon as it has replayed the change, for which `endSessions` waits.
    */
   disableAccess(name: string): Promise<void>;
   /** Ends every session of a disabled account, on every server, and returns how many there were. */

@@ -23,7 +23,7 @@ class FailedStep extends Error {}
 
 /**
  * Makes an account in a target, uses it and destroys it, because a target in which leases could not be ended must be refused
- * before it is used. Destroys the account also when a step fails.
+ * before it is used. Destroys the account even if a step fails.
  *
  * @returns the problems of the first step that has any; empty if leases work. Does not throw `TargetFailure`.
  */
@@ -77,7 +77,7 @@ async function endAccount(
       'checking that another password is refused',
       () => failIfLogsIn(target, { name, password: otherThan(account.password) }),
     ],
-    ['taking the login from the account', () => target.disableAccess(name)],
+    ['disabling the login of the account', () => target.disableAccess(name)],
     ['ending the sessions of the account', () => target.endSessions(name)],
     [
       'checking that its session has ended',
@@ -89,7 +89,7 @@ async function endAccount(
       async () => failUnless((await target.cleanUp(name)).isGone, 'the account still owns objects'),
     ],
     [
-      'reading back that the account is gone',
+      'checking that the account is gone',
       async () => {
         const left = await target.listAccounts(name);
         failUnless(!left.some((found) => found.name === name), 'the account is still there');
@@ -124,7 +124,7 @@ function otherThan(password: string): string {
 /** Destroys the account after a failed step. Returns the problem if it may still exist. */
 async function destroy(target: Target, name: string): Promise<TargetProblem | undefined> {
   const outcomes = [
-    await attempt('taking the login from the account', () => target.disableAccess(name)),
+    await attempt('disabling the login of the account', () => target.disableAccess(name)),
     await attempt('ending the sessions of the account', () => target.endSessions(name)),
     await attempt('removing the account', () => target.cleanUp(name)),
   ];

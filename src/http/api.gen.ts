@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Check that this replica can serve
-         * @description Succeeds if this replica should get traffic (readiness): the database is reachable and migrated, the clocks of both differ by less than 2 seconds, and a signing key is usable.
+         * @description Succeeds if this replica should get traffic (readiness): the database is reachable and migrated, its clock and the clock of the replica differ by less than 2 seconds, and a signing key is usable.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -1021,7 +1021,7 @@ export interface paths {
         };
         /**
          * List background jobs
-         * @description Returns every background job with its schedule and its last run, on any replica.
+         * @description Returns every background job with its schedule and its last run, whichever replica ran it.
          */
         get: operations["listJobs"];
         put?: never;
@@ -1050,7 +1050,7 @@ export interface paths {
          *     issuer. With a `DPoP` header (RFC 9449) the token is bound to the key of the proof; after `use_dpop_nonce` the client
          *     sends another proof with the nonce in `DPoP-Nonce`.
          *
-         *     `authorization_details` (RFC 9396 section 6) narrow the token to a part of those of the grant. A token from an exchange
+         *     `authorization_details` (RFC 9396 section 6) narrows the token to a part of the details of the grant. A token from an exchange
          *     never permits more than the exchanged token and never expires after it. Exchanging a token of another agent creates a
          *     delegated grant for the client. A token of a trusted issuer with `subject_tokens` stands for the person for whom the
          *     client acts. For an agent with `grants_on_demand`, a token request that no grant covers requests a grant;
@@ -1117,7 +1117,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke a token
-         * @description Revokes a token of the calling agent (RFC 7009), not its grant. For a token that is unknown or of another client the response is also 200, and nothing happens.
+         * @description Revokes a token of the calling agent (RFC 7009), not its grant. For a token that is unknown or of another client the response is also 200, although nothing is revoked.
          */
         post: operations["revokeToken"];
         delete?: never;
@@ -1273,7 +1273,7 @@ export interface components {
              * @enum {string}
              */
             status: "ready" | "not ready";
-            /** @description The result of each check, by its name; `ok` or what is wrong */
+            /** @description The result of each check by the name of the check: `ok`, or what is wrong */
             checks: {
                 [key: string]: string;
             };
@@ -1382,7 +1382,7 @@ export interface components {
         };
         /**
          * Format: uri
-         * @description The URL at which the keys are published: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. The broker reads it when a JWT names a key that the broker does not know, and again when its copy is 4 to 5 minutes old; at most once in 30 s
+         * @description The URL at which the keys are published: https, at a public address or one that HALLPASS_OUTBOUND_ALLOW lists. The broker fetches the keys when a JWT names a key that it does not know, and again when its copy is 4 to 5 minutes old, but at most once in 30 s
          */
         JwksUri: string;
         /** @description The id of a trusted issuer */
@@ -1404,7 +1404,7 @@ export interface components {
         };
         /** @description Whether the assertions of the agent may have the URL of the token endpoint as `aud`, or several audiences. By default the issuer must be the only audience, so that an assertion for another server cannot be used here */
         LegacyAudience: boolean;
-        /** @description Whether tokens must be bound to a key of the agent (DPoP, RFC 9449). If true, a token request without a DPoP proof is refused, and a stolen token is useless without the key. False by default */
+        /** @description Whether tokens must be bound to a key of the agent (DPoP, RFC 9449). If true, a token request without a DPoP proof is refused, so that a stolen token is useless without the key. False by default */
         RequireBoundTokens: boolean;
         /** @description Whether a token request with `resource` and `scope` that no grant covers requests a grant of 15 minutes. If policy permits the grant, the response is the token; if the grant needs approval, the error is `authorization_pending`. False by default */
         GrantsOnDemand: boolean;
@@ -1607,14 +1607,14 @@ export interface components {
         };
         /** @description The id of a resource */
         ResourceId: string;
-        /** @description The identifier of a resource, an absolute URI without fragment (RFC 8707) */
+        /** @description The identifier of a resource: an absolute URI without a fragment (RFC 8707) */
         ResourceIdentifier: string;
         /**
          * @description The kind of the resource: `api` has JWT access tokens, every other kind has leases in such a target
          * @enum {string}
          */
         ResourceKind: "api" | "postgres" | "mysql" | "redis" | "rabbitmq";
-        /** @description A scope-token (RFC 6749 section 3.3) */
+        /** @description The name of a scope, a `scope-token` of RFC 6749 section 3.3 */
         ScopeName: string;
         /**
          * @description The risk of a scope, for policies
@@ -1829,7 +1829,7 @@ export interface components {
         };
         /** @description Protected resource metadata (RFC 9728 section 2) */
         ProtectedResourceMetadata: {
-            /** @description The identifier, exactly as it is registered */
+            /** @description The identifier of the resource, exactly as it is registered */
             resource: string;
             /** @description The issuers of tokens for the resource */
             authorization_servers: string[];
@@ -1845,7 +1845,7 @@ export interface components {
             authorization_details_types_supported?: string[];
             /** @description Whether every token for the resource must be bound to a key (RFC 9449) */
             dpop_bound_access_tokens_required: boolean;
-            /** @description The algorithms with which DPoP proofs may be signed; absent for a resource that accepts bearer tokens */
+            /** @description The algorithms with which DPoP proofs may be signed; present for `/v1`, and for a resource whose tokens must be bound */
             dpop_signing_alg_values_supported?: string[];
         };
         Reconciliation: {
@@ -1900,7 +1900,7 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
-        /** @description What the grant permits within its scopes (RFC 9396), in the types that the resource defines: together at most 4,096 bytes of JSON without white space. Longer details are refused (400 `invalid-authorization-details`) before policy decides */
+        /** @description What the grant permits within its scopes (RFC 9396), in the types that the resource defines: together at most 4,096 bytes as JSON without white space. Longer details are refused (400 `invalid-authorization-details`) before policy decides */
         AuthorizationDetails: components["schemas"]["AuthorizationDetail"][];
         Simulation: {
             agent_id: components["schemas"]["AgentId"];
@@ -1978,7 +1978,7 @@ export interface components {
             iss?: string;
             /** @description The subject that acts */
             sub: string;
-            /** @description The previous actor, of the same form */
+            /** @description The previous actor, in the same form */
             act?: {
                 [key: string]: unknown;
             };
@@ -2225,7 +2225,7 @@ export interface components {
             items: components["schemas"]["Job"][];
         };
         /**
-         * @description The grant type (RFC 6749 section 4.5)
+         * @description The grant type (RFC 6749 sections 4.4 and 4.5)
          * @enum {string}
          */
         GrantType: "client_credentials" | "urn:ietf:params:oauth:grant-type:jwt-bearer" | "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -2252,7 +2252,7 @@ export interface components {
             scope?: string;
             /** @description The id of the grant under which the token is issued */
             grant_id?: string;
-            /** @description A JSON array (RFC 9396 section 6) of the details that the token is to have; each must be within one of the grant. Without this parameter the token has all details of the grant. At most 20, together at most 4,096 bytes without white space */
+            /** @description A JSON array (RFC 9396 section 6) of the details that the token is to have. Each must permit no more than one of the details of the grant. Without this parameter the token has all details of the grant. At most 20 details, together at most 4,096 bytes without white space */
             authorization_details?: string;
             /** @description The id of the agent that may exchange the token to act for this agent (RFC 8693 section 4.4) */
             may_act?: string;
@@ -2273,7 +2273,7 @@ export interface components {
             client_assertion_type?: components["schemas"]["ClientAssertionType"];
         };
         /**
-         * @description A stable identifier of the kind of error, for programs to act on. Later versions may add some: treat an unknown one by the HTTP status
+         * @description A stable identifier of the kind of error, for programs to act on. Later versions may add codes: act on the HTTP status if the code is unknown
          * @enum {string}
          */
         OauthErrorCode: "invalid_request" | "invalid_scope" | "invalid_authorization_details" | "invalid_target" | "invalid_grant" | "invalid_dpop_proof" | "use_dpop_nonce" | "authorization_pending" | "access_denied" | "unsupported_response_type" | "unsupported_grant_type" | "unauthorized_client" | "invalid_token" | "invalid_client" | "temporarily_unavailable" | "server_error";
@@ -2537,7 +2537,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The database is unreachable, the audit event could not be written, or the broker is overloaded; nothing was changed */
+        /** @description The database is unreachable, the audit event could not be written, or the broker is overloaded; nothing was issued, and nearly always nothing was changed */
         Unavailable: {
             headers: {
                 "Retry-After": components["headers"]["RetryAfter"];
@@ -2743,7 +2743,7 @@ export interface components {
                 /**
                  * @example {
                  *       "error": "invalid_target",
-                 *       "error_description": "ask for access at /v1/grants first"
+                 *       "error_description": "request a grant at /v1/grants"
                  *     }
                  */
                 "application/json": components["schemas"]["OauthError"];
@@ -2873,13 +2873,13 @@ export interface components {
         /** @description Seconds to wait before trying again */
         RetryAfter: string;
         /**
-         * @description The rate limits (draft-ietf-httpapi-ratelimit-headers): for each of the scopes `address` and `caller`, `q` requests
-         *     in `w` seconds
+         * @description The rate limits (draft-ietf-httpapi-ratelimit-headers): `address` is that of the client's address, `caller` that of the
+         *     authenticated caller; `q` requests in `w` seconds
          * @example "address";q=1000;w=1, "caller";q=1000;w=1
          */
         RateLimitPolicy: string;
         /**
-         * @description What is left of each rate limit that was checked: `r` further requests now; the full limit is available again in `t` seconds
+         * @description What is left of each rate limit that was checked: `r` further requests are possible now, and the full limit is available again in `t` seconds
          * @example "address";r=0;t=1
          */
         RateLimit: string;
@@ -6750,13 +6750,15 @@ export interface operations {
                     /**
                      * @example {
                      *       "issuer": "https://hallpass.example",
+                     *       "authorization_endpoint": "https://hallpass.example/oauth2/authorize",
                      *       "token_endpoint": "https://hallpass.example/oauth2/token",
                      *       "jwks_uri": "https://hallpass.example/oauth2/jwks",
                      *       "introspection_endpoint": "https://hallpass.example/oauth2/introspect",
                      *       "revocation_endpoint": "https://hallpass.example/oauth2/revoke",
                      *       "grant_types_supported": [
                      *         "client_credentials",
-                     *         "urn:ietf:params:oauth:grant-type:jwt-bearer"
+                     *         "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                     *         "urn:ietf:params:oauth:grant-type:token-exchange"
                      *       ],
                      *       "response_types_supported": [
                      *         "none"

@@ -10,8 +10,8 @@ export function setHeaders(response: ServerResponse, headers: readonly string[])
 }
 
 /**
- * Returns the headers that helmet sets for an API: no loading, framing or sniffing. They are the same for every
- * response, so helmet runs once and the paths that bypass Express send the same headers.
+ * Returns the headers that helmet sets for an API: a browser must load nothing from a response, show it in no frame and not guess
+ * its type. They are the same for every response, so helmet runs only once, and the paths that bypass Express send them, too.
  */
 export function securityHeaders(): readonly (readonly [string, string])[] {
   const headers = new Map<string, string>();

@@ -30,7 +30,7 @@ export interface Lease {
   revokeReason: string | null;
   /** When the target had taken login and privileges from the account and had ended its sessions. */
   accessDisabledAt: Date | null;
-  /** When the account was gone, read back from the target. */
+  /** When the broker checked in the target that the account was gone. */
   cleanedUpAt: Date | null;
   /** What the account still owns in the target, for a person to read. */
   ownedObjects: string[];

@@ -1,7 +1,7 @@
 import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto';
 import { OutboundFailure } from './outbound-failure.ts';
 
-/** A public key of another party that signs JWTs. */
+/** A public key with which JWTs of another party are verified. */
 export interface PublicKey {
   kid: string | undefined;
   /** The only algorithm that the key may be used with; undefined if its owner does not say. */
@@ -10,9 +10,10 @@ export interface PublicKey {
 }
 
 const maxKeys = 100;
+/** The longest `kid` or `alg`. */
 const maxNameLength = 256;
 const minRsaBits = 2_048;
-/** The `use` of a key that signs JWTs. SPIFFE bundles have `jwt-svid` (SPIFFE Trust Domain and Bundle section 4.2). */
+/** The values of `use` of a key that signs JWTs. SPIFFE bundles have `jwt-svid` (SPIFFE Trust Domain and Bundle section 4.2). */
 const uses: unknown[] = ['sig', 'jwt-svid'];
 /** The members of private and symmetric keys (RFC 7518 section 6). */
 const secretMembers = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
@@ -59,7 +60,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function isName(value: unknown): value is string | undefined {
+function isShortTextOrAbsent(value: unknown): value is string | undefined {
   return value === undefined || (typeof value === 'string' && value.length <= maxNameLength);
 }
 
@@ -68,7 +69,8 @@ function toPublicKey(jwk: Record<string, unknown>): PublicKey | string {
   const { kid, alg, use = 'sig', key_ops: operations = ['verify'] } = jwk;
   if (!uses.includes(use)) return 'is not for signatures (use)';
   if (!Array.isArray(operations) || !operations.includes('verify')) return 'is not for verifying (key_ops)';
-  if (!isName(kid) || !isName(alg)) return 'has a kid or alg that is not a string of at most 256 characters';
+  if (!isShortTextOrAbsent(kid) || !isShortTextOrAbsent(alg))
+    return 'has a kid or alg that is not a string of at most 256 characters';
   try {
     const key = createPublicKey({ key: jwk as JsonWebKey, format: 'jwk' });
     if (acceptable[String(jwk.kty)]?.(jwk as JsonWebKey, key) === true) return { kid, alg, key };

@@ -1,13 +1,13 @@
 import type { Clock } from './clock.ts';
 
-/** Defers work to the end of the current turn of the event loop, so that all requests of the turn share it. */
+/** Defers work to the end of the current turn of the event loop, so that all requests that are read in the turn share that work. */
 export interface Turns {
   afterTurn(run: () => void): void;
   /**
-   * Runs the deferred work now if the turn takes too long. Must be called often within a turn: with more than 1,024 sockets
-   * ready, a turn lasts as long as more become ready, up to 48 rounds of 1,024 (libuv, uv__io_poll), which takes seconds.
+   * Runs the deferred work now if the turn has taken too long. Must be called often within a turn: if 1,024 or more sockets are ready, libuv
+   * polls again in the same turn, up to 48 times (uv__io_poll), so a turn can take seconds.
    */
-  beat(): void;
+  flushIfLate(): void;
 }
 
 /** The time after which a turn is too long; an ordinary turn is shorter. */
@@ -30,7 +30,7 @@ export function createTurns(clock: Pick<Clock, 'now'>): Turns {
       since = clock.now().getTime();
       setImmediate(flush);
     },
-    beat() {
+    flushIfLate() {
       if (waiting.length > 0 && clock.now().getTime() - since >= longestMs) flush();
     },
   };

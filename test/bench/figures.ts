@@ -1,4 +1,4 @@
-/** Reads the number `BENCH_<name>`, so that every size can be reduced for a smoke run. */
+/** Reads the number in the environment variable `BENCH_<name>`, so that a smoke run can reduce every size. */
 export function setting(name: string, fallback: number): number {
   const value = Number(process.env[`BENCH_${name}`] ?? fallback);
   if (!Number.isFinite(value) || value <= 0) throw new Error(`BENCH_${name} must be a number above 0`);
@@ -7,7 +7,10 @@ export function setting(name: string, fallback: number): number {
 
 export const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** Returns the nearest-rank quantile of unsorted values; 0 if the array is empty. */
+/**
+ * Returns a quantile of unsorted values: the value at index `floor(n * share)` of the n sorted values, or the largest. 0 if the array
+ * is empty.
+ */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)] ?? 0;
@@ -15,7 +18,7 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
-/** Prints a ratio beside its target, and whether it misses it: a noisy machine does not fail the run. */
+/** Prints a value beside its target, and whether it meets the target. A miss does not fail the run, because the machine may be busy. */
 export function printTarget(
   what: string,
   value: number,
@@ -29,9 +32,10 @@ export function printTarget(
 
 export const rate = (perSecond: number): string => `${perSecond.toFixed(0).padStart(7)} /s`;
 export const ms = (value: number): string => `${value.toFixed(1)} ms`;
-export const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MB`;
+/** Formats a number of bytes in units of 2^20. */
+export const megabytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 
-/** Reports wrong behaviour, as opposed to slowness: the benchmark continues, and its process ends with 1. */
+/** Reports that the broker behaved wrongly, not slowly. The benchmark continues, and its process exits with status 1. */
 export function fail(problem: string): void {
   print(`FAILED: ${problem}`);
   process.exitCode = 1;

@@ -46,7 +46,7 @@ const seconds = (from: number): number => Math.floor(clock.now().getTime() / 100
 const post = (form: Record<string, string>, on: { url: string } = broker) =>
   oauthPost(on, '/oauth2/token', { ...grant, ...form });
 const stranger = { status: 401, error: 'invalid_client' };
-const refuse = (form: Record<string, string>, expected = stranger) =>
+const expectRefused = (form: Record<string, string>, expected = stranger) =>
   expectRefusal(broker, post(form), expected);
 
 describe('an agent that signs an assertion', () => {
@@ -59,10 +59,10 @@ describe('an agent that signs an assertion', () => {
     expect(events.at(-1)).toMatchObject({ actor_id: agent.id, details: { auth_method: 'private_key_jwt' } });
   });
 
-  it('may also send its own client_id, and no other', async () => {
+  it('may also send its own client_id, but no other', async () => {
     await post({ ...proofOf(await agent.assert()), client_id: agent.id }).expect(200);
     const other = await createKeyAgent(place);
-    await refuse({ ...proofOf(await agent.assert()), client_id: other.id });
+    await expectRefused({ ...proofOf(await agent.assert()), client_id: other.id });
   });
 
   it('can introspect and revoke with an assertion, too', async () => {
@@ -91,40 +91,40 @@ describe('an agent that signs an assertion', () => {
 });
 
 describe('an assertion', () => {
-  it('is used once, on all replicas and endpoints together', async () => {
+  it('can be used only once, on whichever replica and endpoint', async () => {
     const form = proofOf(await agent.assert());
     await post(form).expect(200);
-    await refuse(form);
+    await expectRefused(form);
     await post(form, replica).expect(401);
     await oauthPost(replica, '/oauth2/introspect', { token: 'x', ...form }).expect(401);
     await oauthPost(replica, '/oauth2/revoke', { token: 'x', ...form }).expect(401);
   });
 
-  it('stays used during the clock skew after its expiry, in which an unused one is still accepted', async () => {
+  it('cannot be used again during the tolerated clock difference after its expiry, in which an unused one is still accepted', async () => {
     const exp = seconds(2);
     const form = proofOf(await agent.assert({ claims: { exp } }));
     const late = proofOf(await agent.assert({ claims: { exp } }));
     await post(form).expect(200);
     clock.advance(60);
-    await refuse(form);
+    await expectRefused(form);
     await post(late).expect(200);
   });
 
   it('counts as used even if nothing was issued for it', async () => {
     const form = proofOf(await agent.assert());
     await post({ ...form, scope: 'read' }).expect(400);
-    await refuse(form);
+    await expectRefused(form);
   });
 
-  it('is the same in another encoding, and with another signature', async () => {
+  it('cannot be used again in another encoding or with another signature', async () => {
     const claims = { jti: randomUUID() };
     const first = await agent.assert({ claims });
     await post(proofOf(first)).expect(200);
-    await refuse(proofOf(`${first}\n`), { status: 400, error: 'invalid_request' });
-    await refuse(proofOf(`${first}=`));
+    await expectRefused(proofOf(`${first}\n`), { status: 400, error: 'invalid_request' });
+    await expectRefused(proofOf(`${first}=`));
     const signedAgain = await agent.assert({ claims });
     expect(signedAgain).not.toBe(first);
-    await refuse(proofOf(signedAgain));
+    await expectRefused(proofOf(signedAgain));
   });
 
   it('of another client with the same jti is not a replay', async () => {
@@ -145,7 +145,7 @@ describe('an assertion', () => {
     expect(await countTokens(broker.database)).toBe(before + 1);
   });
 
-  it('that is answered with 503 because the database is unreachable is not taken as used', async () => {
+  it('does not count as used if the database cannot store it, which is answered with 500', async () => {
     const form = proofOf(await agent.assert());
     await broker.database.owner.query('alter table used_values rename to used_values_away');
     await post(form).expect(500);
@@ -189,24 +189,24 @@ const bad: [string, () => AssertionTerms][] = [
     'a person',
     () => ({ claims: { iss: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c', sub: 'adm_01kjdw0a5vf8h8v0m6gq3r9x2c' } }),
   ],
-  ['a client with NUL in its name', () => ({ claims: { iss: 'agt_\u0000b', sub: 'agt_\u0000b' } })],
+  ['a client id with NUL', () => ({ claims: { iss: 'agt_\u0000b', sub: 'agt_\u0000b' } })],
   ['a subject with NUL', () => ({ claims: { sub: 'a\u0000b' } })],
   ['an issuer with NUL', () => ({ claims: { iss: 'a\u0000b' } })],
-  ['half a character', () => ({ claims: { iss: '\ud800', sub: '\ud800' } })],
+  ['half of a surrogate pair', () => ({ claims: { iss: '\ud800', sub: '\ud800' } })],
   ['another kid', () => ({ header: { kid: 'unknown' } })],
   ['the type of an access token', () => ({ header: { typ: 'at+jwt' } })],
 ];
 
 describe('an assertion is refused in the same way with', () => {
   it.each(bad)('%s', async (_, terms) => {
-    const answer = await refuse(proofOf(await agent.assert(terms())));
+    const answer = await expectRefused(proofOf(await agent.assert(terms())));
     expect(answer.body).toEqual({
       error: 'invalid_client',
       error_description: 'Client authentication failed',
     });
   });
 
-  it('NUL, at every endpoint', async () => {
+  it('NUL in iss or sub, at introspection and revocation', async () => {
     for (const claims of [
       { iss: 'agt_\u0000', sub: 'agt_\u0000' },
       { iss: 'x', sub: '\u0000' },
@@ -219,34 +219,34 @@ describe('an assertion is refused in the same way with', () => {
 
   it('another key under the same kid', async () => {
     const key = createKey({ kid: agent.key.kid });
-    await refuse(proofOf(await agent.assert({ key })));
+    await expectRefused(proofOf(await agent.assert({ key })));
   });
 
-  it('an access token of ours in its place', async () => {
-    await refuse(proofOf((await agent.token()).body.access_token));
+  it('an access token of the broker in its place', async () => {
+    await expectRefused(proofOf((await agent.token()).body.access_token));
   });
 
   it('a resource server as the client', async () => {
     const { id } = await createResource(broker);
-    await refuse(proofOf(await agent.assert({ claims: { iss: id, sub: id } })));
+    await expectRefused(proofOf(await agent.assert({ claims: { iss: id, sub: id } })));
   });
 
   it('a disabled agent', async () => {
     const disabled = await createKeyAgent(place);
     await disabled.api();
     await asBootstrap(broker).post(`/v1/agents/${disabled.id}/disable`).expect(200);
-    await refuse(proofOf(await disabled.assert()));
+    await expectRefused(proofOf(await disabled.assert()));
   });
 });
 
-describe('the request of an assertion', () => {
-  it('names its type, has both parameters, and no other client authentication', async () => {
+describe('a request with an assertion', () => {
+  it('must have both parameters, the right type, and no other client authentication', async () => {
     const assertion = await agent.assert();
     const malformed = { status: 400, error: 'invalid_request' };
-    await refuse({ client_assertion: assertion }, malformed);
-    await refuse({ client_assertion_type: 'x' }, malformed);
-    await refuse({ client_assertion: assertion, client_assertion_type: 'urn:other' });
-    await refuse({ ...proofOf(assertion), client_id: agent.id, client_secret: 's' }, malformed);
+    await expectRefused({ client_assertion: assertion }, malformed);
+    await expectRefused({ client_assertion_type: 'x' }, malformed);
+    await expectRefused({ client_assertion: assertion, client_assertion_type: 'urn:other' });
+    await expectRefused({ ...proofOf(assertion), client_id: agent.id, client_secret: 's' }, malformed);
     const body = new URLSearchParams({ ...grant, ...proofOf(assertion) }).toString();
     const basic = postRaw(broker, body, basicAuth({ id: agent.id, secret: 's' }));
     await expectRefusal(broker, basic, malformed);
@@ -261,20 +261,20 @@ describe('an agent with legacy_audience', () => {
       await post(proofOf(await old.assert({ claims: { aud } }))).expect(200);
     }
     for (const aud of ['https://other.example', ['https://other.example'], []]) {
-      await refuse(proofOf(await old.assert({ claims: { aud } })));
+      await expectRefused(proofOf(await old.assert({ claims: { aud } })));
     }
   });
 
   it('gets the setting on every replica within a second', async () => {
     const legacy_audience = true;
     const other = await createKeyAgent(place);
-    await refuse(proofOf(await other.assert({ claims: { aud: tokenUrl } })));
+    await expectRefused(proofOf(await other.assert({ claims: { aud: tokenUrl } })));
     await asBootstrap(broker).patch(`/v1/agents/${other.id}`, { legacy_audience }).expect(200);
     await post(proofOf(await other.assert({ claims: { aud: tokenUrl } }))).expect(200);
     await post(proofOf(await other.assert({ claims: { aud: tokenUrl } })), replica).expect(200);
     await asBootstrap(broker).patch(`/v1/agents/${other.id}`, { legacy_audience: false }).expect(200);
     clock.advance(1);
-    await refuse(proofOf(await other.assert({ claims: { aud: tokenUrl } })));
+    await expectRefused(proofOf(await other.assert({ claims: { aud: tokenUrl } })));
     await post(proofOf(await other.assert({ claims: { aud: tokenUrl } })), replica).expect(401);
   });
 });

@@ -31,10 +31,10 @@ describe('a preflight', () => {
   it.each([
     ['create', 'making an account'],
     ['holdSession', 'logging in as the account'],
-    ['disableAccess', 'taking the login from the account'],
+    ['disableAccess', 'disabling the login of the account'],
     ['endSessions', 'ending the sessions of the account'],
     ['cleanUp', 'removing the account'],
-    ['listAccounts', 'reading back that the account is gone'],
+    ['listAccounts', 'checking that the account is gone'],
   ] as const)('names the step and the statement if the privilege for %s is missing', async (call, step) => {
     const server = createFakeServer('admin');
     server.faults.missingPrivilege.add(call);
@@ -78,7 +78,7 @@ describe('a preflight', () => {
   it.each([
     ['disableAccess', /^ending the sessions .* can still log in$/],
     ['endSessions', /^checking that its session has ended failed: the session is still open$/],
-    ['cleanUp', /^reading back that the account is gone failed: the account is still there$/],
+    ['cleanUp', /^checking that the account is gone failed: the account is still there$/],
   ] as const)('notices that %s reports success and has no effect', async (call, expected) => {
     const server = createFakeServer('admin');
     server.faults.withoutEffect.add(call);

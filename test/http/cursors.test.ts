@@ -17,11 +17,11 @@ import {
 import { detailsOf } from '../support/contract-requests.ts';
 import { eventually } from '../support/eventually.ts';
 
-/**
- * Every operation of the contract that returns a list in pages. The tests call each with its own cursor, with altered cursors and
- * with those of other lists.
- */
 const contract = readContract();
+/**
+ * Every operation of the contract that returns a list in pages. The tests call each operation with a cursor of its own list, with altered
+ * copies of that cursor, and with the cursors of other lists.
+ */
 const lists = contract.operations
   .filter((entry) => detailsOf(contract, entry).parameters.some(({ name }) => name === 'cursor'))
   .map(({ id, path }) => ({ id, path }));
@@ -58,7 +58,7 @@ beforeAll(async () => {
   }
 });
 
-/** Returns copies of the cursor, each with one character changed at another position. */
+/** Returns copies of the cursor with one changed character each, each copy at another position. */
 function altered(cursor: string): string[] {
   return [0, 10, 42, cursor.length - 2].map((at) => {
     const other = cursor.charAt(at) === 'A' ? 'B' : 'A';
@@ -95,8 +95,8 @@ describe.each(lists)('the cursor of $id', ({ path }) => {
   });
 });
 
-describe('the cursor of a list with filters', () => {
-  it('is valid for the list with these filters only', async () => {
+describe('the cursor of a list without filters', () => {
+  it('is not valid for the list with a filter', async () => {
     const first = cursors.get('/v1/audit-events');
     await admin.get(`/v1/audit-events?type=agent.created&cursor=${first}`).expect(400);
     const grants = cursors.get('/v1/grants');
@@ -105,7 +105,7 @@ describe('the cursor of a list with filters', () => {
   });
 });
 
-it('a cursor that was made under the old master key is valid while that key is known', async () => {
+it('a cursor that was made under an old master key is valid as long as the broker has that key', async () => {
   const [{ path = '' } = {}] = lists;
   const masterKey = new MasterKey(Buffer.alloc(32, 7));
   const swapped = await startBroker({

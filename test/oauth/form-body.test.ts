@@ -19,7 +19,7 @@ describe('a form body', () => {
     expect(await readFormBody(requestOf([], formType))).toBe('');
   });
 
-  it('has at most 16,384 bytes, in however many chunks', async () => {
+  it('may have 16,384 bytes and no more, in however many chunks', async () => {
     const half = Buffer.alloc(8192, 'a');
     expect(await readFormBody(requestOf([half, half], formType))).toHaveLength(16_384);
     const over = [
@@ -55,7 +55,7 @@ describe('a form body', () => {
     );
   });
 
-  it('that is cut off is refused as invalid-request', async () => {
+  it('is refused as invalid-request if it is cut off', async () => {
     const cut = new Readable({ read() {} });
     const reading = readFormBody(
       Object.assign(cut, {

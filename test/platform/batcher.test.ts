@@ -156,7 +156,7 @@ describe('a long turn of the event loop', () => {
     const { batcher, statements } = held();
     const answer = batcher.submit(7);
     clock.advance(0.01);
-    turns.beat();
+    turns.flushIfLate();
     expect(statements.map(({ rows }) => rows)).toEqual([[7]]);
     statements[0]?.finish();
     expect(await answer).toBe(14);

@@ -23,18 +23,18 @@ describe('work that is deferred to the end of a turn', () => {
     expect(ran).toEqual([1, 2, 3]);
   });
 
-  it('runs within a long turn, at the first beat after 10 ms, and not again at its end', async () => {
+  it('runs within a long turn, at the first call of flushIfLate after 10 ms, and not again at its end', async () => {
     const { clock, turns, ran, put } = start();
     put(1);
     clock.advance(0.009);
-    turns.beat();
+    turns.flushIfLate();
     expect(ran).toEqual([]);
     put(2);
     clock.advance(0.001);
-    turns.beat();
+    turns.flushIfLate();
     expect(ran).toEqual([1, 2]);
     put(3);
-    turns.beat();
+    turns.flushIfLate();
     expect(ran).toEqual([1, 2]);
     await endOfTurn();
     await endOfTurn();

@@ -29,7 +29,7 @@ describe('a process that died during a run', () => {
         .execute();
     });
 
-  it('blocks its job until its lease has expired, then the next slot runs; and the lost run is counted as a failure', async () => {
+  it('blocks its job until its lease has expired; then the next slot runs, and the lost run counts as a failure', async () => {
     const clock = new FakeClock();
     await dies('died', clock);
     const b = await startReplica(database, {
@@ -49,7 +49,7 @@ describe('a process that died during a run', () => {
     });
   });
 
-  it('does not block it longer because its clock was ahead', async () => {
+  it('does not block its job if its clock was a year ahead', async () => {
     const ahead = new FakeClock('2027-03-02T10:00:00Z');
     await dies('ahead', ahead);
     const clock = new FakeClock();
@@ -58,8 +58,8 @@ describe('a process that died during a run', () => {
   });
 });
 
-describe('a job that throws', () => {
-  it('is recorded without secrets, and runs at the next slot; a success resets the count', async () => {
+describe('a run that fails', () => {
+  it('is recorded without secrets, and the next slot runs; a success resets the count of failures', async () => {
     let broken = true;
     const secret = `hpa_${'x'.repeat(43)}`;
     const jobs = [
@@ -82,7 +82,7 @@ describe('a job that throws', () => {
     expect(await readJob(database, 'thrower')).toMatchObject(good);
   });
 
-  it('never throws, whether it fails at once or the database is unreachable', async () => {
+  it('does not make runExclusive throw, whether the job throws synchronously or the database cannot record the run', async () => {
     const common = {
       clock: new FakeClock(),
       holder: 'a',
@@ -105,7 +105,7 @@ describe('a job that throws', () => {
 });
 
 describe('a run whose outcome could not be recorded', () => {
-  it('does not block its own replica, and blocks the others until its lease expires', async () => {
+  it('does not block its own replica, and blocks the others until that replica has run the job again', async () => {
     const mine = await createTestDatabase();
     const owner = (text: string) => mine.owner.query(text);
     let interrupt = true;
@@ -128,7 +128,7 @@ describe('a run whose outcome could not be recorded', () => {
     expect(await b.runNow('cut', slot(3))).toBe('done');
   });
 
-  it('does not allow its replica to take the lease of a later run, of its own or of another replica', async () => {
+  it('does not let its replica take the lease of a later run, whether that run is its own or that of another replica', async () => {
     const mine = await createTestDatabase();
     const owner = (text: string) => mine.owner.query(text);
     let during = (): Promise<unknown> => owner('alter table job_runs rename to job_runs_away');

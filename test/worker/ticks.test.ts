@@ -56,7 +56,7 @@ describe('ticks', () => {
     expect(daily.slots).toEqual([new Date(midnight + 197 * 60_000).toISOString()]);
   });
 
-  it('have the same slots on replicas whose timers are late by different amounts', () => {
+  it('have the same slots on replicas that started at different times', () => {
     const clocks = ['10:00:03.789', '10:00:04.001'].map((time) => new SteppingClock(`2026-03-02T${time}Z`));
     const seen = clocks.map((clock) => {
       const { slots } = collect('*/10 * * * * *', clock);
@@ -67,7 +67,7 @@ describe('ticks', () => {
     expect(seen[0]).toEqual(seen[1]);
   });
 
-  it('occur once for all the slots that passed while the process slept, and continue after them', () => {
+  it('occur once for all slots that passed while the process was suspended, and then for each slot again', () => {
     const clock = new SteppingClock('2026-03-02T10:00:55Z');
     const { slots } = collect('0 * * * * *', clock);
     clock.step(3600);
@@ -75,7 +75,7 @@ describe('ticks', () => {
     expect(slots).toEqual(['2026-03-02T10:01:00.000Z', '2026-03-02T11:02:00.000Z']);
   });
 
-  it('follow a clock that was set back within a minute', () => {
+  it('follow the clock within a minute after it was set back', () => {
     const clock = new SteppingClock('2026-03-02T10:00:55Z');
     const { slots } = collect('0 0 * * * *', clock);
     clock.step(-3600);
@@ -85,7 +85,7 @@ describe('ticks', () => {
     expect(slots).toEqual(['2026-03-02T10:00:00.000Z']);
   });
 
-  it('end when they are stopped, and leave no timer', () => {
+  it('do not occur after they are stopped, and leave no timer', () => {
     const clock = new SteppingClock();
     const { slots, stop } = collect('*/10 * * * * *', clock);
     clock.advance(25);
@@ -94,7 +94,7 @@ describe('ticks', () => {
     expect([slots.length, clock.timers]).toEqual([2, 0]);
   });
 
-  it('occur at the times of each schedule in the table', () => {
+  it('occur as often in an hour as each schedule in the table says', () => {
     const clock = new SteppingClock('2026-03-02T03:00:05Z');
     const names = Object.keys(schedules) as (keyof typeof schedules)[];
     const all = names.map((name) => [name, collect(schedules[name], clock)] as const);

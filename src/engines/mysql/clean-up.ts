@@ -6,7 +6,7 @@ import { quoteAccount } from './names.ts';
 import { removeAccount } from './remove.ts';
 
 /**
- * Removes a disabled account and its role, and reads back that both are gone. An account owns nothing in MariaDB: a view, a routine, a
+ * Removes a disabled account and its role, and checks that both are gone. An account owns nothing in MariaDB: a view, a routine, a
  * trigger or an event has the account as its definer only, and the server refuses to run it once the account is gone.
  */
 export async function cleanUp(session: Session, name: string): Promise<CleanUp> {

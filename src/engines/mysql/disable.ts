@@ -3,8 +3,8 @@ import type { Session } from './connections.ts';
 import { quoteAccount, quoteRole, roleNameOf } from './names.ts';
 
 /**
- * Locks an account, then takes its password, its role and the privileges that it got directly. The lock comes first and alone: it must not
- * depend on the rest. An account may change its own password, but not its lock.
+ * Locks an account, then drops its role, makes its password unusable and revokes the privileges that were granted to it directly. The lock is
+ * a statement of its own, because it must succeed even if a later step fails. An account may change its own password, but not its lock.
  */
 export async function disableAccess(session: Session, name: string): Promise<void> {
   const account = quoteAccount(name);

@@ -8,7 +8,7 @@ import { roleNameOf } from './names.ts';
 const pause = 'do sleep(0.02)';
 /** How long a replica waits for the primary before it answers, so that it notices a connection that was ended. */
 const replayWaitSeconds = 0.2;
-/** A session can be between two of the queries that look for it, but not twice in a row. */
+/** One query can miss a session that changes its state meanwhile, but two queries in a row cannot. */
 const quietRounds = 2;
 
 /**
@@ -76,7 +76,7 @@ async function readPosition(session: Session): Promise<string> {
   return row?.position ?? '';
 }
 
-/** Waits until a replica has replayed what the primary had written: from then on it refuses the login, too. */
+/** Waits until a replica has replayed what the primary had written: from then on the replica refuses the login, too. */
 async function waitForReplay(session: Session, position: string): Promise<void> {
   if (position === '') throw new TargetFailure('refused', 'the server with replicas has no binary log');
   for (;;) {

@@ -122,7 +122,7 @@ async function findAdminProblems(session: Session, server: Server): Promise<Targ
   if (isFull || globally.has('SELECT') || inMysql.has('SELECT') || inMysql.has('ALL PRIVILEGES'))
     return problems;
   problems.push({
-    problem: `the admin account ${admin} lacks SELECT on the schema mysql, so it cannot read back what became of accounts`,
+    problem: `the admin account ${admin} lacks SELECT on the schema mysql, so it cannot check the state of accounts`,
     statement: `GRANT SELECT ON \`mysql\`.* TO ${admin}`,
   });
   return problems;
@@ -165,7 +165,7 @@ async function findMappedProblems(
   return { existing: roles.filter((role) => found.some(({ name }) => name === role)), problems };
 }
 
-/** An anonymous account takes the logins of every account whose host is less exact. */
+/** A login from the host of an anonymous account becomes that account, instead of one whose host is less exact. */
 async function findAnonymous(session: Session): Promise<TargetProblem[]> {
   const rows = await session.query<{ host: string }>(
     `select Host as host from mysql.global_priv where User = '' and Host <> '' order by Host`,

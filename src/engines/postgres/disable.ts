@@ -19,8 +19,8 @@ const contention: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Takes the login from a role, then its memberships and those in it. The login comes first and alone: it must not depend on
- * whether all memberships can be revoked. Does nothing if the role does not exist.
+ * Disables the login of a role, then revokes its memberships and those in it. The login is disabled by a statement of its own, because
+ * that must succeed even if a membership cannot be revoked. Does nothing if the role does not exist.
  */
 export async function disableAccess(session: Session, name: string): Promise<void> {
   const role = await findRole(session, name);

@@ -6,7 +6,7 @@ import { terminateSessions } from './sessions.ts';
 
 /** Waits at the server, so that no clock of the broker is needed. */
 export const pause = 'select pg_sleep(0.02)';
-/** A login can be between two of the queries that look for it, but not twice in a row. */
+/** One query can miss a login that changes its state meanwhile, but two queries in a row cannot. */
 export const quietRounds = 2;
 
 /**
@@ -62,7 +62,7 @@ export async function readLsn(session: Session): Promise<string> {
   return rows[0]?.lsn ?? '';
 }
 
-/** Waits until a replica has replayed what the primary had written at `lsn`: from then on it refuses the login, too. */
+/** Waits until a replica has replayed what the primary had written at `lsn`: from then on the replica refuses the login, too. */
 async function waitForReplay(session: Session, lsn: string): Promise<void> {
   for (;;) {
     const { rows } = await session.query<{ replayed: boolean | null }>(

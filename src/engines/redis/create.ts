@@ -18,23 +18,23 @@ export interface Creation {
 /**
  * Makes an account on every server, in two steps:
  *
- * 1. A user that is off and has nothing but the digest of a password that nobody knows, the token.
- * 2. One command that fails if the user does not have the token; otherwise it replaces everything, and switches the user on.
+ * 1. A user that is off and has nothing but the placeholder: a digest for which nobody knows a password.
+ * 2. One command that fails if the user does not have the placeholder; otherwise it replaces everything, and switches the user on.
  *
- * A command can run long after its timeout, when a stopped server continues and reads what it has received. A late first step
- * makes a user that cannot log in. A late second step fails, because ending the account removes the token.
+ * A command can run long after its timeout, when a stopped server continues and reads what it has received. If the first step
+ * runs late, it makes a user that cannot log in. If the second one does, it fails, because ending the account removes the placeholder.
  */
 export async function createAccount(call: Call, creation: Creation): Promise<void> {
   const { name } = creation.account;
   await call.onEach((session) => assertAbsent(session, name));
-  const token = creation.random.bytes(32).toString('hex');
+  const placeholder = creation.random.bytes(32).toString('hex');
   const made: Session[] = [];
   try {
     await call.onEach(async (session) => {
-      if (await reserve(session, { ...creation, token })) made.push(session);
+      if (await reserve(session, { ...creation, placeholder })) made.push(session);
       else throw existsFailure(name);
     });
-    await call.onEach((session) => activate(session, { ...creation, token }));
+    await call.onEach((session) => activate(session, { ...creation, placeholder }));
   } catch (error) {
     await Promise.allSettled(made.map((session) => session.ask([['ACL', 'DELUSER', name]])));
     throw error;
@@ -48,31 +48,31 @@ async function assertAbsent(session: Session, name: string): Promise<void> {
   if ((await findUser(session, name)) !== undefined) throw existsFailure(name);
 }
 
-type Step = Creation & { token: string };
+type Step = Creation & { placeholder: string };
 
-/** Returns false if somebody has made the user since it was absent, and then removes what it has added. */
-async function reserve(session: Session, { account, clock, token }: Step): Promise<boolean> {
+/** Makes the user with the placeholder. If somebody else has made the user meanwhile, removes the placeholder and returns false. */
+async function reserve(session: Session, { account, clock, placeholder }: Step): Promise<boolean> {
   const { name, deadline } = account;
   const [, reply] = await session.ask(
     [
-      ['ACL', 'SETUSER', name, `#${token}`],
+      ['ACL', 'SETUSER', name, `#${placeholder}`],
       ['ACL', 'GETUSER', name],
     ],
     { before: () => assertBefore(deadline, clock) },
   );
   const user = toUser(reply);
-  if (user !== undefined && isEmpty(user) && hasOnly(user, token)) return true;
-  await session.ask([['ACL', 'SETUSER', name, `!${token}`]]);
+  if (user !== undefined && isEmpty(user) && hasOnly(user, placeholder)) return true;
+  await session.ask([['ACL', 'SETUSER', name, `!${placeholder}`]]);
   return false;
 }
 
-async function activate(session: Session, { account, ruleSets, clock, token }: Step): Promise<void> {
+async function activate(session: Session, { account, ruleSets, clock, placeholder }: Step): Promise<void> {
   const { name, password, deadline } = account;
   const digest = sha256(password).toString('hex');
   const rules = toArguments(ruleSets);
   const [, reply] = await session.ask(
     [
-      ['ACL', 'SETUSER', name, `!${token}`, 'reset', 'resetchannels', ...rules, `#${digest}`, 'on'],
+      ['ACL', 'SETUSER', name, `!${placeholder}`, 'reset', 'resetchannels', ...rules, `#${digest}`, 'on'],
       ['ACL', 'GETUSER', name],
     ],
     { before: () => assertBefore(deadline, clock) },

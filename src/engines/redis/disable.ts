@@ -2,7 +2,7 @@ import type { Call, Session } from './servers.ts';
 import { findUser } from './users.ts';
 
 /**
- * Takes the login and every privilege from an account, on every server. Its open sessions lose their privileges, too. The
+ * Disables the login of an account and revokes its privileges, on every server. Its open sessions lose their privileges, too. The
  * list is stored afterwards, because a server that starts again would otherwise have the account as it was stored last.
  */
 export async function disableAccess(call: Call, name: string): Promise<void> {

@@ -19,16 +19,19 @@ export interface EndedEpochsSweep {
 /** How many agents or resources one batch covers: most have few open grants. */
 const subjectsPerBatch = 20;
 
-/** The position of the sweep: the last subject that is done, and the last grant read of the subjects after it. */
+/** The position of the sweep, which goes through batches of agents or resources (subjects) in id order. */
 interface Place {
+  /** The last subject before the current batch. */
   passed: string;
+  /** The last grant that the current pass over the grants of the batch has read. */
   after: GrantOf;
-  /** Whether the current walk over the grants of these subjects found any, and how many it ended. */
+  /** Whether the current pass has found any grant to end. */
   seen: boolean;
+  /** How many grants the current pass has ended. */
   ended: number;
 }
 
-const startBehind = (passed: string): Place => ({
+const startAfter = (passed: string): Place => ({
   passed,
   after: { of: '', grant: '' },
   seen: false,
@@ -36,8 +39,9 @@ const startBehind = (passed: string): Place => ({
 });
 
 /**
- * Writes as ended the grants that raised epochs have ended. Walks the grants of each agent and resource in id order
- * until a walk finds none, then deletes the subject's row of `ended_epochs`. Locked grants wait for the next run.
+ * Writes as ended the grants that raised epochs have ended. Passes over the open grants of each agent and resource of `ended_epochs`
+ * again until a pass ends none. Deletes the rows of a batch when a pass over it finds no such grant. Leaves locked grants to the next
+ * run.
  */
 export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number> {
   return (await sweepKind(sweep, 'agent')) + (await sweepKind(sweep, 'resource'));
@@ -45,7 +49,7 @@ export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number>
 
 async function sweepKind({ inBatch, signal }: EndedEpochsSweep, kind: EpochKind): Promise<number> {
   let total = 0;
-  let place: Place | undefined = startBehind('');
+  let place: Place | undefined = startAfter('');
   while (place !== undefined && !signal.aborted) {
     const from: Place = place;
     const { rows, next } = await inBatch((tx, batch) => step(tx, batch, { kind, from }));
@@ -68,14 +72,14 @@ async function step(
   if (until !== null) {
     return { rows, next: { ...from, after: until, seen: true, ended: from.ended + rows } };
   }
-  return { rows, next: await afterWalk(tx, { ended, last, from }) };
+  return { rows, next: await afterPass(tx, { ended, last, from }) };
 }
 
-/** Returns the start of another walk over these subjects if this one ended grants, else over the next ones. */
-async function afterWalk(
+/** Returns the start of another pass over this batch if the last pass ended grants, else the start of the next batch. */
+async function afterPass(
   tx: Tx,
   { ended, last, from }: { ended: readonly EndedEpoch[]; last: string; from: Place },
 ): Promise<Place> {
   if (!from.seen) await forgetEndedEpochs(tx, ended);
-  return from.ended > 0 ? startBehind(from.passed) : startBehind(last);
+  return from.ended > 0 ? startAfter(from.passed) : startAfter(last);
 }

@@ -44,7 +44,7 @@ interface Decided extends DecidedAbout {
 /**
  * Makes a grant of the caller that is delegated from another agent's grant, or finds the one that the same
  * exchange made before. Returns its id. Policy decides again, with the caller as principal and `delegated`
- * set; earlier approvals count if the approver controls none of the agents. Throws `invalid-subject-token`
+ * set. An approval of an ancestor counts only if its approver controls neither the caller nor the agent of any ancestor. Throws `invalid-subject-token`
  * (the parent is not active, or the token is revoked), `delegation-denied`, `too-many-grants`.
  */
 export async function delegateGrant(
@@ -138,8 +138,8 @@ async function record(deps: RequestsDeps, tx: Tx, recording: Recording): Promise
     return refuse('invalid-subject-token', { detail: 'it has ended' });
   const now = deps.clock.now();
   const { scopes, authorizationDetails, subjects } = wanted;
-  const same = { agentId: agent.id, subjects, scopes, authorizationDetails, now };
-  const known = await store.findSame(tx, same);
+  const sought = { agentId: agent.id, subjects, scopes, authorizationDetails, now };
+  const known = await store.findEarlierGrant(tx, sought);
   if (known?.status === 'revoked')
     return refuse('invalid-subject-token', { detail: 'the grant delegated for it was revoked' });
   if (known !== undefined) return known.id;

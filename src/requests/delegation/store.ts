@@ -3,7 +3,7 @@ import type { Detail } from '../../authorization-details/details-type.ts';
 import type { Tx } from '../../db/database.ts';
 import { bindInstants, isActive, isRevokedByPerson } from '../../grants/liveness-sql.ts';
 
-/** Locks these grants and their agents against an end until the transaction ends. Returns whether all exist. */
+/** Locks these grants and their agents, so that none of them can end before the transaction has ended. Returns whether all exist. */
 export async function lockAncestors(tx: Tx, ids: readonly string[]): Promise<boolean> {
   const locked = await sql`
     select from grants g join agents a on a.id = g.agent_id
@@ -11,7 +11,10 @@ export async function lockAncestors(tx: Tx, ids: readonly string[]): Promise<boo
   return locked.rows.length === ids.length;
 }
 
-/** Locks these tokens against revocation until the transaction ends. Returns whether none has ended. */
+/**
+ * Locks these tokens, so that none can be revoked before the transaction has ended. Returns whether all exist and none has ended before
+ * its expiry.
+ */
 export async function lockTokens(tx: Tx, jtis: readonly string[]): Promise<boolean> {
   const locked =
     await sql`select from tokens where jti = any(${jtis}::text[]) order by jti for share`.execute(tx);
@@ -21,7 +24,7 @@ export async function lockTokens(tx: Tx, jtis: readonly string[]): Promise<boole
   return rows[0]?.ended === null;
 }
 
-/** The terms that an agent requests for a subject token. */
+/** The terms of the delegated grant that an agent requests by an exchange. */
 export interface DelegatedTerms {
   agentId: string;
   subjects: string[];
@@ -31,10 +34,10 @@ export interface DelegatedTerms {
 }
 
 /**
- * Finds the grant that was delegated to the agent for these subject tokens before: one that a person revoked,
- * of any terms, or else the active one with the same terms, so that a repeated exchange yields the same grant.
+ * Finds a grant that was delegated to the agent earlier for these subject tokens: a grant with any terms that a person has revoked, or
+ * else the active one with the same terms, so that a repeated exchange yields the same grant.
  */
-export async function findSame(
+export async function findEarlierGrant(
   tx: Tx,
   { agentId, subjects, scopes, authorizationDetails, now }: DelegatedTerms,
 ): Promise<{ id: string; status: string } | undefined> {

@@ -8,17 +8,16 @@ import { isRabbitmqMissing, startRabbitmq } from '../support/rabbitmq-node.ts';
 import { logIn, renew } from './clients/amqp-agent.ts';
 import { startTokens, type TokenService, type Tokens } from './tokens.ts';
 
-/**
- * Debian's rabbitmq-server with its OAuth 2 plugin, in a separate node: a token is the password of an AMQP
- * connection.
- */
+// These tests run Debian's rabbitmq-server with its OAuth 2 plugin, as a node of its own: a token is the password of an AMQP connection.
+
+/** The resource, which the plugin calls `resource_server_id`. */
 const identifier = 'urn:example:rabbitmq';
 
 let service: TokenService;
 let port: number;
 const open: ChannelModel[] = [];
 
-/** Starts an https server in front of the broker, because the plugin reads keys only over https. */
+/** Starts an https server in front of Hallpass, because the plugin reads keys only over https. Returns its URL. */
 async function startFront(issuer: string): Promise<string> {
   const front = await startHttpsServer((request, response) => {
     const answer = fetch(`${issuer}${request.url}`).then((given) => given.text());
@@ -51,7 +50,7 @@ afterEach(async () => {
   for (const connection of open.splice(0)) await connection.close().catch(() => {});
 });
 
-/** Opens a channel of a connection with this token. A refusal closes the channel, so each check needs a new one. */
+/** Connects with this token. RabbitMQ closes a channel when it refuses something, so each check opens a channel of its own. */
 async function connect(
   token: string,
 ): Promise<{ connection: ChannelModel; channel: () => Promise<Channel> }> {
@@ -69,7 +68,7 @@ async function connect(
 const refused = /ACCESS_REFUSED|403/;
 
 describe.skipIf(isRabbitmqMissing)('RabbitMQ with a token as password', () => {
-  it('allows an agent what its scopes permit, until the token expires', async () => {
+  it('allows an agent what its scopes permit, with a new token and with one that was issued 200 s ago', async () => {
     for (const token of [service.tokens.good, service.tokens.aged]) {
       const { channel } = await connect(token);
       const orders = await channel();
@@ -100,8 +99,8 @@ describe.skipIf(isRabbitmqMissing)('RabbitMQ with a token as password', () => {
     await expect(connect(service.tokens[name])).rejects.toThrow(refused);
   });
 
-  // RabbitMQ lets the consumer continue; docs/integrations.md explains how to handle that.
-  it('ends with the grant, unless the agent sends a token of another grant in time, except for a running consumer', async () => {
+  // docs/integrations.md explains how to end a running consumer.
+  it('refuses new operations after the token has expired, unless the agent sends another token in time; a running consumer continues', async () => {
     const [expiring, renewed] = [
       await connect(await service.mintFor(4)),
       await connect(await service.mintFor(4)),

@@ -23,16 +23,16 @@ let broker: TestBroker;
 let resource: { id: string; identifier: string };
 let agents: TestAgent[];
 beforeAll(async () => {
-  // The token endpoint delays its refusals for overload.
+  // The token endpoint delays refusals for overload, so the clock must advance by itself.
   broker = await startBroker({ clock: systemClock });
   await createPolicy(broker, permitAll);
   resource = await createResource(broker);
   agents = await parallel(12, () => createAgent(broker));
 });
 
-/** The number of requests that may run at a time and that may wait. */
-const most = 4 + 128;
-const asked = most + 30;
+/** The most requests that the broker accepts at a time: for grants 4 that run and 128 that wait, for exchanges 128 in total. */
+const maxAccepted = 4 + 128;
+const asked = maxAccepted + 30;
 
 type Ask = (index: number, connections: Agent) => Promise<Answer>;
 
@@ -51,9 +51,9 @@ const exchangeOf = (subject_token: string) => ({
 });
 
 async function exchanges(): Promise<Ask> {
-  const holder = await createAgent(broker);
-  const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
-  const subject_token = await tokenOf(holder, held);
+  const parent = await createAgent(broker);
+  const parentGrant = { resource: resource.identifier, grant_id: await grantTo(parent, resource) };
+  const subject_token = await tokenOf(parent, parentGrant);
   const form = exchangeOf(subject_token);
   return (index, agent) => {
     const { id, secret } = agents[index % agents.length] as TestAgent;
@@ -61,11 +61,11 @@ async function exchanges(): Promise<Ask> {
   };
 }
 
-const queueOf = ({ id }: TestAgent): string =>
+const lockOf = ({ id }: TestAgent): string =>
   `select pg_advisory_xact_lock(hashtextextended('hallpass.grants ${id}', 0))`;
 
 /** Runs `work` while another session holds locks, which are released even if `work` fails. */
-async function whileHeld(statement: string, work: () => Promise<void>): Promise<void> {
+async function whileLocked(statement: string, work: () => Promise<void>): Promise<void> {
   await broker.database.owner.query(`begin; ${statement}`);
   try {
     await work();
@@ -90,10 +90,10 @@ describe('a lock that many requests share', () => {
     let changed: Promise<unknown> | undefined;
     let granted: Promise<unknown> | undefined;
     const answers: string[] = [];
-    // As a request does while it is being decided.
+    // The locks that a request for a grant holds while it is being decided.
     const share = `select pg_advisory_xact_lock_shared(hashtextextended('hallpass.resource ${resource.id}', 0));
       select from resources where id = '${resource.id}' for share`;
-    await whileHeld(share, async () => {
+    await whileLocked(share, async () => {
       const change = { name: 'renamed' };
       changed = Promise.resolve(asBootstrap(broker).patch(`/v1/resources/${resource.id}`, change)).then(
         ({ status }) => answers.push(`changed ${status}`),
@@ -109,15 +109,15 @@ describe('a lock that many requests share', () => {
     expect(answers.sort()).toEqual(['changed 200', 'granted 201']);
   });
 
-  it('serialises the exchanges that go back to one agent', async () => {
-    const [holder, middle, leaf] = await parallel(3, () => createAgent(broker));
-    if (holder === undefined || middle === undefined || leaf === undefined) throw new Error('no agents');
-    const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
+  it('makes an exchange wait for others that have an ancestor grant of the same agent', async () => {
+    const [parent, middle, leaf] = await parallel(3, () => createAgent(broker));
+    if (parent === undefined || middle === undefined || leaf === undefined) throw new Error('no agents');
+    const parentGrant = { resource: resource.identifier, grant_id: await grantTo(parent, resource) };
     const exchange = (token: string, agent: TestAgent) =>
       oauthPost(broker, '/oauth2/token', exchangeOf(token), agent);
-    const first = await exchange(await tokenOf(holder, held), middle).expect(200);
+    const first = await exchange(await tokenOf(parent, parentGrant), middle).expect(200);
     let second: Promise<{ status: number }> | undefined;
-    await whileHeld(queueOf(holder), async () => {
+    await whileLocked(lockOf(parent), async () => {
       second = Promise.resolve(exchange(first.body.access_token, leaf));
       await waiting(1);
     });
@@ -127,24 +127,24 @@ describe('a lock that many requests share', () => {
 
 describe('more exchanges of an agent than are admitted', () => {
   it('are refused before any work is done for them; the others succeed', async () => {
-    const [holder, greedy] = [await createAgent(broker), await createAgent(broker)];
-    const held = { resource: resource.identifier, grant_id: await grantTo(holder, resource) };
-    const form = exchangeOf(await tokenOf(holder, held));
+    const [parent, greedy] = [await createAgent(broker), await createAgent(broker)];
+    const parentGrant = { resource: resource.identifier, grant_id: await grantTo(parent, resource) };
+    const form = exchangeOf(await tokenOf(parent, parentGrant));
     const basic = `${greedy.id}:${greedy.secret}`;
     const connections = new Agent({ keepAlive: true });
-    const holding = await createReadyHolder({ now: () => new Date() }, greedy);
-    const proof = await holding.prove('POST', '/oauth2/token');
+    const keyHolder = await createReadyHolder({ now: () => new Date() }, greedy);
+    const proof = await keyHolder.prove('POST', '/oauth2/token');
     const countUsed = async (): Promise<number> =>
       (await broker.database.owner.query('select count(*)::integer as n from used_values')).rows[0].n;
-    let sentAway = 0;
+    let refused = 0;
     let flood: Promise<Answer[]> | undefined;
-    await whileHeld(queueOf(holder), async () => {
+    await whileLocked(lockOf(parent), async () => {
       flood = parallel(100, async () => {
         const answer = await call(`${broker.url}/oauth2/token`, { basic, form, agent: connections });
-        if (answer.status === 503) sentAway += 1;
+        if (answer.status === 503) refused += 1;
         return answer;
       });
-      await eventually(async () => expect(sentAway).toBe(36));
+      await eventually(async () => expect(refused).toBe(36));
       const before = await countUsed();
       await oauthPost(broker, '/oauth2/token', form, greedy).set('DPoP', proof).expect(503);
       expect(await countUsed()).toBe(before);
@@ -161,7 +161,7 @@ describe('more concurrent requests for grants than can be decided', () => {
     const request = grantRequest(resource.identifier);
     const connections = new Agent({ keepAlive: true });
     let flood: Promise<Answer[]> | undefined;
-    await whileHeld(queueOf(greedy), async () => {
+    await whileLocked(lockOf(greedy), async () => {
       flood = parallel(100, () =>
         call(`${broker.url}/v1/grants`, { bearer, json: request, agent: connections }),
       );
@@ -174,35 +174,35 @@ describe('more concurrent requests for grants than can be decided', () => {
 
   it.each([
     ['requests for grants', requestsForGrants, 201],
-    ['exchanges that hand grants down', exchanges, 200],
-  ])('%s are sent away with Retry-After; who revokes does not wait for them', async (_, prepare, good) => {
+    ['exchanges that make delegated grants', exchanges, 200],
+  ])('%s are refused with Retry-After, and a revocation does not wait for those that were accepted', async (_, prepare, good) => {
     const ask = await prepare();
     const revoked = await tokenOf(agents[0] as TestAgent);
     const connections = new Agent({ keepAlive: true, maxSockets: asked });
-    let sentAway = 0;
-    let first = (): void => {};
-    const isFull = new Promise<void>((resolve) => {
-      first = resolve;
+    let refused = 0;
+    let last = (): void => {};
+    const allRefused = new Promise<void>((resolve) => {
+      last = resolve;
     });
     const all = async (index: number): Promise<Answer> => {
       const answer = await ask(index, connections);
       if (answer.status !== 503) return answer;
       expect(answer.headers['retry-after']).toBe('1');
-      sentAway += 1;
-      if (sentAway === asked - most) first();
+      refused += 1;
+      if (refused === asked - maxAccepted) last();
       return answer;
     };
     let answers: Promise<Answer[]> | undefined;
     // Grants can be read, but not written.
-    await whileHeld('lock table grants in share row exclusive mode', async () => {
+    await whileLocked('lock table grants in share row exclusive mode', async () => {
       answers = parallel(asked, all);
-      await isFull;
+      await allRefused;
       await oauthPost(broker, '/oauth2/revoke', { token: revoked }, agents[0]).timeout(2_000).expect(200);
     });
     const statuses = tally((await answers) ?? []);
     expect(Object.keys(statuses)).toEqual([String(good), '503']);
     // Accepted requests wait at most 5 s for a lock.
-    expect(statuses[good]).toBeGreaterThanOrEqual(most - 4);
+    expect(statuses[good]).toBeGreaterThanOrEqual(maxAccepted - 4);
     connections.destroy();
     expect((await ask(0, new Agent())).status).toBe(good);
   });

@@ -11,11 +11,11 @@ import { type Block, blocksOf, matches, sectionOf } from '../../e2e/support/mark
 import { freePort } from '../../support/free-port.ts';
 
 const run = promisify(execFile);
-/** Ends a command that hangs; a walk takes seconds. */
-const walkMs = 240_000;
+/** Ends a command that hangs; a walkthrough takes seconds. */
+const limitMs = 240_000;
 const read = (name: string): string => readFileSync(join(root, name), 'utf8');
-const walk = blocksOf(sectionOf(read('README.md'), 'A walk in five minutes'));
-const [announcement] = walk;
+const walkthrough = blocksOf(sectionOf(read('README.md'), 'A walkthrough in five minutes'));
+const [announcement] = walkthrough;
 const verifier = blocksOf(read('docs/resource-servers.md')).find(({ language }) => language === 'js');
 
 interface Step {
@@ -59,7 +59,7 @@ const asReader = (command: string): string =>
  * @param last - A script that runs after the steps, in the same shell.
  * @returns The output of each step that succeeded, and the output after the last of them.
  */
-async function walkThrough(steps: Step[], last = ''): Promise<{ outputs: string[]; rest: string }> {
+async function runSteps(steps: Step[], last = ''): Promise<{ outputs: string[]; rest: string }> {
   const script = [
     'set -euo pipefail',
     // A step that fails leaves no server behind.
@@ -69,7 +69,7 @@ async function walkThrough(steps: Step[], last = ''): Promise<{ outputs: string[
     last,
   ];
   const env = { PATH: `${dirname(process.execPath)}:${process.env.PATH}`, HOME: process.env.HOME };
-  const options = { cwd: root, env, timeout: walkMs };
+  const options = { cwd: root, env, timeout: limitMs };
   const { stdout } = await run(
     'bash',
     ['--noprofile', '--norc', '-c', script.join('\n')],
@@ -87,7 +87,7 @@ async function walkThrough(steps: Step[], last = ''): Promise<{ outputs: string[
 }
 
 async function expectShown(name: string, steps: Step[], last?: string): Promise<string> {
-  const { outputs, rest } = await walkThrough(steps, last);
+  const { outputs, rest } = await runSteps(steps, last);
   expect(outputs.length, `${name}:${steps[outputs.length]?.command.line} fails:\n${rest}`).toBe(steps.length);
   for (const [index, { command, expected }] of steps.entries()) {
     const shown = outputs[index] ?? '';
@@ -97,7 +97,7 @@ async function expectShown(name: string, steps: Step[], last?: string): Promise<
   return rest;
 }
 
-describe('the walk in the README', () => {
+describe('the walkthrough in the README', () => {
   it('begins with what the broker prints at its first start', () => {
     const shown = asReader(announcement?.text ?? '');
     const printed = broker.stdout();
@@ -105,9 +105,9 @@ describe('the walk in the README', () => {
   });
 
   it('works as written, command by command, and shows the output that it promises', async () => {
-    const steps = stepsOf(walk);
+    const steps = stepsOf(walkthrough);
     expect(steps.length).toBeGreaterThan(5);
-    // The code of docs/resource-servers.md accepts a token of the walk for its own scope only.
+    // The code of docs/resource-servers.md accepts a token of the walkthrough for its own scope only.
     const program = `${verifier?.text.replace('https://hallpass.example.com', url)}
       const { access_token } = JSON.parse(process.env.ANSWER);
       await verify(access_token, 'chat').catch((error) => console.log(error.message));
@@ -119,7 +119,7 @@ describe('the walk in the README', () => {
   }, 300_000);
 
   it('has a sequel in docs/leases.md, with a database as the target of a lease', async () => {
-    const steps = stepsOf(blocksOf(sectionOf(read('docs/leases.md'), 'A walk')));
+    const steps = stepsOf(blocksOf(sectionOf(read('docs/leases.md'), 'A walkthrough')));
     expect(steps.length).toBe(4);
     await expectShown('docs/leases.md', steps);
   }, 300_000);
@@ -127,8 +127,8 @@ describe('the walk in the README', () => {
   it('is continued by docs/grants.md, in the same shell', async () => {
     const steps = stepsOf(blocksOf(read('docs/grants.md')));
     expect(steps.length).toBe(3);
-    const { outputs, rest } = await walkThrough([...stepsOf(walk), ...steps]);
-    const shown = outputs.slice(stepsOf(walk).length);
+    const { outputs, rest } = await runSteps([...stepsOf(walkthrough), ...steps]);
+    const shown = outputs.slice(stepsOf(walkthrough).length);
     expect(shown.length, `docs/grants.md:${steps[shown.length]?.command.line} fails:\n${rest}`).toBe(3);
     for (const [index, { expected }] of steps.entries())
       if (expected === undefined || !matches(expected.text, shown[index] ?? ''))

@@ -9,7 +9,7 @@ import type { KnownPassword } from './victim.ts';
 type Place = Pick<TargetConnection, 'host' | 'port' | 'database'>;
 type LogIn = (place: Place, admin: KnownPassword) => Promise<void>;
 
-/** Logs in as the admin account of a target, by its kind, and logs out. Rejects if the password is refused. */
+/** For each kind of target: logs in as the admin account and logs out. Rejects if the password is refused. */
 export const logInAsAdmin: Record<EngineKind, LogIn> = {
   async postgres({ host, port, database }, { username: user, password }) {
     const client = new pg.Client({ host, port, database, user, password, ssl: false });
@@ -29,6 +29,6 @@ export const logInAsAdmin: Record<EngineKind, LogIn> = {
       headers: { authorization },
     });
     await body.dump();
-    if (statusCode !== 200) throw new Error(`the password of ${username} is refused: ${statusCode}`);
+    if (statusCode !== 200) throw new Error(`the login as ${username} is refused: ${statusCode}`);
   },
 };

@@ -9,7 +9,7 @@ import { testConfig } from '../../../support/test-config.ts';
 import type { Instruction, KnownPassword, VictimSettings } from './victim.ts';
 
 /**
- * A broker with the engines of production, which is killed or stopped. Its clock moves only by an instruction of the test. It writes every password
+ * A broker with the engines of production, which a test kills or stops. Its clock moves only by an instruction of the test. It writes every password
  * that it gives an account to a file, because a response with a password may never arrive.
  */
 const settings = JSON.parse(process.argv[2] ?? '') as VictimSettings;
@@ -50,28 +50,28 @@ const server = createServer(broker.app).listen(0, '127.0.0.1', () => {
 });
 
 const lookIntervalMs = 50;
-const endings = new Set<Promise<unknown>>();
+const runs = new Set<Promise<unknown>>();
 let looking: NodeJS.Timeout | undefined;
 
-/** Looks for leases to end, again and again, also while some are under way, as a worker in production does. */
-function beginEndings(): void {
+/** Looks for leases to end, again and again, even while earlier runs still end some, as a worker in production does. */
+function beginEndingLeases(): void {
   const look = (): void => {
-    const ending: Promise<unknown> = broker.worker
+    const run: Promise<unknown> = broker.worker
       .endLeases()
       .catch(() => {})
-      .finally(() => endings.delete(ending));
-    endings.add(ending);
+      .finally(() => runs.delete(run));
+    runs.add(run);
   };
   look();
   looking ??= setInterval(look, lookIntervalMs);
 }
 
 const instructions: { [Name in Instruction['name']]: (instruction: Instruction) => unknown } = {
-  'begin-endings': beginEndings,
+  'begin-ending-leases': beginEndingLeases,
   advance: ({ seconds = 0 }) => clock.advance(seconds),
   async settle() {
     clearInterval(looking);
-    await Promise.all(endings);
+    await Promise.all(runs);
   },
 };
 

@@ -9,68 +9,68 @@ import { startVictim, type Victim } from './victim.ts';
 /** What one lane does in a round. */
 export interface LanePlan {
   operation: OperationName;
-  /** The message before which the broker dies, counted from 1; undefined if the operation ends first. */
+  /** The number, from 1, of the message that is held when the broker is killed or stopped; undefined to let the operation finish. */
   step: number | undefined;
 }
 
-/** How a broker ends: killed, or stopped until another replica has done its work. */
-export type Ending = 'kill' | 'stop';
+/** How a broker is interrupted: killed, or stopped until another replica has done its work. */
+export type Interruption = 'kill' | 'stop';
 
 export interface LaneResult extends LanePlan {
-  /** The messages between broker and target until the broker died. */
+  /** How many messages broker and target exchanged, including the first that was held. */
   messageCount: number;
-  /** Whether the broker died before it had sent or received the message `step`. */
-  wasInside: boolean;
+  /** Whether a message was held when the broker was killed or stopped. */
+  wasInterrupted: boolean;
 }
 
-/** Longer than every deadline and claim: 30 s for a change of an admin password. */
+/** Longer than every deadline and claim. The longest is 30 s, for a change of an admin password. */
 const sweepAfterSeconds = 60;
 
 /**
- * How long a lease lasts that is made before the operation. If the broker is only stopped, the lease expires before the
- * sweep: the broker then continues with a lease that has ended.
+ * How long the leases last that are made before the operation. If the broker is only stopped, they expire before the sweep, so that
+ * the broker continues with leases that have ended.
  */
-const ttlSeconds: Record<Ending, number> = { kill: 1_800, stop: 50 };
+const ttlSeconds: Record<Interruption, number> = { kill: 1_800, stop: 50 };
 
 type Prepared = Awaited<ReturnType<(typeof operations)[OperationName]>>;
 
 /**
- * Starts a broker that does one operation on each lane at the same time, and kills or stops it when each lane has come to its step. Then
- * sweeps with a replica that knows nothing but the database, and checks that nothing is left.
+ * Starts a broker that does one operation on each lane at the same time, and kills or stops the broker when each lane has reached its step or has
+ * finished. Then sweeps with a replica that knows nothing but the database, and checks that nothing is left.
  */
 export async function runRound(
   scene: Scene,
-  { plans, ending }: { plans: readonly LanePlan[]; ending: Ending },
+  { plans, interruption }: { plans: readonly LanePlan[]; interruption: Interruption },
 ): Promise<LaneResult[]> {
   const { database, clock, known } = scene;
   const lanes = scene.lanes.slice(0, plans.length);
-  const prepared = await prepareAll(scene, { plans, ttlSeconds: ttlSeconds[ending] });
+  const prepared = await prepareAll(scene, { plans, ttlSeconds: ttlSeconds[interruption] });
   const victim = await startVictim({ databaseUrl: database.url, now: clock.now() });
   for (const [n, { gate }] of lanes.entries()) gate.arm(plans[n]?.step);
   const { requests } = await runAll(victim, lanes, prepared);
 
-  if (ending === 'kill') await victim.kill();
+  if (interruption === 'kill') await victim.kill();
   else victim.stop();
   for (const { gate } of lanes) gate.disarm();
   known.push(...victim.passwords());
   const results = plans.map((plan, n) => ({
     ...plan,
     messageCount: lanes[n]?.gate.messageCount() ?? 0,
-    wasInside: lanes[n]?.gate.isHolding() ?? false,
+    wasInterrupted: lanes[n]?.gate.isHolding() ?? false,
   }));
 
-  if (ending === 'stop') await endTransactions(inject('server').adminUrl, database.url);
+  if (interruption === 'stop') await endTransactions(inject('server').adminUrl, database.url);
   await replaceSurvivor(scene);
   scene.clock.advance(sweepAfterSeconds);
   await scene.survivor.sweep();
-  // Without the comparison of the target with the leases: the leases alone say what must end.
+  // Not `compare()` yet: what must end has to follow from the rows of the leases alone.
   await expectNothingLeft(scene);
-  if (ending === 'stop') {
+  if (interruption === 'stop') {
     await continueVictim(victim, lanes, requests);
     known.push(...victim.passwords());
     scene.clock.advance(sweepAfterSeconds);
     await scene.survivor.sweep();
-    // A target without a clock of its own may have made an account after its lease had ended.
+    // A target that cannot check a deadline may have made an account after its lease had ended.
     await scene.survivor.compare();
     await expectNothingLeft(scene);
     await victim.kill();
@@ -97,32 +97,33 @@ async function prepareAll(
 const pollMs = 10;
 const mostPolls = 6_000;
 
-/** Runs all operations until each has come to its step, or has ended. Returns the requests, of which some have no answer yet. */
+/** Runs all operations until each has reached its step or has finished. Returns their requests, some of which have no answer yet. */
 async function runAll(
   victim: Victim,
   lanes: readonly Lane[],
   prepared: readonly Prepared[],
 ): Promise<{ requests: Promise<unknown> }> {
   const answered = new Set<number>();
-  // A request whose broker dies fails.
+  // A request fails if its broker is killed.
   const requests = prepared.map(({ request }, n) =>
     Promise.resolve(request(victim))
       .catch(() => {})
       .finally(() => answered.add(n)),
   );
-  victim.tell({ name: 'begin-endings' });
+  victim.tell({ name: 'begin-ending-leases' });
   const isUnderWay = async ({ gate }: Lane, n: number): Promise<boolean> =>
     !gate.isHolding() && !(answered.has(n) && (await prepared[n]?.isDone()) === true);
   for (let poll = 0; ; poll += 1) {
     const underWay: string[] = [];
     for (const [n, lane] of lanes.entries()) if (await isUnderWay(lane, n)) underWay.push(lane.admin);
     if (underWay.length === 0) return { requests: Promise.all(requests) };
-    if (poll === mostPolls) throw new Error(`neither at their step nor done: ${underWay.join(', ')}`);
+    if (poll === mostPolls)
+      throw new Error(`these lanes have neither reached their step nor finished: ${underWay.join(', ')}`);
     await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
 
-/** Lets a stopped broker go on: first it notices how late it is, then its messages arrive. */
+/** Continues a stopped broker: first it finds its clock advanced, then the held messages arrive. */
 async function continueVictim(
   victim: Victim,
   lanes: readonly Lane[],

@@ -18,7 +18,7 @@ export interface KnownPassword {
 }
 
 export interface Instruction {
-  name: 'begin-endings' | 'advance' | 'settle';
+  name: 'begin-ending-leases' | 'advance' | 'settle';
   seconds?: number;
 }
 
