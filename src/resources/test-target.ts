@@ -7,7 +7,8 @@ import { BrokerError } from '../errors.ts';
 import { addSeconds, type Clock } from '../platform/clock.ts';
 import type { ConnectionsService } from './connections/service.ts';
 import { mappingsOf, type PreflightResult, type Resource } from './resource.ts';
-import * as store from './store.ts';
+import * as store from './store/read.ts';
+import { recordPreflight } from './store/write.ts';
 
 export interface TestTargetDeps {
   db: Db;
@@ -74,7 +75,7 @@ async function test(
   const wasReady = preflight === null || preflight.problems.length === 0;
   const isReady = problems.length === 0;
   await withTransaction(db, async (tx) => {
-    const isCurrent = await store.recordPreflight(tx, { id, connectionId: connection.id, at, problems });
+    const isCurrent = await recordPreflight(tx, { id, connectionId: connection.id, at, problems });
     // What a person does is always recorded; a job records only a change.
     if (!isCurrent || (wasReady === isReady && by.origin === undefined)) return;
     const type = isReady ? ('preflight.passed' as const) : ('preflight.failed' as const);
