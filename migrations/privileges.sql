@@ -11,6 +11,9 @@ grant select, insert, update on public.admins, public.admin_keys, public.agents,
   public.resources, public.resource_secrets, public.policies, public.grants, public.signing_keys, public.jobs,
   public.trusted_issuers, public.feeds to :role;
 grant select, insert, update on public.leases to :role;
+grant select, insert on public.calls to :role;
+grant update (ended_at, outcome, upstream_status, request_bytes, request_sha256, response_bytes, response_sha256)
+  on public.calls to :role;
 grant select, insert, delete on public.connections to :role;
 grant update (password_sealed, password_changed_at, pending_password_sealed, pending_at, rotation_failed_at)
   on public.connections to :role;

@@ -85,6 +85,7 @@ export const errorTable = {
   'invalid-client': { status: 401, title: 'Client authentication failed', oauth: 'invalid_client' },
   // 403
   forbidden: { status: 403, title: 'Your role does not allow this' },
+  'route-not-allowed': { status: 403, title: 'No scope of the token permits this method and path' },
   'policy-denied': { status: 403, title: 'Policy does not permit this request' },
   'policy-error': { status: 403, title: 'Policy could not be evaluated, so the request is denied' },
   'no-eligible-approver': { status: 403, title: 'Policy requires an approval that no person may give' },
@@ -120,7 +121,7 @@ export const errorTable = {
   'key-not-rotatable': { status: 409, title: 'The key is not in a state that allows this' },
   'lease-not-active': { status: 409, title: 'The lease is not active' },
   'too-many-leases': { status: 409, title: 'There are too many leases' },
-  // 412, 413, 415, 422, 428, 429
+  // 412, 413, 415, 421, 422, 428, 429
   'stale-digest': { status: 412, title: 'The terms changed since you saw them' },
   'content-too-large': { status: 413, title: 'The body is too large', oauth: 'invalid_request' },
   'unsupported-media-type': {
@@ -130,6 +131,7 @@ export const errorTable = {
   },
   'target-not-usable': { status: 422, title: 'Leases would not work in this target' },
   'digest-required': { status: 428, title: 'An approval must name the request_digest it approves' },
+  'misdirected-request': { status: 421, title: 'The request is for another host' },
   // RFC 6749 has no error for this. Other authorization servers send this one with a 429.
   'rate-limited': { status: 429, title: 'Too many requests', oauth: 'temporarily_unavailable' },
   // 5xx
@@ -149,6 +151,16 @@ export const errorTable = {
   'target-unavailable': {
     status: 503,
     title: 'The target made no account',
+    isRefusal: true,
+  },
+  'upstream-failed': {
+    status: 502,
+    title: 'The upstream gave no usable response',
+    isRefusal: true,
+  },
+  'upstream-timeout': {
+    status: 504,
+    title: 'The upstream did not respond in time',
     isRefusal: true,
   },
   'no-published-key': {

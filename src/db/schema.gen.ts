@@ -140,6 +140,27 @@ export interface Bootstrap {
   singleton: Generated<boolean>;
 }
 
+export interface Calls {
+  actors: Json | null;
+  agent_id: string;
+  at: Timestamp;
+  ended_at: Timestamp | null;
+  grant_id: string;
+  id: string;
+  method: string;
+  outcome: string | null;
+  path: string;
+  request_bytes: number | null;
+  request_id: string;
+  request_sha256: Buffer | null;
+  resource_id: string;
+  response_bytes: number | null;
+  response_sha256: Buffer | null;
+  scope: string;
+  token_id: string;
+  upstream_status: number | null;
+}
+
 export interface Connections {
   created_at: Timestamp;
   created_by: string;
@@ -439,6 +460,7 @@ export interface DB {
   audit_events: AuditEvents;
   audit_order: AuditOrder;
   bootstrap: Bootstrap;
+  calls: Calls;
   connections: Connections;
   ended_epochs: EndedEpochs;
   feeds: Feeds;

@@ -78,10 +78,7 @@ export function toUpstreamHeaders(
 
 /** Returns the response headers for the agent: those of the upstream that may pass. */
 export function toAgentHeaders(rawHeaders: readonly string[]): string[] {
-  return withoutHeaders(
-    rawHeaders,
-    (name) => ownResponseHeaders.has(name) || name === 'hallpass-call-id',
-  );
+  return withoutHeaders(rawHeaders, (name) => ownResponseHeaders.has(name) || name === 'hallpass-call-id');
 }
 
 /** Returns the value of a header; undefined if it is absent or repeated with different values. */

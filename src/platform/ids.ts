@@ -7,6 +7,7 @@ export const idPrefixes = {
   adminKey: 'adk',
   agent: 'agt',
   approval: 'apr',
+  call: 'cal',
   clientSecret: 'sec',
   connection: 'con',
   event: 'evt',

@@ -1,7 +1,7 @@
 import type { Detail } from '../authorization-details/details-type.ts';
 import type { Actor, SubjectId } from '../grants/delegation.ts';
 import type { Activity, ActivityQuery } from './store/read-activity.ts';
-import { rowKeyOf, type VerifiedTokens } from './verified-tokens.ts';
+import { rowKeyOf, type TokenKey, type VerifiedTokens } from './verified-tokens.ts';
 
 /** Verifies tokens of this server, and reads whether they are active. */
 export interface TokenReaders {
@@ -29,6 +29,10 @@ export interface ActiveToken {
   claims: IssuedClaims;
   /** The agent that the token was issued to. */
   agentId: string;
+  /** The resource of its grant; null for a broker token. */
+  resourceId: string | null;
+  /** The key of its row. */
+  key: TokenKey;
   /**
    * The ids of the tokens that it was issued in exchange for. Unlike `Activity.subjects`, includes the token itself,
    * last.
@@ -46,7 +50,9 @@ export async function findActiveToken(
 ): Promise<ActiveToken | undefined> {
   const token = await tokens.verify(text);
   if (token === undefined) return undefined;
-  const { agentId, subjects } = await readActivity({ ...rowKeyOf(token), ...noClient });
+  const key = rowKeyOf(token);
+  const { agentId, resourceId, subjects } = await readActivity({ ...key, ...noClient });
   const claims = token.claims as unknown as IssuedClaims;
-  return agentId === null ? undefined : { claims, agentId, subjects: [...(subjects ?? []), claims.jti] };
+  if (agentId === null) return undefined;
+  return { claims, agentId, resourceId, key, subjects: [...(subjects ?? []), claims.jti] };
 }

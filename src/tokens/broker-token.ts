@@ -1,8 +1,8 @@
 import type { WorkloadAgent } from '../caller.ts';
 import type { Dpop } from '../client-auth/dpop/dpop.ts';
 import type { DpopRequest } from '../client-auth/dpop/dpop-request.ts';
-import { BrokerError } from '../errors.ts';
 import { noClient, type TokenReaders } from './active-token.ts';
+import { assertHolder } from './assert-holder.ts';
 import { brokerScope } from './token-request.ts';
 import { rowKeyOf } from './verified-tokens.ts';
 
@@ -34,21 +34,6 @@ export async function authenticateHolder(
   const found = await deps.readActivity({ ...rowKeyOf(verified), ...noClient });
   // Only a token without a grant is a broker token; its claims alone do not decide that.
   if (found.agentId === null || found.resourceId !== null || found.authMethod === null) return undefined;
-  if (jkt !== undefined) await assertHolder(deps, { dpop, token, jkt, holder: found.agentId });
+  if (jkt !== undefined) await assertHolder(deps.dpop.prove, { dpop, token, jkt, holder: found.agentId });
   return { kind: 'agent', id: found.agentId, authMethod: found.authMethod };
-}
-
-/** Asserts a valid proof of the key `jkt`. On `/v1` an invalid proof is an invalid credential (RFC 9449 section 7.1). */
-async function assertHolder(
-  deps: BrokerTokenDeps,
-  { dpop, token, jkt, holder }: { dpop: DpopRequest; token: string; jkt: string; holder: string },
-): Promise<void> {
-  const invalidProof = { challenge: 'invalid_dpop_proof', holder } as const;
-  const proved = await deps.dpop.prove(dpop, token).catch((error: unknown) => {
-    if (!(error instanceof BrokerError) || error.entry.status >= 500) throw error;
-    const { code, detail = error.entry.title } = error;
-    const options = code === 'use-dpop-nonce' ? ({ challenge: 'use_dpop_nonce' } as const) : invalidProof;
-    throw new BrokerError('unauthenticated', { ...options, detail });
-  });
-  if (proved !== jkt) throw new BrokerError('unauthenticated', invalidProof);
 }

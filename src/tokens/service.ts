@@ -12,17 +12,17 @@ import type { Clock } from '../platform/clock.ts';
 import type { Ids } from '../platform/ids.ts';
 import type { Turns } from '../platform/turns.ts';
 import type { PoliciesService } from '../policies/service.ts';
-import { findActiveToken, type TokenReaders } from './active-token.ts';
+import { findActiveToken, noClient, type TokenReaders } from './active-token.ts';
 import { authenticateHolder, type BrokerCredential } from './broker-token.ts';
 import { introspect } from './introspection.ts';
 import { type MintDeps, type MintRequest, mint } from './mint.ts';
 import { type RevocationDeps, revoke } from './revocation.ts';
 import { type MintRow, mintTokens } from './store/mint-tokens.ts';
-import { type Activity, type ActivityQuery, readActivity } from './store/read-activity.ts';
+import { type Activity, type ActivityQuery, readActivity, readOpenActivity } from './store/read-activity.ts';
 import { usableUntil } from './token-expiry.ts';
 import { createTokenSources } from './token-source.ts';
 import { createUseDecisions } from './use-decisions.ts';
-import { createVerifiedTokens } from './verified-tokens.ts';
+import { createVerifiedTokens, type TokenKey } from './verified-tokens.ts';
 
 export interface TokensDeps {
   /** The pool for revocation, whose connections minting does not use. */
@@ -57,6 +57,12 @@ export function createTokensService(deps: TokensDeps) {
     mint: (request: MintRequest, options: { fresh: boolean }) => mint(minting, request, options),
     /** Finds an active token of this server; undefined if the text is not one. */
     findActive: (text: string) => findActiveToken(readers, text),
+    /** Reads for each token under which something has begun whether it may go on: its grant and all that it depends on are active. */
+    mayGoOn: async (keys: readonly TokenKey[]): Promise<boolean[]> => {
+      const queries = keys.map((key) => ({ ...key, ...noClient }));
+      const found = await readOpenActivity(deps.hot, queries, deps.clock.now());
+      return found.map(({ agentId }) => agentId !== null);
+    },
     /** Introspects a token for a client; undefined if the client's credential is no longer valid. */
     introspect: (client: AuthenticatedClient, text: string) => introspect(readers, client, text),
     /** Revokes a token of the agent. Throws `unavailable`. */

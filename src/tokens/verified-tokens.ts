@@ -65,7 +65,10 @@ export function createVerifiedTokens({
   };
 }
 
-/** Returns the columns by which the row of a token is found; null for a text that is not a token of this server. */
-export function rowKeyOf(token: VerifiedToken | undefined): Pick<ActivityQuery, 'jti' | 'exp' | 'kid'> {
+/** The columns by which the row of a token is found. */
+export type TokenKey = Pick<ActivityQuery, 'jti' | 'exp' | 'kid'>;
+
+/** Returns the key of a token's row; null for each member for a text that is not a token of this server. */
+export function rowKeyOf(token: VerifiedToken | undefined): TokenKey {
   return { jti: token?.claims.jti ?? null, exp: token?.claims.exp ?? null, kid: token?.kid ?? null };
 }

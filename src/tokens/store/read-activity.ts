@@ -26,7 +26,7 @@ export interface Activity {
 
 // `limit 1` for one row found by its key, and a scalar subquery instead of `exists`: otherwise
 // the planner may read all tokens, or all active grants, to join them with the few queries.
-export const activityText = `
+const buildActivityText = (isUnexpired: string) => `
 with b as materialized (
   select x.* from json_to_recordset($1::json) as x(n bigint, jti text, exp bigint, kid text, client_kind text,
     client_id text, client_epoch bigint, secret_id text)
@@ -52,7 +52,7 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
        and a.deleted_at is null and (a.expires_at is null or a.expires_at > $2)
       join signing_keys k on k.kid = t.kid
       join agent_secrets s on s.id = t.secret_id
-     where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and t.exp > $2 and ${isTokenActive}
+     where t.jti = b.jti and t.exp = to_timestamp(b.exp) and t.kid = b.kid and ${isUnexpired} and ${isTokenActive}
        and (t.grant_id is null or (
          select true from grants g join resources r on r.id = g.resource_id
           where g.id = t.grant_id and r.epoch = t.resource_epoch and r.deleted_at is null
@@ -60,15 +60,35 @@ select b.n::integer as n, t.agent_id as "agentId", t.resource_id as "resourceId"
      limit 1
   ) t on true`;
 
+export const activityText = buildActivityText('t.exp > $2');
+/** A token that has expired still stands for what began under it. */
+const openActivityText = buildActivityText('true');
+
 /** Reads for each query whether its token is active and its credential valid, in one statement. */
 export async function readActivity(
   hot: HotStatements,
   queries: ActivityQuery[],
   now: Date,
 ): Promise<Activity[]> {
+  return read(hot, { name: 'activity', text: activityText, queries, now });
+}
+
+/** Reads the same of tokens under which something has begun, such as a response that still streams: their own expiry is ignored. */
+export async function readOpenActivity(
+  hot: HotStatements,
+  queries: ActivityQuery[],
+  now: Date,
+): Promise<Activity[]> {
+  return read(hot, { name: 'open activity', text: openActivityText, queries, now });
+}
+
+async function read(
+  hot: HotStatements,
+  { name, text, queries, now }: { name: string; text: string; queries: ActivityQuery[]; now: Date },
+): Promise<Activity[]> {
   const rows = queries.map((query, n) => ({ n, ...query }));
   const values = [JSON.stringify(rows), now];
-  const found = await runHot<Activity & { n: number }>(hot, { name: 'activity', text: activityText, values });
+  const found = await runHot<Activity & { n: number }>(hot, { name, text, values });
   const byNumber = new Map(found.map((row) => [row.n, row]));
   const unknown = { authentic: false, agentId: null, resourceId: null, authMethod: null, subjects: null };
   return queries.map((_, n) => byNumber.get(n) ?? unknown);

@@ -1,0 +1,199 @@
+import { createHash } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Transform, type TransformCallback } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Dispatcher } from 'undici';
+import { BrokerError } from '../errors.ts';
+import { OutboundFailure } from '../outbound/outbound-failure.ts';
+import type { FoundUpstream } from '../resources/upstreams/service.ts';
+import type { CallTarget } from './call-target.ts';
+import { onlyValue, toAgentHeaders, toUpstreamHeaders } from './forwarded-headers.ts';
+import { createSecretFilter, echoesOf, maskText, type SecretFilter } from './secret-filter.ts';
+
+/** The largest body of a request. */
+export const maxRequestBytes = 32 * 1024 * 1024;
+
+export interface Forwarding {
+  request: IncomingMessage;
+  response: ServerResponse;
+  target: CallTarget;
+  upstream: FoundUpstream;
+  dispatcher: Dispatcher;
+  /** Aborted when the call is cut or the agent has disconnected. */
+  signal: AbortSignal;
+  /** Headers that the gateway adds to the response: names and values in turn. */
+  headers: readonly string[];
+}
+
+/** A body that was forwarded, so far. */
+export interface ForwardedBody {
+  bytes: number;
+  /** The SHA-256 digest of these bytes. */
+  digest(): Buffer;
+}
+
+/** What was forwarded so far. */
+export interface Progress {
+  /** The status of the upstream. */
+  status?: number;
+  request?: ForwardedBody;
+  response?: ForwardedBody;
+}
+
+/**
+ * Sends a call to the upstream and its response to the agent, with backpressure in both directions. Until the response begins, throws
+ * `content-too-large`, `upstream-failed` and `upstream-timeout`. After that, any error destroys the connection of the agent, so that a
+ * part of a response never looks complete.
+ */
+export async function forward(forwarding: Forwarding, progress: Progress): Promise<void> {
+  const { request, response, target, upstream, dispatcher, signal } = forwarding;
+  const { credential, echoes } = openCredential(upstream);
+  const { origin, pathname } = new URL(upstream.baseUrl);
+  const base = pathname === '/' ? '' : pathname;
+  const body = requestBody(request);
+  if (body !== undefined) progress.request = body;
+  const length = request.headers['content-length'];
+  const lengthHeader = body === undefined || length === undefined ? [] : ['Content-Length', length];
+  const answer = await dispatcher
+    .request({
+      origin,
+      path: `${base}${target.path}${target.query}`,
+      method: (request.method ?? 'GET') as Dispatcher.HttpMethod,
+      headers: [...toUpstreamHeaders(request.rawHeaders, credential), ...lengthHeader],
+      body: body ?? null,
+      signal,
+      responseHeaders: 'raw',
+    })
+    .catch((error: unknown) => {
+      throw toGatewayError(error, body);
+    });
+  progress.status = answer.statusCode;
+  // In case that it fails after its consumer has gone.
+  answer.body.on('error', () => {});
+  const rawHeaders = toTexts(answer.headers as unknown as (Buffer | string)[]);
+  const problem = responseProblem(answer.statusCode, rawHeaders);
+  if (problem !== undefined) {
+    answer.body.destroy();
+    throw new BrokerError('upstream-failed', { detail: problem });
+  }
+  const headers = toAgentHeaders(rawHeaders).map((text) => maskText(text, echoes));
+  const responseLength = onlyValue(rawHeaders, 'content-length');
+  if (responseLength !== undefined) headers.push('Content-Length', responseLength);
+  response.writeHead(answer.statusCode, [...headers, ...forwarding.headers]);
+  const filtered = new FilteredBody(echoes);
+  progress.response = filtered;
+  await pipeline(answer.body, filtered, response, { signal });
+}
+
+/** Returns the header that authenticates the gateway to the upstream, and the forms in which a response could echo it. */
+function openCredential({ credential, secret }: FoundUpstream): {
+  credential: [name: string, value: string] | undefined;
+  echoes: Buffer[];
+} {
+  if (credential.type === 'none' || secret === null) return { credential: undefined, echoes: [] };
+  const echoes = echoesOf([secret]);
+  switch (credential.type) {
+    case 'bearer':
+      return { credential: ['Authorization', `Bearer ${secret}`], echoes };
+    case 'header':
+      return { credential: [credential.name, secret], echoes };
+    case 'basic': {
+      const pair = Buffer.from(`${credential.username}:${secret}`).toString('base64');
+      return { credential: ['Authorization', `Basic ${pair}`], echoes: [...echoes, ...echoesOf([pair])] };
+    }
+  }
+}
+
+/** Returns the body of a request as a stream that fails when it is too large; undefined if the request has none. */
+function requestBody(request: IncomingMessage): RequestBody | undefined {
+  const length = request.headers['content-length'];
+  if (length !== undefined && Number(length) > maxRequestBytes) throw new BrokerError('content-too-large');
+  const hasBody = request.headers['transfer-encoding'] !== undefined || Number(length ?? 0) > 0;
+  return hasBody ? request.pipe(new RequestBody(maxRequestBytes)) : undefined;
+}
+
+/** Passes a body on, and knows its size and digest so far. */
+abstract class PassedBody extends Transform implements ForwardedBody {
+  bytes = 0;
+  readonly #hash = createHash('sha256');
+
+  digest(): Buffer {
+    return this.#hash.copy().digest();
+  }
+
+  protected count(chunk: Buffer): void {
+    this.bytes += chunk.length;
+    this.#hash.update(chunk);
+  }
+}
+
+/** The body of a request. Fails with `content-too-large` if it is larger than `most` bytes. */
+class RequestBody extends PassedBody {
+  readonly #most: number;
+
+  constructor(most: number) {
+    super();
+    this.#most = most;
+  }
+
+  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
+    this.count(chunk);
+    if (this.bytes > this.#most) done(new BrokerError('content-too-large'));
+    else done(null, chunk);
+  }
+}
+
+/** The body of a response, without the credential of the resource. */
+class FilteredBody extends PassedBody {
+  readonly #filter: SecretFilter;
+
+  constructor(echoes: readonly Buffer[]) {
+    super();
+    this.#filter = createSecretFilter(echoes);
+  }
+
+  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
+    this.#send(this.#filter.push(chunk));
+    done();
+  }
+
+  override _flush(done: TransformCallback): void {
+    this.#send(this.#filter.end());
+    done();
+  }
+
+  #send(part: Buffer): void {
+    if (part.length === 0) return;
+    this.count(part);
+    this.push(part);
+  }
+}
+
+const toTexts = (rawHeaders: readonly (Buffer | string)[]): string[] =>
+  rawHeaders.map((part) => (typeof part === 'string' ? part : part.toString('latin1')));
+
+/** Describes why a response cannot be passed on; undefined if it can. */
+function responseProblem(status: number, rawHeaders: readonly string[]): string | undefined {
+  if (status >= 300 && status < 400 && status !== 304) return 'the upstream redirected the call';
+  if (status === 101) return 'the upstream switched to another protocol';
+  const encoding = onlyValue(rawHeaders, 'content-encoding')?.trim().toLowerCase() ?? 'identity';
+  return encoding === 'identity' ? undefined : 'the upstream compressed its response';
+}
+
+const timeouts: ReadonlySet<string> = new Set([
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+]);
+
+function toGatewayError(error: unknown, body: RequestBody | undefined): unknown {
+  if (body?.errored instanceof BrokerError) return body.errored;
+  if (error instanceof BrokerError) return error;
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  if (timeouts.has(code)) return new BrokerError('upstream-timeout', { cause: error });
+  const problem = error instanceof OutboundFailure ? error.problem : 'not-connected';
+  return new BrokerError('upstream-failed', {
+    cause: error,
+    detail: `the upstream could not be reached: ${problem}`,
+  });
+}

@@ -1,0 +1,96 @@
+import { isIP } from 'node:net';
+import { Agent, type Dispatcher } from 'undici';
+import type { AddressRules } from './address-rules.ts';
+import { createCheckedLookup } from './checked-lookup.ts';
+import { OutboundFailure } from './outbound-failure.ts';
+import { createResolve, type Resolve } from './resolve.ts';
+
+export interface UpstreamClientOptions {
+  isAllowed: AddressRules;
+  /** The addresses to which requests may go without TLS. */
+  isAllowedInPlaintext: AddressRules;
+  resolve?: Resolve;
+  /** Certificates (PEM) that are trusted in addition to those of Node, as in tests. */
+  ca?: string;
+}
+
+/** How an upstream is reached. */
+export interface UpstreamTerms {
+  /** An absolute http or https URL. */
+  baseUrl: string;
+  /** Certificates (PEM) to trust instead of those of the system; null for those of the system. */
+  ca: string | null;
+  connectSeconds: number;
+  responseSeconds: number;
+  idleSeconds: number;
+}
+
+export interface UpstreamClient {
+  /**
+   * Returns what sends requests to an upstream. It follows no redirect, and connects only to an address that was checked.
+   * Throws `OutboundFailure` (`address-not-allowed`) if the host is an address that is not allowed.
+   */
+  dispatcherFor(upstream: UpstreamTerms): Dispatcher;
+  close(): Promise<void>;
+}
+
+/** The most upstreams whose connections are kept. */
+const maxAgents = 200;
+/** Addresses are checked when a connection is made, so idle connections are closed soon. */
+const keepAliveMs = 4_000;
+const maxHeaderBytes = 64 * 1024;
+
+/** Creates the client by which the gateway sends calls to upstreams. Each upstream has connections of its own. */
+export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
+  const { isAllowed, isAllowedInPlaintext, resolve = createResolve() } = options;
+  const agents = new Map<string, Agent>();
+  const inPlaintext: AddressRules = (address) => isAllowed(address) && isAllowedInPlaintext(address);
+
+  function createAgent(
+    { ca, connectSeconds, responseSeconds, idleSeconds }: UpstreamTerms,
+    rules: AddressRules,
+  ) {
+    const trusted = ca ?? options.ca;
+    return new Agent({
+      connect: {
+        lookup: createCheckedLookup(resolve, rules),
+        timeout: connectSeconds * 1000,
+        ...(trusted === undefined ? {} : { ca: [trusted] }),
+      },
+      headersTimeout: responseSeconds * 1000,
+      bodyTimeout: idleSeconds * 1000,
+      keepAliveTimeout: keepAliveMs,
+      keepAliveMaxTimeout: keepAliveMs,
+      maxHeaderSize: maxHeaderBytes,
+      // Several requests on one connection would wait for each other's bodies.
+      pipelining: 1,
+    });
+  }
+
+  return {
+    dispatcherFor(upstream) {
+      const { protocol, hostname, origin } = new URL(upstream.baseUrl);
+      const rules = protocol === 'https:' ? isAllowed : inPlaintext;
+      const host = hostname.replace(/^\[(.*)\]$/, '$1');
+      // A host that is an address is never looked up.
+      if (isIP(host) !== 0 && !rules(host)) throw new OutboundFailure('address-not-allowed');
+      const { ca, connectSeconds, responseSeconds, idleSeconds } = upstream;
+      const key = JSON.stringify([origin, ca, connectSeconds, responseSeconds, idleSeconds]);
+      const known = agents.get(key);
+      const agent = known ?? createAgent(upstream, rules);
+      // The one that was used least recently is first.
+      agents.delete(key);
+      agents.set(key, agent);
+      const [oldest] = agents.size > maxAgents ? agents : [];
+      if (oldest !== undefined) {
+        agents.delete(oldest[0]);
+        void oldest[1].close();
+      }
+      return agent;
+    },
+    async close() {
+      await Promise.all([...agents.values()].map((agent) => agent.destroy()));
+      agents.clear();
+    },
+  };
+}
