@@ -68,6 +68,9 @@ const schema = z.object({
     .optional(),
   HALLPASS_DATA_DIR: z.string().min(1).default('.hallpass'),
   HALLPASS_DPOP_NONCE: oneOf('required', 'optional').default('required'),
+  HALLPASS_GATEWAY_HOST: z.string().min(1).default('127.0.0.1'),
+  HALLPASS_GATEWAY_PORT: port.default(8081),
+  HALLPASS_GATEWAY_URL: z.string().transform(issuer).optional(),
   HALLPASS_HOST: z.string().min(1).default('127.0.0.1'),
   HALLPASS_LOG_LEVEL: oneOf('debug', 'info', 'warn', 'error', 'silent').default('info'),
   HALLPASS_MASTER_KEY: z.string().transform(masterKey).optional(),
@@ -79,7 +82,7 @@ const schema = z.object({
   HALLPASS_PREPARED_STATEMENTS: onOff.default(true),
   HALLPASS_PUBLIC_URL: z.string().transform(issuer).optional(),
   HALLPASS_RATE_LIMIT: rate.default(defaultRate),
-  HALLPASS_ROLE: oneOf('api', 'worker', 'all').default('all'),
+  HALLPASS_ROLE: oneOf('api', 'worker', 'gateway', 'all').default('all'),
   HALLPASS_SHUTDOWN_DELAY_SECONDS: wholeNumber(0, 120).default(0),
   HALLPASS_SHUTDOWN_GRACE_SECONDS: wholeNumber(0, 60).default(2),
   HALLPASS_SHUTDOWN_SECONDS: wholeNumber(1, 600).default(30),
@@ -117,9 +120,13 @@ export interface Config {
   oldMasterKeys: MasterKey[];
   bootstrapAdminKey: string | undefined;
   issuer: Issuer | undefined;
-  role: 'api' | 'worker' | 'all';
+  role: 'api' | 'worker' | 'gateway' | 'all';
   host: string;
   port: number;
+  /** The origin at which agents reach the gateway. Undefined: no resource shows a URL at the gateway. */
+  gatewayUrl: Issuer | undefined;
+  gatewayHost: string;
+  gatewayPort: number;
   metricsHost: string;
   metricsPort: number;
   logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent';
@@ -200,7 +207,12 @@ export function readConfig(environment: Environment = process.env): Config {
       throw new ConfigError('HALLPASS_MASTER_KEY', 'is missing (DATABASE_URL is set)');
     if (values.HALLPASS_PUBLIC_URL === undefined)
       throw new ConfigError('HALLPASS_PUBLIC_URL', 'is missing (DATABASE_URL is set)');
+    if (values.HALLPASS_ROLE === 'gateway' && values.HALLPASS_GATEWAY_URL === undefined)
+      throw new ConfigError('HALLPASS_GATEWAY_URL', 'is missing (HALLPASS_ROLE is gateway)');
   }
+  // Both are origins, so that a difference in text is a difference in origin.
+  if (values.HALLPASS_GATEWAY_URL !== undefined && values.HALLPASS_GATEWAY_URL === values.HALLPASS_PUBLIC_URL)
+    throw new ConfigError('HALLPASS_GATEWAY_URL', 'must have another origin than HALLPASS_PUBLIC_URL');
   return {
     databaseUrl: values.DATABASE_URL,
     databaseOwnerUrl: values.DATABASE_OWNER_URL,
@@ -212,6 +224,9 @@ export function readConfig(environment: Environment = process.env): Config {
     role: values.HALLPASS_ROLE,
     host: values.HALLPASS_HOST,
     port: values.HALLPASS_PORT,
+    gatewayUrl: values.HALLPASS_GATEWAY_URL,
+    gatewayHost: values.HALLPASS_GATEWAY_HOST,
+    gatewayPort: values.HALLPASS_GATEWAY_PORT,
     metricsHost: values.HALLPASS_METRICS_HOST,
     metricsPort: values.HALLPASS_METRICS_PORT,
     logLevel: values.HALLPASS_LOG_LEVEL,

@@ -32,6 +32,8 @@ export interface BrokerConfig
   databaseUrl: string;
   masterKey: MasterKey;
   issuer: Issuer;
+  /** The origin of the gateway. Undefined: no resource shows a URL at the gateway. */
+  gatewayUrl: Issuer | undefined;
   bootstrapAdminKey: string | undefined;
 }
 

@@ -51,6 +51,9 @@ describe('the configuration', () => {
       role: 'all',
       host: '127.0.0.1',
       port: 8080,
+      gatewayUrl: undefined,
+      gatewayHost: '127.0.0.1',
+      gatewayPort: 8081,
       metricsHost: '127.0.0.1',
       metricsPort: 9464,
       logLevel: 'info',
@@ -78,6 +81,9 @@ describe('the configuration', () => {
       HALLPASS_BOOTSTRAP_ADMIN_KEY: adminKey,
       HALLPASS_DATA_DIR: '/var/lib/hallpass',
       HALLPASS_DPOP_NONCE: 'optional',
+      HALLPASS_GATEWAY_HOST: '::',
+      HALLPASS_GATEWAY_PORT: '8443',
+      HALLPASS_GATEWAY_URL: 'https://gateway.hallpass.example',
       HALLPASS_HOST: '0.0.0.0',
       HALLPASS_LOG_LEVEL: 'debug',
       HALLPASS_MASTER_KEYS_OLD: `${oldKeys[0]}, ${oldKeys[1]},`,
@@ -104,6 +110,9 @@ describe('the configuration', () => {
       role: 'worker',
       host: '0.0.0.0',
       port: 0,
+      gatewayUrl: 'https://gateway.hallpass.example',
+      gatewayHost: '::',
+      gatewayPort: 8443,
       metricsHost: '::1',
       metricsPort: 9000,
       logLevel: 'debug',
@@ -162,6 +171,24 @@ describe('the configuration', () => {
     expect(refusal(withoutKey)).toBe('HALLPASS_MASTER_KEY is missing (DATABASE_URL is set)');
     expect(refusal(withoutUrl)).toBe('HALLPASS_PUBLIC_URL is missing (DATABASE_URL is set)');
   });
+
+  it('needs no URL of the gateway in production, except for the role gateway', () => {
+    expect(readConfig(production).gatewayUrl).toBeUndefined();
+    const asGateway = { ...production, HALLPASS_ROLE: 'gateway' };
+    expect(refusal(asGateway)).toBe('HALLPASS_GATEWAY_URL is missing (HALLPASS_ROLE is gateway)');
+    const url = 'https://gateway.hallpass.example';
+    expect(readConfig({ ...asGateway, HALLPASS_GATEWAY_URL: url })).toMatchObject({
+      role: 'gateway',
+      gatewayUrl: url,
+    });
+  });
+
+  it('refuses a gateway at the origin of the issuer, and accepts it at another port', () => {
+    const same = { ...production, HALLPASS_GATEWAY_URL: production.HALLPASS_PUBLIC_URL };
+    expect(refusal(same)).toBe('HALLPASS_GATEWAY_URL must have another origin than HALLPASS_PUBLIC_URL');
+    const other = `${production.HALLPASS_PUBLIC_URL}:8443`;
+    expect(readConfig({ ...production, HALLPASS_GATEWAY_URL: other }).gatewayUrl).toBe(other);
+  });
 });
 
 describe('a wrong value', () => {
@@ -173,6 +200,11 @@ describe('a wrong value', () => {
     ['HALLPASS_BOOTSTRAP_ADMIN_KEY', `hpa_${'a'.repeat(43)}`],
     ['HALLPASS_BOOTSTRAP_ADMIN_KEY', adminKey.replace('hpa_', 'key_')],
     ['HALLPASS_BOOTSTRAP_ADMIN_KEY', `${adminKey}-`],
+    ['HALLPASS_GATEWAY_PORT', '65536'],
+    ['HALLPASS_GATEWAY_URL', 'http://gateway.example'],
+    ['HALLPASS_GATEWAY_URL', 'https://gateway.example/'],
+    ['HALLPASS_GATEWAY_URL', 'https://gateway.example/path'],
+    ['HALLPASS_GATEWAY_URL', 'gateway.example'],
     ['HALLPASS_LOG_LEVEL', 'verbose'],
     ['HALLPASS_LOG_LEVEL', 'INFO'],
     ['HALLPASS_MASTER_KEY', 'c2hvcnQ'],

@@ -5,6 +5,7 @@ import { parseIssuer } from '../../src/platform/issuer.ts';
 /** The key of the person `bootstrap` in every test broker: admin, approver and auditor. */
 export const bootstrapKey = `hpa_${'0123456789abcdefghijABCDEFGHIJKLMNOPQRSTUVW'}`;
 export const testIssuer = 'https://hallpass.test';
+export const testGatewayUrl = 'https://gateway.hallpass.test';
 export const testMasterKey = new MasterKey(Buffer.alloc(32, 7));
 
 /** Returns the default configuration of a test broker. */
@@ -16,6 +17,7 @@ export function testConfig(databaseUrl: string): BrokerConfig {
     masterKey: testMasterKey,
     oldMasterKeys: [],
     issuer,
+    gatewayUrl: parseIssuer(testGatewayUrl),
     logLevel: 'silent',
     trustedProxies: [],
     outboundAllow: [],

@@ -76,6 +76,7 @@ const counting =
 const config: BrokerConfig = {
   databaseUrl: options.databaseUrl,
   issuer,
+  gatewayUrl: undefined,
   masterKey: parseMasterKey(masterKey),
   oldMasterKeys: [],
   bootstrapAdminKey: options.about === undefined ? adminKey : undefined,
