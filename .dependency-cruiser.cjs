@@ -4,8 +4,8 @@
  */
 const layers = {
   process: ['main.ts', 'cli.ts', 'start', 'compose.ts', 'compose', 'config.ts'],
-  surfaces: ['oauth', 'operation'],
-  work: ['leases', 'requests'],
+  surfaces: ['oauth', 'operation', 'gateway'],
+  work: ['leases', 'requests', 'calls'],
   feeds: ['feeds'],
   tokens: ['tokens', 'client-auth'],
   features: ['agents', 'resources', 'policies', 'admins', 'keys', 'trusted-issuers'],
@@ -46,6 +46,8 @@ const pure = [
   'client-secrets/client-secret',
   'engines/(mapping|target-failure)',
   'engines/(account-name|mapping|target-failure|terms)',
+  'calls/call',
+  'gateway/(call-credential|call-target|forwarded-headers|secret-filter)',
   'grants/(delegation|facts|grant|liveness|states|endings/ending)',
   'leases/lease',
   'keys/(rotation-plan|signing-key)',

@@ -5,7 +5,8 @@ import { bootstrapAdmin } from './admins/bootstrap.ts';
 import { continueAuditOrder } from './audit/store.ts';
 import { StrangerCounts } from './audit/strangers.ts';
 import { type Base, type BrokerConfig, createBase, type Overrides } from './compose/base.ts';
-import { createListener } from './compose/listener.ts';
+import { createGatewayOf } from './compose/gateway.ts';
+import { createListener, type Edge } from './compose/listener.ts';
 import { createServices, type Services } from './compose/services.ts';
 import { excessPowers } from './db/application-role.ts';
 import type { Database } from './db/database.ts';
@@ -24,6 +25,8 @@ export type { BrokerConfig, Overrides } from './compose/base.ts';
 export interface Broker {
   /** The whole HTTP surface. */
   app: RequestListener;
+  /** The gateway, for an origin of its own; undefined if the configuration names none. */
+  gateway: RequestListener | undefined;
   /** Prometheus metrics, for a separate port. */
   metrics: RequestListener;
   worker: Worker;
@@ -129,8 +132,14 @@ function createWorker(
   };
 }
 
-async function closeConnections({ database, hot, ending, outbound }: Base): Promise<void> {
-  await Promise.all([database.close(), hot.close(), ending.close(), outbound.close()]);
+async function closeConnections({ database, hot, ending, outbound, upstreamClient }: Base): Promise<void> {
+  await Promise.all([
+    database.close(),
+    hot.close(),
+    ending.close(),
+    outbound.close(),
+    upstreamClient.close(),
+  ]);
 }
 
 /** Wires a broker, in the same way for production, tests and benchmarks. The database must have been migrated. */
@@ -146,7 +155,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
   const strangers = new StrangerCounts();
   const keyAuthentication = createKeyAuthentication({ db, clock });
   let stopping = false;
-  const app = createListener(base, services, {
+  const edge: Edge = {
     metrics,
     strangers,
     keyAuthentication,
@@ -154,7 +163,9 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     overrides,
     countStranger: (address, token) => strangers.count(address, token),
     observe: (operation, outcome) => metrics.token(operation, outcome),
-  });
+  };
+  const app = createListener(base, services, edge);
+  const gateway = createGatewayOf(base, services, edge);
   const onError = (error: unknown): void =>
     log.warn('the refusals and the uses of admin keys of this minute could not be written', { err: error });
   const flush = async (): Promise<void> => {
@@ -164,6 +175,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
   const flushing = repeat({ clock, intervalMs: minuteMs, run: flush, onError });
   return {
     app,
+    gateway: gateway?.listener,
     metrics: metrics.listener,
     bootstrapped,
     worker: createWorker(base, services, { metrics, holder: overrides.holder }),
@@ -174,6 +186,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     async close() {
       await flushing.stop();
       await flush();
+      await gateway?.openCalls.stop();
       await services.grantEndings.stop();
       await services.targets.close();
       await closeConnections(base);

@@ -31,21 +31,23 @@ type CompleteConfig = BrokerConfig & { release(): Promise<void> };
 /** The resources that a start has acquired so far. */
 interface Held {
   api?: HttpServer;
+  gateway?: HttpServer;
   metrics?: HttpServer;
   completed?: CompleteConfig;
   broker?: Broker;
 }
 
 /** Completes the configuration, in embedded mode with the values that the broker creates itself. */
-async function completeConfig(start: Start, port: number): Promise<CompleteConfig> {
+async function completeConfig(start: Start, { api, gateway }: Held): Promise<CompleteConfig> {
   const { config } = start;
-  const issuer = config.issuer ?? listeningIssuer(config.host, port);
+  const issuer = config.issuer ?? listeningIssuer(config.host, api?.port ?? config.port);
   if (config.databaseUrl !== undefined && config.masterKey !== undefined) {
     const { databaseUrl, masterKey } = config;
     return { ...config, databaseUrl, masterKey, issuer, release: async () => {} };
   }
+  const gatewayUrl = config.gatewayUrl ?? (gateway && listeningIssuer(config.gatewayHost, gateway.port));
   const embedded = await startEmbeddedMode({ ...start, random: createSystemRandom() });
-  return { ...config, ...embedded, issuer, release: () => embedded.stop() };
+  return { ...config, ...embedded, issuer, gatewayUrl, release: () => embedded.stop() };
 }
 
 /** Writes to standard output instead of the log, because the key must be shown only once, to the operator. */
@@ -65,7 +67,10 @@ function announce(config: Config, broker: { issuer: string; bootstrapped: string
  * Ends all work and releases everything; servers are released before what they depend on. Returns true if nothing
  * failed or was cut off.
  */
-function release({ api, metrics, completed, broker }: Held, { config, clock, log }: Start): Promise<boolean> {
+function release(
+  { api, gateway, metrics, completed, broker }: Held,
+  { config, clock, log }: Start,
+): Promise<boolean> {
   const deadlineMs = config.shutdownSeconds * 1000;
   const graceMs = config.shutdownGraceSeconds * 1000;
   const endJobs = async (): Promise<boolean> => {
@@ -73,12 +78,18 @@ function release({ api, metrics, completed, broker }: Held, { config, clock, log
     return ended === undefined || Promise.race([ended, delay(clock, deadlineMs).then(() => false)]);
   };
   const endWork = async (): Promise<boolean> => {
-    const [drained, ended] = await Promise.all([api?.drain({ graceMs, deadlineMs }), endJobs()]);
-    return drained !== false && ended;
+    const [drained, gatewayDrained, ended] = await Promise.all([
+      api?.drain({ graceMs, deadlineMs }),
+      gateway?.drain({ graceMs, deadlineMs }),
+      endJobs(),
+    ]);
+    return drained !== false && gatewayDrained !== false && ended;
   };
   // In this order: otherwise a client that closes its connection on request could open another, which is then reset.
-  if (config.shutdownDelaySeconds === 0) api?.stopListening();
-  api?.closeAfterResponses();
+  for (const server of [api, gateway]) {
+    if (config.shutdownDelaySeconds === 0) server?.stopListening();
+    server?.closeAfterResponses();
+  }
   return releaseInOrder(
     [
       async () => broker?.beginShutdown().then(() => true),
@@ -92,21 +103,31 @@ function release({ api, metrics, completed, broker }: Held, { config, clock, log
   );
 }
 
+/** Whether this process listens as the gateway: in production only if its URL is configured. */
+function servesGateway({ role, gatewayUrl, databaseUrl }: Config): boolean {
+  if (role !== 'all' && role !== 'gateway') return false;
+  return gatewayUrl !== undefined || databaseUrl === undefined;
+}
+
 async function run(start: Start): Promise<Running> {
   const { config, clock, log } = start;
   const held: Held = {};
   try {
     const api = await startHttpServer({ host: config.host, port: config.port, clock });
     held.api = api;
+    if (servesGateway(config)) {
+      held.gateway = await startHttpServer({ host: config.gatewayHost, port: config.gatewayPort, clock });
+    }
     const metrics = await startHttpServer({ host: config.metricsHost, port: config.metricsPort, clock });
     held.metrics = metrics;
-    const completed = await completeConfig(start, api.port);
+    const completed = await completeConfig(start, held);
     held.completed = completed;
     const broker = await compose(completed, { clock, log });
     held.broker = broker;
-    api.serve(config.role === 'worker' ? onlyProbes(broker.app) : broker.app);
+    api.serve(config.role === 'worker' || config.role === 'gateway' ? onlyProbes(broker.app) : broker.app);
+    if (broker.gateway !== undefined) held.gateway?.serve(broker.gateway);
     metrics.serve(broker.metrics);
-    if (config.role !== 'api') await broker.worker.start();
+    if (config.role === 'all' || config.role === 'worker') await broker.worker.start();
     const key = broker.bootstrapped ? completed.bootstrapAdminKey : undefined;
     announce(config, { issuer: completed.issuer, bootstrapped: key });
   } catch (error) {

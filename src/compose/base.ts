@@ -8,6 +8,7 @@ import type { CompiledContract } from '../http/compiled-contract.ts';
 import { createAddressRules, createListedRules, isLoopback } from '../outbound/address-rules.ts';
 import { createOutboundClient, type OutboundClient } from '../outbound/outbound-client.ts';
 import { createTargetSockets } from '../outbound/target-socket.ts';
+import { createUpstreamClient, type UpstreamClient } from '../outbound/upstream-client.ts';
 import { type Clock, systemClock } from '../platform/clock.ts';
 import { createIds } from '../platform/ids.ts';
 import type { Issuer } from '../platform/issuer.ts';
@@ -44,6 +45,8 @@ export interface Overrides {
   log?: Log;
   /** The client for all outbound calls. */
   outbound?: OutboundClient;
+  /** The client for calls through the gateway. */
+  upstreamClient?: UpstreamClient;
   /** The engines of targets. */
   engines?: Engines;
   /** Whether the broker's own database server may be a target, as in tests with one server. */
@@ -71,6 +74,7 @@ export interface Base {
   ending: Database;
   db: Db;
   outbound: OutboundClient;
+  upstreamClient: UpstreamClient;
   createSocket: CreateSocket;
   engines: Engines;
   allowOwnDatabase: boolean;
@@ -96,6 +100,12 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const hot = openDatabase({ ...shared, ...tokens, keepPlans: config.preparedStatements });
   const { outbound = createOutboundClient({ isAllowed: createAddressRules(config.outboundAllow) }) } =
     overrides;
+  const {
+    upstreamClient = createUpstreamClient({
+      isAllowed: createAddressRules(config.outboundAllow),
+      isAllowedInPlaintext: createListedRules(config.outboundAllow),
+    }),
+  } = overrides;
   const ending = openDatabase({
     ...shared,
     maxConnections: endingConnections,
@@ -120,6 +130,7 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
     ending,
     db: database.db,
     outbound,
+    upstreamClient,
     feeds,
     ...targets,
   };

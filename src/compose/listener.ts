@@ -4,6 +4,7 @@ import { adminRoutes } from '../admins/routes.ts';
 import { agentRoutes } from '../agents/routes.ts';
 import { auditRoutes } from '../audit/routes.ts';
 import type { StrangerCounts } from '../audit/strangers.ts';
+import { callRoutes } from '../calls/routes.ts';
 import { checkTokenRoute } from '../client-auth/check-token-route.ts';
 import { signingAlgs } from '../client-auth/signed-jwt.ts';
 import type { RefusedWorkloadToken } from '../errors.ts';
@@ -48,7 +49,7 @@ function sparingKeys({ clock }: Base, { keys }: Services): KeysService {
 }
 
 /** Caches readiness, but reports a shutdown at once. */
-function sparingReadiness({ db, clock }: Base, { keys }: Services, isStopping: () => boolean) {
+export function sparingReadiness({ db, clock }: Base, { keys }: Services, isStopping: () => boolean) {
   const check = () => checkReadiness({ db, clock, readKeys: keys.status, isStopping });
   const kept = keepAnswer({ clock, keepMs: keepPublicMs, work: check });
   return () => (isStopping() ? check() : kept.read());
@@ -74,6 +75,7 @@ function createHandlers(
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),
     ...leaseRoutes({ leases: services.leases, cursors }),
+    ...callRoutes({ calls: services.calls, cursors }),
     ...keyRoutes({ keys: sparingKeys(base, services) }),
     ...workerRoutes({ worker }),
     ...auditRoutes({ audit: auditService, cursors }),

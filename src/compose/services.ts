@@ -3,6 +3,7 @@ import { createAgentsService } from '../agents/service.ts';
 import { createAudit } from '../audit/audit.ts';
 import { createAuditService } from '../audit/service.ts';
 import { createDetailsRules } from '../authorization-details/details-type.ts';
+import { createCallsService } from '../calls/service.ts';
 import { createDpopNonces } from '../client-auth/dpop/dpop-nonces.ts';
 import { createEnvelope } from '../crypto/envelope.ts';
 import { createMac, type Mac } from '../crypto/mac.ts';
@@ -79,6 +80,7 @@ export function createServices(base: Base) {
     ...features,
     ...createTokenServices(base, needed),
     ...createLeaseServices(base, { ...common, ...features }),
+    calls: createCallsService({ db, turns }),
     watch,
     grants,
     grantEndings,

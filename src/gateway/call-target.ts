@@ -41,7 +41,8 @@ export function parseCallTarget(target: string): ParsedTarget {
   const problem = segments.map(segmentProblem).find((found) => found !== undefined);
   if (problem !== undefined) return refuse(problem);
   const isRoot = segments.length <= 1 && (segments[0] ?? '') === '';
-  if (!isRoot && segments.includes('')) return refuse('the path must not have an empty segment');
+  // A path may end with a slash.
+  if (segments.slice(0, -1).includes('')) return refuse('the path must not have an empty segment');
   return { ok: true, slug, path: `/${segments.join('/')}`, segments: isRoot ? [] : segments, query };
 }
 

@@ -22,7 +22,7 @@ export interface GatewayDeps extends EdgeOptions, AuthorizeDeps {
   upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
   /** Returns the current nonce for DPoP proofs. */
   dpopNonce: () => string;
-  challenge: Pick<ChallengeTerms, 'algs'>;
+  challenge: ChallengeTerms;
   isReady: () => Promise<boolean>;
   /** Counts a request that failed authentication. */
   countStranger: (address: string) => void;
@@ -35,13 +35,15 @@ interface Visit {
   request: IncomingMessage;
   response: ServerResponse;
   exchange: Exchange;
+  /** Whether the call was recorded, so that its outcome is counted. */
+  isCall: boolean;
 }
 
 /** Creates the listener of the gateway. It uses no Express, and parses no body. */
 export function createGateway(deps: GatewayDeps): RequestListener {
   const hosts = hostsOf(deps.url);
   return createEdge(deps, (request, response, exchange) => {
-    const visit = { request, response, exchange };
+    const visit = { request, response, exchange, isCall: false };
     answer(deps, hosts, visit).catch((error: unknown) => refuse(deps, visit, error));
   });
 }
@@ -90,6 +92,7 @@ async function forwardRecorded(
   const dispatcher = deps.upstreams.dispatcherFor(upstream);
   const id = deps.ids.next('call');
   await deps.calls.begin(newCall(deps, visit, { id, target, authorized }));
+  visit.isCall = true;
   const ending = new AbortController();
   let outcome: CallOutcome = 'completed';
   const end = (how: CallOutcome): void => {
@@ -158,7 +161,8 @@ function endOf({ clock }: GatewayDeps, outcome: CallOutcome, { status, request, 
   };
 }
 
-function refuse(deps: GatewayDeps, { request, response, exchange }: Visit, thrown: unknown): void {
+function refuse(deps: GatewayDeps, visit: Visit, thrown: unknown): void {
+  const { request, response, exchange } = visit;
   // The connection has ended or is cut, or a part of the response was sent, which must not look complete.
   if (response.destroyed || response.headersSent) {
     response.destroy();
@@ -172,7 +176,7 @@ function refuse(deps: GatewayDeps, { request, response, exchange }: Visit, throw
   }
   if (isFault(error))
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
-  deps.countCall(error.code);
+  if (!visit.isCall) deps.countCall(error.code);
   setHeaders(response, exchange.headers);
   setHeaders(response, exchange.limits);
   setHeaders(response, exchange.extra);
@@ -180,9 +184,6 @@ function refuse(deps: GatewayDeps, { request, response, exchange }: Visit, throw
   // What is left of the body is not read: the connection ends with this response.
   if (!request.complete) response.setHeader('Connection', 'close');
   if (error.entry.status === 401)
-    response.setHeader(
-      'WWW-Authenticate',
-      challengeOf(request, error, { ...deps.challenge, resourceMetadata: '' }),
-    );
+    response.setHeader('WWW-Authenticate', challengeOf(request, error, deps.challenge));
   sendProblem(response, error, exchange.requestId);
 }

@@ -59,6 +59,7 @@ export const access = {
   getLease: ['agent', 'admin'],
   renewLease: ['agent'],
   revokeLease: ['agent', 'admin'],
+  listCalls: ['agent', 'admin', 'auditor'],
   createGrant: ['agent'],
   listGrants: ['agent', 'person'],
   getGrant: ['agent', 'person'],

@@ -970,6 +970,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/calls": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List calls
+         * @description Returns the calls that the gateway forwarded, in pages, newest first. A call is recorded before the upstream is reached. An
+         *     agent sees its own calls, an admin or auditor sees all.
+         */
+        get: operations["listCalls"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/keys": {
         parameters: {
             query?: never;
@@ -1235,7 +1256,7 @@ export interface components {
          * @description A stable identifier of the kind of problem, for programs to act on. Later versions may add codes: act on the HTTP status if the code is unknown
          * @enum {string}
          */
-        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "lease-not-active" | "too-many-leases" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "target-not-usable" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "target-not-ready" | "target-unavailable" | "no-published-key";
+        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "route-not-allowed" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "lease-not-active" | "too-many-leases" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "misdirected-request" | "target-not-usable" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "target-not-ready" | "target-unavailable" | "upstream-failed" | "upstream-timeout" | "no-published-key";
         PolicyTextError: {
             /** @description What is wrong */
             message: string;
@@ -2163,6 +2184,58 @@ export interface components {
         };
         LeaseRenewal: {
             ttl_seconds?: components["schemas"]["TtlSeconds"];
+        };
+        /**
+         * @description How the call ended. `failed`: the upstream gave no usable response, or broke it off. `disconnected`: the agent ended it.
+         *     `grant-ended`: the gateway cut it because the grant or what it depends on had ended. `state-unknown`: the gateway cut
+         *     it because the database did not answer for 5 s.
+         * @enum {string|null}
+         */
+        CallOutcome: "completed" | "failed" | "disconnected" | "grant-ended" | "state-unknown" | null;
+        /** @description A call that the gateway forwarded */
+        Call: {
+            /** @description The id of the call, which the header `Hallpass-Call-Id` of its response has */
+            id: string;
+            /** @description The id of the request in the log of the replica */
+            request_id: string;
+            at: components["schemas"]["Time"];
+            grant_id: components["schemas"]["GrantId"];
+            agent_id: components["schemas"]["AgentId"];
+            /** @description The `jti` of the token */
+            token_id: string;
+            /** @description The agents on whose behalf the token was delegated (RFC 8693 section 4.1); null if it was not */
+            act: {
+                [key: string]: unknown;
+            } | null;
+            resource_id: components["schemas"]["ResourceId"];
+            /** @description The scope whose route permitted the call */
+            scope: string;
+            /** @description The method of the request */
+            method: string;
+            /** @description The path below the slug of the resource, without the query */
+            path: string;
+            /**
+             * Format: date-time
+             * @description When the call ended; null while it goes on, and for good if its replica was killed
+             */
+            ended_at: string | null;
+            outcome: components["schemas"]["CallOutcome"];
+            /** @description The status of the upstream; null if it did not respond */
+            upstream_status: number | null;
+            /** @description The size of the request body that was forwarded */
+            request_bytes: number | null;
+            /** @description The SHA-256 digest of that body, in hexadecimal; null if there was none */
+            request_sha256: string | null;
+            /** @description The size of the response body that was forwarded */
+            response_bytes: number | null;
+            /** @description The SHA-256 digest of that body, in hexadecimal; null if there was none */
+            response_sha256: string | null;
+        };
+        /** @description A page of calls */
+        CallPage: {
+            /** @description The calls of this page */
+            items: components["schemas"]["Call"][];
+            next_cursor: components["schemas"]["NextCursor"];
         };
         /**
          * @description A `prepared` key is published and does not sign yet, an `active` key signs, a `retiring` key is published until its last token has expired, a `retired` or `compromised` key is not published
@@ -6390,6 +6463,73 @@ export interface operations {
             404: components["responses"]["NotFound"];
             413: components["responses"]["ContentTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    listCalls: {
+        parameters: {
+            query?: {
+                /** @description The largest number of items on the page */
+                limit?: components["parameters"]["Limit"];
+                /** @description The `next_cursor` of the previous page */
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Only calls of this agent */
+                agent_id?: components["schemas"]["AgentId"];
+                /** @description Only calls under this grant */
+                grant_id?: components["schemas"]["GrantId"];
+                /** @description Only calls of this resource */
+                resource_id?: components["schemas"]["ResourceId"];
+            };
+            header?: {
+                /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
+                DPoP?: components["parameters"]["DpopProof"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of calls, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": "cal_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "request_id": "req_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "at": "2026-03-01T12:00:00.000Z",
+                     *           "grant_id": "grt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "agent_id": "agt_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "token_id": "tok_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "act": null,
+                     *           "resource_id": "res_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *           "scope": "issues:read",
+                     *           "method": "GET",
+                     *           "path": "/repos/acme/orders/issues",
+                     *           "ended_at": "2026-03-01T12:00:01.000Z",
+                     *           "outcome": "completed",
+                     *           "upstream_status": 200,
+                     *           "request_bytes": 0,
+                     *           "request_sha256": null,
+                     *           "response_bytes": 2,
+                     *           "response_sha256": "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+                     *         }
+                     *       ],
+                     *       "next_cursor": null
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CallPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["OtherProblem"];

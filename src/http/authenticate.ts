@@ -29,8 +29,8 @@ const schemeOf = (request: IncomingMessage): string | undefined =>
 export interface ChallengeTerms {
   /** The algorithms that DPoP proofs may be signed with. */
   algs: readonly string[];
-  /** The URL of the metadata of this protected resource (RFC 9728 section 5.1). */
-  resourceMetadata: string;
+  /** The URL of the metadata of this protected resource (RFC 9728 section 5.1), if it has any. */
+  resourceMetadata?: string;
 }
 
 /**
@@ -44,11 +44,11 @@ export function challengeOf(
 ): string {
   const scheme = schemeOf(request);
   const error = scheme === undefined ? '' : `, error="${challenge ?? 'invalid_token'}"`;
-  const found = `resource_metadata="${resourceMetadata}"`;
-  const named = `algs="${algs.join(' ')}", ${found}`;
+  const found = resourceMetadata === undefined ? '' : `, resource_metadata="${resourceMetadata}"`;
+  const named = `algs="${algs.join(' ')}"${found}`;
   return scheme === 'dpop'
     ? `DPoP realm="hallpass"${error}, ${named}`
-    : `Bearer realm="hallpass"${error}, ${found}, DPoP realm="hallpass", ${named}`;
+    : `Bearer realm="hallpass"${error}${found}, DPoP realm="hallpass", ${named}`;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { shareRuns } from '../platform/share-runs.ts';
+import { createJobInstruments, createRequestInstruments } from './instruments.ts';
 
 /** The current number of connections to the database. */
 export interface PoolFigures {
@@ -34,73 +35,13 @@ export interface MetricsDeps {
 export interface Metrics {
   request(operation: string, status: number, durationMs: number): void;
   token(operation: string, outcome: string): void;
+  /** Counts a call at the gateway, by how it ended or the code of its refusal. */
+  call(outcome: string): void;
   /** Counts a request that exceeded the rate limit of its address or caller. */
   rateLimited(scope: 'address' | 'caller'): void;
   job(name: string, run: { outcome: string; durationMs: number; rows: number }): void;
   /** Responds to every request with the metrics in Prometheus' text format. */
   listener: RequestListener;
-}
-
-const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 60];
-
-function createRequestInstruments(registers: Registry[]) {
-  return {
-    requests: new Counter({
-      name: 'hallpass_http_requests_total',
-      help: 'Requests by operation and status (499: the client disconnected)',
-      labelNames: ['operation', 'status'],
-      registers,
-    }),
-    latency: new Histogram({
-      name: 'hallpass_http_request_duration_seconds',
-      help: 'Time from the request to the end of its response',
-      labelNames: ['operation'],
-      buckets: secondsBuckets,
-      registers,
-    }),
-    tokens: new Counter({
-      name: 'hallpass_oauth_answers_total',
-      help: 'Responses of the token, introspection and revocation endpoints by outcome (success or the error code)',
-      labelNames: ['operation', 'outcome'],
-      registers,
-    }),
-    rateLimited: new Counter({
-      name: 'hallpass_rate_limited_total',
-      help: 'Requests that exceeded the rate limit of their address or caller',
-      labelNames: ['scope'],
-      registers,
-    }),
-  };
-}
-
-function createJobInstruments(registers: Registry[]) {
-  return {
-    jobRuns: new Counter({
-      name: 'hallpass_job_runs_total',
-      help: 'Job runs by outcome',
-      labelNames: ['job', 'outcome'],
-      registers,
-    }),
-    jobRows: new Counter({
-      name: 'hallpass_job_rows_total',
-      help: 'Rows changed by jobs',
-      labelNames: ['job'],
-      registers,
-    }),
-    jobSeconds: new Histogram({
-      name: 'hallpass_job_duration_seconds',
-      help: 'Duration of job runs',
-      labelNames: ['job'],
-      buckets: secondsBuckets,
-      registers,
-    }),
-    jobSuccess: new Gauge({
-      name: 'hallpass_job_last_success_timestamp_seconds',
-      help: 'Time when this replica last ran the job successfully',
-      labelNames: ['job'],
-      registers,
-    }),
-  };
 }
 
 function registerPools(pools: MetricsDeps['pools'], registers: Registry[]): void {
@@ -277,6 +218,7 @@ export function createMetrics(deps: MetricsDeps): Metrics {
       instruments.latency.observe({ operation }, durationMs / 1000);
     },
     token: (operation, outcome) => instruments.tokens.inc({ operation, outcome }),
+    call: (outcome) => instruments.calls.inc({ outcome }),
     rateLimited: (scope) => instruments.rateLimited.inc({ scope }),
     job(job, { outcome, durationMs, rows }) {
       instruments.jobRuns.inc({ job, outcome });

@@ -9,6 +9,7 @@ const allowedFields = [
   'agent_id',
   'alg',
   'attempt',
+  'call_id',
   'caller',
   'code',
   'connection_id',

@@ -1,0 +1,64 @@
+import type { RequestListener } from 'node:http';
+import { createDpop } from '../client-auth/dpop/dpop.ts';
+import { signingAlgs } from '../client-auth/signed-jwt.ts';
+import { withPartitions } from '../db/partitions.ts';
+import { createGateway } from '../gateway/listener.ts';
+import { createOpenCalls, type OpenCalls } from '../gateway/open-calls.ts';
+import { createLimits } from '../http/limits.ts';
+import { createOneTimeValues } from '../replay/one-time-values.ts';
+import type { Base } from './base.ts';
+import { type Edge, sparingReadiness } from './listener.ts';
+import type { Services } from './services.ts';
+
+export interface Gateway {
+  listener: RequestListener;
+  openCalls: OpenCalls;
+}
+
+/** Creates the gateway, whose listener has an origin of its own. Undefined if the configuration names none. */
+export function createGatewayOf(base: Base, services: Services, edge: Edge): Gateway | undefined {
+  const { clock, ids, log, config, db, hot, upstreamClient } = base;
+  const url = config.gatewayUrl;
+  if (url === undefined) return undefined;
+  const { tokens, upstreams, calls, dpopNonces } = services;
+  const readiness = sparingReadiness(base, services, edge.isStopping);
+  const openCalls = createOpenCalls({
+    clock,
+    mayGoOn: tokens.mayGoOn,
+    onError: (error) =>
+      log.warn('reading whether open calls may go on failed; it is retried', { err: error }),
+  });
+  const limits = createLimits({
+    clock,
+    perSecond: config.rateLimitPerSecond,
+    onLimited(scope, address) {
+      edge.metrics.rateLimited(scope);
+      edge.countStranger(address);
+    },
+  });
+  const dpop = createDpop({
+    clock,
+    issuer: url,
+    nonces: dpopNonces,
+    requireNonce: config.dpopNonce === 'required',
+    oneTimeValues: createOneTimeValues({
+      hot: { ...hot, prepared: config.preparedStatements },
+      turns: services.turns,
+      withPartitions: (work) => withPartitions(hot.db, clock, work),
+    }),
+  });
+  const listener = createGateway({
+    ...{ clock, ids, log, url, limits, calls, openCalls, dpop },
+    trustedProxies: config.trustedProxies,
+    observe: ({ operation }, status, durationMs) => edge.metrics.request(operation, status, durationMs),
+    findActive: tokens.findActive,
+    findUpstream: (slug) => upstreams.find(db, slug, clock.now()),
+    upstreams: upstreamClient,
+    dpopNonce: dpopNonces.current,
+    challenge: { algs: signingAlgs },
+    isReady: async () => (await readiness()).ready,
+    countStranger: (address) => edge.countStranger(address),
+    countCall: (outcome) => edge.metrics.call(outcome),
+  });
+  return { listener, openCalls };
+}
