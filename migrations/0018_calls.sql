@@ -6,7 +6,7 @@ create table calls (
   grant_id         text not null references grants,
   agent_id         text not null references agents,
   token_id         text not null,
-  -- The agents on whose behalf the token was delegated (RFC 8693 section 4.1); null if it was not.
+  -- The claim `act` of the token (RFC 8693 section 4.1); null if it was not delegated.
   actors           jsonb,
   resource_id      text not null references resources,
   -- The scope whose route permitted the call.
@@ -29,7 +29,7 @@ create index calls_agent on calls (agent_id, id);
 create index calls_resource on calls (resource_id, id);
 
 -- The application cannot change what a call was, nor its outcome once it is written.
-create function keep_calls() returns trigger language plpgsql set search_path from current as $$
+create function keep_calls() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
   if old.ended_at is not null then
     raise exception 'the outcome of call % is final', old.id using errcode = 'integrity_constraint_violation';

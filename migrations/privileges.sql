@@ -18,6 +18,12 @@ grant select, insert, delete on public.connections to :role;
 grant update (password_sealed, password_changed_at, pending_password_sealed, pending_at, rotation_failed_at)
   on public.connections to :role;
 grant select, insert, update, delete on public.preflights to :role;
+-- Slug and protocol never change.
+grant select, insert on public.upstreams to :role;
+grant update (base_url, credential_type, credential_name, ca, connect_seconds, response_seconds, idle_seconds)
+  on public.upstreams to :role;
+grant select, insert, delete on public.upstream_credentials to :role;
+grant update (secret_sealed) on public.upstream_credentials to :role;
 grant select, insert on public.bootstrap, public.policy_versions, public.approvals, public.used_values to :role;
 -- Not tx: the position in the audit log is never chosen by the application.
 grant select, insert (id, at, type, outcome, actor_kind, actor_id, actor_key_id, agent_id, grant_id,

@@ -105,6 +105,7 @@ export const errorTable = {
   conflict: { status: 409, title: 'The change conflicts with the current state' },
   'email-taken': { status: 409, title: 'A person with this e-mail address exists' },
   'identifier-taken': { status: 409, title: 'A resource with this identifier exists or existed' },
+  'slug-taken': { status: 409, title: 'A resource with this slug exists or existed' },
   'name-taken': { status: 409, title: 'This name is in use' },
   'last-admin': { status: 409, title: 'The last usable admin cannot be removed' },
   'too-many-secrets': { status: 409, title: 'The client already has two valid secrets' },

@@ -25,6 +25,8 @@ export const auditEventTypes = [
   'resource.created',
   'resource.updated',
   'resource.deleted',
+  'upstream_credential.added',
+  'upstream_credential.removed',
   'policy.created',
   'policy.updated',
   'policy.deleted',

@@ -11,7 +11,7 @@ export interface NewCall {
   grantId: string;
   agentId: string;
   tokenId: string;
-  /** The agents on whose behalf the token was delegated; null if it was not. */
+  /** The agents that act, the current one first; null if the token was not delegated. */
   actors: Actor | null;
   resourceId: string;
   /** The scope whose route permitted the call. */

@@ -13,6 +13,7 @@ import { type ConnectionsService, createConnectionsService } from '../resources/
 import { createTargets } from '../resources/connections/targets.ts';
 import { createPreflightsService, type PreflightsService } from '../resources/preflights/service.ts';
 import type { ResourcesService } from '../resources/service.ts';
+import type { UpstreamsService } from '../resources/upstreams/service.ts';
 import type { Fence } from '../worker/job.ts';
 import type { Base } from './base.ts';
 
@@ -40,6 +41,7 @@ interface LowerServices {
   policies: PoliciesService;
   resources: ResourcesService;
   connections: ConnectionsService;
+  upstreams: UpstreamsService;
   preflights: PreflightsService;
   keys: KeysService;
 }
@@ -47,7 +49,7 @@ interface LowerServices {
 /** Creates the services of leases, and the jobs that need services of several features. */
 export function createLeaseServices(base: Base, lower: LowerServices) {
   const { db, clock, ids, random, log } = base;
-  const { audit, policies, resources, connections, preflights, keys, passwordRotation } = lower;
+  const { audit, policies, resources, connections, preflights, keys, passwordRotation, upstreams } = lower;
   const deps = {
     ...{ db, audit, clock, ids, random, policies, resources, connections },
     creationOutages: createOutages(clock),
@@ -77,7 +79,8 @@ export function createLeaseServices(base: Base, lower: LowerServices) {
         (await preflights.destroyLeft(fence, signal)) + (await connections.deleteUnused(fence)),
     },
     rotation: {
-      rotateDue: async (fence: Fence) => (await keys.rotateDue(fence)) + (await connections.reseal(fence)),
+      rotateDue: async (fence: Fence) =>
+        (await keys.rotateDue(fence)) + (await connections.reseal(fence)) + (await upstreams.reseal(fence)),
     },
   };
 }

@@ -30,6 +30,7 @@ import { policyRoutes } from '../policies/routes.ts';
 import { grantRoutes, simulateRoute } from '../requests/routes.ts';
 import { resourceRoutes } from '../resources/routes.ts';
 import { targetRoutes } from '../resources/target-routes.ts';
+import { upstreamRoutes } from '../resources/upstreams/routes.ts';
 import { trustedIssuerRoutes } from '../trusted-issuers/routes.ts';
 import { workerRoutes } from '../worker/routes.ts';
 import type { Base, Overrides } from './base.ts';
@@ -70,7 +71,8 @@ function createHandlers(
     ...agentRoutes({ agents, cursors }),
     ...trustedIssuerRoutes({ trustedIssuers, cursors }),
     ...checkTokenRoute(services.checkToken),
-    ...resourceRoutes({ resources, cursors }),
+    ...resourceRoutes({ resources, cursors, gatewayUrl: config.gatewayUrl }),
+    ...upstreamRoutes(services),
     ...targetRoutes(services),
     ...policyRoutes({ policies, cursors, simulate: simulateRoute({ grants, clock }) }),
     ...grantRoutes({ grants, cursors }),

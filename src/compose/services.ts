@@ -22,6 +22,7 @@ import { createPoliciesService } from '../policies/service.ts';
 import { createRequestsService } from '../requests/service.ts';
 import { createPasswordRotation } from '../resources/connections/rotation.ts';
 import { createResourcesService } from '../resources/service.ts';
+import { createUpstreamsService } from '../resources/upstreams/service.ts';
 import { createTrustedIssuersService } from '../trusted-issuers/service.ts';
 import { createWorkerService } from '../worker/service.ts';
 import type { Base, BrokerConfig } from './base.ts';
@@ -31,7 +32,7 @@ import { createTokenServices } from './token-services.ts';
 /** Creates the common dependencies and the services of the layer of features. */
 function createFeatures(base: Base) {
   const { config, clock, random, log, ids, db } = base;
-  const { issuer } = config;
+  const { issuer, gatewayUrl } = config;
   const { isFetchable } = base.outbound;
   const audit = createAudit({ clock, ids });
   const grantEndings = createGrantEndingsOf(base);
@@ -43,6 +44,8 @@ function createFeatures(base: Base) {
     onBroken: (kid, error) => log.error('a signing key is not usable', { key_id: kid, err: error }),
   });
   const targets = createTargetServices(base, { ...common, envelope });
+  const ownOrigins = gatewayUrl === undefined ? [issuer] : [issuer, gatewayUrl];
+  const upstreams = createUpstreamsService({ ...common, envelope, ownOrigins });
   const trustedIssuers = createTrustedIssuersService({ ...common, isFetchable, ownIssuer: issuer });
   return {
     common,
@@ -52,10 +55,13 @@ function createFeatures(base: Base) {
     admins: createAdminsService(common),
     agents: createAgentsService({ ...common, isFetchable, trustedIssuers }),
     ...targets,
+    upstreams,
     passwordRotation: createPasswordRotation({ ...common, envelope, targets: targets.targets }),
     resources: createResourcesService({
       ...common,
       issuer,
+      gatewayUrl,
+      upstreams,
       hasActiveKey: keys.hasActiveKey,
       connections: targets.connections,
     }),

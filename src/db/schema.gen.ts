@@ -443,6 +443,29 @@ export interface TrustedIssuers {
   updated_by: string;
 }
 
+export interface UpstreamCredentials {
+  activates_at: Timestamp;
+  created_at: Timestamp;
+  created_by: string;
+  id: string;
+  place: number;
+  resource_id: string;
+  secret_sealed: Buffer;
+}
+
+export interface Upstreams {
+  base_url: string;
+  ca: string | null;
+  connect_seconds: number;
+  credential_name: string | null;
+  credential_type: string;
+  idle_seconds: number;
+  protocol: string;
+  resource_id: string;
+  response_seconds: number;
+  slug: string;
+}
+
 export interface UsedValues {
   exp: Timestamp;
   issuer: string;
@@ -481,5 +504,7 @@ export interface DB {
   signing_keys: SigningKeys;
   tokens: Tokens;
   trusted_issuers: TrustedIssuers;
+  upstream_credentials: UpstreamCredentials;
+  upstreams: Upstreams;
   used_values: UsedValues;
 }

@@ -29,5 +29,10 @@ export interface TopicPermission {
   read: string;
 }
 
-/** What a scope means in a target. Each kind of resource has one form. */
-export type Mapping = RoleMapping | RuleMapping | PermissionMapping;
+/** The requests that a scope permits at an API behind the gateway (http). */
+export interface RouteMapping {
+  routes: readonly { methods: string[]; path: string }[];
+}
+
+/** What a scope means in a target or at an API. Each kind of resource has one form; kind `api` has none. */
+export type Mapping = RoleMapping | RuleMapping | PermissionMapping | RouteMapping;

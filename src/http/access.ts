@@ -45,6 +45,8 @@ export const access = {
   deleteResource: ['admin'],
   createResourceSecret: ['admin'],
   revokeResourceSecret: ['admin'],
+  createUpstreamCredential: ['admin'],
+  deleteUpstreamCredential: ['admin'],
   createPolicy: ['admin'],
   listPolicies: ['admin'],
   getPolicy: ['admin'],

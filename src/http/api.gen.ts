@@ -429,10 +429,12 @@ export interface paths {
         /**
          * Register a resource with its scopes
          * @description Registers a resource. `identifier` is an absolute URI without fragment (RFC 8707), which cannot be changed or used for
-         *     another resource later, and is neither the issuer nor below it. A resource of kind `api` has tokens, which are JWTs. A
-         *     resource of any other kind has leases, which are accounts in a target. The broker reaches the target through
-         *     `connection`. Before it registers the resource, it tests the target: it makes an account, logs in, ends its access and
-         *     removes it. The tokens of such a resource can only be exchanged, for a delegated grant.
+         *     another resource later, and is neither the issuer, the gateway nor below one of them. A resource of kind `api` has tokens,
+         *     which are JWTs. So has one of kind `http`, an API behind the gateway at `slug`: agents send the token to the gateway, which
+         *     authenticates to `upstream` with a credential of its own. A resource of any other kind has leases, which are accounts
+         *     in a target. The broker reaches the target through `connection`. Before it registers the resource, it tests the
+         *     target: it makes an account, logs in, ends its access and removes it. The tokens of such a resource can only be
+         *     exchanged, for a delegated grant.
          */
         post: operations["createResource"];
         delete?: never;
@@ -460,7 +462,7 @@ export interface paths {
         post?: never;
         /**
          * Remove a resource
-         * @description Removes a resource and ends every grant and token for it at once. Its identifier cannot be registered again.
+         * @description Removes a resource and ends every grant and token for it at once. Its identifier and its slug cannot be registered again.
          */
         delete: operations["deleteResource"];
         options?: never;
@@ -468,8 +470,9 @@ export interface paths {
         /**
          * Update a resource
          * @description Changes a resource. `scopes` replaces all scopes. Removing a scope, raising its risk or changing what it means in a target
-         *     ends the grants and requests with that scope. A new `connection` is tested first, as when a resource is registered;
-         *     leases end through the connection with which they were made.
+         *     or its routes ends the grants and requests with that scope. A new `connection` is tested first, as when a resource is registered;
+         *     leases end through the connection with which they were made. Another `base_url` or `tls` of an `upstream` is refused (400)
+         *     without `credential`: the stored secret is never sent to another server.
          */
         patch: operations["updateResource"];
         trace?: never;
@@ -544,6 +547,57 @@ export interface paths {
          * @description Revokes a client secret of a resource server. Revoking a revoked secret also succeeds.
          */
         delete: operations["revokeResourceSecret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/resources/{resource_id}/upstream-credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Add a credential with which the gateway authenticates to an upstream
+         * @description Adds a credential of the same type as that of the upstream. The gateway uses it from `activates_at` on. An upstream has
+         *     at most two credentials (409): the one in use, and the next one. 404 if the resource has no upstream, 400 if the
+         *     credential of the upstream has the type `none`.
+         */
+        post: operations["createUpstreamCredential"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/resources/{resource_id}/upstream-credentials/{upstream_credential_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+                /** @description The id of the credential */
+                upstream_credential_id: components["parameters"]["UpstreamCredentialIdInPath"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Remove a credential of an upstream
+         * @description Deletes a credential with its secret. A credential without which none would be in use now cannot be removed (409). 404
+         *     if the resource has no upstream, 400 if the credential of the upstream has the type `none`.
+         */
+        delete: operations["deleteUpstreamCredential"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1256,7 +1310,7 @@ export interface components {
          * @description A stable identifier of the kind of problem, for programs to act on. Later versions may add codes: act on the HTTP status if the code is unknown
          * @enum {string}
          */
-        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "route-not-allowed" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "lease-not-active" | "too-many-leases" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "misdirected-request" | "target-not-usable" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "target-not-ready" | "target-unavailable" | "upstream-failed" | "upstream-timeout" | "no-published-key";
+        ErrorCode: "invalid-request" | "invalid-cursor" | "invalid-policy" | "invalid-scope" | "invalid-authorization-details" | "invalid-target" | "invalid-subject-token" | "delegation-denied" | "invalid-grant" | "not-supported" | "invalid-dpop-proof" | "use-dpop-nonce" | "authorization-pending" | "access-denied" | "unsupported-response-type" | "unsupported-grant-type" | "unauthorized-client" | "unauthenticated" | "invalid-client" | "forbidden" | "route-not-allowed" | "policy-denied" | "policy-error" | "no-eligible-approver" | "self-approval" | "not-found" | "method-not-allowed" | "conflict" | "email-taken" | "identifier-taken" | "slug-taken" | "name-taken" | "last-admin" | "too-many-secrets" | "too-many-grants" | "agent-not-usable" | "grant-not-pending" | "grant-not-active" | "already-approved" | "idempotency-key-reused" | "key-not-rotatable" | "lease-not-active" | "too-many-leases" | "stale-digest" | "content-too-large" | "unsupported-media-type" | "misdirected-request" | "target-not-usable" | "digest-required" | "rate-limited" | "internal" | "unavailable" | "overloaded" | "target-not-ready" | "target-unavailable" | "upstream-failed" | "upstream-timeout" | "no-published-key";
         PolicyTextError: {
             /** @description What is wrong */
             message: string;
@@ -1631,10 +1685,10 @@ export interface components {
         /** @description The identifier of a resource: an absolute URI without a fragment (RFC 8707) */
         ResourceIdentifier: string;
         /**
-         * @description The kind of the resource: `api` has JWT access tokens, every other kind has leases in such a target
+         * @description The kind of the resource: `api` verifies JWT access tokens itself, `http` is an API behind the gateway, which does so, every other kind has leases in such a target
          * @enum {string}
          */
-        ResourceKind: "api" | "postgres" | "mysql" | "redis" | "rabbitmq";
+        ResourceKind: "api" | "http" | "postgres" | "mysql" | "redis" | "rabbitmq";
         /** @description The name of a scope, a `scope-token` of RFC 6749 section 3.3 */
         ScopeName: string;
         /**
@@ -1664,6 +1718,18 @@ export interface components {
             /** @description Restrictions of routing keys at topic exchanges */
             topics?: components["schemas"]["TopicPermission"][];
         };
+        /**
+         * @description A method of HTTP
+         * @enum {string}
+         */
+        RouteMethod: "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS";
+        /** @description Requests that a scope permits */
+        Route: {
+            /** @description The methods, in capital letters. `GET` does not include `HEAD` */
+            methods: components["schemas"]["RouteMethod"][];
+            /** @description A path below `base_url`. A segment `{name}` matches one segment, a last segment `**` one or more. A slash at the end of a request matches `**` only */
+            path: string;
+        };
         /** @description A scope of a resource */
         Scope: {
             name: components["schemas"]["ScopeName"];
@@ -1676,6 +1742,8 @@ export interface components {
             rules?: string;
             /** @description What the scope means in a target of kind `rabbitmq`: permissions in virtual hosts */
             permissions?: components["schemas"]["VhostPermission"][];
+            /** @description What the scope permits at an API of kind `http`. The gateway refuses every request that no route of a granted scope matches */
+            routes?: components["schemas"]["Route"][];
         };
         /** @description All scopes of a resource */
         Catalogue: components["schemas"]["Scope"][];
@@ -1757,6 +1825,53 @@ export interface components {
             /** @description Why leases would not work; while it is not empty, no lease is made */
             problems: components["schemas"]["TargetProblem"][];
         };
+        /** @description The URL to which the gateway appends the path of a request: absolute, in normal form, without query or fragment. `http` works only at addresses that `HALLPASS_OUTBOUND_ALLOW` names */
+        BaseUrl: string;
+        /**
+         * @description The protocol of an API: `plain` is any API over HTTP
+         * @enum {string}
+         */
+        Protocol: "plain";
+        /**
+         * @description How the gateway authenticates: with the secret as bearer token, as the value of the header `name`, as the password of `username`, or not at all
+         * @enum {string}
+         */
+        UpstreamCredentialType: "bearer" | "header" | "basic" | "none";
+        /** @description The name of the header; only of type `header` */
+        HeaderName: string;
+        /** @description The username; only of type `basic` */
+        UpstreamUsername: string;
+        /** @description How the gateway authenticates to an upstream, without the secret */
+        UpstreamAuthentication: {
+            type: components["schemas"]["UpstreamCredentialType"];
+            name?: components["schemas"]["HeaderName"];
+            username?: components["schemas"]["UpstreamUsername"];
+        };
+        /** @description How the gateway checks the server. Certificate and host name are always verified */
+        UpstreamTls: {
+            /** @description The certificates (PEM) to trust, instead of those of the system */
+            ca?: string;
+        };
+        /** @description How long connecting may take */
+        ConnectSeconds: number;
+        /** @description How long the gateway waits for the headers of a response */
+        ResponseSeconds: number;
+        /** @description How long the gateway waits for the next part of a body */
+        IdleSeconds: number;
+        /** @description The timeouts of a call */
+        UpstreamTimeouts: {
+            connect_seconds: components["schemas"]["ConnectSeconds"];
+            response_seconds: components["schemas"]["ResponseSeconds"];
+            idle_seconds: components["schemas"]["IdleSeconds"];
+        };
+        /** @description The API behind the gateway */
+        Upstream: {
+            base_url: components["schemas"]["BaseUrl"];
+            protocol: components["schemas"]["Protocol"];
+            credential: components["schemas"]["UpstreamAuthentication"];
+            tls: components["schemas"]["UpstreamTls"];
+            timeouts: components["schemas"]["UpstreamTimeouts"];
+        };
         Resource: {
             id: components["schemas"]["ResourceId"];
             identifier: components["schemas"]["ResourceIdentifier"];
@@ -1774,6 +1889,12 @@ export interface components {
             connection: components["schemas"]["Connection"] | null;
             /** @description The last test of its target; null if it has none */
             preflight: components["schemas"]["Preflight"] | null;
+            /** @description Its name at the gateway; null unless its kind is `http` */
+            slug: string | null;
+            /** @description The URL that agents use as base URL; null unless its kind is `http` and there is a gateway */
+            gateway_url: string | null;
+            /** @description The API behind the gateway; null unless its kind is `http` */
+            upstream: components["schemas"]["Upstream"] | null;
             /** @description Rises whenever every token for the resource ends */
             epoch: number;
             created_at: components["schemas"]["Time"];
@@ -1812,6 +1933,31 @@ export interface components {
             /** @description After how many days the broker replaces the password; by default it never does */
             password_rotation_days?: number | null;
         };
+        /** @description The name of an API at the gateway, 1 to 63 characters of a-z, 0-9 and -, not beginning with -. It cannot be changed or used for another resource later */
+        Slug: string;
+        /** @description The secret, 1 to 8192 printable ASCII characters. It is encrypted and never shown again */
+        UpstreamSecret: string;
+        /** @description How the gateway authenticates to an upstream */
+        UpstreamAuthenticationInput: {
+            type: components["schemas"]["UpstreamCredentialType"];
+            name?: components["schemas"]["HeaderName"];
+            username?: components["schemas"]["UpstreamUsername"];
+            secret?: components["schemas"]["UpstreamSecret"];
+        };
+        /** @description The timeouts of a call; by default 5, 60 and 60 seconds */
+        UpstreamTimeoutsInput: {
+            connect_seconds?: components["schemas"]["ConnectSeconds"];
+            response_seconds?: components["schemas"]["ResponseSeconds"];
+            idle_seconds?: components["schemas"]["IdleSeconds"];
+        };
+        /** @description The API behind the gateway */
+        UpstreamInput: {
+            base_url: components["schemas"]["BaseUrl"];
+            protocol: components["schemas"]["Protocol"];
+            credential: components["schemas"]["UpstreamAuthenticationInput"];
+            tls?: components["schemas"]["UpstreamTls"];
+            timeouts?: components["schemas"]["UpstreamTimeoutsInput"];
+        };
         ResourceCreate: {
             identifier: components["schemas"]["ResourceIdentifier"];
             name: components["schemas"]["Name"];
@@ -1827,14 +1973,37 @@ export interface components {
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
             connection?: components["schemas"]["ConnectionInput"];
+            slug?: components["schemas"]["Slug"];
+            upstream?: components["schemas"]["UpstreamInput"];
         };
         TargetNotUsableProblem: components["schemas"]["Problem"] & {
             /** @description Why leases would not work */
             problems?: components["schemas"]["TargetProblem"][];
         };
+        /** @description The id of a credential of an upstream */
+        UpstreamCredentialId: string;
+        /** @description A credential of an upstream, without its secret. In use is the one that was activated last */
+        UpstreamCredential: {
+            id: components["schemas"]["UpstreamCredentialId"];
+            created_at: components["schemas"]["Time"];
+            /** @description The id of the person who added it */
+            created_by: string;
+            /** @description When the gateway begins to use it */
+            activates_at: components["schemas"]["Time"];
+        };
         ResourceDetail: components["schemas"]["Resource"] & {
             /** @description The metadata of the client secrets */
             secrets: components["schemas"]["ClientSecret"][];
+            /** @description The credentials of the upstream, without their secrets, oldest first; null unless the kind is `http` */
+            upstream_credentials: components["schemas"]["UpstreamCredential"][] | null;
+        };
+        /** @description What changes of the API behind the gateway. Each member that is given replaces the whole member */
+        UpstreamUpdate: {
+            base_url?: components["schemas"]["BaseUrl"];
+            /** @description Replaces all credentials of the upstream */
+            credential?: components["schemas"]["UpstreamAuthenticationInput"];
+            tls?: components["schemas"]["UpstreamTls"];
+            timeouts?: components["schemas"]["UpstreamTimeoutsInput"];
         };
         ResourceUpdate: {
             name?: components["schemas"]["Name"];
@@ -1847,6 +2016,7 @@ export interface components {
             require_bound_tokens?: components["schemas"]["RequireBoundTokens"];
             authorization_details_types?: components["schemas"]["AuthorizationDetailsTypes"];
             connection?: components["schemas"]["ConnectionInput"];
+            upstream?: components["schemas"]["UpstreamUpdate"];
         };
         /** @description Protected resource metadata (RFC 9728 section 2) */
         ProtectedResourceMetadata: {
@@ -1868,6 +2038,11 @@ export interface components {
             dpop_bound_access_tokens_required: boolean;
             /** @description The algorithms with which DPoP proofs may be signed; present for `/v1`, and for a resource whose tokens must be bound */
             dpop_signing_alg_values_supported?: string[];
+        };
+        UpstreamCredentialCreate: {
+            secret: components["schemas"]["UpstreamSecret"];
+            /** @description When the gateway begins to use it; by default now */
+            activates_at?: components["schemas"]["Time"];
         };
         Reconciliation: {
             /** @description The number of accounts of this installation in the target */
@@ -2203,10 +2378,8 @@ export interface components {
             agent_id: components["schemas"]["AgentId"];
             /** @description The `jti` of the token */
             token_id: string;
-            /** @description The agents on whose behalf the token was delegated (RFC 8693 section 4.1); null if it was not */
-            act: {
-                [key: string]: unknown;
-            } | null;
+            /** @description The agents that act, the current one first (RFC 8693 section 4.1); null if the token was not delegated */
+            act: components["schemas"]["Actor"] | null;
             resource_id: components["schemas"]["ResourceId"];
             /** @description The scope whose route permitted the call */
             scope: string;
@@ -2468,7 +2641,7 @@ export interface components {
          * @description A stable identifier of what happened. Later versions may add types
          * @enum {string}
          */
-        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.refused" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.unneeded_accounts" | "target.reconciled" | "target.password_rotation_started" | "target.password_rotated" | "target.password_rotation_failed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
+        AuditEventType: "admin.created" | "admin.updated" | "admin.deleted" | "admin.bootstrapped" | "admin.recovered" | "admin_key.created" | "admin_key.revoked" | "agent.created" | "agent.updated" | "agent.deleted" | "agent.disabled" | "agent.enabled" | "agent_credential.set" | "agent_credential.renewed" | "agent_credential.revoked" | "client_secret.created" | "client_secret.revoked" | "trusted_issuer.created" | "trusted_issuer.updated" | "trusted_issuer.deleted" | "resource.created" | "resource.updated" | "resource.deleted" | "upstream_credential.added" | "upstream_credential.removed" | "policy.created" | "policy.updated" | "policy.deleted" | "grant.requested" | "grant.denied_by_policy" | "grant.activated" | "grant.approved" | "grant.denied" | "grant.cancelled" | "grant.returned" | "grant.revoked" | "grant.expired" | "grant.lapsed" | "lease.requested" | "lease.refused" | "lease.activated" | "lease.renewed" | "lease.revoking" | "lease.revoked" | "lease.cleaned_up" | "preflight.failed" | "preflight.passed" | "target.unneeded_accounts" | "target.reconciled" | "target.password_rotation_started" | "target.password_rotated" | "target.password_rotation_failed" | "token.issued" | "token.refused" | "token.revoked" | "key.prepared" | "key.activated" | "key.retiring" | "key.retired" | "key.compromised" | "key.resealed" | "all.ended" | "access.denied" | "strangers.refused" | "workload_token.refused";
         AuditEvent: {
             /** @description The id of the event */
             id: string;
@@ -2930,6 +3103,8 @@ export interface components {
         TrustedIssuerIdInPath: components["schemas"]["TrustedIssuerId"];
         /** @description The id of the resource */
         ResourceIdInPath: components["schemas"]["ResourceId"];
+        /** @description The id of the credential */
+        UpstreamCredentialIdInPath: components["schemas"]["UpstreamCredentialId"];
         /** @description The id of the policy */
         PolicyIdInPath: components["schemas"]["PolicyId"];
         /** @description A DPoP proof (RFC 9449 section 4): a JWT of type `dpop+jwt`, signed with the key of the token, for this method and URL. Required with a token that is bound to a key */
@@ -4327,6 +4502,9 @@ export interface operations {
                      *           ],
                      *           "connection": null,
                      *           "preflight": null,
+                     *           "slug": null,
+                     *           "gateway_url": null,
+                     *           "upstream": null,
                      *           "epoch": 1,
                      *           "created_at": "2026-03-02T10:00:00.000Z",
                      *           "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4418,6 +4596,9 @@ export interface operations {
                      *       ],
                      *       "connection": null,
                      *       "preflight": null,
+                     *       "slug": null,
+                     *       "gateway_url": null,
+                     *       "upstream": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4487,6 +4668,9 @@ export interface operations {
                      *       ],
                      *       "connection": null,
                      *       "preflight": null,
+                     *       "slug": null,
+                     *       "gateway_url": null,
+                     *       "upstream": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4499,7 +4683,8 @@ export interface operations {
                      *           "expires_at": null,
                      *           "revoked_at": null
                      *         }
-                     *       ]
+                     *       ],
+                     *       "upstream_credentials": null
                      *     }
                      */
                     "application/json": components["schemas"]["ResourceDetail"];
@@ -4599,6 +4784,9 @@ export interface operations {
                      *       ],
                      *       "connection": null,
                      *       "preflight": null,
+                     *       "slug": null,
+                     *       "gateway_url": null,
+                     *       "upstream": null,
                      *       "epoch": 1,
                      *       "created_at": "2026-03-02T10:00:00.000Z",
                      *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
@@ -4742,6 +4930,88 @@ export interface operations {
             401: components["responses"]["Unauthenticated"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    createUpstreamCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "secret": "the-next-key-of-the-vendor",
+                 *       "activates_at": "2026-03-03T10:00:00.000Z"
+                 *     }
+                 */
+                "application/json": components["schemas"]["UpstreamCredentialCreate"];
+            };
+        };
+        responses: {
+            /** @description The credential, without its secret */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": "upc_01kjdw0a5vf8h8v0m6gq3r9x2d",
+                     *       "created_at": "2026-03-02T10:00:00.000Z",
+                     *       "created_by": "adm_01kjdw0a5vf8h8v0m6gq3r9x2c",
+                     *       "activates_at": "2026-03-03T10:00:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["UpstreamCredential"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["ContentTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["OtherProblem"];
+        };
+    };
+    deleteUpstreamCredential: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The id of the resource */
+                resource_id: components["parameters"]["ResourceIdInPath"];
+                /** @description The id of the credential */
+                upstream_credential_id: components["parameters"]["UpstreamCredentialIdInPath"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Removed */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
             429: components["responses"]["TooManyRequests"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["OtherProblem"];

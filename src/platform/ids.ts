@@ -21,6 +21,7 @@ export const idPrefixes = {
   signingKey: 'key',
   token: 'tok',
   trustedIssuer: 'tis',
+  upstreamCredential: 'upc',
 } as const;
 
 export type IdKind = keyof typeof idPrefixes;

@@ -111,6 +111,7 @@ function decoy({ resource, scopes, durationSeconds }: GrantRequest, now: Date): 
     requireBoundTokens: false,
     authorizationDetailsTypes: [],
     connection: null,
+    upstream: null,
     preflight: null,
     epoch: 1,
     version: 1,

@@ -4,6 +4,7 @@ import { canonicalJson } from '../platform/canonical-json.ts';
 import type { ConnectionInput } from './connections/connection.ts';
 import { type ConnectionsService, notUsable } from './connections/service.ts';
 import { mappingsOf, type Resource, type ResourceKind, type Scope, yieldsLeases } from './resource.ts';
+import { routeMappingProblem } from './upstreams/route-pattern.ts';
 
 export type TargetConnections = Pick<
   ConnectionsService,
@@ -48,7 +49,7 @@ export async function prepareTarget(
 
 /**
  * Returns what is wrong with the mappings of scopes; undefined if they fit the kind of the resource. Each scope of an
- * engine's resource says what it means in the target, and no other scope does.
+ * engine's resource says what it means in the target, each of kind `http` has routes, and no other scope has a mapping.
  */
 function mappingsProblem(
   connections: Pick<ConnectionsService, 'mappingProblem'>,
@@ -56,14 +57,18 @@ function mappingsProblem(
   scopes: readonly Scope[],
 ): string | undefined {
   for (const { name, mapping } of scopes) {
-    if (!yieldsLeases(kind)) {
+    if (kind === 'api') {
       if (mapping !== undefined)
         return `scope ${name} has a mapping, but a resource of kind ${kind} has no target`;
       continue;
     }
-    if (mapping === undefined) return `scope ${name} does not say what it means in the target`;
-    if (Object.keys(mapping).length > 1) return `scope ${name} has members of several kinds of targets`;
-    const problem = connections.mappingProblem(kind, mapping);
+    if (mapping === undefined)
+      return kind === 'http'
+        ? `scope ${name} has no routes, so it would permit nothing`
+        : `scope ${name} does not say what it means in the target`;
+    if (Object.keys(mapping).length > 1) return `scope ${name} has members of several kinds of resources`;
+    const problem =
+      kind === 'http' ? routeMappingProblem(mapping) : connections.mappingProblem(kind, mapping);
     if (problem !== undefined) return `scope ${name}: ${problem}`;
   }
   return undefined;

@@ -2,12 +2,14 @@ import type { Mapping, TopicPermission, VhostPermission } from '../engines/mappi
 import type { Address } from '../engines/terms.ts';
 import type { ConnectionInput } from './connections/connection.ts';
 import type { ConnectionView, PreflightResult, Scope } from './resource.ts';
+import type { RouteMethod } from './upstreams/route-pattern.ts';
 
 /** A scope in the API: its mapping is among its members. */
 interface ScopeBody extends Omit<Scope, 'mapping'> {
   roles?: string[];
   rules?: string;
   permissions?: PermissionBody[];
+  routes?: { methods: RouteMethod[]; path: string }[];
 }
 
 type PermissionBody = Omit<VhostPermission, 'topics'> & { topics?: TopicPermission[] };

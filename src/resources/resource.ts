@@ -5,13 +5,17 @@ import type { EngineKind, TargetProblem } from '../engines/terms.ts';
 import type { Risk } from '../grants/facts.ts';
 import { canonicalJson } from '../platform/canonical-json.ts';
 import type { Connection } from './connections/connection.ts';
+import type { UpstreamView } from './upstreams/upstream.ts';
 
-/** The kind of credential that a resource accepts: a JWT access token (`api`), or an account in a target of an engine. */
-export type ResourceKind = 'api' | EngineKind;
+/**
+ * What a resource is: an API that accepts access tokens (`api`), an API behind the gateway, which accepts them (`http`), or
+ * a target of an engine.
+ */
+export type ResourceKind = 'api' | 'http' | EngineKind;
 
 /** Whether a resource yields leases: accounts in a target. */
 export function yieldsLeases(kind: ResourceKind): kind is EngineKind {
-  return kind !== 'api';
+  return kind !== 'api' && kind !== 'http';
 }
 
 /** One privilege in a resource's catalogue. */
@@ -20,7 +24,7 @@ export interface Scope {
   name: string;
   description: string;
   risk: Risk;
-  /** What it means in the target; only of the scopes of an engine's resource. */
+  /** What it means in the target, or which requests it permits at the gateway; kind `api` has none. */
   mapping?: Mapping;
 }
 
@@ -55,6 +59,8 @@ export interface Resource {
   authorizationDetailsTypes: DetailsType[];
   /** Null if it yields no leases, or not yet. */
   connection: ConnectionView | null;
+  /** Null unless its kind is `http`. */
+  upstream: UpstreamView | null;
   /** Null if it has no connection. */
   preflight: PreflightResult | null;
   /** Credentials that were issued under an earlier epoch are permanently invalid. */
@@ -81,17 +87,21 @@ const uriCharacters = /^(?:[A-Za-z0-9\-._~:/?[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+$
 /**
  * Describes why `text` cannot identify a resource; undefined if it can. It must be an absolute URI
  * without a fragment (RFC 8707 section 2) or userinfo, in the normal form of WHATWG URL (an empty path needs no
- * slash), so that a comparison as text is exact. It must not be the issuer or a URI under it, because the broker is
- * itself the resource server of these. It may end with at most one slash, so that identifiers which differ by one
+ * slash), so that a comparison as text is exact. It must not be the issuer, the origin of the gateway or a URI under one
+ * of them, because the broker is itself the resource server of these. It may end with at most one slash, so that identifiers which differ by one
  * trailing slash mean the same resource.
  */
-export function checkIdentifier(text: string, issuer: string): string | undefined {
+export function checkIdentifier(
+  text: string,
+  { issuer, gatewayUrl }: { issuer: string; gatewayUrl: string | undefined },
+): string | undefined {
   if (/\s/.test(text)) return 'identifier must not have whitespace';
   if (!URL.canParse(text)) return 'identifier must be an absolute URI';
   if (text.includes('#')) return 'identifier must not have a fragment';
   const url = new URL(text);
   if (url.username !== '' || url.password !== '') return 'identifier must not have userinfo';
   if (url.origin === issuer) return 'identifier must not be the issuer or under it';
+  if (url.origin === gatewayUrl) return 'identifier must not be the gateway or under it';
   if (url.href !== text && !(url.pathname === '/' && url.href === `${text}/`)) {
     return `identifier must be in its normal form: ${url.href}`;
   }

@@ -3,9 +3,10 @@ import type { Cursors } from '../http/cursor.ts';
 import type { Handlers } from '../http/operation.ts';
 import { presentConnection, presentPreflight, presentScope, toConnectionInput, toScope } from './present.ts';
 import type { Resource } from './resource.ts';
-import type { ResourcesService } from './service.ts';
+import type { ResourceDetail, ResourcesService } from './service.ts';
+import { presentCredential, presentUpstream, toNewUpstream, toUpstreamTerms } from './upstreams/present.ts';
 
-function present(resource: Resource) {
+function present(resource: Resource, gatewayUrl: string | undefined) {
   return {
     id: resource.id,
     identifier: resource.identifier,
@@ -20,10 +21,18 @@ function present(resource: Resource) {
     authorization_details_types: resource.authorizationDetailsTypes,
     connection: presentConnection(resource.connection),
     preflight: presentPreflight(resource.preflight),
+    ...presentUpstream(resource.upstream, gatewayUrl),
     epoch: resource.epoch,
     created_at: resource.createdAt.toISOString(),
     created_by: resource.createdBy,
     updated_at: resource.updatedAt.toISOString(),
+  };
+}
+
+function presentSecrets({ secrets, upstreamCredentials }: ResourceDetail) {
+  return {
+    secrets: secrets.map(presentSecret),
+    upstream_credentials: upstreamCredentials?.map(presentCredential) ?? null,
   };
 }
 
@@ -37,6 +46,7 @@ interface Terms {
   require_bound_tokens?: boolean;
   authorization_details_types?: Resource['authorizationDetailsTypes'];
   connection?: Parameters<typeof toConnectionInput>[0];
+  upstream?: Parameters<typeof toUpstreamTerms>[0];
 }
 
 /** Converts a body of the contract to the terms that may change; identifier and kind may not. */
@@ -51,6 +61,7 @@ function toChange({ name, labels, scopes, ...rest }: Terms) {
     requireBoundTokens: rest.require_bound_tokens,
     authorizationDetailsTypes: rest.authorization_details_types,
     connection: rest.connection === undefined ? undefined : toConnectionInput(rest.connection),
+    upstream: rest.upstream === undefined ? undefined : toUpstreamTerms(rest.upstream),
   };
 }
 
@@ -66,17 +77,25 @@ type Operations =
 interface ResourceRoutesDeps {
   resources: ResourcesService;
   cursors: Cursors;
+  /** The origin of the gateway, if there is one. */
+  gatewayUrl: string | undefined;
 }
 
-export function resourceRoutes({ resources, cursors }: ResourceRoutesDeps): Pick<Handlers, Operations> {
+export function resourceRoutes({
+  resources,
+  cursors,
+  gatewayUrl,
+}: ResourceRoutesDeps): Pick<Handlers, Operations> {
+  const show = (resource: Resource) => present(resource, gatewayUrl);
   return {
     async createResource({ body, ...act }) {
-      const { identifier, kind, name, scopes, max_grant_seconds: maxGrantSeconds } = body;
-      const required = { identifier, kind, name, scopes: scopes.map(toScope), maxGrantSeconds };
-      const resource = await resources.create(act, { ...toChange(body), ...required });
+      const { identifier, kind, name, scopes, max_grant_seconds: maxGrantSeconds, slug } = body;
+      const required = { identifier, kind, name, scopes: scopes.map(toScope), maxGrantSeconds, slug };
+      const upstream = body.upstream === undefined ? undefined : toNewUpstream(body.upstream);
+      const resource = await resources.create(act, { ...toChange(body), ...required, upstream });
       return {
         status: 201,
-        body: present(resource),
+        body: show(resource),
         headers: { Location: `/v1/resources/${resource.id}` },
       };
     },
@@ -84,15 +103,15 @@ export function resourceRoutes({ resources, cursors }: ResourceRoutesDeps): Pick
       const [after] = cursors.read('resources', cursor) ?? [];
       const page = await resources.list({ limit, after });
       const next_cursor = cursors.next('resources', page, (resource) => [resource.id]);
-      return { status: 200, body: { items: page.items.map(present), next_cursor } };
+      return { status: 200, body: { items: page.items.map(show), next_cursor } };
     },
     async getResource({ path }) {
       const resource = await resources.get(path.resource_id);
-      return { status: 200, body: { ...present(resource), secrets: resource.secrets.map(presentSecret) } };
+      return { status: 200, body: { ...show(resource), ...presentSecrets(resource) } };
     },
     async updateResource({ path, body, ...act }) {
       const resource = await resources.update(act, path.resource_id, toChange(body));
-      return { status: 200, body: present(resource) };
+      return { status: 200, body: show(resource) };
     },
     async deleteResource({ path, ...act }) {
       await resources.remove(act, path.resource_id);

@@ -12,20 +12,14 @@ import type { Db, Tx } from '../db/database.ts';
 import { type Page, takePage } from '../db/page.ts';
 import { withTransaction } from '../db/transaction.ts';
 import { BrokerError, refuse } from '../errors.ts';
-import { prepareTarget } from './prepare-target.ts';
-import { checkIdentifier, type PreflightResult, type Resource, resourceDefaults } from './resource.ts';
+import { create } from './create.ts';
+import type { PreflightResult, Resource } from './resource.ts';
 import * as store from './store/read.ts';
-import { claimIdentifier, deleteResource, insertResource } from './store/write.ts';
-import {
-  asSet,
-  assertTerms,
-  describe,
-  type NewResource,
-  type ResourcesDeps,
-  type ResourceUpdate,
-} from './terms.ts';
+import { deleteResource } from './store/write.ts';
+import type { NewResource, ResourcesDeps, ResourceUpdate } from './terms.ts';
 import { testDueTargets, testTarget } from './test-target.ts';
 import { update } from './update.ts';
+import type { UpstreamCredentialView } from './upstreams/upstream.ts';
 
 export type ResourcesService = ReturnType<typeof createResourcesService>;
 
@@ -58,41 +52,6 @@ export function createResourcesService(deps: ResourcesDeps) {
 
 const clientOf = (resourceId: string): Client => ({ kind: 'resource', id: resourceId });
 
-async function create(deps: ResourcesDeps, act: Act<Person>, input: NewResource): Promise<Resource> {
-  const { db, audit, clock, ids } = deps;
-  const problem = checkIdentifier(input.identifier, deps.issuer);
-  if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
-  const terms = {
-    ...input,
-    labels: asSet(input.labels ?? resourceDefaults.labels),
-    tokenTtlSeconds: input.tokenTtlSeconds ?? resourceDefaults.tokenTtlSeconds,
-    tokenAlg: input.tokenAlg ?? resourceDefaults.tokenAlg,
-    requireBoundTokens: input.requireBoundTokens ?? resourceDefaults.requireBoundTokens,
-    authorizationDetailsTypes: input.authorizationDetailsTypes ?? [
-      ...resourceDefaults.authorizationDetailsTypes,
-    ],
-  };
-  await assertTerms(deps, terms);
-  const id = ids.next('resource');
-  const { connection, kind, scopes } = terms;
-  const resource = { id, kind, scopes, connection: null };
-  const connectionId = await prepareTarget(deps.connections, act, { resource, change: { connection } });
-  return withTransaction(db, async (tx) => {
-    if (!(await claimIdentifier(tx, terms.identifier))) return refuse('identifier-taken');
-    const by = { createdAt: clock.now(), createdBy: act.caller.id };
-    const resource = await insertResource(tx, {
-      ...terms,
-      ...by,
-      id,
-      connectionId: connectionId ?? null,
-    });
-    if (connectionId !== undefined) await deps.connections.sharePassword(tx, connectionId);
-    const details = { identifier: terms.identifier, kind, ...describe({ ...terms, connectionId }) };
-    await audit.append(tx, { ...byAct(act), type: 'resource.created', objectId: resource.id, details });
-    return resource;
-  });
-}
-
 async function list(
   { db }: ResourcesDeps,
   page: { limit: number; after?: string | undefined },
@@ -100,18 +59,31 @@ async function list(
   return takePage(await store.listResources(db, { ...page, limit: page.limit + 1 }), page.limit);
 }
 
-async function get({ db }: ResourcesDeps, id: string): Promise<Resource & { secrets: ClientSecret[] }> {
+/** A resource with what admins see of its secrets. */
+export interface ResourceDetail extends Resource {
+  secrets: ClientSecret[];
+  /** Null unless its kind is `http`. */
+  upstreamCredentials: UpstreamCredentialView[] | null;
+}
+
+async function get({ db, upstreams }: ResourcesDeps, id: string): Promise<ResourceDetail> {
   const resource = await store.findResource(db, id);
   if (resource === undefined) throw new BrokerError('not-found');
-  return { ...resource, secrets: await listSecrets(db, clientOf(id)) };
+  const secrets = await listSecrets(db, clientOf(id));
+  const upstreamCredentials = resource.upstream === null ? null : await upstreams.listCredentials(id);
+  return { ...resource, secrets, upstreamCredentials };
 }
 
 async function remove(deps: ResourcesDeps, act: Act<Person>, id: string): Promise<void> {
-  const { db, audit, clock, grantEndings } = deps;
+  const { db, audit, clock, grantEndings, upstreams } = deps;
   await withTransaction(db, async (tx) => {
     const at = clock.now();
     if (!(await deleteResource(tx, { id, at }))) return refuse('not-found');
-    const details = { secrets_revoked: await revokeAllSecrets(tx, clientOf(id), at) };
+    const removed = await upstreams.deleteCredentials(tx, id);
+    const details = {
+      secrets_revoked: await revokeAllSecrets(tx, clientOf(id), at),
+      ...(removed === 0 ? {} : { upstream_credentials_removed: removed }),
+    };
     const about = { ...byAct(act), objectId: id };
     await audit.append(tx, { ...about, type: 'resource.deleted', details });
     const selection = { kind: 'resource' as const, resourceId: id };

@@ -8,6 +8,8 @@ import type { ConnectionInput } from './connections/connection.ts';
 import type { TargetConnections } from './prepare-target.ts';
 import { findDuplicateScope, type ResourceKind, type Scope } from './resource.ts';
 import type { ResourceChange } from './store/write.ts';
+import type { UpstreamsService } from './upstreams/service.ts';
+import type { NewUpstream, UpstreamTerms } from './upstreams/upstream.ts';
 
 export interface NewResource {
   identifier: string;
@@ -21,21 +23,31 @@ export interface NewResource {
   requireBoundTokens?: boolean | undefined;
   authorizationDetailsTypes?: DetailsType[] | undefined;
   connection?: ConnectionInput | undefined;
+  /** Only of kind `http`, which needs both. */
+  slug?: string | undefined;
+  upstream?: NewUpstream | undefined;
 }
 
 /** What an admin changes of a resource. */
 export type ResourceUpdate = Omit<ResourceChange, 'connectionId'> & {
   connection?: ConnectionInput | undefined;
+  upstream?: UpstreamTerms | undefined;
 };
 
 export interface ResourcesDeps extends ClientSecretsDeps {
   db: Db;
   /** The issuer. No resource may have an identifier under it. */
   issuer: string;
+  /** The origin of the gateway, if there is one. No resource may have an identifier under it. */
+  gatewayUrl: string | undefined;
   /** Whether a key can sign with `alg` now. A resource may choose only an algorithm that has such a key. */
   hasActiveKey: (alg: SigningAlg) => Promise<boolean>;
   grantEndings: Pick<GrantEndings, 'end' | 'settle'>;
   connections: TargetConnections;
+  upstreams: Pick<
+    UpstreamsService,
+    'isSlugFree' | 'termsProblem' | 'insert' | 'change' | 'listCredentials' | 'deleteCredentials'
+  >;
 }
 
 /**
@@ -57,8 +69,28 @@ export async function assertTerms(
   }
 }
 
+/** Returns the given terms of an upstream for the audit log, without its secret. */
+function describeUpstream({ baseUrl, credential, tls, timeouts }: UpstreamTerms): Record<string, unknown> {
+  const { type, name, username } = credential ?? {};
+  return {
+    base_url: baseUrl,
+    credential: credential === undefined ? undefined : { type, name, username },
+    tls: tls === undefined ? undefined : { ca: tls.ca },
+    timeouts:
+      timeouts === undefined
+        ? undefined
+        : {
+            connect_seconds: timeouts.connectSeconds,
+            response_seconds: timeouts.responseSeconds,
+            idle_seconds: timeouts.idleSeconds,
+          },
+  };
+}
+
 /** Returns the given terms for the audit log, under their names in the contract. Undefined members are not written. */
-export function describe(terms: ResourceChange): Record<string, unknown> {
+export function describe(
+  terms: ResourceChange & { upstream?: UpstreamTerms | undefined },
+): Record<string, unknown> {
   return {
     name: terms.name,
     labels: terms.labels,
@@ -69,6 +101,7 @@ export function describe(terms: ResourceChange): Record<string, unknown> {
     require_bound_tokens: terms.requireBoundTokens,
     authorization_details_types: terms.authorizationDetailsTypes?.map(({ type }) => type),
     connection_id: terms.connectionId,
+    upstream: terms.upstream === undefined ? undefined : describeUpstream(terms.upstream),
   };
 }
 

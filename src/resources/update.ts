@@ -17,7 +17,7 @@ import { asSet, assertTerms, describe, type ResourcesDeps, type ResourceUpdate }
 export async function update(
   deps: ResourcesDeps,
   act: Act<Person>,
-  { id, change: { connection, ...change } }: { id: string; change: ResourceUpdate },
+  { id, change: { connection, upstream, ...change } }: { id: string; change: ResourceUpdate },
 ): Promise<Resource> {
   const { db, audit, clock, grantEndings } = deps;
   await assertTerms(deps, change);
@@ -27,6 +27,7 @@ export async function update(
     resource: current,
     change: { scopes: change.scopes, connection },
   });
+  assertUpstream(deps, current, upstream);
   const labels = change.labels === undefined ? undefined : asSet(change.labels);
   const terms = { ...change, labels, connectionId };
   const updated = await withTransaction(db, async (tx) => {
@@ -35,6 +36,9 @@ export async function update(
     // The target was tested with the scopes and the connection as they were before.
     if (yieldsLeases(before.kind) && before.version !== current.version) return refuse('conflict');
     const at = clock.now();
+    if (upstream !== undefined && before.upstream !== null) {
+      await deps.upstreams.change(tx, act, { resourceId: id, before: before.upstream, terms: upstream });
+    }
     const resource = await updateResource(tx, { id, change: terms, at });
     if (connectionId !== undefined) await deps.connections.sharePassword(tx, connectionId);
     const selection = {
@@ -50,7 +54,7 @@ export async function update(
     const isNarrower = selection.changedScopes.length + types.length > 0;
     const ended = isNarrower ? await grantEndings.end(tx, ending) : 0;
     const details = {
-      ...describe(terms),
+      ...describe({ ...terms, upstream }),
       ended_scopes: selection.endedScopes,
       ...(types.length === 0 ? {} : { ended_types: types }),
       grants_ended: ended,
@@ -61,6 +65,18 @@ export async function update(
   });
   await grantEndings.settle();
   return updated;
+}
+
+/** Throws `invalid-request` if the resource cannot have these terms of an upstream. */
+function assertUpstream(
+  { upstreams }: ResourcesDeps,
+  { kind, upstream: before }: Resource,
+  terms: ResourceUpdate['upstream'],
+): void {
+  if (terms === undefined) return;
+  const problem =
+    before === null ? `a resource of kind ${kind} has no upstream` : upstreams.termsProblem(terms);
+  if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
 }
 
 /** Ends the grants that were delegated for unbound tokens of the resource if it requires bound tokens from now on. */

@@ -2,12 +2,15 @@ import { createAgentsService } from '../../src/agents/service.ts';
 import type { NewAgent } from '../../src/agents/terms.ts';
 import { createAudit } from '../../src/audit/audit.ts';
 import type { Act, Person } from '../../src/caller.ts';
+import { createEnvelope } from '../../src/crypto/envelope.ts';
 import { createIds } from '../../src/platform/ids.ts';
 import { createSystemRandom } from '../../src/platform/random.ts';
 import { createResourcesService } from '../../src/resources/service.ts';
 import type { NewResource } from '../../src/resources/terms.ts';
+import { createUpstreamsService } from '../../src/resources/upstreams/service.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { grantEndingsOn } from '../support/grant-endings.ts';
+import { testMasterKey } from '../support/test-config.ts';
 import type { TestDatabase } from '../support/test-database.ts';
 
 /** Returns the act of the person `id`, as a caller of a service. */
@@ -37,6 +40,8 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
   const ids = createIds(clock, random);
   const grantEndings = grantEndingsOn({ db, clock, ids });
   const deps = { db, audit: createAudit({ clock, ids }), clock, random, ids, grantEndings };
+  const envelope = createEnvelope({ current: testMasterKey, old: [], random });
+  const upstreams = createUpstreamsService({ ...deps, envelope, ownOrigins: [issuer] });
   const hasActiveKey = async (alg: string): Promise<boolean> => alg !== 'RS256';
   return {
     deps,
@@ -45,7 +50,14 @@ export function servicesOn(database: TestDatabase, clock = new FakeClock()) {
       isFetchable: () => true,
       trustedIssuers: { lockTrust: async () => ({ issuer: 'https://ci.example', tenantClaims: [] }) },
     }),
-    resources: createResourcesService({ ...deps, issuer, hasActiveKey, connections: noTargets }),
+    resources: createResourcesService({
+      ...deps,
+      issuer,
+      gatewayUrl: 'https://gateway.hallpass.test',
+      hasActiveKey,
+      connections: noTargets,
+      upstreams,
+    }),
   };
 }
 

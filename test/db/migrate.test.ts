@@ -49,10 +49,12 @@ describe('migrations', () => {
       '0014_leases',
       '0015_credential_rotation',
       '0016_lease_indexes',
+      '0017_upstreams',
+      '0018_calls',
     ]);
     const owners = [ownerDatabase(), ownerDatabase()];
     const applied = await Promise.all(owners.map(({ db }) => migrate(db, inject('server').applicationRole)));
-    expect(applied.map((names) => names.length).sort()).toEqual([0, 16]);
+    expect(applied.map((names) => names.length).sort()).toEqual([0, 17]);
     await Promise.all(owners.map((owner) => owner.close()));
     expect(await missingMigrations(database.db)).toEqual([]);
   });

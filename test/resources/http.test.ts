@@ -35,7 +35,12 @@ describe('resources', () => {
     expect(created.headers.location).toBe(path);
     const defaults = { labels: [], token_ttl_seconds: 300, token_alg: 'ES256', epoch: 1 };
     expect(created.body).toMatchObject({ ...terms, ...defaults });
-    expect((await admin.get(path).expect(200)).body).toEqual({ ...created.body, secrets: [] });
+    expect(created.body).toMatchObject({ slug: null, gateway_url: null, upstream: null });
+    expect((await admin.get(path).expect(200)).body).toEqual({
+      ...created.body,
+      secrets: [],
+      upstream_credentials: null,
+    });
     await create();
     const first = await admin.get('/v1/resources?limit=1').expect(200);
     const rest = await admin.get(`/v1/resources?limit=200&cursor=${first.body.next_cursor}`).expect(200);

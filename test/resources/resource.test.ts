@@ -9,7 +9,8 @@ import {
   sameIdentifiers,
 } from '../../src/resources/resource.ts';
 
-const issuer = 'https://hallpass.test';
+const own = { issuer: 'https://hallpass.test', gatewayUrl: 'https://gateway.hallpass.test' };
+const local = { issuer: 'http://127.0.0.1:8080', gatewayUrl: undefined };
 
 describe('an identifier', () => {
   it.each([
@@ -25,7 +26,7 @@ describe('an identifier', () => {
     'postgres://db.internal/orders',
     'urn:example:inference',
   ])('may be %s', (text) => {
-    expect(checkIdentifier(text, issuer)).toBeUndefined();
+    expect(checkIdentifier(text, own)).toBeUndefined();
   });
 
   it.each([
@@ -60,7 +61,7 @@ describe('an identifier', () => {
     ['urn:example:"a"', 'identifier has characters that a URI does not have'],
     ['https://llm.example//', 'identifier must not end with two slashes'],
   ])('may not be %j: %s', (text, problem) => {
-    expect(checkIdentifier(text, issuer)).toBe(problem);
+    expect(checkIdentifier(text, own)).toBe(problem);
   });
 
   it.each([
@@ -73,13 +74,22 @@ describe('an identifier', () => {
     'blob:https://hallpass.test/v1',
     'https:\\\\hallpass.test/v1',
   ])('is never the issuer, or under it, in any notation: %s', (text) => {
-    const problem = checkIdentifier(text, issuer);
+    const problem = checkIdentifier(text, own);
     expect(problem).toMatch(/issuer or under it|normal form/);
   });
 
+  it.each([
+    'https://gateway.hallpass.test',
+    'https://gateway.hallpass.test/',
+    'https://gateway.hallpass.test/models',
+  ])('is never the gateway, or under it: %s', (text) => {
+    expect(checkIdentifier(text, own)).toBe('identifier must not be the gateway or under it');
+    expect(checkIdentifier(text, { ...own, gatewayUrl: undefined })).toBeUndefined();
+  });
+
   it('on the same host but another port than the issuer is not under it', () => {
-    expect(checkIdentifier('http://127.0.0.1:9000/v1', 'http://127.0.0.1:8080')).toBeUndefined();
-    expect(checkIdentifier('http://127.0.0.1:8080/v1', 'http://127.0.0.1:8080')).toBeDefined();
+    expect(checkIdentifier('http://127.0.0.1:9000/v1', local)).toBeUndefined();
+    expect(checkIdentifier('http://127.0.0.1:8080/v1', local)).toBeDefined();
   });
 
   it('is the same with exactly one trailing slash more or less, and with no other difference', () => {

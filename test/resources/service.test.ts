@@ -44,6 +44,7 @@ describe('a new resource', () => {
       id: expect.stringMatching(/^res_/),
       connection: null,
       preflight: null,
+      upstream: null,
       labels: [],
       tokenTtlSeconds: 300,
       tokenAlg: 'ES256',
@@ -55,7 +56,7 @@ describe('a new resource', () => {
       createdBy: act.caller.id,
       updatedAt: clock.now(),
     });
-    expect(await resources.get(resource.id)).toEqual({ ...resource, secrets: [] });
+    expect(await resources.get(resource.id)).toEqual({ ...resource, secrets: [], upstreamCredentials: null });
     expect(await eventsAbout(services, resource.id)).toEqual([
       {
         type: 'resource.created',

@@ -5,6 +5,8 @@ import type { Db } from '../../db/database.ts';
 import type { Resources } from '../../db/schema.gen.ts';
 import type { TargetProblem } from '../../engines/terms.ts';
 import type { ConnectionView, Resource, ResourceKind, Scope } from '../resource.ts';
+import { upstreamView } from '../upstreams/store.ts';
+import type { UpstreamView } from '../upstreams/upstream.ts';
 
 const columns = [
   'id',
@@ -35,9 +37,12 @@ const connectionView = sql<ConnectionView | null>`(
       'passwordRotationDays', c.password_rotation_days, 'passwordChangedAt', c.password_changed_at)
     from connections c where c.id = resources.connection_id)`.as('connection');
 
-export const selection = [...columns, connectionView] as const;
+export const selection = [...columns, connectionView, upstreamView] as const;
 
-type Row = Pick<Selectable<Resources>, (typeof columns)[number]> & { connection: ConnectionView | null };
+type Row = Pick<Selectable<Resources>, (typeof columns)[number]> & {
+  connection: ConnectionView | null;
+  upstream: UpstreamView | null;
+};
 
 export function toResource(row: Row): Resource {
   return {
@@ -53,6 +58,7 @@ export function toResource(row: Row): Resource {
     requireBoundTokens: row.require_bound_tokens,
     authorizationDetailsTypes: row.authorization_details_types as unknown as DetailsType[],
     connection: row.connection,
+    upstream: row.upstream,
     preflight:
       row.preflight_at === null
         ? null

@@ -21,7 +21,7 @@ export async function claimIdentifier(tx: Tx, identifier: string): Promise<boole
 
 export async function insertResource(
   tx: Tx,
-  resource: Omit<Resource, 'epoch' | 'version' | 'updatedAt' | 'connection' | 'preflight'> & {
+  resource: Omit<Resource, 'epoch' | 'version' | 'updatedAt' | 'connection' | 'upstream' | 'preflight'> & {
     connectionId: string | null;
   },
 ): Promise<Resource> {

@@ -1,13 +1,9 @@
+import type { Mapping } from '../../engines/mapping.ts';
+
 /** The methods that a route may list. */
-export const routeMethods: ReadonlySet<string> = new Set([
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'PATCH',
-  'DELETE',
-  'OPTIONS',
-]);
+export const routeMethods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
+
+export type RouteMethod = (typeof routeMethods)[number];
 
 /** Requests that a scope of an API behind the gateway permits. */
 export interface Route {
@@ -34,8 +30,8 @@ const segmentsOf = (path: string): string[] => (path === '/' ? [] : path.slice(1
 export function routeProblem(route: Route): string | undefined {
   const { methods, path } = route;
   if (methods.length === 0) return 'a route needs at least one method';
-  const unknown = methods.find((method) => !routeMethods.has(method));
-  if (unknown !== undefined) return `method ${unknown} is not one of ${[...routeMethods].join(', ')}`;
+  const unknown = methods.find((method) => !(routeMethods as readonly string[]).includes(method));
+  if (unknown !== undefined) return `method ${unknown} is not one of ${routeMethods.join(', ')}`;
   if (new Set(methods).size < methods.length) return 'a route lists a method twice';
   if (!path.startsWith('/')) return `path ${path} does not begin with a slash`;
   const problem = segmentsProblem(segmentsOf(path));
@@ -83,4 +79,17 @@ function matchesEach(pattern: readonly string[], segments: readonly string[]): b
     const segment = segments[position];
     return placeholder.test(expected) ? segment !== '' : segment === expected;
   });
+}
+
+/** Returns the routes of a scope; none if it has no mapping to routes. */
+export function routesOf(mapping: Mapping | undefined): Route[] {
+  return mapping !== undefined && 'routes' in mapping ? [...mapping.routes] : [];
+}
+
+/** Describes what is wrong with what a scope of kind `http` means; undefined if it is a list of usable routes. */
+export function routeMappingProblem(mapping: Mapping): string | undefined {
+  if (!('routes' in mapping)) return 'a scope of an http resource maps to routes';
+  const { routes } = mapping;
+  if (routes.length === 0 || routes.length > 100) return 'routes needs 1 to 100 routes';
+  return routes.map(routeProblem).find((problem) => problem !== undefined);
 }

@@ -1,10 +1,42 @@
+import type { Audit } from '../../audit/audit.ts';
+import type { Act, Person } from '../../caller.ts';
 import type { Envelope } from '../../crypto/envelope.ts';
-import type { Db } from '../../db/database.ts';
-import type { Route } from './route-pattern.ts';
-import type { Upstream } from './upstream.ts';
+import type { Db, Tx } from '../../db/database.ts';
+import { withTransaction } from '../../db/transaction.ts';
+import { BrokerError } from '../../errors.ts';
+import type { Clock } from '../../platform/clock.ts';
+import type { Ids } from '../../platform/ids.ts';
+import {
+  addCredential,
+  type CredentialRequest,
+  openSecret,
+  removeCredential,
+  removeCredentials,
+  resealSecrets,
+  storeSecret,
+} from './credentials.ts';
+import { type Route, routesOf } from './route-pattern.ts';
+import * as store from './store.ts';
+import {
+  applyTerms,
+  defaultTimeouts,
+  type NewUpstream,
+  sendsSecretElsewhere,
+  termsProblem,
+  type Upstream,
+  type UpstreamCredentialView,
+  type UpstreamTerms,
+  type UpstreamView,
+} from './upstream.ts';
 
 export interface UpstreamsDeps {
+  db: Db;
+  audit: Audit;
+  clock: Clock;
+  ids: Ids;
   envelope: Envelope;
+  /** The issuer and the gateway: no upstream is at one of these origins. */
+  ownOrigins: readonly string[];
 }
 
 /** An upstream with all that a call to it needs. */
@@ -19,10 +51,111 @@ export interface FoundUpstream extends Upstream {
 export type UpstreamsService = ReturnType<typeof createUpstreamsService>;
 
 /** Creates the service for the upstreams of resources of kind `http`, and for their credentials. */
-export function createUpstreamsService(_deps: UpstreamsDeps) {
+export function createUpstreamsService(deps: UpstreamsDeps) {
+  const { db, envelope, ownOrigins } = deps;
   return {
-    /** Finds an upstream by its slug. Returns undefined if it is unknown or its resource is deleted. */
-    find: (_db: Db, _slug: string, _now: Date): Promise<FoundUpstream | undefined> =>
-      Promise.resolve(undefined),
+    /**
+     * Finds an upstream by its slug. Returns undefined if it is unknown or its resource is deleted. Throws `EnvelopeError`
+     * if its secret cannot be decrypted.
+     */
+    find: (db: Db, slug: string, now: Date): Promise<FoundUpstream | undefined> =>
+      find(db, envelope, { slug, now }),
+    isSlugFree: (tx: Tx, slug: string): Promise<boolean> => store.isSlugFree(tx, slug),
+    /** Describes what is wrong with the terms of an upstream; undefined if nothing is. */
+    termsProblem: (terms: UpstreamTerms): string | undefined => termsProblem(terms, ownOrigins),
+    /** Adds the upstream of a resource that was inserted in `tx`. Its terms and its slug were checked. */
+    insert: (tx: Tx, act: Act<Person>, upstream: NewUpstreamOf): Promise<UpstreamView> =>
+      insert(deps, tx, { act, ...upstream }),
+    /** Changes the upstream of a resource that is locked in `tx`. Throws `invalid-request` if its secret would go elsewhere. */
+    change: (tx: Tx, act: Act<Person>, terms: UpstreamChange): Promise<void> =>
+      change(deps, tx, { act, ...terms }),
+    listCredentials: (resourceId: string): Promise<UpstreamCredentialView[]> =>
+      store.listCredentials(db, resourceId),
+    addCredential: (act: Act<Person>, request: CredentialRequest): Promise<UpstreamCredentialView> =>
+      addCredential(deps, act, request),
+    removeCredential: (
+      act: Act<Person>,
+      credential: { resourceId: string; credentialId: string },
+    ): Promise<void> => removeCredential(deps, act, credential),
+    /** Deletes the secrets of a resource. Returns how many it had. */
+    deleteCredentials: async (tx: Tx, resourceId: string): Promise<number> =>
+      (await store.deleteCredentials(tx, resourceId)).length,
+    /** Encrypts the secrets again that an old master key encrypted. Returns how many. */
+    reseal: (fence: (tx: Tx) => Promise<void>): Promise<number> =>
+      withTransaction(db, async (tx) => {
+        await fence(tx);
+        return resealSecrets(tx, envelope);
+      }),
   };
+}
+
+/** The upstream of a new resource. */
+export interface NewUpstreamOf {
+  resourceId: string;
+  slug: string;
+  terms: NewUpstream;
+}
+
+/** A change of the upstream that a resource has. */
+export interface UpstreamChange {
+  resourceId: string;
+  before: UpstreamView;
+  terms: UpstreamTerms;
+}
+
+async function find(
+  db: Db,
+  envelope: Envelope,
+  { slug, now }: { slug: string; now: Date },
+): Promise<FoundUpstream | undefined> {
+  const found = await store.findUpstream(db, slug, now);
+  if (found === undefined) return undefined;
+  const { sealed, scopes, ...upstream } = found;
+  const needsSecret = upstream.credential.type !== 'none';
+  if (needsSecret && sealed === null)
+    throw new Error(`${upstream.resourceId} has no credential of its upstream`);
+  return {
+    ...upstream,
+    scopes: scopes.map(({ name, mapping }) => ({ name, routes: routesOf(mapping) })),
+    secret: needsSecret && sealed !== null ? openSecret(envelope, sealed) : null,
+  };
+}
+
+async function insert(
+  deps: UpstreamsDeps,
+  tx: Tx,
+  { act, resourceId, slug, terms }: NewUpstreamOf & { act: Act<Person> },
+): Promise<UpstreamView> {
+  const { baseUrl, protocol, credential } = terms;
+  const start = { baseUrl, credential: { type: 'none' as const }, ca: null, ...defaultTimeouts };
+  const view = { slug, protocol, ...applyTerms(start, terms) };
+  await store.insertUpstream(tx, { resourceId, ...view });
+  await storeGivenSecret(deps, tx, { act, resourceId, secret: credential.secret });
+  return view;
+}
+
+async function change(
+  deps: UpstreamsDeps,
+  tx: Tx,
+  { act, resourceId, before, terms }: UpstreamChange & { act: Act<Person> },
+): Promise<void> {
+  if (sendsSecretElsewhere(before, terms)) {
+    const detail =
+      'another base_url or tls needs the credential with its secret: the stored secret is not sent there';
+    throw new BrokerError('invalid-request', { detail });
+  }
+  await store.updateUpstream(tx, { resourceId, settings: applyTerms(before, terms) });
+  if (terms.credential === undefined) return;
+  await removeCredentials(deps, tx, { act, resourceId });
+  await storeGivenSecret(deps, tx, { act, resourceId, secret: terms.credential.secret });
+}
+
+/** Stores a secret that is used from now on. Does nothing for an upstream without authentication. */
+async function storeGivenSecret(
+  deps: UpstreamsDeps,
+  tx: Tx,
+  { secret, ...about }: { act: Act<Person>; resourceId: string; secret: string | undefined },
+): Promise<void> {
+  if (secret === undefined) return;
+  await storeSecret(deps, tx, { ...about, secret, activatesAt: deps.clock.now() });
 }
