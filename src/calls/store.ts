@@ -48,13 +48,34 @@ export interface CallFilter {
   resourceId?: string | undefined;
 }
 
+const columns = [
+  'id',
+  'request_id',
+  'at',
+  'grant_id',
+  'agent_id',
+  'token_id',
+  'actors',
+  'resource_id',
+  'scope',
+  'method',
+  'path',
+  'ended_at',
+  'outcome',
+  'upstream_status',
+  'request_bytes',
+  'request_sha256',
+  'response_bytes',
+  'response_sha256',
+] as const;
+
 /** Lists up to `limit` calls with ids below `before`, newest first. */
 export async function listCalls(
   db: Db,
   filter: CallFilter,
   page: { limit: number; before?: string | undefined },
 ): Promise<Call[]> {
-  let query = db.selectFrom('calls').selectAll().orderBy('id', 'desc').limit(page.limit);
+  let query = db.selectFrom('calls').select(columns).orderBy('id', 'desc').limit(page.limit);
   if (page.before !== undefined) query = query.where('id', '<', page.before);
   if (filter.agentId !== undefined) query = query.where('agent_id', '=', filter.agentId);
   if (filter.grantId !== undefined) query = query.where('grant_id', '=', filter.grantId);

@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import type { Dispatcher } from 'undici';
 import { BrokerError } from '../errors.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
+import type { UpstreamClient } from '../outbound/upstream-client.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
 import type { CallTarget } from './call-target.ts';
 import { onlyValue, toAgentHeaders, toUpstreamHeaders } from './forwarded-headers.ts';
@@ -18,7 +19,7 @@ export interface Forwarding {
   response: ServerResponse;
   target: CallTarget;
   upstream: FoundUpstream;
-  dispatcher: Dispatcher;
+  upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
   /** Aborted when the call is cut or the agent has disconnected. */
   signal: AbortSignal;
   /** Headers that the gateway adds to the response: names and values in turn. */
@@ -46,7 +47,7 @@ export interface Progress {
  * part of a response never looks complete.
  */
 export async function forward(forwarding: Forwarding, progress: Progress): Promise<void> {
-  const { request, response, target, upstream, dispatcher, signal } = forwarding;
+  const { request, response, target, upstream, signal } = forwarding;
   const { credential, echoes } = openCredential(upstream);
   const { origin, pathname } = new URL(upstream.baseUrl);
   const base = pathname === '/' ? '' : pathname;
@@ -54,8 +55,8 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
   if (body !== undefined) progress.request = body;
   const length = request.headers['content-length'];
   const lengthHeader = body === undefined || length === undefined ? [] : ['Content-Length', length];
-  const answer = await dispatcher
-    .request({
+  const send = async () =>
+    forwarding.upstreams.dispatcherFor(upstream).request({
       origin,
       path: `${base}${target.path}${target.query}`,
       method: (request.method ?? 'GET') as Dispatcher.HttpMethod,
@@ -63,10 +64,10 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
       body: body ?? null,
       signal,
       responseHeaders: 'raw',
-    })
-    .catch((error: unknown) => {
-      throw toGatewayError(error, body);
     });
+  const answer = await send().catch((error: unknown) => {
+    throw toGatewayError(error, body);
+  });
   progress.status = answer.statusCode;
   // In case that it fails after its consumer has gone.
   answer.body.on('error', () => {});

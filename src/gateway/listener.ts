@@ -89,7 +89,6 @@ async function forwardRecorded(
 ): Promise<void> {
   const { request, response, exchange } = visit;
   const { token, upstream } = authorized;
-  const dispatcher = deps.upstreams.dispatcherFor(upstream);
   const id = deps.ids.next('call');
   await deps.calls.begin(newCall(deps, visit, { id, target, authorized }));
   visit.isCall = true;
@@ -115,7 +114,7 @@ async function forwardRecorded(
   const headers = ['Hallpass-Call-Id', id, ...exchange.limits, ...exchange.extra];
   try {
     await forward(
-      { request, response, target, upstream, dispatcher, signal: ending.signal, headers },
+      { request, response, target, upstream, upstreams: deps.upstreams, signal: ending.signal, headers },
       progress,
     );
   } catch (error) {

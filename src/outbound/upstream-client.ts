@@ -1,4 +1,5 @@
-import { isIP } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import { Agent, type Dispatcher } from 'undici';
 import type { AddressRules } from './address-rules.ts';
 import { createCheckedLookup } from './checked-lookup.ts';
@@ -43,30 +44,12 @@ const maxHeaderBytes = 64 * 1024;
 /** Creates the client by which the gateway sends calls to upstreams. Each upstream has connections of its own. */
 export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
   const { isAllowed, isAllowedInPlaintext, resolve = createResolve() } = options;
-  const agents = new Map<string, Agent>();
   const inPlaintext: AddressRules = (address) => isAllowed(address) && isAllowedInPlaintext(address);
-
-  function createAgent(
-    { ca, connectSeconds, responseSeconds, idleSeconds }: UpstreamTerms,
-    rules: AddressRules,
-  ) {
-    const trusted = ca ?? options.ca;
-    return new Agent({
-      connect: {
-        lookup: createCheckedLookup(resolve, rules),
-        timeout: connectSeconds * 1000,
-        ...(trusted === undefined ? {} : { ca: [trusted] }),
-      },
-      headersTimeout: responseSeconds * 1000,
-      bodyTimeout: idleSeconds * 1000,
-      keepAliveTimeout: keepAliveMs,
-      keepAliveMaxTimeout: keepAliveMs,
-      maxHeaderSize: maxHeaderBytes,
-      // Several requests on one connection would wait for each other's bodies.
-      pipelining: 1,
-    });
-  }
-
+  const agents = new LRUCache<string, Agent>({
+    max: maxAgents,
+    // Requests in progress are completed.
+    dispose: (agent) => void agent.close(),
+  });
   return {
     dispatcherFor(upstream) {
       const { protocol, hostname, origin } = new URL(upstream.baseUrl);
@@ -77,20 +60,32 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
       const { ca, connectSeconds, responseSeconds, idleSeconds } = upstream;
       const key = JSON.stringify([origin, ca, connectSeconds, responseSeconds, idleSeconds]);
       const known = agents.get(key);
-      const agent = known ?? createAgent(upstream, rules);
-      // The one that was used least recently is first.
-      agents.delete(key);
+      if (known !== undefined) return known;
+      const agent = createAgent(upstream, createCheckedLookup(resolve, rules), options.ca);
       agents.set(key, agent);
-      const [oldest] = agents.size > maxAgents ? agents : [];
-      if (oldest !== undefined) {
-        agents.delete(oldest[0]);
-        void oldest[1].close();
-      }
       return agent;
     },
     async close() {
       await Promise.all([...agents.values()].map((agent) => agent.destroy()));
-      agents.clear();
     },
   };
+}
+
+function createAgent(upstream: UpstreamTerms, lookup: LookupFunction, ca: string | undefined): Agent {
+  const { connectSeconds, responseSeconds, idleSeconds } = upstream;
+  const trusted = upstream.ca ?? ca;
+  return new Agent({
+    connect: {
+      lookup,
+      timeout: connectSeconds * 1000,
+      ...(trusted === undefined ? {} : { ca: [trusted] }),
+    },
+    headersTimeout: responseSeconds * 1000,
+    bodyTimeout: idleSeconds * 1000,
+    keepAliveTimeout: keepAliveMs,
+    keepAliveMaxTimeout: keepAliveMs,
+    maxHeaderSize: maxHeaderBytes,
+    // Several requests on one connection would wait for each other's bodies.
+    pipelining: 1,
+  });
 }

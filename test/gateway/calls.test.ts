@@ -1,0 +1,251 @@
+import { createHash } from 'node:crypto';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createAgent } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
+import { bearer, expectRefused, type GatewayScene, startGateway, upstreamSecret } from './scene.ts';
+
+let scene: GatewayScene;
+let token: string;
+let grantId: string;
+let slug: string;
+
+beforeAll(async () => {
+  scene = await startGateway();
+  ({ token, grantId } = await scene.tokenFor(['read', 'write']));
+  ({ slug } = scene.resource);
+});
+beforeEach(() => {
+  scene.upstream.requests.length = 0;
+  scene.upstream.respond = (_request, response) => {
+    response
+      .writeHead(200, { 'Content-Type': 'application/json', 'X-Request-Id': 'up-1' })
+      .end('{"ok":true}');
+  };
+});
+
+const lastRequest = () => scene.upstream.requests.at(-1);
+
+describe('a call through the gateway', () => {
+  it('reaches the upstream with its credential, and not with that of the agent', async () => {
+    const answer = await scene.send({ path: `/${slug}/items/7?page=2&q=a%20b`, headers: bearer(token) });
+    expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' });
+    expect(answer.headers).toMatchObject({
+      'x-request-id': 'up-1',
+      'hallpass-call-id': expect.stringMatching(/^cal_/),
+    });
+    const request = lastRequest();
+    expect(request).toMatchObject({ method: 'GET', url: '/items/7?page=2&q=a%20b', body: '' });
+    expect(request?.headers.authorization).toBe(`Bearer ${upstreamSecret}`);
+    expect(JSON.stringify(request?.rawHeaders)).not.toContain(token);
+    expect(request?.headers.host).toBe(new URL(scene.upstream.url).host);
+  });
+
+  it.each([
+    'x-api-key',
+    'api-key',
+    'x-goog-api-key',
+  ])('is authenticated by %s, as SDKs send it', async (name) => {
+    const answer = await scene.send({ path: `/${slug}/items/7`, headers: { [name]: token } });
+    expect(answer.status).toBe(200);
+    expect(lastRequest()?.headers[name]).toBeUndefined();
+  });
+
+  it('passes the body of request and response unchanged, in both forms of framing', async () => {
+    const body = JSON.stringify({ b: 1, a: 1.0, text: 'ü'.repeat(10_000) });
+    scene.upstream.respond = (request, response) => response.end(request.body);
+    const headers = { ...bearer(token), 'Content-Type': 'application/json' };
+    const framings = [
+      { 'Content-Length': String(Buffer.byteLength(body)) },
+      { 'Transfer-Encoding': 'chunked' },
+    ];
+    for (const framing of framings) {
+      const answer = await scene.send({
+        method: 'POST',
+        path: `/${slug}/items`,
+        headers: { ...headers, ...framing },
+        body,
+      });
+      expect([answer.status, answer.body === body]).toEqual([200, true]);
+    }
+  });
+
+  it('gets the status and the body of an error of the upstream', async () => {
+    scene.upstream.respond = (_request, response) =>
+      response.writeHead(429, { 'Retry-After': '7' }).end('slow down');
+    const answer = await scene.send({ path: `/${slug}/items/7`, headers: bearer(token) });
+    expect(answer).toMatchObject({ status: 429, body: 'slow down', headers: { 'retry-after': '7' } });
+  });
+
+  it.each([
+    ['HEAD', `items/7`, 200],
+    ['GET', '', 200],
+  ])('%s /%s is permitted by a route', async (method, path, status) => {
+    expect((await scene.send({ method, path: `/${slug}/${path}`, headers: bearer(token) })).status).toBe(
+      status,
+    );
+  });
+});
+
+describe('the record of a call', () => {
+  it('has its grant, its agent and its outcome, with the digests of both bodies', async () => {
+    const body = '{"name":"x"}';
+    const sent = await scene.send({
+      method: 'POST',
+      path: `/${slug}/items?secret=1`,
+      headers: bearer(token),
+      body,
+    });
+    const id = sent.headers['hallpass-call-id'];
+    const digest = (text: string) => createHash('sha256').update(text).digest('hex');
+    await eventually(async () => {
+      const { body: page } = await scene.admin.get('/v1/calls').expect(200);
+      expect(page.items.find((call: { id: string }) => call.id === id)).toMatchObject({
+        agent_id: scene.agent.id,
+        grant_id: grantId,
+        resource_id: scene.resource.id,
+        scope: 'write',
+        method: 'POST',
+        path: '/items',
+        outcome: 'completed',
+        upstream_status: 200,
+        request_bytes: 12,
+        request_sha256: digest(body),
+        response_bytes: 11,
+        response_sha256: digest('{"ok":true}'),
+        act: null,
+      });
+    });
+  });
+
+  it('is there when the upstream gets the call', async () => {
+    let found: unknown;
+    scene.upstream.respond = (_request, response) => {
+      void scene.broker.database.owner
+        .query("select outcome from calls where path = '/items/recorded'")
+        .then(({ rows }) => {
+          found = rows;
+          response.end();
+        });
+    };
+    await scene.send({ path: `/${slug}/items/recorded`, headers: bearer(token) });
+    expect(found).toEqual([{ outcome: null }]);
+  });
+
+  it('is seen by its agent, by admins and auditors, and not by another agent', async () => {
+    await scene.send({ path: `/${slug}/items/mine`, headers: bearer(token) });
+    const pathsOf = async (api: { get: GatewayScene['admin']['get'] }) =>
+      (await api.get('/v1/calls').expect(200)).body.items.map(({ path }: { path: string }) => path);
+    expect(await pathsOf(await scene.agent.api())).toContain('/items/mine');
+    const other = await (await createAgent(scene.broker)).api();
+    expect(await pathsOf(other)).toEqual([]);
+    expect((await other.get(`/v1/calls?agent_id=${scene.agent.id}`).expect(200)).body.items).toEqual([]);
+    expect(
+      (await scene.admin.get(`/v1/calls?grant_id=${grantId}&limit=1`).expect(200)).body.items,
+    ).toHaveLength(1);
+  });
+
+  it('cannot be changed once the call has ended', async () => {
+    const { database } = scene.broker;
+    await expect(
+      database.owner.query("update calls set outcome = 'failed' where outcome = 'completed'"),
+    ).rejects.toThrow('is final');
+  });
+});
+
+describe('a call is refused', () => {
+  const refused = { status: 401, code: 'unauthenticated' };
+
+  it.each<[string, () => Record<string, string>]>([
+    ['no credential', () => ({})],
+    ['another scheme', () => ({ Authorization: `Basic ${token}` })],
+    ['no token of the broker', () => bearer('not-a-token')],
+    ['a changed token', () => bearer(`${token.slice(0, -4)}AAAA`)],
+    ['an unbound token sent as a bound one', () => ({ Authorization: `DPoP ${token}` })],
+  ])('with %s', async (_, headers) => {
+    const answer = await expectRefused(scene, { path: `/${slug}/items/7`, headers: headers() }, refused);
+    expect(answer.headers['www-authenticate']).toMatch(/^(Bearer|DPoP) realm="hallpass"/);
+  });
+
+  it('with a broker token, with a token for another resource, and for a slug that does not exist', async () => {
+    const broker = (await scene.agent.token().expect(200)).body.access_token;
+    await expectRefused(scene, { path: `/${slug}/items/7`, headers: bearer(broker) }, refused);
+    const other = await startGateway({ database: scene.broker.database, clock: scene.clock });
+    const { token: foreign } = await other.tokenFor(['read']);
+    const answers = [
+      await expectRefused(scene, { path: `/${slug}/items/7`, headers: bearer(foreign) }, refused),
+      await expectRefused(scene, { path: '/nothing/items/7', headers: bearer(token) }, refused),
+    ].map(({ body }) => ({ ...JSON.parse(body), request_id: '' }));
+    expect(answers[0]).toEqual(answers[1]);
+  });
+
+  it('with two credentials', async () => {
+    const path = `/${slug}/items/7`;
+    const several = { status: 400, code: 'invalid-request' };
+    await expectRefused(scene, { path, headers: { ...bearer(token), 'x-api-key': token } }, several);
+    await expectRefused(scene, { path, headers: { 'api-key': token, 'x-api-key': token } }, several);
+    await expectRefused(scene, { path, headers: { 'api-key': [token, token] } }, several);
+  });
+
+  it('if no scope of the token has a route for it, and names the scopes that have', async () => {
+    const { token: reading } = await scene.tokenFor(['read']);
+    const notAllowed = { status: 403, code: 'route-not-allowed' };
+    const send = (method: string, path: string) =>
+      expectRefused(scene, { method, path: `/${slug}${path}`, headers: bearer(reading) }, notAllowed);
+    expect(JSON.parse((await send('POST', '/items')).body).detail).toContain('write');
+    for (const [method, path] of [
+      ['DELETE', '/items/7'],
+      ['GET', '/items'],
+      ['GET', '/items/7/comments'],
+      ['GET', '/items/7/'],
+      ['GET', '/admin'],
+      ['HEAD', '/'],
+    ] as const)
+      await expectRefused(
+        scene,
+        { method, path: `/${slug}${path}`, headers: bearer(reading) },
+        notAllowed,
+      ).catch((error: unknown) => {
+        // A response to HEAD has no body.
+        if (method !== 'HEAD') throw error;
+      });
+  });
+
+  it.each([
+    '/items/../items/7',
+    '/items/%2e%2e/items/7',
+    '/items%2f7',
+    '/items/7;a=b',
+    '/items//7',
+  ])('for the path %s', async (path) => {
+    const call = { path: `/${slug}${path}`, headers: bearer(token) };
+    await expectRefused(scene, call, { status: 400, code: 'invalid-request' });
+  });
+
+  it('for another host, and for another protocol', async () => {
+    const path = `/${slug}/items/7`;
+    const headers = bearer(token);
+    const elsewhere = { path, headers: { ...headers, Host: 'evil.example' } };
+    await expectRefused(scene, elsewhere, { status: 421, code: 'misdirected-request' });
+    const upgrade = { path, headers: { ...headers, Connection: 'Upgrade', Upgrade: 'websocket' } };
+    await expectRefused(scene, upgrade, { status: 400, code: 'invalid-request' });
+  });
+
+  it('once its grant has ended, its token was revoked or its agent is disabled', async () => {
+    const agent = await createAgent(scene.broker);
+    const path = `/${slug}/items/7`;
+    const [one, two, three] = [
+      await scene.tokenFor(['read'], agent),
+      await scene.tokenFor(['read'], agent),
+      await scene.tokenFor(['read'], agent),
+    ];
+    expect((await scene.send({ path, headers: bearer(one.token) })).status).toBe(200);
+    await scene.admin.post(`/v1/grants/${one.grantId}/revoke`, { reason: 'x' }).expect(200);
+    await expectRefused(scene, { path, headers: bearer(one.token) }, refused);
+    expect((await scene.send({ path, headers: bearer(two.token) })).status).toBe(200);
+    scene.clock.advance(301);
+    await expectRefused(scene, { path, headers: bearer(two.token) }, refused);
+    await scene.admin.post(`/v1/agents/${agent.id}/disable`).expect(200);
+    await expectRefused(scene, { path, headers: bearer(three.token) }, refused);
+    ({ token, grantId } = await scene.tokenFor(['read', 'write']));
+  });
+});

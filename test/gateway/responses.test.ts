@@ -1,0 +1,251 @@
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createAddressRules } from '../../src/outbound/address-rules.ts';
+import { createUpstreamClient } from '../../src/outbound/upstream-client.ts';
+import { eventually } from '../support/eventually.ts';
+import { bearer, type GatewayScene, type SentCall, startGateway, upstreamSecret } from './scene.ts';
+
+let scene: GatewayScene;
+let token: string;
+let grantId: string;
+let slug: string;
+
+beforeAll(async () => {
+  scene = await startGateway();
+  ({ slug } = scene.resource);
+});
+beforeEach(async () => {
+  ({ token, grantId } = await scene.tokenFor(['read', 'write']));
+});
+
+type Respond = GatewayScene['upstream']['respond'];
+const respondWith = (respond: Respond): void => {
+  scene.upstream.respond = respond;
+};
+const get = (change: Partial<SentCall> = {}) =>
+  scene.send({ path: `/${slug}/items/7`, headers: bearer(token), ...change });
+
+/** Returns the outcome of the only call under the current grant, when it has ended. */
+async function outcome(): Promise<string> {
+  return eventually(async () => {
+    const { body } = await scene.admin.get(`/v1/calls?grant_id=${grantId}`).expect(200);
+    const [call] = body.items;
+    expect(call.outcome).not.toBeNull();
+    return call.outcome;
+  });
+}
+
+/** Opens a call whose response streams, and returns the response when its headers have arrived. */
+function open(on = scene): Promise<{ response: IncomingMessage; closed: Promise<'ended' | 'aborted'> }> {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(on.url);
+    const options = { hostname, port, method: 'POST', path: `/${slug}/stream/x`, headers: bearer(token) };
+    const request = httpRequest({ ...options, agent: false }, (response) => {
+      const closed = new Promise<'ended' | 'aborted'>((close) => {
+        response.on('end', () => close('ended'));
+        response.on('error', () => close('aborted'));
+        response.on('aborted', () => close('aborted'));
+      });
+      resolve({ response, closed });
+    });
+    request.on('error', reject);
+    request.end();
+  });
+}
+
+describe('a response of the upstream', () => {
+  it.each<[string, Respond]>([
+    ['a redirect', (_, response) => response.writeHead(302, { Location: 'http://169.254.169.254/' }).end()],
+    ['a permanent redirect', (_, response) => response.writeHead(308, { Location: '/items' }).end()],
+    ['a compressed one', (_, response) => response.writeHead(200, { 'Content-Encoding': 'gzip' }).end('x')],
+    ['no response', (_, response) => response.destroy()],
+    ['no HTTP', (_, response) => response.socket?.end('hello\r\n\r\n')],
+  ])('that is %s is answered with 502, and not followed', async (_, respond) => {
+    respondWith(respond);
+    const before = scene.upstream.requests.length;
+    const answer = await get();
+    expect([answer.status, JSON.parse(answer.body).code]).toEqual([502, 'upstream-failed']);
+    expect(answer.headers.location).toBeUndefined();
+    expect(scene.upstream.requests).toHaveLength(before + 1);
+    expect(await outcome()).toBe('failed');
+  });
+
+  it('does not carry cookies, challenges and statements about an origin to the agent', async () => {
+    respondWith((_, response) => {
+      const headers = {
+        'Set-Cookie': 'a=b',
+        'WWW-Authenticate': 'Basic',
+        'Strict-Transport-Security': 'max-age=1',
+      };
+      response.writeHead(401, { ...headers, 'Hallpass-Call-Id': 'cal_forged' }).end('no');
+    });
+    const { status, headers, body } = await get();
+    expect([status, body]).toEqual([401, 'no']);
+    for (const name of ['set-cookie', 'www-authenticate', 'strict-transport-security'])
+      expect(headers[name]).toBeUndefined();
+    expect(headers['hallpass-call-id']).toMatch(/^cal_[0-7]/);
+  });
+
+  it('that echoes the credential has asterisks instead, in its headers and across the parts of its body', async () => {
+    respondWith((request, response) => {
+      const echo = String(request.headers.authorization);
+      response.writeHead(200, { 'X-Echo': echo, 'Content-Length': 2 * echo.length });
+      response.write(echo.slice(0, 20));
+      setTimeout(() => response.end(echo.slice(20) + echo), 20);
+    });
+    const { headers, body } = await get();
+    const masked = `Bearer ${'*'.repeat(upstreamSecret.length)}`;
+    expect([headers['x-echo'], body]).toEqual([masked, masked + masked]);
+  });
+
+  it.each<[string, Respond]>([
+    [
+      'is shorter than it says',
+      (_, response) => response.writeHead(200, { 'Content-Length': 100 }).end('short'),
+    ],
+    [
+      'breaks off',
+      (_, response) => {
+        response.write('a part');
+        setTimeout(() => response.destroy(), 50);
+      },
+    ],
+  ])('that %s never looks complete', async (_, respond) => {
+    respondWith((request, response) => {
+      // Node would refuse to send a wrong length.
+      response.strictContentLength = false;
+      const { socket } = response;
+      respond(request, response);
+      setTimeout(() => socket?.destroy(), 50);
+    });
+    await expect(get()).rejects.toThrow();
+    expect(await outcome()).toBe('failed');
+  });
+
+  it('that does not begin in time is answered with 504', async () => {
+    const wait = (seconds: number) => {
+      const upstream = { timeouts: { response_seconds: seconds } };
+      return scene.admin.patch(`/v1/resources/${scene.resource.id}`, { upstream }).expect(200);
+    };
+    await wait(1);
+    respondWith(() => {});
+    const answer = await get();
+    expect([answer.status, JSON.parse(answer.body).code]).toEqual([504, 'upstream-timeout']);
+    expect(await outcome()).toBe('failed');
+    await wait(60);
+  });
+});
+
+describe('a request that is too large', () => {
+  const size = 32 * 1024 * 1024 + 1;
+
+  it.each([
+    ['says so', { 'Content-Length': String(size) }],
+    ['does not say so', { 'Transfer-Encoding': 'chunked' }],
+  ])('and %s is answered with 413', async (_, framing) => {
+    respondWith((_request, response) => response.end());
+    const call = { method: 'POST', path: `/${slug}/items`, headers: { ...bearer(token), ...framing } };
+    const answer = await scene.send({ ...call, body: Buffer.alloc(size) }).catch((error: Error) => error);
+    // The server may close the connection before the client has sent everything.
+    if (!(answer instanceof Error)) expect(answer.status).toBe(413);
+    expect(scene.upstream.requests.filter(({ body }) => body.length >= size)).toEqual([]);
+  });
+});
+
+describe('an upstream at an address that is not allowed', () => {
+  it('gets no connection', async () => {
+    const isAllowed = createAddressRules([]);
+    const upstreamClient = createUpstreamClient({ isAllowed, isAllowedInPlaintext: isAllowed });
+    const strict = await startGateway({ overrides: { upstreamClient } });
+    const { token: other } = await strict.tokenFor();
+    const answer = await strict.send({ path: `/${strict.resource.slug}/items/7`, headers: bearer(other) });
+    expect([answer.status, JSON.parse(answer.body).detail]).toEqual([
+      502,
+      'the upstream could not be reached: address-not-allowed',
+    ]);
+    expect(strict.upstream.requests).toEqual([]);
+  });
+});
+
+describe('a response that streams', () => {
+  it('arrives as the upstream sends it', async () => {
+    let end = (): void => {};
+    respondWith((_, response) => {
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n');
+      end = () => response.end('data: [DONE]\n\n');
+    });
+    const { response, closed } = await open();
+    const first = await new Promise((resolve) => response.once('data', (chunk) => resolve(String(chunk))));
+    expect(first).toBe('data: 1\n\n');
+    end();
+    response.resume();
+    expect(await closed).toBe('ended');
+    expect(await outcome()).toBe('completed');
+  });
+
+  it('is cut within a quarter of a second when its grant ends, without an end that looks complete', async () => {
+    respondWith((_, response) => void response.writeHead(200).write('data: 1\n\n'));
+    const { response, closed } = await open();
+    response.resume();
+    await scene.admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
+    scene.clock.advance(0.25);
+    expect(await closed).toBe('aborted');
+    expect(await outcome()).toBe('grant-ended');
+  });
+
+  it('goes on when its token expires', async () => {
+    scene.clock.advance(298);
+    let end = (): void => {};
+    respondWith((_, response) => {
+      response.writeHead(200).write('data: 1\n\n');
+      end = () => response.end('data: 2\n\n');
+    });
+    const { response, closed } = await open();
+    const chunks: string[] = [];
+    response.on('data', (chunk) => chunks.push(String(chunk)));
+    // The token expires; the next read of the state comes before 5 s have passed.
+    scene.clock.advance(4);
+    expect((await get()).status).toBe(401);
+    end();
+    expect(await closed).toBe('ended');
+    expect(chunks.join('')).toBe('data: 1\n\ndata: 2\n\n');
+  });
+
+  it('ends at the upstream when the agent goes away', async () => {
+    const ended = new Promise<void>((resolve) => {
+      respondWith((_, response) => {
+        response.writeHead(200).write('data: 1\n\n');
+        response.on('close', resolve);
+      });
+    });
+    const { response } = await open();
+    response.destroy();
+    await ended;
+    expect(await outcome()).toBe('disconnected');
+  });
+
+  it('waits for an agent that reads slowly', async () => {
+    let sent = 0;
+    respondWith((_, response) => {
+      response.writeHead(200);
+      const more = (): void => {
+        while (sent < 64 * 1024 * 1024) {
+          sent += 65_536;
+          if (!response.write(Buffer.alloc(65_536))) {
+            response.once('drain', more);
+            return;
+          }
+        }
+        response.end();
+      };
+      more();
+    });
+    const { response, closed } = await open();
+    response.pause();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(sent).toBeLessThan(16 * 1024 * 1024);
+    response.resume();
+    expect(await closed).toBe('ended');
+    expect(sent).toBe(64 * 1024 * 1024);
+  });
+});
