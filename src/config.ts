@@ -186,6 +186,21 @@ const known: ReadonlySet<string> = new Set([
   ...secretVariables.map((name) => `${name}_FILE`),
 ]);
 
+/** Throws ConfigError for a setting that is missing or wrong because of others. */
+function checkTogether(values: z.infer<typeof schema>): void {
+  if (values.DATABASE_URL !== undefined) {
+    if (values.HALLPASS_MASTER_KEY === undefined)
+      throw new ConfigError('HALLPASS_MASTER_KEY', 'is missing (DATABASE_URL is set)');
+    if (values.HALLPASS_PUBLIC_URL === undefined)
+      throw new ConfigError('HALLPASS_PUBLIC_URL', 'is missing (DATABASE_URL is set)');
+    if (values.HALLPASS_ROLE === 'gateway' && values.HALLPASS_GATEWAY_URL === undefined)
+      throw new ConfigError('HALLPASS_GATEWAY_URL', 'is missing (HALLPASS_ROLE is gateway)');
+  }
+  // Both are origins in normal form, so texts that differ are different origins.
+  if (values.HALLPASS_GATEWAY_URL !== undefined && values.HALLPASS_GATEWAY_URL === values.HALLPASS_PUBLIC_URL)
+    throw new ConfigError('HALLPASS_GATEWAY_URL', 'must have another origin than HALLPASS_PUBLIC_URL');
+}
+
 /**
  * Reads the configuration. Throws ConfigError for the first wrong, weak or missing setting. An empty variable counts
  * as absent. An unknown variable that begins with HALLPASS_ is refused.
@@ -202,17 +217,7 @@ export function readConfig(environment: Environment = process.env): Config {
     throw new ConfigError(String(issue?.path[0] ?? 'configuration'), issue?.message ?? 'is not valid');
   }
   const values = result.data;
-  if (values.DATABASE_URL !== undefined) {
-    if (values.HALLPASS_MASTER_KEY === undefined)
-      throw new ConfigError('HALLPASS_MASTER_KEY', 'is missing (DATABASE_URL is set)');
-    if (values.HALLPASS_PUBLIC_URL === undefined)
-      throw new ConfigError('HALLPASS_PUBLIC_URL', 'is missing (DATABASE_URL is set)');
-    if (values.HALLPASS_ROLE === 'gateway' && values.HALLPASS_GATEWAY_URL === undefined)
-      throw new ConfigError('HALLPASS_GATEWAY_URL', 'is missing (HALLPASS_ROLE is gateway)');
-  }
-  // Both are origins, so that a difference in text is a difference in origin.
-  if (values.HALLPASS_GATEWAY_URL !== undefined && values.HALLPASS_GATEWAY_URL === values.HALLPASS_PUBLIC_URL)
-    throw new ConfigError('HALLPASS_GATEWAY_URL', 'must have another origin than HALLPASS_PUBLIC_URL');
+  checkTogether(values);
   return {
     databaseUrl: values.DATABASE_URL,
     databaseOwnerUrl: values.DATABASE_OWNER_URL,

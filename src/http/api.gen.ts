@@ -1994,8 +1994,8 @@ export interface components {
         ResourceDetail: components["schemas"]["Resource"] & {
             /** @description The metadata of the client secrets */
             secrets: components["schemas"]["ClientSecret"][];
-            /** @description The credentials of the upstream, without their secrets, oldest first; null unless the kind is `http` */
-            upstream_credentials: components["schemas"]["UpstreamCredential"][] | null;
+            /** @description The credentials of the upstream, without their secrets, oldest first; empty unless the kind is `http` */
+            upstream_credentials: components["schemas"]["UpstreamCredential"][];
         };
         /** @description What changes of the API behind the gateway. Each member that is given replaces the whole member */
         UpstreamUpdate: {
@@ -4684,7 +4684,7 @@ export interface operations {
                      *           "revoked_at": null
                      *         }
                      *       ],
-                     *       "upstream_credentials": null
+                     *       "upstream_credentials": []
                      *     }
                      */
                     "application/json": components["schemas"]["ResourceDetail"];

@@ -32,7 +32,7 @@ function present(resource: Resource, gatewayUrl: string | undefined) {
 function presentSecrets({ secrets, upstreamCredentials }: ResourceDetail) {
   return {
     secrets: secrets.map(presentSecret),
-    upstream_credentials: upstreamCredentials?.map(presentCredential) ?? null,
+    upstream_credentials: upstreamCredentials.map(presentCredential),
   };
 }
 

@@ -62,15 +62,15 @@ async function list(
 /** A resource with what admins see of its secrets. */
 export interface ResourceDetail extends Resource {
   secrets: ClientSecret[];
-  /** Null unless its kind is `http`. */
-  upstreamCredentials: UpstreamCredentialView[] | null;
+  /** Empty unless its kind is `http`. */
+  upstreamCredentials: UpstreamCredentialView[];
 }
 
 async function get({ db, upstreams }: ResourcesDeps, id: string): Promise<ResourceDetail> {
   const resource = await store.findResource(db, id);
   if (resource === undefined) throw new BrokerError('not-found');
   const secrets = await listSecrets(db, clientOf(id));
-  const upstreamCredentials = resource.upstream === null ? null : await upstreams.listCredentials(id);
+  const upstreamCredentials = resource.upstream === null ? [] : await upstreams.listCredentials(id);
   return { ...resource, secrets, upstreamCredentials };
 }
 

@@ -23,11 +23,11 @@ export async function update(
   await assertTerms(deps, change);
   const current = await findResource(db, id);
   if (current === undefined) throw new BrokerError('not-found');
+  assertUpstream(deps, current, upstream);
   const connectionId = await prepareTarget(deps.connections, act, {
     resource: current,
     change: { scopes: change.scopes, connection },
   });
-  assertUpstream(deps, current, upstream);
   const labels = change.labels === undefined ? undefined : asSet(change.labels);
   const terms = { ...change, labels, connectionId };
   const updated = await withTransaction(db, async (tx) => {
@@ -41,13 +41,7 @@ export async function update(
     }
     const resource = await updateResource(tx, { id, change: terms, at });
     if (connectionId !== undefined) await deps.connections.sharePassword(tx, connectionId);
-    const selection = {
-      kind: 'catalogue' as const,
-      resourceId: id,
-      endedScopes: endedScopes(before.scopes, resource.scopes),
-      changedScopes: changedScopes(before.scopes, resource.scopes),
-      endedTypes: endedTypes(before.authorizationDetailsTypes, resource.authorizationDetailsTypes),
-    };
+    const selection = changedCatalogue(before, resource);
     const types = selection.endedTypes;
     const about = { ...byAct(act), objectId: id };
     const ending = { ...about, selection, at, reason: 'the catalogue of its resource changed' };
@@ -65,6 +59,17 @@ export async function update(
   });
   await grantEndings.settle();
   return updated;
+}
+
+/** Selects the grants that a change of a catalogue affects. */
+function changedCatalogue(before: Resource, after: Resource) {
+  return {
+    kind: 'catalogue' as const,
+    resourceId: after.id,
+    endedScopes: endedScopes(before.scopes, after.scopes),
+    changedScopes: changedScopes(before.scopes, after.scopes),
+    endedTypes: endedTypes(before.authorizationDetailsTypes, after.authorizationDetailsTypes),
+  };
 }
 
 /** Throws `invalid-request` if the resource cannot have these terms of an upstream. */

@@ -11,6 +11,7 @@ import {
   createPolicy,
   createResource,
   createTarget,
+  createUpstream,
   grantRequest,
   startBroker,
   type TestAgent,
@@ -84,6 +85,10 @@ beforeAll(async () => {
     key_id: (await admin.get(`/v1/admins/${someone.id}`).expect(200)).body.keys.map(
       (key: { id: string }) => key.id,
     ),
+    upstream_credential_id: [
+      (await admin.get(`/v1/resources/${(await createUpstream(broker)).id}`).expect(200)).body
+        .upstream_credentials[0].id,
+    ],
     secret_id: [await secretOf(`/v1/agents/${theirs.id}`), await secretOf(`/v1/resources/${resource.id}`)],
   };
   parents = {

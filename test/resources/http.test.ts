@@ -39,7 +39,7 @@ describe('resources', () => {
     expect((await admin.get(path).expect(200)).body).toEqual({
       ...created.body,
       secrets: [],
-      upstream_credentials: null,
+      upstream_credentials: [],
     });
     await create();
     const first = await admin.get('/v1/resources?limit=1').expect(200);

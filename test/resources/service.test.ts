@@ -56,7 +56,7 @@ describe('a new resource', () => {
       createdBy: act.caller.id,
       updatedAt: clock.now(),
     });
-    expect(await resources.get(resource.id)).toEqual({ ...resource, secrets: [], upstreamCredentials: null });
+    expect(await resources.get(resource.id)).toEqual({ ...resource, secrets: [], upstreamCredentials: [] });
     expect(await eventsAbout(services, resource.id)).toEqual([
       {
         type: 'resource.created',

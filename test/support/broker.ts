@@ -226,6 +226,30 @@ export function grantRequest(resource: string, request: Record<string, unknown> 
   return { resource, scopes: ['read'], duration_seconds: 600, reason: 'because', ...request };
 }
 
+/** Returns what a resource of kind `http` has more: a slug, an upstream, and a low-risk scope `read` with a route. */
+export function upstreamTerms(slug: string, upstream: Record<string, unknown> = {}) {
+  return {
+    kind: 'http',
+    slug,
+    upstream: {
+      base_url: 'https://vendor.example/v1',
+      protocol: 'plain',
+      credential: { type: 'bearer', secret: 'key-of-the-vendor' },
+      ...upstream,
+    },
+    scopes: [{ name: 'read', description: 'Read', risk: 'low', routes: [{ methods: ['GET'], path: '/**' }] }],
+  };
+}
+
+/** Creates a resource of kind `http`. */
+export async function createUpstream(
+  broker: { url: string },
+  upstream: Record<string, unknown> = {},
+): Promise<{ id: string; identifier: string; slug: string }> {
+  const slug = `api-${resources + 1}`;
+  return { ...(await createResource(broker, upstreamTerms(slug, upstream))), slug };
+}
+
 /** Creates a resource whose leases are accounts in the fake target of the broker, with a low-risk scope `read`. */
 export async function createTarget(broker: { url: string }): Promise<{ id: string; identifier: string }> {
   resources += 1;

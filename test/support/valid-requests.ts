@@ -9,6 +9,7 @@ import {
   createPolicy,
   createResource,
   createTarget,
+  createUpstream,
   grantRequest,
   readAtOnce,
   type TestAgent,
@@ -144,6 +145,15 @@ const arrangements = {
     const path = await newResource(world);
     await asBootstrap(world.broker).post(`${path}/secrets`).expect(201);
     return byAdmin('DELETE', await lastOf(world, path, 'secrets'));
+  },
+  createUpstreamCredential: async ({ broker }) =>
+    byAdmin('POST', `/v1/resources/${(await createUpstream(broker)).id}/upstream-credentials`, {
+      secret: 'next-key-of-the-vendor',
+    }),
+  async deleteUpstreamCredential({ broker }) {
+    const path = `/v1/resources/${(await createUpstream(broker)).id}/upstream-credentials`;
+    const added = await asBootstrap(broker).post(path, { secret: 'next-key-of-the-vendor' }).expect(201);
+    return byAdmin('DELETE', `${path}/${added.body.id}`);
   },
   createPolicy: async () => byAdmin('POST', '/v1/policies', { name: `policy ${unique()}`, cedar }),
   updatePolicy: async (world) => byAdmin('PUT', await newPolicy(world), { cedar: readAtOnce, version: 1 }),

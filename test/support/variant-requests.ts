@@ -1,6 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { jwtBearerGrant } from '../../src/oauth/grant-types/jwt-bearer.ts';
 import { exchangeGrant } from '../../src/oauth/grant-types/token-exchange.ts';
-import { asBootstrap, createAgent, grantRequest, type TestAgent } from './broker.ts';
+import {
+  asBootstrap,
+  createAgent,
+  createUpstream,
+  grantRequest,
+  type TestAgent,
+  upstreamTerms,
+} from './broker.ts';
 import { createReadyHolder } from './dpop.ts';
 import type { FakeClock } from './fake-clock.ts';
 import { createFederatedAgent } from './federated-agent.ts';
@@ -144,6 +152,18 @@ const arrangements = {
     const { id } = await createKeyAgent(placeOf(world));
     return always(byAdmin('PATCH', `/v1/agents/${id}`, jwksOf(createKey())));
   },
+  'createResource, an API behind the gateway': async () => {
+    const identifier = `https://${randomBytes(6).toString('hex')}.example`;
+    const body = { ...upstreamTerms('variant'), identifier, name: 'API', max_grant_seconds: 3600 };
+    return always(byAdmin('POST', '/v1/resources', body));
+  },
+  'updateResource, another credential of an upstream': async ({ broker }) => {
+    const { id } = await createUpstream(broker);
+    const credential = { type: 'header', name: 'x-api-key', secret: 'another-key-of-the-vendor' };
+    return always(byAdmin('PATCH', `/v1/resources/${id}`, { upstream: { credential } }));
+  },
+  'deleteResource, an API behind the gateway': async ({ broker }) =>
+    always(byAdmin('DELETE', `/v1/resources/${(await createUpstream(broker)).id}`)),
   'revokeToken, with delegated grants': async (world) => {
     const { agent, token } = await createChain(world);
     return always(byClient(agent, '/oauth2/revoke', { token }));
