@@ -5,6 +5,7 @@ import { BrokerError, isFault } from '../errors.ts';
 import { type ChallengeTerms, challengeOf } from '../http/authenticate.ts';
 import { createEdge, type EdgeOptions, type Exchange } from '../http/edge.ts';
 import { sendProblem, toBrokerError } from '../http/error-response.ts';
+import { headerValues } from '../http/header-values.ts';
 import { setHeaders } from '../http/headers.ts';
 import type { Limits } from '../http/limits.ts';
 import type { UpstreamClient } from '../outbound/upstream-client.ts';
@@ -70,7 +71,10 @@ async function answer(deps: GatewayDeps, hosts: ReadonlySet<string>, visit: Visi
   exchange.operation = 'gateway';
   if (request.headers.dpop !== undefined) exchange.extra = ['DPoP-Nonce', deps.dpopNonce()];
   deps.limits.countAddress(exchange);
-  if (!hosts.has((request.headers.host ?? '').toLowerCase())) throw new BrokerError('misdirected-request');
+  // Node keeps the first of several (RFC 9112 section 3.2).
+  const [host = '', ...more] = headerValues(request, 'host');
+  if (more.length > 0) throw new BrokerError('invalid-request', { detail: 'several Host headers' });
+  if (!hosts.has(host.toLowerCase())) throw new BrokerError('misdirected-request');
   if (request.headers.upgrade !== undefined)
     throw new BrokerError('invalid-request', { detail: 'the gateway does not switch protocols' });
   const target = parseCallTarget(request.url ?? '');

@@ -28,7 +28,7 @@ const lastRequest = () => scene.upstream.requests.at(-1);
 describe('a call through the gateway', () => {
   it('reaches the upstream with its credential, and not with that of the agent', async () => {
     const answer = await scene.send({ path: `/${slug}/items/7?page=2&q=a%20b`, headers: bearer(token) });
-    expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' });
+    expect(answer).toMatchObject({ status: 200, text: '{"ok":true}' });
     expect(answer.headers).toMatchObject({
       'x-request-id': 'up-1',
       'hallpass-call-id': expect.stringMatching(/^cal_/),
@@ -65,7 +65,7 @@ describe('a call through the gateway', () => {
         headers: { ...headers, ...framing },
         body,
       });
-      expect([answer.status, answer.body === body]).toEqual([200, true]);
+      expect([answer.status, answer.text === body]).toEqual([200, true]);
     }
   });
 
@@ -73,7 +73,7 @@ describe('a call through the gateway', () => {
     scene.upstream.respond = (_request, response) =>
       response.writeHead(429, { 'Retry-After': '7' }).end('slow down');
     const answer = await scene.send({ path: `/${slug}/items/7`, headers: bearer(token) });
-    expect(answer).toMatchObject({ status: 429, body: 'slow down', headers: { 'retry-after': '7' } });
+    expect(answer).toMatchObject({ status: 429, text: 'slow down', headers: { 'retry-after': '7' } });
   });
 
   it.each([
@@ -174,7 +174,7 @@ describe('a call is refused', () => {
     const answers = [
       await expectRefused(scene, { path: `/${slug}/items/7`, headers: bearer(foreign) }, refused),
       await expectRefused(scene, { path: '/nothing/items/7', headers: bearer(token) }, refused),
-    ].map(({ body }) => ({ ...JSON.parse(body), request_id: '' }));
+    ].map(({ json }) => ({ ...json, request_id: '' }));
     expect(answers[0]).toEqual(answers[1]);
   });
 
@@ -191,7 +191,7 @@ describe('a call is refused', () => {
     const notAllowed = { status: 403, code: 'route-not-allowed' };
     const send = (method: string, path: string) =>
       expectRefused(scene, { method, path: `/${slug}${path}`, headers: bearer(reading) }, notAllowed);
-    expect(JSON.parse((await send('POST', '/items')).body).detail).toContain('write');
+    expect((await send('POST', '/items')).json.detail).toContain('write');
     for (const [method, path] of [
       ['DELETE', '/items/7'],
       ['GET', '/items'],

@@ -64,7 +64,7 @@ describe('a response of the upstream', () => {
     respondWith(respond);
     const before = scene.upstream.requests.length;
     const answer = await get();
-    expect([answer.status, JSON.parse(answer.body).code]).toEqual([502, 'upstream-failed']);
+    expect([answer.status, answer.json.code]).toEqual([502, 'upstream-failed']);
     expect(answer.headers.location).toBeUndefined();
     expect(scene.upstream.requests).toHaveLength(before + 1);
     expect(await outcome()).toBe('failed');
@@ -79,8 +79,8 @@ describe('a response of the upstream', () => {
       };
       response.writeHead(401, { ...headers, 'Hallpass-Call-Id': 'cal_forged' }).end('no');
     });
-    const { status, headers, body } = await get();
-    expect([status, body]).toEqual([401, 'no']);
+    const { status, headers, text } = await get();
+    expect([status, text]).toEqual([401, 'no']);
     for (const name of ['set-cookie', 'www-authenticate', 'strict-transport-security'])
       expect(headers[name]).toBeUndefined();
     expect(headers['hallpass-call-id']).toMatch(/^cal_[0-7]/);
@@ -93,9 +93,9 @@ describe('a response of the upstream', () => {
       response.write(echo.slice(0, 20));
       setTimeout(() => response.end(echo.slice(20) + echo), 20);
     });
-    const { headers, body } = await get();
+    const { headers, text } = await get();
     const masked = `Bearer ${'*'.repeat(upstreamSecret.length)}`;
-    expect([headers['x-echo'], body]).toEqual([masked, masked + masked]);
+    expect([headers['x-echo'], text]).toEqual([masked, masked + masked]);
   });
 
   it.each<[string, Respond]>([
@@ -130,7 +130,7 @@ describe('a response of the upstream', () => {
     await wait(1);
     respondWith(() => {});
     const answer = await get();
-    expect([answer.status, JSON.parse(answer.body).code]).toEqual([504, 'upstream-timeout']);
+    expect([answer.status, answer.json.code]).toEqual([504, 'upstream-timeout']);
     expect(await outcome()).toBe('failed');
     await wait(60);
   });
@@ -159,7 +159,7 @@ describe('an upstream at an address that is not allowed', () => {
     const strict = await startGateway({ overrides: { upstreamClient } });
     const { token: other } = await strict.tokenFor();
     const answer = await strict.send({ path: `/${strict.resource.slug}/items/7`, headers: bearer(other) });
-    expect([answer.status, JSON.parse(answer.body).detail]).toEqual([
+    expect([answer.status, answer.json.detail]).toEqual([
       502,
       'the upstream could not be reached: address-not-allowed',
     ]);

@@ -1,8 +1,9 @@
-import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'vitest';
 import { createAddressRules } from '../../src/outbound/address-rules.ts';
 import { createUpstreamClient } from '../../src/outbound/upstream-client.ts';
+import { systemClock } from '../../src/platform/clock.ts';
 import { parseIssuer } from '../../src/platform/issuer.ts';
 import { startHttpServer } from '../../src/start/http-server.ts';
 import { permitAll } from '../oauth/fixtures.ts';
@@ -18,6 +19,10 @@ import {
   type TestBrokerOptions,
 } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { type Answer, send as sendWire, type WireRequest } from '../support/http.ts';
+
+/** A call to the gateway; GET unless it says otherwise. */
+export type SentCall = Partial<WireRequest> & Pick<WireRequest, 'path'>;
 
 /** The secret of the upstream, which no agent and no log may ever see. */
 export const upstreamSecret = 'sk-upstream-canary-0123456789';
@@ -64,21 +69,6 @@ export async function startUpstream(): Promise<TestUpstream> {
   return upstream;
 }
 
-/** A call to the gateway: what `http.request` sends. */
-export interface SentCall {
-  method?: string;
-  /** The request target, as it is sent. */
-  path: string;
-  headers?: Record<string, string | string[]>;
-  body?: string | Buffer;
-}
-
-export interface ReceivedAnswer {
-  status: number;
-  headers: IncomingMessage['headers'];
-  body: string;
-}
-
 export interface GatewayScene {
   broker: TestBroker;
   clock: FakeClock;
@@ -92,7 +82,7 @@ export interface GatewayScene {
   /** Gets an access token of the agent, under a new grant with these scopes. */
   tokenFor(scopes?: string[], agent?: TestAgent): Promise<{ token: string; grantId: string }>;
   /** Sends a call and reads its response. */
-  send(call: SentCall): Promise<ReceivedAnswer>;
+  send(call: SentCall): Promise<Answer>;
 }
 
 export const routes = {
@@ -130,35 +120,10 @@ export function apiBody(baseUrl: string, change: Record<string, unknown> = {}) {
   };
 }
 
-/** Sends a request exactly as it is given, without following anything. */
-export function sendTo(
-  origin: string,
-  { method = 'GET', path, headers = {}, body }: SentCall,
-): Promise<ReceivedAnswer> {
-  return new Promise((resolve, reject) => {
-    const { hostname, port } = new URL(origin);
-    const request = httpRequest({ hostname, port, method, path, headers, agent: false }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('aborted', () => reject(new Error('aborted')));
-      response.on('end', () =>
-        resolve({
-          status: response.statusCode ?? 0,
-          headers: response.headers,
-          body: Buffer.concat(chunks).toString(),
-        }),
-      );
-    });
-    request.on('error', reject);
-    request.end(body);
-  });
-}
-
 /** Starts a broker with its gateway, an upstream on loopback, and an agent. */
 export async function startGateway(options: TestBrokerOptions = {}): Promise<GatewayScene> {
   const clock = (options.clock as FakeClock | undefined) ?? new FakeClock();
-  const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock });
+  const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
   const url = `http://127.0.0.1:${server.port}`;
   const isAllowed = createAddressRules(['127.0.0.0/8']);
   const upstreamClient = createUpstreamClient({ isAllowed, isAllowedInPlaintext: isAllowed });
@@ -183,7 +148,7 @@ export async function startGateway(options: TestBrokerOptions = {}): Promise<Gat
     const issued = await by.token(form).expect(200);
     return { token: issued.body.access_token as string, grantId: body.id as string };
   };
-  const send = (call: SentCall) => sendTo(url, call);
+  const send = (call: SentCall) => sendWire({ url }, { method: 'GET', headers: {}, ...call });
   return { broker, clock, admin, agent, upstream, url, resource, tokenFor, send };
 }
 
@@ -194,10 +159,10 @@ export async function expectRefused(
   { send, upstream }: GatewayScene,
   call: SentCall,
   { status, code }: { status: number; code: string },
-): Promise<ReceivedAnswer> {
+): Promise<Answer> {
   const before = upstream.requests.length;
   const refused = await send(call);
-  expect([refused.status, JSON.parse(refused.body).code]).toEqual([status, code]);
+  expect([refused.status, refused.json.code]).toEqual([status, code]);
   expect(upstream.requests).toHaveLength(before);
   return refused;
 }
