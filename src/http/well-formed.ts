@@ -4,8 +4,8 @@ import { isCleanText } from '../platform/text.ts';
 
 const maxDepth = 32;
 
-/** The fields that may contain line breaks: Cedar policies and texts that people write. */
-const multilineFields: ReadonlySet<string> = new Set(['cedar', 'reason', 'note']);
+/** The fields that may contain line breaks: Cedar policies, texts that people write, and certificates (PEM). */
+const multilineFields: ReadonlySet<string> = new Set(['cedar', 'reason', 'note', 'ca']);
 /** Throws `invalid-request` unless `isCleanText` accepts the string. `where` names its part of the request. */
 export function assertCleanText(text: string, where: string): void {
   if (!isCleanText(text)) refuseText(where);
