@@ -77,6 +77,8 @@ describe('docs/configuration.md', () => {
     const config = readConfig({});
     const actual: Record<string, unknown> = {
       HALLPASS_DPOP_NONCE: config.dpopNonce,
+      HALLPASS_GATEWAY_HOST: config.gatewayHost,
+      HALLPASS_GATEWAY_PORT: config.gatewayPort,
       HALLPASS_HOST: config.host,
       HALLPASS_PORT: config.port,
       HALLPASS_METRICS_HOST: config.metricsHost,

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { testCertificate } from '../support/certificate.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   connection,
@@ -32,6 +33,13 @@ describe('a connection', () => {
     expect(rows.map((row) => row.password_sealed.toString('latin1')).join()).not.toContain(
       connection.password,
     );
+  });
+
+  it('may name the certificates to trust, which have line breaks', async () => {
+    const tls = { mode: 'verify', ca: testCertificate };
+    const body = targetBody({ connection: { ...connection, tls } });
+    const created = await scene.admin.post('/v1/resources', body).expect(201);
+    expect(created.body.connection.tls).toEqual(tls);
   });
 
   it('whose target lacks a privilege is refused with the statement that grants it', async () => {

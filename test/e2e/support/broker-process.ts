@@ -32,6 +32,7 @@ const baseEnv: Env = {
   PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
   HOME: process.env.HOME,
   HALLPASS_METRICS_PORT: '0',
+  HALLPASS_GATEWAY_PORT: '0',
 };
 
 interface Place {

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createUpstream } from '../../support/broker.ts';
-import { testCertificate } from './certificate.ts';
+import { testCertificate } from '../../support/certificate.ts';
 import { pathOf, startUpstreamScene, type UpstreamScene } from './scene.ts';
 
 let broker: UpstreamScene['broker'];

@@ -56,7 +56,7 @@ describe('the credentials of an upstream', () => {
     expect(await credentialsOf(resource)).toHaveLength(1);
   });
 
-  it('are at most two by a constraint of the database, whatever the broker does', async () => {
+  it('are at most two by a constraint of the database, even if the broker did not count them', async () => {
     const resource = await createUpstream(broker);
     await add(resource).expect(201);
     const insert = (place: number) =>

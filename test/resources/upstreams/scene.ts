@@ -31,7 +31,7 @@ interface AuditEvent {
 
 export const pathOf = ({ id }: { id: string }): string => `/v1/resources/${id}`;
 
-/** What each credential has, whoever added it. */
+/** What every credential has. */
 export const credentialShape = {
   id: expect.stringMatching(/^upc_/),
   created_by: expect.stringMatching(/^adm_/),

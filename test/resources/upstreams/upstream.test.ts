@@ -13,7 +13,7 @@ import {
   toBaseUrl,
   type UpstreamSettings,
 } from '../../../src/resources/upstreams/upstream.ts';
-import { testCertificate } from './certificate.ts';
+import { testCertificate } from '../../support/certificate.ts';
 
 const own = ['https://hallpass.test', 'https://gateway.hallpass.test'];
 

@@ -8,8 +8,8 @@ import {
   grantRequest,
   startBroker,
 } from '../../support/broker.ts';
+import { testCertificate } from '../../support/certificate.ts';
 import { testGatewayUrl } from '../../support/test-config.ts';
-import { testCertificate } from './certificate.ts';
 import { credentialShape, newUpstream, pathOf, startUpstreamScene, type UpstreamScene } from './scene.ts';
 
 let broker: UpstreamScene['broker'];

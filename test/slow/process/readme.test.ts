@@ -42,7 +42,12 @@ beforeAll(async () => {
   const port = await freePort();
   url = `http://127.0.0.1:${port}`;
   const HALLPASS_DATA_DIR = await temporaryDirectory();
-  const settings = { HALLPASS_DATA_DIR, HALLPASS_PORT: String(port), HALLPASS_TARGET_ALLOW: '127.0.0.0/8' };
+  const settings = {
+    HALLPASS_DATA_DIR,
+    HALLPASS_PORT: String(port),
+    HALLPASS_TARGET_ALLOW: '127.0.0.0/8',
+    HALLPASS_OUTBOUND_ALLOW: '127.0.0.0/8',
+  };
   broker = launch(settings, ['npm', 'start']);
   await broker.seen('Hallpass listens on');
   await broker.seen('\n    hpa_');
@@ -122,6 +127,12 @@ describe('the walkthrough in the README', () => {
     const steps = stepsOf(blocksOf(sectionOf(read('docs/leases.md'), 'A walkthrough')));
     expect(steps.length).toBe(4);
     await expectShown('docs/leases.md', steps);
+  }, 300_000);
+
+  it('has a sequel in docs/gateway.md, with an API whose key no agent sees', async () => {
+    const steps = stepsOf(blocksOf(sectionOf(read('docs/gateway.md'), 'A walkthrough')));
+    expect(steps.length).toBe(4);
+    await expectShown('docs/gateway.md', steps);
   }, 300_000);
 
   it('is continued by docs/grants.md, in the same shell', async () => {
