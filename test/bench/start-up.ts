@@ -29,6 +29,7 @@ export async function measureStartUp(database: { url: string; masterKey: string 
       HALLPASS_PUBLIC_URL: 'https://hallpass.test',
       HALLPASS_PORT: String(port),
       HALLPASS_METRICS_PORT: '0',
+      HALLPASS_GATEWAY_PORT: '0',
       // Without the background worker, whose jobs would begin to process the rows.
       HALLPASS_ROLE: 'api',
     },

@@ -40,6 +40,7 @@ describe('a start that fails after everything but the worker has started', () =>
         HALLPASS_DATA_DIR: dataDir,
         HALLPASS_PORT: '0',
         HALLPASS_METRICS_PORT: '0',
+        HALLPASS_GATEWAY_PORT: '0',
         HALLPASS_PUBLIC_URL: 'http://127.0.0.1:8080',
       },
       stdio: ['ignore', 'pipe', 'pipe'],
