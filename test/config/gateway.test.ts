@@ -1,9 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { readConfig } from '../../src/config.ts';
 
 const production = {
   DATABASE_URL: 'postgres://app@db.internal/hallpass',
-  HALLPASS_MASTER_KEY: '0123456789abcdefghijABCDEFGHIJKLMNOPQRSTUVW',
+  HALLPASS_MASTER_KEY: randomBytes(32).toString('base64url'),
   HALLPASS_PUBLIC_URL: 'https://hallpass.example',
 };
 
