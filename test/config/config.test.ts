@@ -171,24 +171,6 @@ describe('the configuration', () => {
     expect(refusal(withoutKey)).toBe('HALLPASS_MASTER_KEY is missing (DATABASE_URL is set)');
     expect(refusal(withoutUrl)).toBe('HALLPASS_PUBLIC_URL is missing (DATABASE_URL is set)');
   });
-
-  it('needs no URL of the gateway in production, except for the role gateway', () => {
-    expect(readConfig(production).gatewayUrl).toBeUndefined();
-    const asGateway = { ...production, HALLPASS_ROLE: 'gateway' };
-    expect(refusal(asGateway)).toBe('HALLPASS_GATEWAY_URL is missing (HALLPASS_ROLE is gateway)');
-    const url = 'https://gateway.hallpass.example';
-    expect(readConfig({ ...asGateway, HALLPASS_GATEWAY_URL: url })).toMatchObject({
-      role: 'gateway',
-      gatewayUrl: url,
-    });
-  });
-
-  it('refuses a gateway at the origin of the issuer, and accepts it at another port', () => {
-    const same = { ...production, HALLPASS_GATEWAY_URL: production.HALLPASS_PUBLIC_URL };
-    expect(refusal(same)).toBe('HALLPASS_GATEWAY_URL must have another origin than HALLPASS_PUBLIC_URL');
-    const other = `${production.HALLPASS_PUBLIC_URL}:8443`;
-    expect(readConfig({ ...production, HALLPASS_GATEWAY_URL: other }).gatewayUrl).toBe(other);
-  });
 });
 
 describe('a wrong value', () => {
