@@ -206,7 +206,15 @@ describe('a broker process that died', () => {
       change: { next_attempt_at: `'${scene.clock.now().toISOString()}'::timestamptz + interval '20 s'` },
     });
     const { account_name: name } = await readLease(scene, id);
-    const account = { name, password: 'x', roles: [], canLogIn: true, expiresAt: null, sessions: [], owns: [] };
+    const account = {
+      name,
+      password: 'x',
+      roles: [],
+      canLogIn: true,
+      expiresAt: null,
+      sessions: [],
+      owns: [],
+    };
     if (isMade) scene.server.accounts.set(name, account);
     await endFor(scene, 19);
     expect((await readLease(scene, id)).status).toBe('creating');

@@ -14,7 +14,15 @@ beforeEach(() => {
 /** Adds an account to the target behind the broker's back. */
 function addAccount(name: string): void {
   const expiresAt = new Date(scene.clock.now().getTime() + 3_600_000);
-  scene.server.accounts.set(name, { name, password: 'x', roles: [], canLogIn: true, expiresAt, sessions: [], owns: [] });
+  scene.server.accounts.set(name, {
+    name,
+    password: 'x',
+    roles: [],
+    canLogIn: true,
+    expiresAt,
+    sessions: [],
+    owns: [],
+  });
 }
 
 const reconcile = async (resourceId: string) =>
