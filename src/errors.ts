@@ -130,9 +130,9 @@ export const errorTable = {
     title: 'The content type is not supported',
     oauth: 'invalid_request',
   },
+  'misdirected-request': { status: 421, title: 'The request is for another host' },
   'target-not-usable': { status: 422, title: 'Leases would not work in this target' },
   'digest-required': { status: 428, title: 'An approval must name the request_digest it approves' },
-  'misdirected-request': { status: 421, title: 'The request is for another host' },
   // RFC 6749 has no error for this. Other authorization servers send this one with a 429.
   'rate-limited': { status: 429, title: 'Too many requests', oauth: 'temporarily_unavailable' },
   // 5xx

@@ -49,6 +49,11 @@ beforeAll(async () => {
       .expect(201);
     await api.post('/v1/leases', { grant_id: grant.body.id }).expect(201);
   }
+  await broker.database.owner.query(
+    `insert into calls (id, request_id, at, grant_id, agent_id, token_id, resource_id, scope, method, path)
+     select 'cal_01kjdw0a5vf8h8v0m6gq3r9x2' || n, 'req', now(), g.id, g.agent_id, 'tok', g.resource_id, 'read', 'GET', '/'
+       from (select * from grants limit 1) g, generate_series(1, 2) n`,
+  );
   for (const { path } of lists) {
     await eventually(async () => {
       const { body } = await admin.get(`${path}?limit=1`).expect(200);
