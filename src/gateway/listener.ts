@@ -106,6 +106,8 @@ async function forwardRecorded(
   const onClose = (): void => {
     if (!response.writableFinished) end('disconnected');
   };
+  // The agent may have gone while the call was recorded.
+  if (response.destroyed) onClose();
   response.once('close', onClose);
   const remove = deps.openCalls.add({
     key: token.key,

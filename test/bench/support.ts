@@ -66,12 +66,12 @@ function memoryOf(pid: number): { now: number; peak: number } {
 }
 
 /** Starts a server of `servers/` and waits for its first line. */
-export async function startServer(name: string, options: object = {}): Promise<Server> {
+export async function startServer(name: string, options: object = {}, core = serverCore): Promise<Server> {
   await ensureBuilt();
   const script = join(here, 'servers', `${name}.child.ts`);
   const child: ChildProcess = spawn(
     'taskset',
-    ['-c', serverCore, process.execPath, ...nodeOptions, '--import', 'tsx', script, JSON.stringify(options)],
+    ['-c', core, process.execPath, ...nodeOptions, '--import', 'tsx', script, JSON.stringify(options)],
     { stdio: ['pipe', 'pipe', 'ignore'], env: { ...process.env, NODE_ENV: 'production' } },
   );
   const { stdin, stdout, pid } = child;

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { connect } from 'node:net';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAgent } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
@@ -129,6 +130,35 @@ describe('the record of a call', () => {
     };
     await scene.send({ path: `/${slug}/items/recorded`, headers: bearer(token) });
     expect(found).toEqual([{ outcome: null }]);
+  });
+
+  it('says that the agent has gone if it went before the upstream was reached, which then gets nothing', async () => {
+    const { owner } = scene.broker.database;
+    const before = scene.upstream.requests.length;
+    await owner.query('begin');
+    await owner.query('lock table calls in share mode');
+    const socket = connect(Number(new URL(scene.url).port), '127.0.0.1');
+    const head = [
+      `GET /${slug}/items/gone HTTP/1.1`,
+      `Host: ${new URL(scene.url).host}`,
+      `x-api-key: ${token}`,
+    ];
+    socket.write(`${head.join('\r\n')}\r\n\r\n`);
+    await eventually(async () => {
+      const { rows } = await owner.query(
+        "select from pg_locks where not granted and relation = 'calls'::regclass",
+      );
+      expect(rows.length).toBeGreaterThan(0);
+    });
+    socket.destroy();
+    await new Promise((resolve) => socket.once('close', resolve));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await owner.query('commit');
+    await eventually(async () => {
+      const { rows } = await owner.query("select outcome from calls where path = '/items/gone'");
+      expect(rows).toEqual([{ outcome: 'disconnected' }]);
+    });
+    expect(scene.upstream.requests).toHaveLength(before);
   });
 
   it('is seen by its agent, by admins and auditors, and not by another agent', async () => {

@@ -31,6 +31,8 @@ interface Options {
   rateLimitPerSecond?: number | 'off';
   dpopNonce?: 'required' | 'optional';
   countedAccounts?: number;
+  /** An API on loopback: the broker has a gateway, behind which it is registered. */
+  upstreamUrl?: string;
   about?: Story & { form: string; authorization: string };
 }
 
@@ -73,16 +75,20 @@ const counting =
   options.countedAccounts === undefined
     ? undefined
     : createCountingEngine(options.countedAccounts, TargetFailure);
+const gatewayServer =
+  options.upstreamUrl === undefined
+    ? undefined
+    : await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
 const config: BrokerConfig = {
   databaseUrl: options.databaseUrl,
   issuer,
-  gatewayUrl: undefined,
+  gatewayUrl: gatewayServer && parseIssuer(`http://127.0.0.1:${gatewayServer.port}`),
   masterKey: parseMasterKey(masterKey),
   oldMasterKeys: [],
   bootstrapAdminKey: options.about === undefined ? adminKey : undefined,
   logLevel: 'info',
   trustedProxies: options.trustedProxies ?? [],
-  outboundAllow: [],
+  outboundAllow: ['127.0.0.0/8'],
   targetAllow: [],
   targetPlaintext: [],
   dpopNonce: options.dpopNonce ?? 'required',
@@ -93,6 +99,7 @@ const config: BrokerConfig = {
 const broker = await compose(config, counting === undefined ? {} : { engines: counting.engines });
 const server = await startHttpServer({ host: '127.0.0.1', port: 0, clock: systemClock });
 server.serve(broker.app);
+if (broker.gateway !== undefined) gatewayServer?.serve(broker.gateway);
 const url = `http://127.0.0.1:${server.port}`;
 
 async function post(path: string, body: object, key = adminKey): Promise<Record<string, string>> {
@@ -130,8 +137,30 @@ async function makeAgent(): Promise<Story & { form: string; authorization: strin
   return { masterKey, adminKey, agentId, brokerToken, grantId, resource: identifier, form, authorization };
 }
 
+/** Registers the upstream behind the gateway, and gets a token for it. Returns how to call it. */
+async function makeUpstream({ brokerToken, authorization }: { brokerToken: string; authorization: string }) {
+  const identifier = 'https://upstream.example';
+  const scopes = [
+    { name: 'use', description: 'Use', risk: 'low', routes: [{ methods: ['POST'], path: '/items' }] },
+  ];
+  const credential = { type: 'bearer', secret: 'sk-0123456789abcdef0123456789abcdef' };
+  const upstream = { base_url: options.upstreamUrl, protocol: 'plain', credential };
+  const terms = { kind: 'http', slug: 'items', max_grant_seconds: 86_400, token_ttl_seconds: 900 };
+  const made = await post('/v1/resources', { identifier, name: 'Items', scopes, upstream, ...terms });
+  const request = { resource: identifier, scopes: ['use'], duration_seconds: 86_400, reason: 'bench' };
+  await post('/v1/grants', request, brokerToken);
+  const issued = await fetch(`${url}/oauth2/token`, {
+    method: 'POST',
+    headers: { Authorization: authorization, 'Content-Type': 'application/x-www-form-urlencoded' },
+    body: `grant_type=client_credentials&resource=${encodeURIComponent(identifier)}`,
+  });
+  const { access_token: token = '' } = (await issued.json()) as { access_token?: string };
+  return { callUrl: `${made.gateway_url}/items`, callAuthorization: `Bearer ${token}` };
+}
+
 const about = options.about ?? (await makeAgent());
-process.stdout.write(`${JSON.stringify({ ...about, url: `${url}/oauth2/token` })}\n`);
+const upstreamCall = options.upstreamUrl === undefined ? {} : await makeUpstream(about);
+process.stdout.write(`${JSON.stringify({ ...about, ...upstreamCall, url: `${url}/oauth2/token` })}\n`);
 
 async function lastError(job: string): Promise<string | null> {
   const response = await fetch(`${url}/v1/jobs`, { headers: { Authorization: `Bearer ${about.adminKey}` } });

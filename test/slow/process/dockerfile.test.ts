@@ -57,7 +57,7 @@ describe('the Dockerfile', () => {
     expect(healthcheck.slice(0, 2)).toEqual(['node', '-e']);
     expect(healthcheck[2]).toContain('/readyz');
     expect(entrypoint).toEqual(['node', 'dist/main.js']);
-    expect(valuesOf('EXPOSE')).toEqual(['8080 9464']);
+    expect(valuesOf('EXPOSE')).toEqual(['8080 8081 9464']);
   });
 
   it('excludes all files that do not belong in an image', () => {

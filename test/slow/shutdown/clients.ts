@@ -111,10 +111,17 @@ export function startWrk(origin: string, script: string, connected: string): Cli
     output += text;
   });
   const failures: string[] = [];
+  let isOver = false;
   const ended = once(child, 'close').then(() => {
+    isOver = true;
     const errors = /Socket errors: .*/.exec(output)?.[0];
     if (errors !== undefined && !errors.includes('read 0,')) failures.push(errors);
     if (!output.includes('requests in')) failures.push(`wrk printed: ${output}`);
   });
-  return { ended, failures, isBusy: () => existsSync(connected), interrupt: () => child.kill('SIGINT') };
+  return {
+    ended,
+    failures,
+    isBusy: () => isOver || existsSync(connected),
+    interrupt: () => child.kill('SIGINT'),
+  };
 }

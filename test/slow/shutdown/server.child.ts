@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type RequestListener } from 'node:http';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { startHttpServer } from '../../../src/start/http-server.ts';
@@ -18,8 +19,9 @@ const listener: RequestListener = (request, response) => {
  * Stops as most servers do, which resets connections: idle ones are destroyed at once, the others after their
  * response.
  */
-function stopAbruptly(port: number): void {
+async function stopAbruptly(port: number): Promise<void> {
   const plain = createServer(listener).listen(port, '127.0.0.1');
+  await once(plain, 'listening');
   process.once('SIGTERM', () => {
     plain.close(() => process.exit(0));
     setInterval(() => plain.closeIdleConnections(), 10);
@@ -36,6 +38,6 @@ async function stopGracefully(port: number): Promise<void> {
 }
 
 const [port, way] = process.argv.slice(2);
-if (way === 'abruptly') stopAbruptly(Number(port));
+if (way === 'abruptly') await stopAbruptly(Number(port));
 else await stopGracefully(Number(port));
 process.stdout.write('Hallpass listens on\n');
