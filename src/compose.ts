@@ -77,7 +77,7 @@ async function prepare(base: Base, services: Services): Promise<boolean> {
 /** How long the counts of open grants are kept for scrapes: counting reads every open grant. */
 const keepCountMs = 30_000;
 
-function createMetricsOf({ database, hot, ending, clock }: Base, services: Services): Metrics {
+function createMetricsOf({ database, hot, ending, gateway, clock }: Base, services: Services): Metrics {
   const { sweep, grantEndings, keys, keySets, feeds, leases } = services;
   const counts = keepAnswer({ clock, keepMs: keepCountMs, work: () => sweep.countOpen() });
   const figures =
@@ -88,7 +88,12 @@ function createMetricsOf({ database, hot, ending, clock }: Base, services: Servi
       waiting: pool.waitingCount,
     });
   return createMetrics({
-    pools: { general: figures(database), tokens: figures(hot), leases: figures(ending) },
+    pools: {
+      general: figures(database),
+      tokens: figures(hot),
+      leases: figures(ending),
+      gateway: figures(gateway),
+    },
     readGrants: () =>
       counts.read().catch((error: unknown) => {
         counts.forget();
@@ -132,14 +137,10 @@ function createWorker(
   };
 }
 
-async function closeConnections({ database, hot, ending, outbound, upstreamClient }: Base): Promise<void> {
-  await Promise.all([
-    database.close(),
-    hot.close(),
-    ending.close(),
-    outbound.close(),
-    upstreamClient.close(),
-  ]);
+async function closeConnections(base: Base): Promise<void> {
+  const { database, hot, ending, gateway, outbound, upstreamClient } = base;
+  const closing = [database, hot, ending, gateway, outbound, upstreamClient];
+  await Promise.all(closing.map((each) => each.close()));
 }
 
 /** Wires a broker, in the same way for production, tests and benchmarks. The database must have been migrated. */
@@ -186,7 +187,7 @@ export async function compose(config: BrokerConfig, overrides: Overrides = {}): 
     async close() {
       await flushing.stop();
       await flush();
-      await gateway?.openCalls.stop();
+      await Promise.all([gateway?.openCalls.stop(), services.calls.stop()]);
       await services.grantEndings.stop();
       await services.targets.close();
       await closeConnections(base);

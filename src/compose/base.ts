@@ -70,6 +70,8 @@ export interface Base {
   /** The pool for everything but minting and introspection, so that their load leaves connections to revocation. */
   database: Database;
   hot: Database;
+  /** The pool of the gateway: its load leaves connections to everything else. */
+  gateway: Database;
   /** The pool of the worker that ends leases, so that neither it nor requests wait for the other's connections. */
   ending: Database;
   db: Db;
@@ -88,6 +90,7 @@ const generalConnections = 10;
  */
 const hotConnections = 6;
 const endingConnections = 4;
+const gatewayConnections = 6;
 
 export function createBase(config: BrokerConfig, overrides: Overrides): Base {
   const { clock = systemClock, random = createSystemRandom() } = overrides;
@@ -111,6 +114,8 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
     maxConnections: endingConnections,
     applicationName: 'hallpass leases',
   });
+  const forGateway = { maxConnections: gatewayConnections, applicationName: 'hallpass gateway' };
+  const gateway = openDatabase({ ...shared, ...forGateway });
   const ids = createIds(clock, random);
   const { feeds = createFeeds(), engines = knownEngines, allowOwnDatabase = false } = overrides;
   const isAllowedInPlaintext = createListedRules(config.targetPlaintext);
@@ -128,6 +133,7 @@ export function createBase(config: BrokerConfig, overrides: Overrides): Base {
     database,
     hot,
     ending,
+    gateway,
     db: database.db,
     outbound,
     upstreamClient,

@@ -17,7 +17,7 @@ import { createGrantSweep } from '../grants/sweep/service.ts';
 import { GrantWatch } from '../grants/watch.ts';
 import { createKeysService } from '../keys/service.ts';
 import { createKeySets, type KeySets } from '../outbound/key-sets.ts';
-import { createTurns } from '../platform/turns.ts';
+import { createTurns, type Turns } from '../platform/turns.ts';
 import { createPoliciesService } from '../policies/service.ts';
 import { createRequestsService } from '../requests/service.ts';
 import { createPasswordRotation } from '../resources/connections/rotation.ts';
@@ -86,7 +86,7 @@ export function createServices(base: Base) {
     ...features,
     ...createTokenServices(base, needed),
     ...createLeaseServices(base, { ...common, ...features }),
-    calls: createCallsService({ db, turns }),
+    calls: createCallsOf(base, turns),
     watch,
     grants,
     grantEndings,
@@ -106,6 +106,17 @@ function createGrantEndingsOf({ db, clock, ids, log }: Base): GrantEndings {
     clock,
     ids,
     onError: (error) => log.warn('writing ended grants failed; a job retries it', { err: error }),
+  });
+}
+
+/** Creates the record of calls, which has the pool of the gateway. */
+function createCallsOf({ gateway, clock, log }: Base, turns: Turns) {
+  return createCallsService({
+    db: gateway.db,
+    clock,
+    turns,
+    onError: (error, callId) =>
+      log.error('the outcome of a call could not be recorded', { call_id: callId, err: error }),
   });
 }
 

@@ -4,6 +4,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Dispatcher } from 'undici';
 import { BrokerError } from '../errors.ts';
+import type { Exchange } from '../http/edge.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { UpstreamClient } from '../outbound/upstream-client.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
@@ -22,8 +23,7 @@ export interface Forwarding {
   upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
   /** Aborted when the call is cut or the agent has disconnected. */
   signal: AbortSignal;
-  /** Headers that the gateway adds to the response: names and values in turn. */
-  headers: readonly string[];
+  exchange: Pick<Exchange, 'limits' | 'extra'>;
 }
 
 /** A body that was forwarded, so far. */
@@ -55,6 +55,8 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
   if (body !== undefined) progress.request = body;
   const length = request.headers['content-length'];
   const lengthHeader = body === undefined || length === undefined ? [] : ['Content-Length', length];
+  const uploadMs = body === undefined ? 1_000 : longestUploadMs;
+  const limit = limitUntilHeaders({ ms: uploadMs + upstream.responseSeconds * 1000, signal });
   const send = async () =>
     forwarding.upstreams.dispatcherFor(upstream).request({
       origin,
@@ -62,12 +64,14 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
       method: (request.method ?? 'GET') as Dispatcher.HttpMethod,
       headers: [...toUpstreamHeaders(request.rawHeaders, credential), ...lengthHeader],
       body: body ?? null,
-      signal,
+      signal: limit.signal,
       responseHeaders: 'raw',
     });
-  const answer = await send().catch((error: unknown) => {
-    throw toGatewayError(error, body);
-  });
+  const answer = await send()
+    .catch((error: unknown) => {
+      throw toGatewayError(error, body);
+    })
+    .finally(limit.end);
   progress.status = answer.statusCode;
   // In case that it fails after its consumer has gone.
   answer.body.on('error', () => {});
@@ -77,13 +81,47 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
     answer.body.destroy();
     throw new BrokerError('upstream-failed', { detail: problem });
   }
-  const headers = toAgentHeaders(rawHeaders).map((text) => maskText(text, echoes));
-  const responseLength = onlyValue(rawHeaders, 'content-length');
-  if (responseLength !== undefined) headers.push('Content-Length', responseLength);
-  response.writeHead(answer.statusCode, [...headers, ...forwarding.headers]);
   const filtered = new FilteredBody(echoes);
   progress.response = filtered;
+  beginResponse(forwarding, answer.statusCode, toResponseHeaders(rawHeaders, echoes));
   await pipeline(answer.body, filtered, response, { signal });
+  // The upstream may have answered before it had the whole body.
+  request.unpipe();
+  request.resume();
+}
+
+/** The longest time in which the HTTP server receives a request. */
+const longestUploadMs = 30_000;
+
+/**
+ * Limits the time until the headers of the response: undici begins anew at each informational response, and does not count
+ * while a body is sent. Its signal is also aborted with `signal`.
+ */
+function limitUntilHeaders({ ms, signal }: { ms: number; signal: AbortSignal }) {
+  const limit = new AbortController();
+  const abort = (): void => limit.abort(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort);
+  const timer = setTimeout(() => limit.abort(new BrokerError('upstream-timeout')), ms);
+  return { signal: limit.signal, end: () => clearTimeout(timer) };
+}
+
+function toResponseHeaders(rawHeaders: readonly string[], echoes: readonly Buffer[]): string[] {
+  const headers = toAgentHeaders(rawHeaders).map((text) => maskText(text, echoes));
+  const length = onlyValue(rawHeaders, 'content-length');
+  return length === undefined ? headers : [...headers, 'Content-Length', length];
+}
+
+/** Sends the head of the response. From then on, an agent that reads nothing for `idleSeconds` is disconnected. */
+function beginResponse(
+  { request, response, exchange, upstream }: Forwarding,
+  status: number,
+  headers: readonly string[],
+): void {
+  // What is left of a request is not the beginning of the next one.
+  const connection = request.complete ? [] : ['Connection', 'close'];
+  response.writeHead(status, [...headers, ...exchange.limits, ...exchange.extra, ...connection]);
+  request.socket.setTimeout(upstream.idleSeconds * 1000);
 }
 
 /** Returns the header that authenticates the gateway to the upstream, and the forms in which a response could echo it. */

@@ -1,43 +1,25 @@
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import type { CallOutcome } from '../calls/call.ts';
-import type { CallsService } from '../calls/service.ts';
+import type { RequestListener } from 'node:http';
 import { BrokerError, isFault } from '../errors.ts';
 import { type ChallengeTerms, challengeOf } from '../http/authenticate.ts';
-import { createEdge, type EdgeOptions, type Exchange } from '../http/edge.ts';
+import { createEdge, type EdgeOptions } from '../http/edge.ts';
 import { sendProblem, toBrokerError } from '../http/error-response.ts';
 import { headerValues } from '../http/header-values.ts';
 import { setHeaders } from '../http/headers.ts';
 import type { Limits } from '../http/limits.ts';
-import type { UpstreamClient } from '../outbound/upstream-client.ts';
-import { type AuthorizeDeps, type AuthorizedCall, authorizeCall } from './authorize.ts';
-import { type CallTarget, parseCallTarget } from './call-target.ts';
-import { forward, type Progress } from './forward.ts';
-import type { OpenCalls } from './open-calls.ts';
+import { type AuthorizeDeps, authorizeCall } from './authorize.ts';
+import { parseCallTarget } from './call-target.ts';
+import { forwardRecorded, type RecordedCallDeps, type Visit } from './recorded-call.ts';
 
-export interface GatewayDeps extends EdgeOptions, AuthorizeDeps {
+export interface GatewayDeps extends EdgeOptions, AuthorizeDeps, RecordedCallDeps {
   /** The origin of the gateway. */
   url: string;
   limits: Limits;
-  calls: Pick<CallsService, 'begin' | 'end'>;
-  openCalls: OpenCalls;
-  upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
   /** Returns the current nonce for DPoP proofs. */
   dpopNonce: () => string;
   challenge: ChallengeTerms;
   isReady: () => Promise<boolean>;
   /** Counts a request that failed authentication. */
   countStranger: (address: string) => void;
-  /** Counts a call that was forwarded or refused, by its outcome or error code. */
-  countCall: (outcome: string) => void;
-}
-
-/** A request at the gateway. */
-interface Visit {
-  request: IncomingMessage;
-  response: ServerResponse;
-  exchange: Exchange;
-  /** Whether the call was recorded, so that its outcome is counted. */
-  isCall: boolean;
 }
 
 /** Creates the listener of the gateway. It uses no Express, and parses no body. */
@@ -53,7 +35,7 @@ export function createGateway(deps: GatewayDeps): RequestListener {
 function hostsOf(url: string): ReadonlySet<string> {
   const { hostname, host, port } = new URL(url);
   const local = ['localhost', '127.0.0.1', '[::1]'];
-  if (!local.includes(hostname)) return new Set([host]);
+  if (!local.includes(hostname)) return new Set([host, port === '' ? `${hostname}:443` : host]);
   return new Set(local.map((name) => (port === '' ? name : `${name}:${port}`)));
 }
 
@@ -71,99 +53,27 @@ async function answer(deps: GatewayDeps, hosts: ReadonlySet<string>, visit: Visi
   exchange.operation = 'gateway';
   if (request.headers.dpop !== undefined) exchange.extra = ['DPoP-Nonce', deps.dpopNonce()];
   deps.limits.countAddress(exchange);
-  // Node keeps the first of several (RFC 9112 section 3.2).
-  const [host = '', ...more] = headerValues(request, 'host');
-  if (more.length > 0) throw new BrokerError('invalid-request', { detail: 'several Host headers' });
-  if (!hosts.has(host.toLowerCase())) throw new BrokerError('misdirected-request');
-  if (request.headers.upgrade !== undefined)
-    throw new BrokerError('invalid-request', { detail: 'the gateway does not switch protocols' });
+  const problem = requestProblem(visit);
+  if (problem !== undefined) throw new BrokerError('invalid-request', { detail: problem });
+  if (!hosts.has((request.headers.host ?? '').toLowerCase())) throw new BrokerError('misdirected-request');
   const target = parseCallTarget(request.url ?? '');
   if (!target.ok) throw new BrokerError('invalid-request', { detail: target.problem });
+  const checkedAt = deps.clock.now();
   const authorized = await authorizeCall(deps, request, target);
   exchange.caller = authorized.token.agentId;
   deps.limits.countCaller(exchange, authorized.token.agentId);
-  await forwardRecorded(deps, visit, { target, authorized });
+  await forwardRecorded(deps, visit, { target, authorized, checkedAt });
 }
 
-/** Records a call, forwards it, and records how it ended. */
-async function forwardRecorded(
-  deps: GatewayDeps,
-  visit: Visit,
-  { target, authorized }: { target: CallTarget; authorized: AuthorizedCall },
-): Promise<void> {
-  const { request, response, exchange } = visit;
-  const { token, upstream } = authorized;
-  const id = deps.ids.next('call');
-  await deps.calls.begin(newCall(deps, visit, { id, target, authorized }));
-  visit.isCall = true;
-  const ending = new AbortController();
-  let outcome: CallOutcome = 'completed';
-  const end = (how: CallOutcome): void => {
-    if (ending.signal.aborted) return;
-    outcome = how;
-    ending.abort();
-  };
-  const onClose = (): void => {
-    if (!response.writableFinished) end('disconnected');
-  };
-  // The agent may have gone while the call was recorded.
-  if (response.destroyed) onClose();
-  response.once('close', onClose);
-  const remove = deps.openCalls.add({
-    key: token.key,
-    cut(reason) {
-      end(reason);
-      response.destroy();
-    },
-  });
-  const progress: Progress = {};
-  const headers = ['Hallpass-Call-Id', id, ...exchange.limits, ...exchange.extra];
-  try {
-    await forward(
-      { request, response, target, upstream, upstreams: deps.upstreams, signal: ending.signal, headers },
-      progress,
-    );
-  } catch (error) {
-    end('failed');
-    throw error;
-  } finally {
-    remove();
-    response.off('close', onClose);
-    deps.countCall(outcome);
-    await deps.calls.end(id, endOf(deps, outcome, progress)).catch((error: unknown) => {
-      deps.log.error('the outcome of a call could not be recorded', { call_id: id, err: error });
-    });
-  }
-}
-
-function newCall(
-  { clock }: GatewayDeps,
-  { request, exchange }: Visit,
-  { id, target, authorized }: { id: string; target: CallTarget; authorized: AuthorizedCall },
-) {
-  const { token, upstream, scope } = authorized;
-  const { claims, agentId } = token;
-  return {
-    ...{ id, scope, agentId, requestId: exchange.requestId, at: clock.now() },
-    grantId: claims.grant_id ?? '',
-    tokenId: claims.jti,
-    actors: claims.act ?? null,
-    resourceId: upstream.resourceId,
-    method: request.method ?? '',
-    path: target.path,
-  };
-}
-
-function endOf({ clock }: GatewayDeps, outcome: CallOutcome, { status, request, response }: Progress) {
-  return {
-    endedAt: clock.now(),
-    outcome,
-    upstreamStatus: status ?? null,
-    requestBytes: request?.bytes ?? 0,
-    requestSha256: request?.digest() ?? null,
-    responseBytes: response?.bytes ?? 0,
-    responseSha256: response?.digest() ?? null,
-  };
+/** Describes why a request is not handled, whatever its target is; undefined if it may be. */
+function requestProblem({ request, response }: Visit): string | undefined {
+  // The end of a response that is cut would look complete: HTTP/1.0 has no chunks.
+  if (request.httpVersion !== '1.1') return 'the gateway requires HTTP/1.1';
+  // Its response waits for that of an earlier request, and would not notice that the agent has gone.
+  if (response.socket === null) return 'the gateway does not accept pipelined requests';
+  // Node keeps the first of several (RFC 9112 section 3.2).
+  if (headerValues(request, 'host').length > 1) return 'several Host headers';
+  return request.headers.upgrade === undefined ? undefined : 'the gateway does not switch protocols';
 }
 
 function refuse(deps: GatewayDeps, visit: Visit, thrown: unknown): void {
@@ -187,7 +97,7 @@ function refuse(deps: GatewayDeps, visit: Visit, thrown: unknown): void {
   setHeaders(response, exchange.extra);
   response.setHeader('X-Request-Id', exchange.requestId);
   // What is left of the body is not read: the connection ends with this response.
-  if (!request.complete) response.setHeader('Connection', 'close');
+  if (!request.complete || response.socket === null) response.setHeader('Connection', 'close');
   if (error.entry.status === 401)
     response.setHeader('WWW-Authenticate', challengeOf(request, error, deps.challenge));
   sendProblem(response, error, exchange.requestId);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { connect } from 'node:net';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createAgent } from '../support/broker.ts';
+import { createAgent, oauthPost, type TestAgent } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { bearer, expectRefused, type GatewayScene, startGateway, upstreamSecret } from './scene.ts';
 
@@ -161,6 +161,23 @@ describe('the record of a call', () => {
     expect(scene.upstream.requests).toHaveLength(before);
   });
 
+  it('gets its outcome later if the database did not take it', async () => {
+    const { owner } = scene.broker.database;
+    const { timers } = scene.clock;
+    scene.upstream.respond = (_request, response) => {
+      void owner.query('alter table calls rename to hidden').then(() => response.end());
+    };
+    expect((await scene.send({ path: `/${slug}/items/unwritten`, headers: bearer(token) })).status).toBe(200);
+    // The pause before the next attempt.
+    await eventually(async () => expect(scene.clock.timers).toBe(timers + 1));
+    await owner.query('alter table hidden rename to calls');
+    scene.clock.advance(1);
+    await eventually(async () => {
+      const { rows } = await owner.query("select outcome from calls where path = '/items/unwritten'");
+      expect(rows).toEqual([{ outcome: 'completed' }]);
+    });
+  });
+
   it('is seen by its agent, by admins and auditors, and not by another agent', async () => {
     await scene.send({ path: `/${slug}/items/mine`, headers: bearer(token) });
     const pathsOf = async (api: { get: GatewayScene['admin']['get'] }) =>
@@ -260,22 +277,59 @@ describe('a call is refused', () => {
     await expectRefused(scene, upgrade, { status: 400, code: 'invalid-request' });
   });
 
-  it('once its grant has ended, its token was revoked or its agent is disabled', async () => {
+  interface Ending {
+    agent: TestAgent;
+    token: string;
+    grantId: string;
+  }
+
+  it.each<[string, (ending: Ending) => PromiseLike<unknown>]>([
+    [
+      'its grant was revoked',
+      (ending) => scene.admin.post(`/v1/grants/${ending.grantId}/revoke`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'its token was revoked',
+      (ending) =>
+        oauthPost(scene.broker, '/oauth2/revoke', { token: ending.token }, ending.agent).expect(200),
+    ],
+    [
+      'its agent was disabled',
+      (ending) => scene.admin.post(`/v1/agents/${ending.agent.id}/disable`).expect(200),
+    ],
+    ['its token has expired', async () => scene.clock.advance(301)],
+  ])('once %s', async (_, end) => {
     const agent = await createAgent(scene.broker);
-    const path = `/${slug}/items/7`;
-    const [one, two, three] = [
-      await scene.tokenFor(['read'], agent),
-      await scene.tokenFor(['read'], agent),
-      await scene.tokenFor(['read'], agent),
-    ];
-    expect((await scene.send({ path, headers: bearer(one.token) })).status).toBe(200);
-    await scene.admin.post(`/v1/grants/${one.grantId}/revoke`, { reason: 'x' }).expect(200);
-    await expectRefused(scene, { path, headers: bearer(one.token) }, refused);
-    expect((await scene.send({ path, headers: bearer(two.token) })).status).toBe(200);
-    scene.clock.advance(301);
-    await expectRefused(scene, { path, headers: bearer(two.token) }, refused);
-    await scene.admin.post(`/v1/agents/${agent.id}/disable`).expect(200);
-    await expectRefused(scene, { path, headers: bearer(three.token) }, refused);
+    const ending = { agent, ...(await scene.tokenFor(['read'], agent)) };
+    const call = { path: `/${slug}/items/7`, headers: bearer(ending.token) };
+    expect((await scene.send(call)).status).toBe(200);
+    await end(ending);
+    await expectRefused(scene, call, refused);
     ({ token, grantId } = await scene.tokenFor(['read', 'write']));
+  });
+
+  it('if its grant ends while the call is recorded', async () => {
+    const mine = await scene.tokenFor(['read']);
+    const { owner } = scene.broker.database;
+    const before = scene.upstream.requests.length;
+    await owner.query('begin');
+    await owner.query('lock table calls in share mode');
+    const sent = scene.send({ path: `/${slug}/items/late`, headers: bearer(mine.token) });
+    await eventually(async () => {
+      const { rows } = await owner.query(
+        "select from pg_locks where not granted and relation = 'calls'::regclass",
+      );
+      expect(rows.length).toBeGreaterThan(0);
+    });
+    await scene.admin.post(`/v1/grants/${mine.grantId}/revoke`, { reason: 'x' }).expect(200);
+    scene.clock.advance(0.24);
+    scene.clock.advance(0.02);
+    await owner.query('commit');
+    expect((await sent).status).toBe(401);
+    expect(scene.upstream.requests).toHaveLength(before);
+    await eventually(async () => {
+      const { rows } = await owner.query("select outcome from calls where path = '/items/late'");
+      expect(rows).toEqual([{ outcome: 'grant-ended' }]);
+    });
   });
 });

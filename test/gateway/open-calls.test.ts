@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type CutReason, createOpenCalls } from '../../src/gateway/open-calls.ts';
+import { type CutReason, OpenCalls } from '../../src/gateway/open-calls.ts';
 import type { TokenKey } from '../../src/tokens/verified-tokens.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
@@ -12,7 +12,7 @@ function start() {
   const reads: string[][] = [];
   const errors: unknown[] = [];
   const database = { answer: 'at once' as 'at once' | 'never' | 'error' };
-  const openCalls = createOpenCalls({
+  const openCalls = new OpenCalls({
     clock,
     onError: (error) => errors.push(error),
     mayGoOn(keys) {
@@ -25,14 +25,7 @@ function start() {
   const cuts: [string, CutReason][] = [];
   const open = (jti: string) => {
     const key: TokenKey = { jti, exp: 1, kid: 'key' };
-    const remove = openCalls.add({
-      key,
-      cut(reason) {
-        cuts.push([jti, reason]);
-        remove();
-      },
-    });
-    return remove;
+    return openCalls.add({ key, agentId: 'agt_1', cut: (reason) => cuts.push([jti, reason]) });
   };
   const advance = async (seconds: number): Promise<void> => {
     for (let passed = 0; passed < seconds; passed += 0.25) {
@@ -96,5 +89,32 @@ describe('calls whose response is not complete', () => {
     }
     expect(cuts).toEqual([]);
     expect(errors.length).toBeGreaterThan(10);
+  });
+
+  it('are watched anew after a query that never returned, also if one is added before all are cut', async () => {
+    const { database, ended, cuts, reads, openCalls, open, advance } = start();
+    open('a');
+    database.answer = 'never';
+    await advance(5);
+    expect(cuts).toEqual([['a', 'state-unknown']]);
+    database.answer = 'at once';
+    open('b');
+    ended.add('b');
+    await advance(0.25);
+    expect(cuts).toEqual([
+      ['a', 'state-unknown'],
+      ['b', 'grant-ended'],
+    ]);
+    expect(reads.at(-1)).toEqual(['b']);
+    expect(openCalls.count).toBe(0);
+  });
+
+  it('of one agent are at most 1,024', () => {
+    const { openCalls, open } = start();
+    const removes = Array.from({ length: 1_024 }, (_, n) => open(`${n}`));
+    expect(() => openCalls.assertRoom('agt_1')).toThrow('overloaded');
+    expect(() => openCalls.assertRoom('agt_2')).not.toThrow();
+    removes[0]?.();
+    expect(() => openCalls.assertRoom('agt_1')).not.toThrow();
   });
 });

@@ -2,6 +2,7 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAddressRules } from '../../src/outbound/address-rules.ts';
 import { createUpstreamClient } from '../../src/outbound/upstream-client.ts';
+import { oauthPost } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { bearer, type GatewayScene, type SentCall, startGateway, upstreamSecret } from './scene.ts';
 
@@ -183,11 +184,51 @@ describe('a response that streams', () => {
     expect(await outcome()).toBe('completed');
   });
 
-  it('is cut within a quarter of a second when its grant ends, without an end that looks complete', async () => {
-    respondWith((_, response) => void response.writeHead(200).write('data: 1\n\n'));
+  it.each<[string, () => PromiseLike<unknown>]>([
+    [
+      'its grant is revoked',
+      () => scene.admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200),
+    ],
+    [
+      'its token is revoked',
+      () => oauthPost(scene.broker, '/oauth2/revoke', { token }, scene.agent).expect(200),
+    ],
+    [
+      'its resource is deleted',
+      () => scene.broker.database.owner.query('update resources set epoch = epoch + 1'),
+    ],
+    [
+      'its signing key is compromised',
+      () => scene.admin.post('/v1/keys/rotate', { compromised: true, reason: 'leaked' }).expect(200),
+    ],
+  ])('is cut within a quarter of a second when %s, without an end that looks complete', async (_, end) => {
+    respondWith((_request, response) => void response.writeHead(200).write('data: 1\n\n'));
     const { response, closed } = await open();
     response.resume();
-    await scene.admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200);
+    await end();
+    scene.clock.advance(0.25);
+    expect(await closed).toBe('aborted');
+    expect(await outcome()).toBe('grant-ended');
+  });
+
+  it('is cut when its grant expires', async () => {
+    const api = await scene.agent.api();
+    const asked = {
+      resource: scene.resource.identifier,
+      scopes: ['write'],
+      duration_seconds: 60,
+      reason: 'test',
+    };
+    grantId = (await api.post('/v1/grants', asked).expect(201)).body.id;
+    const form = { resource: asked.resource, grant_id: grantId };
+    token = (await scene.agent.token(form).expect(200)).body.access_token;
+    scene.clock.advance(57);
+    respondWith((_request, response) => void response.writeHead(200).write('data: 1\n\n'));
+    const { response, closed } = await open();
+    response.resume();
+    const { timers } = scene.clock;
+    scene.clock.advance(3);
+    await eventually(async () => expect(scene.clock.timers).toBe(timers));
     scene.clock.advance(0.25);
     expect(await closed).toBe('aborted');
     expect(await outcome()).toBe('grant-ended');

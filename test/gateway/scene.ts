@@ -39,6 +39,8 @@ export interface TestUpstream {
   url: string;
   /** The requests so far, each recorded when its body has arrived. */
   requests: UpstreamRequest[];
+  /** Responds before the body has arrived, if a test sets it. */
+  onHeaders?: (response: ServerResponse) => void;
   /** How it responds. Tests change it. */
   respond: (request: UpstreamRequest, response: ServerResponse) => void;
 }
@@ -51,6 +53,10 @@ const respondWell = (_request: UpstreamRequest, response: ServerResponse): void 
 export async function startUpstream(): Promise<TestUpstream> {
   const upstream: TestUpstream = { url: '', requests: [], respond: respondWell };
   const server = createServer((request, response) => {
+    if (upstream.onHeaders !== undefined) {
+      upstream.onHeaders(response);
+      return;
+    }
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {

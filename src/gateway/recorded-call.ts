@@ -1,0 +1,170 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { CallEnd, CallOutcome, NewCall } from '../calls/call.ts';
+import type { CallsService } from '../calls/service.ts';
+import { BrokerError } from '../errors.ts';
+import type { Exchange } from '../http/edge.ts';
+import type { UpstreamClient } from '../outbound/upstream-client.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Ids } from '../platform/ids.ts';
+import type { TokenKey } from '../tokens/verified-tokens.ts';
+import type { AuthorizedCall } from './authorize.ts';
+import type { CallTarget } from './call-target.ts';
+import { forward, type Progress } from './forward.ts';
+import type { OpenCalls } from './open-calls.ts';
+
+export interface RecordedCallDeps {
+  clock: Clock;
+  ids: Ids;
+  calls: Pick<CallsService, 'begin' | 'end'>;
+  openCalls: Pick<OpenCalls, 'assertRoom' | 'add'>;
+  upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
+  /** Reads for each token whether what began under it may go on. */
+  mayGoOn: (keys: readonly TokenKey[]) => Promise<boolean[]>;
+  /** Counts a call by its outcome or the code of its refusal. */
+  countCall: (outcome: string) => void;
+}
+
+/** A request at the gateway. */
+export interface Visit {
+  request: IncomingMessage;
+  response: ServerResponse;
+  exchange: Exchange;
+  /** Whether the call was recorded, so that its outcome is counted. */
+  isCall: boolean;
+}
+
+/** A call that may be forwarded, as the database said at `checkedAt`. */
+export interface PermittedCall {
+  target: CallTarget;
+  authorized: AuthorizedCall;
+  checkedAt: Date;
+}
+
+/** After this time, the state of the token is read again before the upstream is reached. */
+const freshMs = 250;
+
+/** Records a call, forwards it, and records how it ended. Throws `overloaded`, `unauthenticated` and the errors of `forward`. */
+export async function forwardRecorded(
+  deps: RecordedCallDeps,
+  visit: Visit,
+  call: PermittedCall,
+): Promise<void> {
+  const { exchange } = visit;
+  const { token } = call.authorized;
+  deps.openCalls.assertRoom(token.agentId);
+  const id = deps.ids.next('call');
+  await deps.calls.begin(newCall(deps, visit, { ...call, id }));
+  visit.isCall = true;
+  exchange.extra = [...exchange.extra, 'Hallpass-Call-Id', id];
+  const life = openLife(deps, visit, token);
+  const progress: Progress = {};
+  try {
+    await assertFresh(deps, call);
+    const { target, authorized } = call;
+    const { upstream } = authorized;
+    const { upstreams } = deps;
+    await forward({ ...visit, target, upstream, upstreams, signal: life.signal }, progress);
+  } catch (error) {
+    life.end(isEnded(error) ? 'grant-ended' : 'failed');
+    throw error;
+  } finally {
+    const outcome = life.close();
+    deps.countCall(outcome);
+    deps.calls.end(id, endOf(deps, outcome, progress));
+  }
+}
+
+/** Recording may have waited for the database. Throws `unauthenticated` if the grant has ended meanwhile. */
+async function assertFresh(
+  { clock, mayGoOn }: RecordedCallDeps,
+  { authorized, checkedAt }: PermittedCall,
+): Promise<void> {
+  if (clock.now().getTime() - checkedAt.getTime() < freshMs) return;
+  const [isActive] = await mayGoOn([authorized.token.key]);
+  if (isActive !== true) throw new BrokerError('unauthenticated');
+}
+
+const isEnded = (error: unknown): boolean => error instanceof BrokerError && error.code === 'unauthenticated';
+
+/** The time in which a call is open. */
+interface Life {
+  /** Aborted when the call is cut, fails, or the agent has disconnected. */
+  signal: AbortSignal;
+  /** Ends the call early, with the first outcome that is given. */
+  end(outcome: CallOutcome): void;
+  /** Stops watching the call. Returns its outcome. */
+  close(): CallOutcome;
+}
+
+function openLife(
+  { openCalls }: RecordedCallDeps,
+  { request, response }: Visit,
+  token: AuthorizedCall['token'],
+): Life {
+  const ending = new AbortController();
+  let outcome: CallOutcome = 'completed';
+  const end = (how: CallOutcome): void => {
+    if (ending.signal.aborted) return;
+    outcome = how;
+    ending.abort();
+  };
+  const onClose = (): void => {
+    if (!response.writableFinished) end('disconnected');
+  };
+  const { socket } = request;
+  // The agent may have gone while the call was recorded.
+  if (socket.destroyed) onClose();
+  socket.once('close', onClose);
+  const { key, agentId } = token;
+  const remove = openCalls.add({
+    key,
+    agentId,
+    cut(reason) {
+      end(reason);
+      socket.destroy();
+    },
+  });
+  return {
+    signal: ending.signal,
+    end,
+    close() {
+      remove();
+      socket.off('close', onClose);
+      return outcome;
+    },
+  };
+}
+
+function newCall(
+  { clock }: RecordedCallDeps,
+  { request, exchange }: Visit,
+  { id, target, authorized }: PermittedCall & { id: string },
+): NewCall {
+  const { token, upstream, scope } = authorized;
+  const { claims, agentId } = token;
+  return {
+    ...{ id, scope, agentId, requestId: exchange.requestId, at: clock.now() },
+    grantId: claims.grant_id ?? '',
+    tokenId: claims.jti,
+    actors: claims.act ?? null,
+    resourceId: upstream.resourceId,
+    method: request.method ?? '',
+    path: target.path,
+  };
+}
+
+function endOf(
+  { clock }: RecordedCallDeps,
+  outcome: CallOutcome,
+  { status, request, response }: Progress,
+): CallEnd {
+  return {
+    endedAt: clock.now(),
+    outcome,
+    upstreamStatus: status ?? null,
+    requestBytes: request?.bytes ?? 0,
+    requestSha256: request?.digest() ?? null,
+    responseBytes: response?.bytes ?? 0,
+    responseSha256: response?.digest() ?? null,
+  };
+}
