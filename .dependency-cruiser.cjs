@@ -55,7 +55,7 @@ const pure = [
   'platform/retry',
   'policies/(decision|decision-facts|hints)',
   'requests/request-digest',
-  'resources/(resource|connections/connection|upstreams/(route-pattern|upstream))',
+  'resources/(resource|connections/connection|upstreams/(header-names|own-origins|route-pattern|upstream))',
   'tokens/(select-grant|token-expiry)',
   'trusted-issuers/(conditions|identity)',
   'worker/(schedules|slots)',

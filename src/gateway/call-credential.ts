@@ -11,6 +11,8 @@ export type CallCredentials =
 /** The headers in which SDKs of model vendors send their key, besides `Authorization`. */
 const keyHeaders: readonly string[] = ['x-api-key', 'api-key', 'x-goog-api-key'];
 
+const holdsCredential = (name: string): boolean => name === 'authorization' || keyHeaders.includes(name);
+
 /** The headers that carry the credential of the agent. They are never sent to the upstream. */
 export const credentialHeaders: ReadonlySet<string> = new Set(['authorization', 'dpop', ...keyHeaders]);
 
@@ -22,7 +24,7 @@ export function readCallCredential(rawHeaders: readonly string[]): CallCredentia
   const found: [name: string, value: string][] = [];
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const name = (rawHeaders[i] ?? '').toLowerCase();
-    if (name === 'authorization' || keyHeaders.includes(name)) found.push([name, rawHeaders[i + 1] ?? '']);
+    if (holdsCredential(name)) found.push([name, rawHeaders[i + 1] ?? '']);
   }
   const [first, ...more] = found;
   if (first === undefined) return { ok: false, reason: 'none' };
@@ -36,3 +38,26 @@ export function readCallCredential(rawHeaders: readonly string[]): CallCredentia
   if (token === '') return { ok: false, reason: 'malformed' };
   return { ok: true, scheme: scheme.toLowerCase() === 'dpop' ? 'DPoP' : 'Bearer', token };
 }
+
+/**
+ * Whether a request contains the token of its credential a second time, as it is or percent-encoded: in the query or in
+ * another header, both of which the upstream may get. `token` is one that was accepted, so it is in no other text by chance.
+ */
+export function repeatsToken(
+  token: string,
+  { rawHeaders, query }: { rawHeaders: readonly string[]; query: string },
+): boolean {
+  const contains = (text: string): boolean => text.includes(token) || percentDecode(text).includes(token);
+  const others: string[] = [query];
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const [name = '', value = ''] = [rawHeaders[i], rawHeaders[i + 1]];
+    if (!holdsCredential(name.toLowerCase())) others.push(name, value);
+  }
+  return others.some(contains);
+}
+
+/** Decodes each byte, also in a text that is not encoded correctly elsewhere. */
+const percentDecode = (text: string): string =>
+  text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 16)),
+  );

@@ -17,15 +17,16 @@ const segmentCharacters = /^(?:[A-Za-z0-9\-._~!$&'()*+,=:@]|%[0-9A-F]{2})*$/;
 /** Visible ASCII without `#` (RFC 3986 section 3.4). */
 const queryCharacters = /^[!-"$-~]*$/;
 const unreserved = /^[A-Za-z0-9\-._~]$/;
-/** Encoded characters that a server behind the gateway could read as a separator, a dot segment or a second encoding. */
-const ambiguous = /%(?:2F|5C|25|3B|00|[01][0-9A-F]|7F)/;
+/** Encoded characters that a server behind the gateway could read as a separator, the end of the path or a second encoding. */
+const ambiguous = /%(?:2F|5C|25|3B|3F|23|[01][0-9A-F]|7F)/;
 /** Parameters that would put a credential in a URL (RFC 6750 section 2.3). */
 const credentialParameters: readonly string[] = ['access_token'];
 
 /**
  * Parses the target of a call in origin form, `/{slug}/{path}`. Percent-encoding is normalised once (RFC 3986 section 6.2.2):
  * hexadecimal digits become upper case, and unreserved characters are decoded. A path that another server could read in
- * a second way is refused: dot segments, empty segments, backslashes, `;`, encoded slashes and double encoding.
+ * a second way is refused: dot segments, empty segments, backslashes, `;`, encoded slashes, question
+ * marks and number signs, double encoding, and encoded bytes that are no UTF-8.
  */
 export function parseCallTarget(target: string): ParsedTarget {
   const refuse = (problem: string): ParsedTarget => ({ ok: false, problem });
@@ -57,5 +58,15 @@ function normaliseSegment(segment: string): string {
 function segmentProblem(segment: string): string | undefined {
   if (segment === '.' || segment === '..') return 'the path must not have dot segments';
   if (ambiguous.test(segment)) return 'the path must not have encoded separators or control characters';
-  return segmentCharacters.test(segment) ? undefined : 'the path has characters that are not allowed';
+  if (!segmentCharacters.test(segment)) return 'the path has characters that are not allowed';
+  return isUtf8(segment) ? undefined : 'the path has encoded bytes that are not UTF-8';
+}
+
+function isUtf8(segment: string): boolean {
+  try {
+    decodeURIComponent(segment);
+    return true;
+  } catch {
+    return false;
+  }
 }

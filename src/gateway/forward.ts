@@ -9,7 +9,7 @@ import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { UpstreamClient } from '../outbound/upstream-client.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
 import type { CallTarget } from './call-target.ts';
-import { onlyValue, toAgentHeaders, toUpstreamHeaders } from './forwarded-headers.ts';
+import { onlyValue, toAgentHeaders, toUpstreamHeaders, valuesOf } from './forwarded-headers.ts';
 import { createSecretFilter, echoesOf, maskText, type SecretFilter } from './secret-filter.ts';
 
 /** The largest body of a request. */
@@ -215,8 +215,10 @@ const toTexts = (rawHeaders: readonly (Buffer | string)[]): string[] =>
 function responseProblem(status: number, rawHeaders: readonly string[]): string | undefined {
   if (status >= 300 && status < 400 && status !== 304) return 'the upstream redirected the call';
   if (status === 101) return 'the upstream switched to another protocol';
-  const encoding = onlyValue(rawHeaders, 'content-encoding')?.trim().toLowerCase() ?? 'identity';
-  return encoding === 'identity' ? undefined : 'the upstream compressed its response';
+  const isEncoded =
+    valuesOf(rawHeaders, 'content-encoding').some((coding) => coding !== 'identity') ||
+    valuesOf(rawHeaders, 'transfer-encoding').some((coding) => coding !== 'chunked');
+  return isEncoded ? 'the upstream compressed its response' : undefined;
 }
 
 const timeouts: ReadonlySet<string> = new Set([

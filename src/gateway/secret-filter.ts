@@ -10,15 +10,22 @@ export interface SecretFilter {
 const shortest = 8;
 const asterisk = 0x2a;
 
-/** Returns the forms in which a response could contain a credential: as it is, in Base64, and percent-encoded. */
+/** Returns the forms in which a response could contain a credential: as it is, in Base64, percent-encoded, and as JSON. */
 export function echoesOf(secrets: readonly string[]): Buffer[] {
-  const forms = secrets.flatMap((secret) => [
-    secret,
-    Buffer.from(secret).toString('base64').replace(/=+$/, ''),
-    Buffer.from(secret).toString('base64url'),
-    encodeURIComponent(secret),
-    JSON.stringify(secret).slice(1, -1),
-  ]);
+  const forms = secrets.flatMap((secret) => {
+    const percent = encodeURIComponent(secret);
+    const json = JSON.stringify(secret).slice(1, -1);
+    return [
+      secret,
+      Buffer.from(secret).toString('base64').replace(/=+$/, ''),
+      Buffer.from(secret).toString('base64url'),
+      percent,
+      percent.replaceAll(/%../g, (encoded) => encoded.toLowerCase()),
+      json,
+      // Some encoders escape the slash (RFC 8259 section 7 permits it).
+      json.replaceAll('/', '\\/'),
+    ];
+  });
   return [...new Set(forms)].filter((form) => form.length >= shortest).map((form) => Buffer.from(form));
 }
 

@@ -16,6 +16,8 @@ const rows = {
       duration_seconds, reason, request_digest, request_facts, approvals_required, decision_policies, owner_at_request,
       agent_epoch, resource_epoch, requested_at, lapses_at)
     values ('grt_1', 'agt_1', 'res_1', 'pending', '{read,write}', 60, '{read}', 60, 'r', 'd', '{}', 1, '[]', 'adm_1', 1, 1, now(), now())`,
+  call: `insert into calls (id, request_id, at, grant_id, agent_id, token_id, resource_id, scope, method, path)
+    values ('cal_1', 'r', now(), 'grt_1', 'agt_1', 't', 'res_1', 'read', 'GET', '/a')`,
 };
 
 beforeAll(async () => {
@@ -41,6 +43,10 @@ describe('the application role', () => {
     ],
     ['rewrite the history of owners', 'update agent_owners set until = null'],
     ['delete an owner', 'delete from agent_owners'],
+    ['change the path of a call', "update calls set path = '/b'"],
+    ['change the grant of a call', "update calls set grant_id = 'grt_1'"],
+    ['delete a call', 'delete from calls'],
+    ['truncate the calls', 'truncate calls'],
     ['drop a table', 'drop table tokens'],
     ['create a table', 'create table mine (a int)'],
     ['disable a trigger', 'alter table grants disable trigger grants_ended'],
@@ -141,6 +147,21 @@ describe('the database', () => {
     await expect(run("update grants set reason = 'x' where id = 'grt_1'")).rejects.toMatchObject({
       code: '23001',
     });
+  });
+
+  it('keeps the outcome of a call once it is written, for every role', async () => {
+    const end = "update calls set ended_at = now(), outcome = 'failed' where id = 'cal_1'";
+    await run(end);
+    for (const change of [
+      end,
+      "update calls set outcome = 'completed', upstream_status = 200 where id = 'cal_1'",
+      "update calls set ended_at = null, outcome = null where id = 'cal_1'",
+    ]) {
+      await expect(run(change)).rejects.toMatchObject({ code: '23000' });
+      await expect(database.owner.query(change)).rejects.toMatchObject({ code: '23000' });
+    }
+    const { rows } = await sql`select outcome, upstream_status from calls`.execute(database.db);
+    expect(rows).toEqual([{ outcome: 'failed', upstream_status: null }]);
   });
 
   it('has one active and one prepared key per algorithm', async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readCallCredential } from '../../src/gateway/call-credential.ts';
+import { readCallCredential, repeatsToken } from '../../src/gateway/call-credential.ts';
 
 describe('the credential of a call', () => {
   it.each<[string[], 'Bearer' | 'DPoP']>([
@@ -30,5 +30,39 @@ describe('the credential of a call', () => {
     ['a key with a scheme', ['x-api-key', 'Bearer a'], 'malformed'],
   ])('is refused if there is %s', (_, rawHeaders, reason) => {
     expect(readCallCredential(rawHeaders)).toEqual({ ok: false, reason });
+  });
+});
+
+describe('the token of a call', () => {
+  const token = 'eyJhbGciOiJFUzI1NiJ9.eyJqdGkiOiJ0b2tfMSJ9.c2lnbmF0dXJl';
+  const encoded = token.replaceAll('.', '%2e').replace('e', '%65');
+
+  it.each([
+    ['Authorization', `Bearer ${token}`],
+    ['authorization', `DPoP ${token}`],
+    ['X-Api-Key', token],
+    ['api-key', token],
+    ['x-goog-api-key', token],
+  ])('is not repeated if only %s has it', (name, value) => {
+    const rawHeaders = ['Accept', '*/*', name, value, 'Cookie', 'a=b'];
+    expect(repeatsToken(token, { rawHeaders, query: '?q=100%&r=%zz' })).toBe(false);
+    expect(repeatsToken(token, { rawHeaders, query: '' })).toBe(false);
+  });
+
+  it.each<[string, string[], string]>([
+    ['a parameter', [], `?key=${token}`],
+    ['a part of a parameter', [], `?a=b&url=https://x.example/${token}/c`],
+    ['the name of a parameter', [], `?${token}`],
+    ['an encoded parameter', [], `?key=${encoded}`],
+    ['an encoded parameter beside a broken encoding', [], `?a=%zz&key=${encoded}`],
+    ['another header', ['X-Token', token], ''],
+    ['a header with a scheme', ['X-Auth', `Bearer ${token}`], ''],
+    ['a header that a server may take for the credential', ['X_Api_Key', token], ''],
+    ['a cookie', ['Cookie', `session=${token}`], ''],
+    ['an address', ['Referer', `https://x.example/?t=${encoded}`], ''],
+    ['the name of a header', [token, 'a'], ''],
+  ])('is repeated if %s has it', (_, more, query) => {
+    const rawHeaders = ['Authorization', `Bearer ${token}`, ...more];
+    expect(repeatsToken(token, { rawHeaders, query })).toBe(true);
   });
 });

@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { onlyValue, toAgentHeaders, toUpstreamHeaders } from '../../src/gateway/forwarded-headers.ts';
+import {
+  onlyValue,
+  toAgentHeaders,
+  toUpstreamHeaders,
+  valuesOf,
+} from '../../src/gateway/forwarded-headers.ts';
 
 const own = ['Accept-Encoding', 'identity'];
 
@@ -34,15 +39,54 @@ describe('the headers of a request for the upstream', () => {
     ['X-Forwarded-Anything', 'evil'],
     ['X-Real-IP', '10.0.0.1'],
     ['Via', '1.1 proxy'],
+    ['X-Forwarded', 'for=10.0.0.1'],
+    ['X-Client-IP', '10.0.0.1'],
+    ['True-Client-IP', '10.0.0.1'],
+    ['X-Cluster-Client-IP', '10.0.0.1'],
+    ['CF-Connecting-IP', '10.0.0.1'],
+    ['Client-Cert', ':YQ==:'],
+    ['X-Client-Cert', 'a'],
+    ['Remote-User', 'root'],
+    ['X-Remote-User', 'root'],
+    ['X-HTTP-Method', 'DELETE'],
+    ['X-HTTP-Method-Override', 'DELETE'],
+    ['X-Method-Override', 'DELETE'],
+    ['X-Original-Method', 'DELETE'],
+    ['X-Original-URL', '/admin'],
+    ['X-Original-URI', '/admin'],
+    ['X-Rewrite-URL', '/admin'],
+    ['Range', 'bytes=0-5'],
+    ['If-Range', '"a"'],
+    ['X_Forwarded_For', '10.0.0.1'],
+    ['X-Forwarded_Host', 'evil'],
+    ['X_HTTP_METHOD_OVERRIDE', 'DELETE'],
+    ['Content_Length', '3'],
+    ['Transfer_Encoding', 'chunked'],
+    ['x_api_key', 'mine'],
   ])('do not have %s of the agent', (name, value) => {
     expect(toUpstreamHeaders([name, value, 'Accept', '*/*'], undefined)).toEqual(['Accept', '*/*', ...own]);
   });
 
   it('have neither a header that Connection names, nor the one that carries the credential', () => {
-    const sent = ['Connection', 'close, X-Internal', 'x-internal', '1', 'Private-Token', 'mine'];
+    const named = [
+      'Connection',
+      'close, X-Internal,x_other',
+      'x-internal',
+      '1',
+      'X_Internal',
+      '1',
+      'X-Other',
+      '1',
+    ];
+    const sent = [...named, 'Private-Token', 'mine', 'Private_Token', 'mine'];
     expect(toUpstreamHeaders(sent, ['PRIVATE-TOKEN', 'upstream'])).toEqual([
       ...own,
       'PRIVATE-TOKEN',
+      'upstream',
+    ]);
+    expect(toUpstreamHeaders(['private-token', 'mine'], ['private_token', 'upstream'])).toEqual([
+      ...own,
+      'private_token',
       'upstream',
     ]);
   });
@@ -62,8 +106,31 @@ describe('the headers of a response for the agent', () => {
       ['Alt-Svc', 'h3=":443"'],
       ['Clear-Site-Data', '"*"'],
       ['Hallpass-Call-Id', 'cal_forged'],
+      ['hallpass_call_id', 'cal_forged'],
+      ['Set_Cookie', 'a=b'],
     ].flat();
     expect(toAgentHeaders([...dropped, ...passed])).toEqual(passed);
+  });
+
+  it.each([
+    'X-Accel-Redirect',
+    'X-Accel-Buffering',
+    'X-Sendfile',
+    'NEL',
+    'Report-To',
+    'Reporting-Endpoints',
+    'Accept-CH',
+    'Critical-CH',
+    'Public-Key-Pins',
+    'Public-Key-Pins-Report-Only',
+    'Origin-Agent-Cluster',
+    'Service-Worker-Allowed',
+    'DPoP-Nonce',
+    'RateLimit',
+    'RateLimit-Policy',
+    'Refresh',
+  ])('do not have %s, which would command a proxy or a browser, or speak for the gateway', (name) => {
+    expect(toAgentHeaders([name, 'a', 'ETag', '"a"'])).toEqual(['ETag', '"a"']);
   });
 });
 
@@ -72,5 +139,13 @@ describe('the only value of a header', () => {
     expect(onlyValue(['Content-Length', '3', 'content-length', '3'], 'content-length')).toBe('3');
     expect(onlyValue(['Content-Length', '3', 'content-length', '4'], 'content-length')).toBeUndefined();
     expect(onlyValue([], 'content-length')).toBeUndefined();
+  });
+});
+
+describe('the values of a header that is a list', () => {
+  it('are those of all its lines', () => {
+    const raw = ['Content-Encoding', 'GZIP , identity', 'X-A', 'b', 'content-encoding', ' br,,'];
+    expect(valuesOf(raw, 'content-encoding')).toEqual(['gzip', 'identity', 'br']);
+    expect(valuesOf(raw, 'transfer-encoding')).toEqual([]);
   });
 });

@@ -93,6 +93,24 @@ describe('what an agent says about its network', () => {
   });
 });
 
+describe('a header by which a server takes another method, path or client than those of the request', () => {
+  it('does not reach the upstream', async () => {
+    const headers = {
+      ...bearer(token),
+      'X-HTTP-Method-Override': 'DELETE',
+      X_HTTP_Method_Override: 'DELETE',
+      'X-Original-URL': '/evil',
+      'X-Rewrite-URL': '/evil',
+      X_Forwarded_For: '203.0.113.7',
+      'X-Client-IP': '203.0.113.7',
+      Range: 'bytes=0-7',
+    };
+    expect((await scene.send({ path: `${path}/7`, headers })).status).toBe(200);
+    const sent = scene.upstream.requests.at(-1)?.rawHeaders.join('\n') ?? '';
+    for (const text of ['DELETE', 'evil', '203.0.113.7', 'bytes=']) expect(sent).not.toContain(text);
+  });
+});
+
 describe('a token that is bound to a key', () => {
   it('needs a proof of the key for the URL at the gateway, which is used once', async () => {
     const place = { now: () => scene.clock.now() };

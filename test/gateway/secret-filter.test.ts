@@ -17,6 +17,11 @@ describe('the filter of secrets', () => {
     ['in Base64', Buffer.from(secret).toString('base64').replace(/=+$/, '')],
     ['in base64url', Buffer.from(secret).toString('base64url')],
     ['percent-encoded', encodeURIComponent(secret)],
+    [
+      'percent-encoded in lower case',
+      encodeURIComponent(secret).replaceAll(/%../g, (text) => text.toLowerCase()),
+    ],
+    ['as JSON that escapes the slash', secret.replaceAll('/', '\\/')],
   ])('replaces a secret %s with as many asterisks', (_, form) => {
     expect(filterParts([`a ${form} b ${form}`]).join('')).toBe(
       `a ${'*'.repeat(form.length)} b ${'*'.repeat(form.length)}`,

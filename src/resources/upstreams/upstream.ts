@@ -1,4 +1,6 @@
 import { X509Certificate } from 'node:crypto';
+import { comparableName, isConnectionHeader, isGatewayHeader } from './header-names.ts';
+import { isAtOneOf } from './own-origins.ts';
 
 /** How the gateway authenticates to an upstream, without the secret. `none`: the upstream has no authentication. */
 export type UpstreamCredential =
@@ -106,34 +108,19 @@ export function baseUrlProblem(text: string, ownOrigins: readonly string[]): str
   if (url.pathname.includes('//')) return 'base_url must not have an empty segment';
   if (!pathCharacters.test(url.pathname))
     return 'base_url has a character that the path of a URL must not have';
-  return ownOrigins.includes(url.origin) ? 'base_url must not be at the broker or its gateway' : undefined;
+  return isAtOneOf(url, ownOrigins) ? 'base_url must not be at the broker or its gateway' : undefined;
 }
 
 const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,100}$/;
-/** The headers that belong to one connection (RFC 9110 section 7.6.1), or that the gateway itself sets or removes. */
-const refusedHeaders: ReadonlySet<string> = new Set([
-  ...['connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te'],
-  ...[
-    'trailer',
-    'transfer-encoding',
-    'upgrade',
-    'expect',
-    'host',
-    'content-length',
-    'cookie',
-    'forwarded',
-    'dpop',
-  ],
-]);
 
 /** Describes why a header of this name cannot hold a credential; undefined if it can. */
 export function headerNameProblem(name: string): string | undefined {
   if (!token.test(name)) return 'the name of the header must be a token (RFC 9110), 1 to 100 characters';
-  const lower = name.toLowerCase();
-  if (lower === 'authorization') {
+  const comparable = comparableName(name);
+  if (comparable === 'authorization') {
     return 'the header Authorization is set by the credential types bearer and basic';
   }
-  return refusedHeaders.has(lower) || lower.startsWith('x-forwarded-')
+  return isConnectionHeader(comparable) || isGatewayHeader(comparable)
     ? `the header ${name} cannot hold a credential`
     : undefined;
 }

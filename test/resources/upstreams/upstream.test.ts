@@ -131,7 +131,16 @@ describe('the header of a credential', () => {
   it.each([
     ...['Connection', 'keep-alive', 'Proxy-Authenticate', 'proxy-authorization', 'proxy-connection', 'TE'],
     ...['trailer', 'Transfer-Encoding', 'upgrade', 'expect', 'Host', 'Content-Length', 'Cookie', 'DPoP'],
-    ...['Forwarded', 'X-Forwarded-For', 'x-forwarded-anything'],
+    ...[
+      'Forwarded',
+      'X-Forwarded-For',
+      'x-forwarded-anything',
+      'X-Forwarded',
+      'X_Forwarded_For',
+      'content_length',
+    ],
+    ...['Accept-Encoding', 'Via', 'X-Real-IP', 'X_Real_IP', 'X-Client-IP', 'Remote-User', 'Client-Cert'],
+    ...['X-HTTP-Method-Override', 'X-Original-URL', 'Range', 'If-Range'],
   ])('is none that belongs to the connection or the gateway: %s', (name) => {
     expect(headerNameProblem(name)).toBe(`the header ${name} cannot hold a credential`);
   });
