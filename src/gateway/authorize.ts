@@ -6,7 +6,7 @@ import { matchesRoute } from '../resources/upstreams/route-pattern.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
 import type { ActiveToken } from '../tokens/active-token.ts';
 import { assertHolder } from '../tokens/assert-holder.ts';
-import { readCallCredential } from './call-credential.ts';
+import { readCallCredential, repeatsToken } from './call-credential.ts';
 import type { CallTarget } from './call-target.ts';
 
 export interface AuthorizeDeps {
@@ -26,14 +26,14 @@ export interface AuthorizedCall {
 
 /**
  * Decides whether a call may be forwarded, from the current state of its token as introspection reads it. Throws
- * `unauthenticated` (also for a token for another resource), `invalid-request` (several credentials) and `route-not-allowed`.
+ * `unauthenticated` (also for a token for another resource), `invalid-request` (several credentials, or a second copy of the token) and `route-not-allowed`.
  */
 export async function authorizeCall(
   deps: AuthorizeDeps,
   request: IncomingMessage,
   target: CallTarget,
 ): Promise<AuthorizedCall> {
-  const token = await authenticate(deps, request);
+  const token = await authenticate(deps, request, target);
   const upstream = await deps.findUpstream(target.slug);
   // The same response for an unknown slug: which ones exist is nobody's business.
   if (upstream === undefined || upstream.resourceId !== token.resourceId)
@@ -63,6 +63,7 @@ function describe({ scopes }: FoundUpstream, method: string, { segments }: CallT
 async function authenticate(
   { findActive, dpop }: AuthorizeDeps,
   request: IncomingMessage,
+  { path, query }: CallTarget,
 ): Promise<ActiveToken> {
   const credential = readCallCredential(request.rawHeaders);
   if (!credential.ok) {
@@ -78,5 +79,9 @@ async function authenticate(
     throw new BrokerError('unauthenticated');
   const proof = { dpop: readDpopRequest(request), token: text, holder: token.agentId };
   if (jkt !== undefined) await assertHolder(dpop.prove, { ...proof, jkt });
+  if (repeatsToken(text, { rawHeaders: request.rawHeaders, query: path + query }))
+    throw new BrokerError('invalid-request', {
+      detail: 'the token is in the URL or in a second header, which the upstream would get',
+    });
   return token;
 }

@@ -2,7 +2,14 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { createLog } from '../../src/platform/log.ts';
 import { createHolder } from '../support/dpop.ts';
 import { sendRaw, send as sendWire } from '../support/http.ts';
-import { bearer, expectRefused, type GatewayScene, startGateway, upstreamSecret } from './scene.ts';
+import {
+  bearer,
+  expectRefused,
+  type GatewayScene,
+  type SentCall,
+  startGateway,
+  upstreamSecret,
+} from './scene.ts';
 
 const lines: string[] = [];
 let scene: GatewayScene;
@@ -142,6 +149,18 @@ describe('a token that is bound to a key', () => {
     const stranger = createHolder({ ...place, issuer: scene.url });
     stranger.nonce = holder.nonce;
     await expectRefused(scene, { path: call, headers: await withProof({}, stranger) }, refused);
+  });
+});
+
+describe('a second copy of the token', () => {
+  it.each<[string, () => SentCall]>([
+    ['the query', () => ({ path: `${path}/7?key=${token}` })],
+    ['the path', () => ({ path: `${path}/${token}` })],
+    ['another header', () => ({ path: `${path}/7`, headers: { 'X-Debug': `token ${token}` } })],
+  ])('in %s is refused, because the upstream would get it', async (_, callOf) => {
+    const call = callOf();
+    const headers = { ...call.headers, ...bearer(token) };
+    await expectRefused(scene, { ...call, headers }, { status: 400, code: 'invalid-request' });
   });
 });
 
