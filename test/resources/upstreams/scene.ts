@@ -66,9 +66,14 @@ export async function startUpstreamScene(): Promise<UpstreamScene> {
     add: (resource, body = { secret: 'next-key' }) =>
       admin.post(`${pathOf(resource)}/upstream-credentials`, body),
     remove: (resource, id) => admin.delete(`${pathOf(resource)}/upstream-credentials/${id}`),
-    eventsAbout: async (id) =>
-      (await admin.get('/v1/audit-events?limit=200').expect(200)).body.items.filter(
-        (event: AuditEvent) => event.object_id === id || event.details.resource_id === id,
-      ),
+    // From the database: the API does not serve the newest until every older transaction has ended.
+    eventsAbout: async (id) => {
+      const { rows } = await broker.database.owner.query<AuditEvent>(
+        `select type, object_id, details from audit_events
+          where object_id = $1 or details ->> 'resource_id' = $1 order by tx, id`,
+        [id],
+      );
+      return rows;
+    },
   };
 }
