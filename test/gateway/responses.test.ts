@@ -1,8 +1,6 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAddressRules } from '../../src/outbound/address-rules.ts';
 import { createUpstreamClient } from '../../src/outbound/upstream-client.ts';
-import { oauthPost } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
 import { sendRaw } from '../support/http.ts';
 import { bearer, type GatewayScene, type SentCall, startGateway, upstreamSecret } from './scene.ts';
@@ -34,24 +32,6 @@ async function outcome(): Promise<string> {
     const [call] = body.items;
     expect(call.outcome).not.toBeNull();
     return call.outcome;
-  });
-}
-
-/** Opens a call whose response streams, and returns the response when its headers have arrived. */
-function open(on = scene): Promise<{ response: IncomingMessage; closed: Promise<'ended' | 'aborted'> }> {
-  return new Promise((resolve, reject) => {
-    const { hostname, port } = new URL(on.url);
-    const options = { hostname, port, method: 'POST', path: `/${slug}/stream/x`, headers: bearer(token) };
-    const request = httpRequest({ ...options, agent: false }, (response) => {
-      const closed = new Promise<'ended' | 'aborted'>((close) => {
-        response.on('end', () => close('ended'));
-        response.on('error', () => close('aborted'));
-        response.on('aborted', () => close('aborted'));
-      });
-      resolve({ response, closed });
-    });
-    request.on('error', reject);
-    request.end();
   });
 }
 
@@ -178,128 +158,5 @@ describe('an upstream at an address that is not allowed', () => {
       'the upstream could not be reached: address-not-allowed',
     ]);
     expect(strict.upstream.requests).toEqual([]);
-  });
-});
-
-describe('a response that streams', () => {
-  it('arrives as the upstream sends it', async () => {
-    let end = (): void => {};
-    respondWith((_, response) => {
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' }).write('data: 1\n\n');
-      end = () => response.end('data: [DONE]\n\n');
-    });
-    const { response, closed } = await open();
-    const first = await new Promise((resolve) => response.once('data', (chunk) => resolve(String(chunk))));
-    expect(first).toBe('data: 1\n\n');
-    end();
-    response.resume();
-    expect(await closed).toBe('ended');
-    expect(await outcome()).toBe('completed');
-  });
-
-  it.each<[string, () => PromiseLike<unknown>]>([
-    [
-      'its grant is revoked',
-      () => scene.admin.post(`/v1/grants/${grantId}/revoke`, { reason: 'x' }).expect(200),
-    ],
-    [
-      'its token is revoked',
-      () => oauthPost(scene.broker, '/oauth2/revoke', { token }, scene.agent).expect(200),
-    ],
-    [
-      'its resource is deleted',
-      () => scene.broker.database.owner.query('update resources set epoch = epoch + 1'),
-    ],
-    [
-      'its signing key is compromised',
-      () => scene.admin.post('/v1/keys/rotate', { compromised: true, reason: 'leaked' }).expect(200),
-    ],
-  ])('is cut within a quarter of a second when %s, without an end that looks complete', async (_, end) => {
-    respondWith((_request, response) => void response.writeHead(200).write('data: 1\n\n'));
-    const { response, closed } = await open();
-    response.resume();
-    await end();
-    scene.clock.advance(0.25);
-    expect(await closed).toBe('aborted');
-    expect(await outcome()).toBe('grant-ended');
-  });
-
-  it('is cut when its grant expires', async () => {
-    const api = await scene.agent.api();
-    const asked = {
-      resource: scene.resource.identifier,
-      scopes: ['write'],
-      duration_seconds: 60,
-      reason: 'test',
-    };
-    grantId = (await api.post('/v1/grants', asked).expect(201)).body.id;
-    const form = { resource: asked.resource, grant_id: grantId };
-    token = (await scene.agent.token(form).expect(200)).body.access_token;
-    scene.clock.advance(57);
-    respondWith((_request, response) => void response.writeHead(200).write('data: 1\n\n'));
-    const { response, closed } = await open();
-    response.resume();
-    const { timers } = scene.clock;
-    scene.clock.advance(3);
-    await eventually(async () => expect(scene.clock.timers).toBe(timers));
-    scene.clock.advance(0.25);
-    expect(await closed).toBe('aborted');
-    expect(await outcome()).toBe('grant-ended');
-  });
-
-  it('goes on when its token expires', async () => {
-    scene.clock.advance(298);
-    let end = (): void => {};
-    respondWith((_, response) => {
-      response.writeHead(200).write('data: 1\n\n');
-      end = () => response.end('data: 2\n\n');
-    });
-    const { response, closed } = await open();
-    const chunks: string[] = [];
-    response.on('data', (chunk) => chunks.push(String(chunk)));
-    // The token expires; the next read of the state comes before 5 s have passed.
-    scene.clock.advance(4);
-    expect((await get()).status).toBe(401);
-    end();
-    expect(await closed).toBe('ended');
-    expect(chunks.join('')).toBe('data: 1\n\ndata: 2\n\n');
-  });
-
-  it('ends at the upstream when the agent goes away', async () => {
-    const ended = new Promise<void>((resolve) => {
-      respondWith((_, response) => {
-        response.writeHead(200).write('data: 1\n\n');
-        response.on('close', resolve);
-      });
-    });
-    const { response } = await open();
-    response.destroy();
-    await ended;
-    expect(await outcome()).toBe('disconnected');
-  });
-
-  it('waits for an agent that reads slowly', async () => {
-    let sent = 0;
-    respondWith((_, response) => {
-      response.writeHead(200);
-      const more = (): void => {
-        while (sent < 64 * 1024 * 1024) {
-          sent += 65_536;
-          if (!response.write(Buffer.alloc(65_536))) {
-            response.once('drain', more);
-            return;
-          }
-        }
-        response.end();
-      };
-      more();
-    });
-    const { response, closed } = await open();
-    response.pause();
-    await new Promise((resolve) => setTimeout(resolve, 500));
-    expect(sent).toBeLessThan(16 * 1024 * 1024);
-    response.resume();
-    expect(await closed).toBe('ended');
-    expect(sent).toBe(64 * 1024 * 1024);
   });
 });
