@@ -94,7 +94,7 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
 const longestUploadMs = 30_000;
 
 /**
- * Limits the time until the headers of the response: undici begins anew at each informational response, and does not count
+ * Limits the time until the headers of the response: undici starts its timeout again at each informational response, and does not count
  * while a body is sent. Its signal is also aborted with `signal`.
  */
 function limitUntilHeaders({ ms, signal }: { ms: number; signal: AbortSignal }) {

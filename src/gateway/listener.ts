@@ -65,7 +65,7 @@ async function answer(deps: GatewayDeps, hosts: ReadonlySet<string>, visit: Visi
   await forwardRecorded(deps, visit, { target, authorized, checkedAt });
 }
 
-/** Describes why a request is not handled, whatever its target is; undefined if it may be. */
+/** Describes why a request is refused, regardless of its target; undefined if it is not. */
 function requestProblem({ request, response }: Visit): string | undefined {
   // The end of a response that is cut would look complete: HTTP/1.0 has no chunks.
   if (request.httpVersion !== '1.1') return 'the gateway requires HTTP/1.1';

@@ -95,7 +95,7 @@ export class OpenCalls {
     const { clock } = this.#deps;
     this.#silence?.cancel();
     const leftMs = askedAt.getTime() + silentMs - clock.now().getTime();
-    // The removal of the last call also gives up the query that never returned: the next call begins anew.
+    // The removal of the last call also gives up the query that never returned: the next call starts another.
     this.#silence = clock.setTimer(leftMs, () => this.#cut([...this.#calls], 'state-unknown'));
   }
 

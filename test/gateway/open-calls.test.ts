@@ -91,7 +91,7 @@ describe('calls whose response is not complete', () => {
     expect(errors.length).toBeGreaterThan(10);
   });
 
-  it('are watched anew after a query that never returned, also if one is added before all are cut', async () => {
+  it('are watched again after a query that never returned, also if one is added before all are cut', async () => {
     const { database, ended, cuts, reads, openCalls, open, advance } = start();
     open('a');
     database.answer = 'never';
