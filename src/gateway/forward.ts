@@ -1,16 +1,14 @@
-import { createHash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Transform, type TransformCallback } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { Dispatcher } from 'undici';
 import { BrokerError } from '../errors.ts';
 import type { Exchange } from '../http/edge.ts';
 import { OutboundFailure } from '../outbound/outbound-failure.ts';
 import type { UpstreamClient } from '../outbound/upstream-client.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
+import { BodyRecord, RequestBody, sendBody } from './bodies.ts';
 import type { CallTarget } from './call-target.ts';
 import { onlyValue, toAgentHeaders, toUpstreamHeaders, valuesOf } from './forwarded-headers.ts';
-import { createSecretFilter, echoesOf, maskText, type SecretFilter } from './secret-filter.ts';
+import { createSecretFilter, echoesOf, maskText } from './secret-filter.ts';
 
 /** The largest body of a request. */
 export const maxRequestBytes = 32 * 1024 * 1024;
@@ -21,24 +19,17 @@ export interface Forwarding {
   target: CallTarget;
   upstream: FoundUpstream;
   upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
-  /** Aborted when the call is cut or the agent has disconnected. */
-  signal: AbortSignal;
+  /** Aborted when the call is cut or the agent has disconnected, and here when the upstream does not respond in time. */
+  abort: AbortController;
   exchange: Pick<Exchange, 'limits' | 'extra'>;
-}
-
-/** A body that was forwarded, so far. */
-export interface ForwardedBody {
-  bytes: number;
-  /** The SHA-256 digest of these bytes. */
-  digest(): Buffer;
 }
 
 /** What was forwarded so far. */
 export interface Progress {
   /** The status of the upstream. */
   status?: number;
-  request?: ForwardedBody;
-  response?: ForwardedBody;
+  request?: BodyRecord;
+  response?: BodyRecord;
 }
 
 /**
@@ -47,16 +38,20 @@ export interface Progress {
  * part of a response never looks complete.
  */
 export async function forward(forwarding: Forwarding, progress: Progress): Promise<void> {
-  const { request, response, target, upstream, signal } = forwarding;
+  const { request, response, target, upstream, abort } = forwarding;
   const { credential, echoes } = openCredential(upstream);
   const { origin, pathname } = new URL(upstream.baseUrl);
   const base = pathname === '/' ? '' : pathname;
   const body = requestBody(request);
-  if (body !== undefined) progress.request = body;
+  if (body !== undefined) progress.request = body.record;
   const length = request.headers['content-length'];
   const lengthHeader = body === undefined || length === undefined ? [] : ['Content-Length', length];
   const uploadMs = body === undefined ? 1_000 : longestUploadMs;
-  const limit = limitUntilHeaders({ ms: uploadMs + upstream.responseSeconds * 1000, signal });
+  // undici starts its timeout again at each informational response, and stops it while a body is sent.
+  const limit = setTimeout(
+    () => abort.abort(new BrokerError('upstream-timeout')),
+    uploadMs + upstream.responseSeconds * 1000,
+  );
   const send = async () =>
     forwarding.upstreams.dispatcherFor(upstream).request({
       origin,
@@ -64,14 +59,14 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
       method: (request.method ?? 'GET') as Dispatcher.HttpMethod,
       headers: [...toUpstreamHeaders(request.rawHeaders, credential), ...lengthHeader],
       body: body ?? null,
-      signal: limit.signal,
+      signal: abort.signal,
       responseHeaders: 'raw',
     });
   const answer = await send()
     .catch((error: unknown) => {
       throw toGatewayError(error, body);
     })
-    .finally(limit.end);
+    .finally(() => clearTimeout(limit));
   progress.status = answer.statusCode;
   // In case that it fails after its consumer has gone.
   answer.body.on('error', () => {});
@@ -81,10 +76,10 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
     answer.body.destroy();
     throw new BrokerError('upstream-failed', { detail: problem });
   }
-  const filtered = new FilteredBody(echoes);
-  progress.response = filtered;
+  const record = new BodyRecord();
+  progress.response = record;
   beginResponse(forwarding, answer.statusCode, toResponseHeaders(rawHeaders, echoes));
-  await pipeline(answer.body, filtered, response, { signal });
+  await sendBody(answer.body, response, { filter: createSecretFilter(echoes), record });
   // The upstream may have answered before it had the whole body.
   request.unpipe();
   request.resume();
@@ -92,19 +87,6 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
 
 /** The longest time in which the HTTP server receives a request. */
 const longestUploadMs = 30_000;
-
-/**
- * Limits the time until the headers of the response: undici starts its timeout again at each informational response, and does not count
- * while a body is sent. Its signal is also aborted with `signal`.
- */
-function limitUntilHeaders({ ms, signal }: { ms: number; signal: AbortSignal }) {
-  const limit = new AbortController();
-  const abort = (): void => limit.abort(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener('abort', abort);
-  const timer = setTimeout(() => limit.abort(new BrokerError('upstream-timeout')), ms);
-  return { signal: limit.signal, end: () => clearTimeout(timer) };
-}
 
 function toResponseHeaders(rawHeaders: readonly string[], echoes: readonly Buffer[]): string[] {
   const headers = toAgentHeaders(rawHeaders).map((text) => maskText(text, echoes));
@@ -149,63 +131,6 @@ function requestBody(request: IncomingMessage): RequestBody | undefined {
   if (length !== undefined && Number(length) > maxRequestBytes) throw new BrokerError('content-too-large');
   const hasBody = request.headers['transfer-encoding'] !== undefined || Number(length ?? 0) > 0;
   return hasBody ? request.pipe(new RequestBody(maxRequestBytes)) : undefined;
-}
-
-/** Passes a body on, and knows its size and digest so far. */
-abstract class PassedBody extends Transform implements ForwardedBody {
-  bytes = 0;
-  readonly #hash = createHash('sha256');
-
-  digest(): Buffer {
-    return this.#hash.copy().digest();
-  }
-
-  protected count(chunk: Buffer): void {
-    this.bytes += chunk.length;
-    this.#hash.update(chunk);
-  }
-}
-
-/** The body of a request. Fails with `content-too-large` if it is larger than `most` bytes. */
-class RequestBody extends PassedBody {
-  readonly #most: number;
-
-  constructor(most: number) {
-    super();
-    this.#most = most;
-  }
-
-  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
-    this.count(chunk);
-    if (this.bytes > this.#most) done(new BrokerError('content-too-large'));
-    else done(null, chunk);
-  }
-}
-
-/** The body of a response, without the credential of the resource. */
-class FilteredBody extends PassedBody {
-  readonly #filter: SecretFilter;
-
-  constructor(echoes: readonly Buffer[]) {
-    super();
-    this.#filter = createSecretFilter(echoes);
-  }
-
-  override _transform(chunk: Buffer, _encoding: string, done: TransformCallback): void {
-    this.#send(this.#filter.push(chunk));
-    done();
-  }
-
-  override _flush(done: TransformCallback): void {
-    this.#send(this.#filter.end());
-    done();
-  }
-
-  #send(part: Buffer): void {
-    if (part.length === 0) return;
-    this.count(part);
-    this.push(part);
-  }
 }
 
 const toTexts = (rawHeaders: readonly (Buffer | string)[]): string[] =>

@@ -63,7 +63,7 @@ export async function forwardRecorded(
     const { target, authorized } = call;
     const { upstream } = authorized;
     const { upstreams } = deps;
-    await forward({ ...visit, target, upstream, upstreams, signal: life.signal }, progress);
+    await forward({ ...visit, target, upstream, upstreams, abort: life.abort }, progress);
   } catch (error) {
     life.end(isEnded(error) ? 'grant-ended' : 'failed');
     throw error;
@@ -89,7 +89,7 @@ const isEnded = (error: unknown): boolean => error instanceof BrokerError && err
 /** The time in which a call is open. */
 interface Life {
   /** Aborted when the call is cut, fails, or the agent has disconnected. */
-  signal: AbortSignal;
+  abort: AbortController;
   /** Ends the call early, with the first outcome that is given. */
   end(outcome: CallOutcome): void;
   /** Stops watching the call. Returns its outcome. */
@@ -101,12 +101,11 @@ function openLife(
   { request, response }: Visit,
   token: AuthorizedCall['token'],
 ): Life {
-  const ending = new AbortController();
-  let outcome: CallOutcome = 'completed';
+  const abort = new AbortController();
+  let outcome: CallOutcome | undefined;
   const end = (how: CallOutcome): void => {
-    if (ending.signal.aborted) return;
-    outcome = how;
-    ending.abort();
+    outcome ??= how;
+    abort.abort();
   };
   const onClose = (): void => {
     if (!response.writableFinished) end('disconnected');
@@ -125,12 +124,12 @@ function openLife(
     },
   });
   return {
-    signal: ending.signal,
+    abort,
     end,
     close() {
       remove();
       socket.off('close', onClose);
-      return outcome;
+      return outcome ?? 'completed';
     },
   };
 }
