@@ -11,6 +11,7 @@ import {
   type TestBroker,
   upstreamTerms,
 } from '../../support/broker.ts';
+import { eventually } from '../../support/eventually.ts';
 import { dumpTables } from '../../support/table-dump.ts';
 
 /** Secrets as canaries: they are all sent, and then everything that is stored or output is searched for them. */
@@ -79,6 +80,11 @@ async function use(): Promise<void> {
     await collect(admin.post('/v1/resources', newResource('other', { type: 'bearer', secret: sixth })));
     await undo();
   }
+  // The newest events are served once every older transaction of the server has ended.
+  await eventually(async () => {
+    const { text } = await admin.get('/v1/audit-events?limit=200').expect(200);
+    expect(text).toContain('upstream_credential.added');
+  });
   for (const read of [path, '/v1/resources?limit=200', '/v1/audit-events?limit=200'])
     await collect(admin.get(read));
 }
