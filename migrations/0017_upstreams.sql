@@ -18,7 +18,7 @@ create table upstreams (
   idle_seconds      integer not null check (idle_seconds between 1 and 600)
 );
 
--- An upstream has at most two, one in each place. The one in use is the last that has been activated.
+-- An upstream has at most two credentials, one in each place. The one in use is the one that was activated last.
 create table upstream_credentials (
   id             text primary key,
   resource_id    text not null references upstreams,

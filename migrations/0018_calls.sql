@@ -1,4 +1,4 @@
--- Calls that the gateway forwarded. A row is committed before the upstream is reached, and its outcome is written afterwards.
+-- Calls through the gateway. A row is committed before the upstream is reached, and its outcome is written afterwards.
 create table calls (
   id               text primary key,
   request_id       text not null,
@@ -12,9 +12,9 @@ create table calls (
   -- The scope whose route permitted the call.
   scope            text not null,
   method           text not null,
-  -- Without the query, which may contain what must not be kept.
+  -- Without the query, which may contain secrets.
   path             text not null,
-  -- Null while the call goes on, and for good if its replica was killed.
+  -- Null while the call goes on, and for good if its end could not be written, for example because its replica was killed.
   ended_at         timestamptz,
   outcome          text check (outcome in ('completed', 'failed', 'disconnected', 'grant-ended', 'state-unknown')),
   upstream_status  integer,

@@ -1,6 +1,9 @@
 import type { Actor } from '../grants/delegation.ts';
 
-/** How a call ended. `failed`: the upstream gave no usable response, or broke it off. `grant-ended`, `state-unknown`: the gateway cut it. */
+/**
+ * How a call ended. `failed`: the gateway could not forward the request, or the upstream gave no usable response or broke
+ * it off. `disconnected`: the connection of the agent was closed. `grant-ended`, `state-unknown`: the gateway cut it.
+ */
 export type CallOutcome = 'completed' | 'failed' | 'disconnected' | 'grant-ended' | 'state-unknown';
 
 /** A call that the gateway is about to forward. */
@@ -28,11 +31,12 @@ export interface CallEnd {
   /** Null if the upstream did not respond. */
   upstreamStatus: number | null;
   requestBytes: number;
-  /** The SHA-256 digests of what was forwarded; null if there was no body. */
+  /** The SHA-256 digest of the body that was forwarded; null if the request had none. */
   requestSha256: Buffer | null;
   responseBytes: number;
+  /** The SHA-256 digest of the body that was forwarded, which may be empty; null if no response was forwarded. */
   responseSha256: Buffer | null;
 }
 
-/** A recorded call; the members of `CallEnd` are null until it has ended, and for good if its replica was killed. */
+/** A recorded call. The members of `CallEnd` are null until its end is written, and for good if that is not possible. */
 export type Call = NewCall & { [Member in keyof CallEnd]: CallEnd[Member] | null };

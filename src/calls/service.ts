@@ -40,7 +40,7 @@ export function createCallsService(deps: CallsDeps) {
   return {
     /** Records a call. Resolves when its row is committed: only then may the upstream be reached. */
     begin: (call: NewCall): Promise<undefined> => begins.submit(call),
-    /** Records how a call ended, in the background: a failed write is repeated until it succeeds or `stop` is called. */
+    /** Records how a call ended, in the background: a failed write is repeated until it succeeds, `stop` is called or `mostWaiting` wait. */
     end: recorder.record,
     /** Makes the last attempt to record the outcomes that are not written yet. */
     stop: recorder.stop,
@@ -60,7 +60,7 @@ export function createCallsService(deps: CallsDeps) {
 }
 
 const retryMs = 1_000;
-/** The most outcomes that wait for the database. Each is a few hundred bytes. */
+/** While as many outcomes wait for the database, a failed write is not repeated. Each is a few hundred bytes. */
 const mostWaiting = 50_000;
 
 type IdentifiedEnd = CallEnd & { id: string };

@@ -35,7 +35,7 @@ export async function authorizeCall(
 ): Promise<AuthorizedCall> {
   const token = await authenticate(deps, request, target);
   const upstream = await deps.findUpstream(target.slug);
-  // The same response for an unknown slug: which ones exist is nobody's business.
+  // An unknown slug gets the same response, so that an agent cannot find out which slugs exist.
   if (upstream === undefined || upstream.resourceId !== token.resourceId)
     throw new BrokerError('unauthenticated', { detail: 'the access token is not for this resource' });
   const granted = token.claims.scope.split(' ');
@@ -56,7 +56,7 @@ function describe({ scopes }: FoundUpstream, method: string, { segments }: CallT
     .filter(({ routes }) => routes.some((route) => matchesRoute(route, { method, segments })))
     .map(({ name }) => name);
   return names.length === 0
-    ? 'no scope of the resource has a route for it'
+    ? 'no scope of the resource has a route for this method and path'
     : `request a grant with one of the scopes: ${names.join(' ')}`;
 }
 
@@ -79,7 +79,7 @@ async function authenticate(
     throw new BrokerError('unauthenticated');
   const proof = { dpop: readDpopRequest(request), token: text, holder: token.agentId };
   if (jkt !== undefined) await assertHolder(dpop.prove, { ...proof, jkt });
-  if (repeatsToken(text, { rawHeaders: request.rawHeaders, query: path + query }))
+  if (repeatsToken(text, { rawHeaders: request.rawHeaders, url: path + query }))
     throw new BrokerError('invalid-request', {
       detail: 'the token is in the URL or in a second header, which the upstream would get',
     });

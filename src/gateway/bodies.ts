@@ -39,8 +39,8 @@ export class RequestBody extends Transform {
 
 /**
  * Sends the body of the upstream's response to the agent, through the filter and with backpressure. Resolves when all of
- * it is sent. If either side breaks off, destroys both and rejects. `pipeline` of node:stream does the same, and takes half
- * as long again as all else that is done for a call.
+ * it is sent. If either side breaks off, destroys both and rejects. `pipeline` of node:stream does the same, but
+ * took a third of the time of a call.
  */
 export function sendBody(
   body: Readable,

@@ -40,15 +40,15 @@ export function readCallCredential(rawHeaders: readonly string[]): CallCredentia
 }
 
 /**
- * Whether a request contains the token of its credential a second time, as it is or percent-encoded: in the query or in
- * another header, both of which the upstream may get. `token` is one that was accepted, so it is in no other text by chance.
+ * Whether a request contains its access token a second time, as it is or percent-encoded: in its URL or in another
+ * header, both of which the upstream may get. `token` is one that was accepted, so it is in no other text by chance.
  */
 export function repeatsToken(
   token: string,
-  { rawHeaders, query }: { rawHeaders: readonly string[]; query: string },
+  { rawHeaders, url }: { rawHeaders: readonly string[]; url: string },
 ): boolean {
   const contains = (text: string): boolean => text.includes(token) || percentDecode(text).includes(token);
-  const others: string[] = [query];
+  const others: string[] = [url];
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const [name = '', value = ''] = [rawHeaders[i], rawHeaders[i + 1]];
     if (!holdsCredential(name.toLowerCase())) others.push(name, value);
@@ -56,7 +56,7 @@ export function repeatsToken(
   return others.some(contains);
 }
 
-/** Decodes each byte, also in a text that is not encoded correctly elsewhere. */
+/** Decodes each percent-encoded byte, even if other parts of the text are not encoded correctly. */
 const percentDecode = (text: string): string =>
   text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, digits: string) =>
     String.fromCharCode(Number.parseInt(digits, 16)),

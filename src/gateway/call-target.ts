@@ -1,4 +1,7 @@
-/** Where a call goes: the slug of the resource, and the rest of the path, normalised. */
+/**
+ * The request target of a call (RFC 9112 section 3.2): the slug of the resource, and the rest of the path, normalised.
+ * It has nothing to do with the targets of leases.
+ */
 export interface CallTarget {
   slug: string;
   /** The path below the slug, beginning with a slash. It is both what routes are matched with and what is sent. */
@@ -25,8 +28,8 @@ const credentialParameters: readonly string[] = ['access_token'];
 /**
  * Parses the target of a call in origin form, `/{slug}/{path}`. Percent-encoding is normalised once (RFC 3986 section 6.2.2):
  * hexadecimal digits become upper case, and unreserved characters are decoded. A path that another server could read in
- * a second way is refused: dot segments, empty segments, backslashes, `;`, encoded slashes, question
- * marks and number signs, double encoding, and encoded bytes that are no UTF-8.
+ * a second way is refused: dot segments, empty segments, `\` and `;`, the encoded forms of
+ * `/`, `\`, `;`, `?`, `#`, `%` and control characters, and encoded bytes that are not UTF-8.
  */
 export function parseCallTarget(target: string): ParsedTarget {
   const refuse = (problem: string): ParsedTarget => ({ ok: false, problem });

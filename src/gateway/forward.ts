@@ -19,7 +19,7 @@ export interface Forwarding {
   target: CallTarget;
   upstream: FoundUpstream;
   upstreams: Pick<UpstreamClient, 'dispatcherFor'>;
-  /** Aborted when the call is cut or the agent has disconnected, and here when the upstream does not respond in time. */
+  /** Aborted when the call is cut or the agent has disconnected, and by `forward` when the upstream does not respond in time. */
   abort: AbortController;
   exchange: Pick<Exchange, 'limits' | 'extra'>;
 }
@@ -68,7 +68,7 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
     })
     .finally(() => clearTimeout(limit));
   progress.status = answer.statusCode;
-  // In case that it fails after its consumer has gone.
+  // It may fail when nothing reads it any more. Without a listener, the error would end the process.
   answer.body.on('error', () => {});
   const rawHeaders = toTexts(answer.headers as unknown as (Buffer | string)[]);
   const problem = responseProblem(answer.statusCode, rawHeaders);
@@ -85,7 +85,7 @@ export async function forward(forwarding: Forwarding, progress: Progress): Promi
   request.resume();
 }
 
-/** The longest time in which the HTTP server receives a request. */
+/** The HTTP server waits no longer than this for a complete request. */
 const longestUploadMs = 30_000;
 
 function toResponseHeaders(rawHeaders: readonly string[], echoes: readonly Buffer[]): string[] {
@@ -100,7 +100,7 @@ function beginResponse(
   status: number,
   headers: readonly string[],
 ): void {
-  // What is left of a request is not the beginning of the next one.
+  // Otherwise the rest of the request could be taken for the next one.
   const connection = request.complete ? [] : ['Connection', 'close'];
   response.writeHead(status, [...headers, ...exchange.limits, ...exchange.extra, ...connection]);
   request.socket.setTimeout(upstream.idleSeconds * 1000);

@@ -1,7 +1,7 @@
 import { comparableName, isConnectionHeader, isGatewayHeader } from '../resources/upstreams/header-names.ts';
 import { credentialHeaders } from './call-credential.ts';
 
-/** Response headers that the gateway never passes on, in comparable form. */
+/** Response headers that the gateway never passes on, in the form of `comparableName`. */
 const droppedResponseHeaders: ReadonlySet<string> = new Set([
   'content-length',
   // The upstream's statements to its own client, and those that the gateway makes itself.

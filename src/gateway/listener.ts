@@ -26,7 +26,7 @@ export interface GatewayDeps extends EdgeOptions, AuthorizeDeps, RecordedCallDep
 export function createGateway(deps: GatewayDeps): RequestListener {
   const hosts = hostsOf(deps.url);
   return createEdge(deps, (request, response, exchange) => {
-    const visit = { request, response, exchange, isCall: false };
+    const visit = { request, response, exchange, isRecorded: false };
     answer(deps, hosts, visit).catch((error: unknown) => refuse(deps, visit, error));
   });
 }
@@ -67,12 +67,12 @@ async function answer(deps: GatewayDeps, hosts: ReadonlySet<string>, visit: Visi
 
 /** Describes why a request is refused, regardless of its target; undefined if it is not. */
 function requestProblem({ request, response }: Visit): string | undefined {
-  // The end of a response that is cut would look complete: HTTP/1.0 has no chunks.
+  // HTTP/1.0 has no chunks, so a response that is cut would look complete.
   if (request.httpVersion !== '1.1') return 'the gateway requires HTTP/1.1';
   // Its response waits for that of an earlier request, and would not notice that the agent has gone.
   if (response.socket === null) return 'the gateway does not accept pipelined requests';
-  // Node keeps the first of several (RFC 9112 section 3.2).
-  if (headerValues(request, 'host').length > 1) return 'several Host headers';
+  // Node would use the first one. RFC 9112 section 3.2 requires that the request is refused.
+  if (headerValues(request, 'host').length > 1) return 'the request has several Host headers';
   return request.headers.upgrade === undefined ? undefined : 'the gateway does not switch protocols';
 }
 
@@ -91,7 +91,7 @@ function refuse(deps: GatewayDeps, visit: Visit, thrown: unknown): void {
   }
   if (isFault(error))
     deps.log.error('request failed', { request_id: exchange.requestId, err: error.cause ?? error });
-  if (!visit.isCall) deps.countCall(error.code);
+  if (!visit.isRecorded) deps.countCall(error.code);
   setHeaders(response, exchange.headers);
   setHeaders(response, exchange.limits);
   setHeaders(response, exchange.extra);

@@ -23,7 +23,7 @@ export interface OpenCallsDeps {
 const pollMs = 250;
 /** How long calls go on while the database does not answer. */
 const silentMs = 5_000;
-/** An open call has up to two sockets. */
+/** How many calls may be open. Each has up to two sockets. */
 const most = { ofAgent: 1_024, total: 4_096 };
 
 /**
@@ -37,7 +37,7 @@ export class OpenCalls {
   readonly #perAgent = new Map<string, number>();
   #polling: Repeat | undefined;
   #silence: Timer | undefined;
-  /** Rises when the polling stops, so that a query that was lost has no effect when it comes back. */
+  /** Rises when the polling stops, so that the result of a query from before has no effect. */
   #generation = 0;
 
   constructor(deps: OpenCallsDeps) {
@@ -59,7 +59,7 @@ export class OpenCalls {
     const { clock, onError } = this.#deps;
     this.#calls.add(call);
     this.#perAgent.set(call.agentId, (this.#perAgent.get(call.agentId) ?? 0) + 1);
-    if (this.#silence === undefined) this.#awaitSilence(clock.now());
+    if (this.#silence === undefined) this.#cutAfterSilence(clock.now());
     this.#polling ??= repeat({ clock, intervalMs: pollMs, run: () => this.#poll(), onError });
     return () => this.#remove(call);
   }
@@ -91,7 +91,7 @@ export class OpenCalls {
   }
 
   /** Cuts all calls `silentMs` after `askedAt`, unless it is called again before. */
-  #awaitSilence(askedAt: Date): void {
+  #cutAfterSilence(askedAt: Date): void {
     const { clock } = this.#deps;
     this.#silence?.cancel();
     const leftMs = askedAt.getTime() + silentMs - clock.now().getTime();
@@ -106,7 +106,7 @@ export class OpenCalls {
     const askedAt = clock.now();
     const results = await mayGoOn(asked.map(({ key }) => key));
     if (generation !== this.#generation) return;
-    this.#awaitSilence(askedAt);
+    this.#cutAfterSilence(askedAt);
     this.#cut(
       asked.filter((_, n) => results[n] !== true),
       'grant-ended',

@@ -24,16 +24,16 @@ export interface RecordedCallDeps {
   countCall: (outcome: string) => void;
 }
 
-/** A request at the gateway. */
+/** A request that the gateway handles, with its response. */
 export interface Visit {
   request: IncomingMessage;
   response: ServerResponse;
   exchange: Exchange;
-  /** Whether the call was recorded, so that its outcome is counted. */
-  isCall: boolean;
+  /** Whether the call has a row. Its outcome is then counted, and not the code of a refusal. */
+  isRecorded: boolean;
 }
 
-/** A call that may be forwarded, as the database said at `checkedAt`. */
+/** A call that may be forwarded, according to the state of the database at `checkedAt`. */
 export interface PermittedCall {
   target: CallTarget;
   authorized: AuthorizedCall;
@@ -54,27 +54,27 @@ export async function forwardRecorded(
   deps.openCalls.assertRoom(token.agentId);
   const id = deps.ids.next('call');
   await deps.calls.begin(newCall(deps, visit, { ...call, id }));
-  visit.isCall = true;
+  visit.isRecorded = true;
   exchange.extra = [...exchange.extra, 'Hallpass-Call-Id', id];
-  const life = openLife(deps, visit, token);
+  const watch = watchCall(deps, visit, token);
   const progress: Progress = {};
   try {
     await assertFresh(deps, call);
     const { target, authorized } = call;
     const { upstream } = authorized;
     const { upstreams } = deps;
-    await forward({ ...visit, target, upstream, upstreams, abort: life.abort }, progress);
+    await forward({ ...visit, target, upstream, upstreams, abort: watch.abort }, progress);
   } catch (error) {
-    life.end(isEnded(error) ? 'grant-ended' : 'failed');
+    watch.end(isEnded(error) ? 'grant-ended' : 'failed');
     throw error;
   } finally {
-    const outcome = life.close();
+    const outcome = watch.stop();
     deps.countCall(outcome);
     deps.calls.end(id, endOf(deps, outcome, progress));
   }
 }
 
-/** Recording may have waited for the database. Throws `unauthenticated` if the grant has ended meanwhile. */
+/** Throws `unauthenticated` if the grant or the token was ended while the call was recorded, which may have waited for the database. */
 async function assertFresh(
   { clock, mayGoOn }: RecordedCallDeps,
   { authorized, checkedAt }: PermittedCall,
@@ -86,21 +86,21 @@ async function assertFresh(
 
 const isEnded = (error: unknown): boolean => error instanceof BrokerError && error.code === 'unauthenticated';
 
-/** The time in which a call is open. */
-interface Life {
+/** Follows a call while it is open. */
+interface Watch {
   /** Aborted when the call is cut, fails, or the agent has disconnected. */
   abort: AbortController;
   /** Ends the call early, with the first outcome that is given. */
   end(outcome: CallOutcome): void;
-  /** Stops watching the call. Returns its outcome. */
-  close(): CallOutcome;
+  /** Stops following the call. Returns its outcome. */
+  stop(): CallOutcome;
 }
 
-function openLife(
+function watchCall(
   { openCalls }: RecordedCallDeps,
   { request, response }: Visit,
   token: AuthorizedCall['token'],
-): Life {
+): Watch {
   const abort = new AbortController();
   let outcome: CallOutcome | undefined;
   const end = (how: CallOutcome): void => {
@@ -126,7 +126,7 @@ function openLife(
   return {
     abort,
     end,
-    close() {
+    stop() {
       remove();
       socket.off('close', onClose);
       return outcome ?? 'completed';

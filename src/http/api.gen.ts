@@ -1033,7 +1033,7 @@ export interface paths {
         };
         /**
          * List calls
-         * @description Returns the calls that the gateway forwarded, in pages, newest first. A call is recorded before the upstream is reached. An
+         * @description Returns the calls through the gateway, in pages, newest first. A call is recorded before the upstream is reached. An
          *     agent sees its own calls, an admin or auditor sees all.
          */
         get: operations["listCalls"];
@@ -2361,15 +2361,17 @@ export interface components {
             ttl_seconds?: components["schemas"]["TtlSeconds"];
         };
         /**
-         * @description How the call ended. `failed`: the upstream gave no usable response, or broke it off. `disconnected`: the agent ended it.
-         *     `grant-ended`: the gateway cut it because the grant or what it depends on had ended. `state-unknown`: the gateway cut
-         *     it because the database did not answer for 5 s.
+         * @description How the call ended. `completed`: the whole response was sent. `failed`: the gateway could not forward the request (for example
+         *     because its body is too large), or the upstream gave no usable response or broke it off. `disconnected`: the connection of the
+         *     agent was closed, by the agent or because it read nothing for `idle_seconds`. `grant-ended`: the gateway cut the call, or did not
+         *     forward it, because its grant or its token had ended. `state-unknown`: the gateway cut it because the database did not
+         *     answer for 5 s. Null as long as `ended_at` is null.
          * @enum {string|null}
          */
         CallOutcome: "completed" | "failed" | "disconnected" | "grant-ended" | "state-unknown" | null;
-        /** @description A call that the gateway forwarded */
+        /** @description A call through the gateway */
         Call: {
-            /** @description The id of the call, which the header `Hallpass-Call-Id` of its response has */
+            /** @description The id of the call, also in the header `Hallpass-Call-Id` of its response */
             id: string;
             /** @description The id of the request in the log of the replica */
             request_id: string;
@@ -2389,7 +2391,7 @@ export interface components {
             path: string;
             /**
              * Format: date-time
-             * @description When the call ended; null while it goes on, and for good if its replica was killed
+             * @description When the call ended; null while it goes on, and for good if its end could not be written, for example because its replica was killed
              */
             ended_at: string | null;
             outcome: components["schemas"]["CallOutcome"];
@@ -2397,11 +2399,11 @@ export interface components {
             upstream_status: number | null;
             /** @description The size of the request body that was forwarded */
             request_bytes: number | null;
-            /** @description The SHA-256 digest of that body, in hexadecimal; null if there was none */
+            /** @description The SHA-256 digest of that body, in hexadecimal; null if the request had none */
             request_sha256: string | null;
             /** @description The size of the response body that was forwarded */
             response_bytes: number | null;
-            /** @description The SHA-256 digest of that body, in hexadecimal; null if there was none */
+            /** @description The SHA-256 digest of that body, which may be empty, in hexadecimal; null if no response was forwarded */
             response_sha256: string | null;
         };
         /** @description A page of calls */

@@ -8,14 +8,14 @@ export interface AttemptRate {
     limit: number,
     { claim, goOn }: { claim: (limit: number) => Promise<Item[]>; goOn: () => void },
   ): Promise<Item[]>;
-  /** Permits the attempts of another tenth of a second. Before the first call, nothing is limited. */
+  /** Permits the attempts of another tenth of a second. Until it is called for the first time, nothing is limited. */
   refill(): void;
 }
 
 export const refillMs = 100;
 
 /**
- * The attempts of a replica, per tenth of a second and at once after a pause. Without a limit, a backlog of thousands of leases would
+ * How many attempts a replica may begin: `perRefill` each tenth of a second, up to `atOnce` after a pause. Without a limit, a backlog of thousands of leases would
  * take all the time of the database and delay every request. The end of access is urgent: a thousand accounts at once are
  * not delayed, which is more than a replica ends in a second at real targets. The removal of accounts can wait.
  */
@@ -30,7 +30,7 @@ export function createAttemptRate(): AttemptRate {
     disable: Number.POSITIVE_INFINITY,
     'clean-up': Number.POSITIVE_INFINITY,
   };
-  // In the order in which they began to wait, so that no queue takes the turns of the others.
+  // In the order in which they began to wait, so that each gets its turn.
   const waiting: Record<Phase, Set<() => void>> = { disable: new Set(), 'clean-up': new Set() };
 
   return {

@@ -10,7 +10,7 @@ export interface OutboundOptions {
   /** The timeout of a whole request: name resolution, connection, headers and body. */
   timeoutMs?: number;
   maxBytes?: number;
-  /** Certificates (PEM) that are trusted in addition to those of Node. */
+  /** Certificates (PEM) that are trusted instead of those of Node. */
   ca?: string;
   resolve?: Resolve;
 }

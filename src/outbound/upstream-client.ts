@@ -11,12 +11,12 @@ export interface UpstreamClientOptions {
   /** The addresses to which requests may go without TLS. */
   isAllowedInPlaintext: AddressRules;
   resolve?: Resolve;
-  /** Certificates (PEM) that are trusted in addition to those of Node, as in tests. */
+  /** Certificates (PEM) that are trusted instead of those of Node, for upstreams without `ca`. For tests. */
   ca?: string;
 }
 
-/** How an upstream is reached. */
-export interface UpstreamTerms {
+/** Where and how an upstream is reached. */
+export interface UpstreamEndpoint {
   /** An absolute http or https URL. */
   baseUrl: string;
   /** Certificates (PEM) to trust instead of those of the system; null for those of the system. */
@@ -28,27 +28,30 @@ export interface UpstreamTerms {
 
 export interface UpstreamClient {
   /**
-   * Returns what sends requests to an upstream. It follows no redirect, and connects only to an address that was checked.
+   * Returns the dispatcher that sends requests to an upstream. It follows no redirect, and connects only to an address that was checked.
    * Throws `OutboundFailure` (`address-not-allowed`) if the host is an address that is not allowed.
    */
-  dispatcherFor(upstream: UpstreamTerms): Dispatcher;
+  dispatcherFor(upstream: UpstreamEndpoint): Dispatcher;
   close(): Promise<void>;
 }
 
-/** The most upstreams whose connections are kept. */
-const maxAgents = 200;
+/** How many pools of connections are kept. */
+const maxPools = 200;
 /** Addresses are checked when a connection is made, so idle connections are closed soon. */
 const keepAliveMs = 4_000;
 const maxHeaderBytes = 64 * 1024;
 
-/** Creates the client by which the gateway sends calls to upstreams. Each upstream has connections of its own. */
+/**
+ * Creates the client by which the gateway sends calls to upstreams. Upstreams share
+ * connections only if their origin, certificates and timeouts are the same.
+ */
 export function createUpstreamClient(options: UpstreamClientOptions): UpstreamClient {
   const { isAllowed, isAllowedInPlaintext, resolve = createResolve() } = options;
   const inPlaintext: AddressRules = (address) => isAllowed(address) && isAllowedInPlaintext(address);
-  const agents = new LRUCache<string, Agent>({
-    max: maxAgents,
+  const pools = new LRUCache<string, Agent>({
+    max: maxPools,
     // Requests in progress are completed.
-    dispose: (agent) => void agent.close(),
+    dispose: (pool) => void pool.close(),
   });
   return {
     dispatcherFor(upstream) {
@@ -59,19 +62,19 @@ export function createUpstreamClient(options: UpstreamClientOptions): UpstreamCl
       if (isIP(host) !== 0 && !rules(host)) throw new OutboundFailure('address-not-allowed');
       const { ca, connectSeconds, responseSeconds, idleSeconds } = upstream;
       const key = JSON.stringify([origin, ca, connectSeconds, responseSeconds, idleSeconds]);
-      const known = agents.get(key);
+      const known = pools.get(key);
       if (known !== undefined) return known;
-      const agent = createAgent(upstream, createCheckedLookup(resolve, rules), options.ca);
-      agents.set(key, agent);
-      return agent;
+      const pool = createPool(upstream, createCheckedLookup(resolve, rules), options.ca);
+      pools.set(key, pool);
+      return pool;
     },
     async close() {
-      await Promise.all([...agents.values()].map((agent) => agent.destroy()));
+      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
     },
   };
 }
 
-function createAgent(upstream: UpstreamTerms, lookup: LookupFunction, ca: string | undefined): Agent {
+function createPool(upstream: UpstreamEndpoint, lookup: LookupFunction, ca: string | undefined): Agent {
   const { connectSeconds, responseSeconds, idleSeconds } = upstream;
   const trusted = upstream.ca ?? ca;
   return new Agent({

@@ -45,8 +45,8 @@ describe('the token of a call', () => {
     ['x-goog-api-key', token],
   ])('is not repeated if only %s has it', (name, value) => {
     const rawHeaders = ['Accept', '*/*', name, value, 'Cookie', 'a=b'];
-    expect(repeatsToken(token, { rawHeaders, query: '?q=100%&r=%zz' })).toBe(false);
-    expect(repeatsToken(token, { rawHeaders, query: '' })).toBe(false);
+    expect(repeatsToken(token, { rawHeaders, url: '?q=100%&r=%zz' })).toBe(false);
+    expect(repeatsToken(token, { rawHeaders, url: '' })).toBe(false);
   });
 
   it.each<[string, string[], string]>([
@@ -61,8 +61,8 @@ describe('the token of a call', () => {
     ['a cookie', ['Cookie', `session=${token}`], ''],
     ['an address', ['Referer', `https://x.example/?t=${encoded}`], ''],
     ['the name of a header', [token, 'a'], ''],
-  ])('is repeated if %s has it', (_, more, query) => {
+  ])('is repeated if %s has it', (_, more, url) => {
     const rawHeaders = ['Authorization', `Bearer ${token}`, ...more];
-    expect(repeatsToken(token, { rawHeaders, query })).toBe(true);
+    expect(repeatsToken(token, { rawHeaders, url })).toBe(true);
   });
 });

@@ -48,7 +48,7 @@ describe('a call through the gateway', () => {
     expect(lastRequest()?.headers[name]).toBeUndefined();
   });
 
-  it('passes the body of request and response unchanged, in both forms of framing', async () => {
+  it('passes the body of request and response unchanged, with Content-Length and in chunks', async () => {
     const body = JSON.stringify({ b: 1, a: 1.0, text: 'ü'.repeat(10_000) });
     scene.upstream.respond = (request, response) => response.end(request.body);
     const headers = { ...bearer(token), 'Content-Type': 'application/json' };
@@ -67,7 +67,7 @@ describe('a call through the gateway', () => {
     }
   });
 
-  it('gets the status and the body of an error of the upstream', async () => {
+  it('returns the status and the body of an error of the upstream', async () => {
     scene.upstream.respond = (_request, response) =>
       response.writeHead(429, { 'Retry-After': '7' }).end('slow down');
     const answer = await scene.send({ path: `/${slug}/items/7`, headers: bearer(token) });
@@ -89,8 +89,8 @@ describe('a call is refused', () => {
 
   it.each<[string, () => Record<string, string>]>([
     ['no credential', () => ({})],
-    ['another scheme', () => ({ Authorization: `Basic ${token}` })],
-    ['no token of the broker', () => bearer('not-a-token')],
+    ['a scheme other than Bearer and DPoP', () => ({ Authorization: `Basic ${token}` })],
+    ['a text that is no token', () => bearer('not-a-token')],
     ['a changed token', () => bearer(`${token.slice(0, -4)}AAAA`)],
     ['an unbound token sent as a bound one', () => ({ Authorization: `DPoP ${token}` })],
   ])('with %s', async (_, headers) => {
@@ -118,7 +118,7 @@ describe('a call is refused', () => {
     await expectRefused(scene, { path, headers: { 'api-key': [token, token] } }, several);
   });
 
-  it('if no scope of the token has a route for it, and names the scopes that have', async () => {
+  it('if no scope of the token has a route for it, and the refusal names the scopes that have one', async () => {
     const { token: reading } = await scene.tokenFor(['read']);
     const notAllowed = { status: 403, code: 'route-not-allowed' };
     const send = (method: string, path: string) =>
@@ -150,7 +150,7 @@ describe('a call is refused', () => {
     await expectRefused(scene, call, { status: 400, code: 'invalid-request' });
   });
 
-  it('for another host, and for another protocol', async () => {
+  it('if Host is not the gateway, and if it asks for another protocol', async () => {
     const path = `/${slug}/items/7`;
     const headers = bearer(token);
     const elsewhere = { path, headers: { ...headers, Host: 'evil.example' } };

@@ -41,8 +41,8 @@ async function outcomes(): Promise<string[]> {
   });
 }
 
-describe('requests that are sent without waiting for the response to the one before', () => {
-  it('are refused, so that none is left at the upstream when the agent goes', async () => {
+describe('pipelined requests', () => {
+  it('are refused, so that none goes on at the upstream when the agent has gone', async () => {
     let ended = 0;
     scene.upstream.respond = (_request, response) => {
       response.writeHead(200).write('x');

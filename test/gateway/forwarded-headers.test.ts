@@ -63,11 +63,11 @@ describe('the headers of a request for the upstream', () => {
     ['Content_Length', '3'],
     ['Transfer_Encoding', 'chunked'],
     ['x_api_key', 'mine'],
-  ])('do not have %s of the agent', (name, value) => {
+  ])('do not include %s of the agent', (name, value) => {
     expect(toUpstreamHeaders([name, value, 'Accept', '*/*'], undefined)).toEqual(['Accept', '*/*', ...own]);
   });
 
-  it('have neither a header that Connection names, nor the one that carries the credential', () => {
+  it('include neither a header that Connection names, nor one of the agent with the name of the credential header', () => {
     const named = [
       'Connection',
       'close, X-Internal,x_other',
@@ -129,13 +129,13 @@ describe('the headers of a response for the agent', () => {
     'RateLimit',
     'RateLimit-Policy',
     'Refresh',
-  ])('do not have %s, which would command a proxy or a browser, or speak for the gateway', (name) => {
+  ])('do not include %s, which would command a proxy or a browser, or speak for the gateway', (name) => {
     expect(toAgentHeaders([name, 'a', 'ETag', '"a"'])).toEqual(['ETag', '"a"']);
   });
 });
 
 describe('the only value of a header', () => {
-  it('is undefined if the header is absent or has two values', () => {
+  it('is undefined if the header is absent or has two different values', () => {
     expect(onlyValue(['Content-Length', '3', 'content-length', '3'], 'content-length')).toBe('3');
     expect(onlyValue(['Content-Length', '3', 'content-length', '4'], 'content-length')).toBeUndefined();
     expect(onlyValue([], 'content-length')).toBeUndefined();

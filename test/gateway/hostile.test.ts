@@ -82,7 +82,7 @@ describe('bytes that two servers could read differently', () => {
   });
 });
 
-describe('what an agent says about its network', () => {
+describe('what the headers of an agent say about its network', () => {
   it('does not reach the upstream, nor does a header that Connection names', async () => {
     const headers = {
       ...bearer(token),
@@ -119,7 +119,7 @@ describe('a header by which a server takes another method, path or client than t
 });
 
 describe('a token that is bound to a key', () => {
-  it('needs a proof of the key for the URL at the gateway, which is used once', async () => {
+  it('needs a proof of the key for the URL at the gateway, and each proof is accepted once', async () => {
     const place = { now: () => scene.clock.now() };
     const atBroker = createHolder(place);
     const form = { resource: scene.resource.identifier };
@@ -174,7 +174,7 @@ describe('the secret of the upstream', () => {
   });
 });
 
-describe('guessing', () => {
+describe('guessing of tokens', () => {
   it('is limited by address, before a token is looked up', async () => {
     const limited = await startGateway({ config: { rateLimitPerSecond: 50 } });
     const call = { method: 'GET', path: '/x/y', headers: bearer('guess') };

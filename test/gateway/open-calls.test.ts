@@ -47,7 +47,7 @@ describe('calls whose response is not complete', () => {
     expect(cuts).toEqual([['b', 'grant-ended']]);
   });
 
-  it('are read with one query for all of them, and with none when there are none', async () => {
+  it('are checked with one query for all of them; without calls there is no query', async () => {
     const { clock, reads, open, advance } = start();
     const removes = ['a', 'b'].map(open);
     await advance(0.5);
@@ -67,7 +67,7 @@ describe('calls whose response is not complete', () => {
   it.each([
     'never',
     'error',
-  ] as const)('are cut when the database has not answered for 5 s (%s)', async (answer) => {
+  ] as const)('are cut when the database has not answered for 5 s (its answer: %s)', async (answer) => {
     const { database, cuts, open, advance } = start();
     open('a');
     await advance(1);

@@ -69,7 +69,7 @@ describe('the record of a call', () => {
     expect(found).toEqual([{ outcome: null }]);
   });
 
-  it('says that the agent has gone if it went before the upstream was reached, which then gets nothing', async () => {
+  it('says that the agent disconnected, if it did so before the upstream was reached, which then gets nothing', async () => {
     const { owner } = scene.broker.database;
     const before = scene.upstream.requests.length;
     await owner.query('begin');
@@ -98,7 +98,7 @@ describe('the record of a call', () => {
     expect(scene.upstream.requests).toHaveLength(before);
   });
 
-  it('gets its outcome later if the database did not take it', async () => {
+  it('gets its outcome later if the database did not accept it at first', async () => {
     const { owner } = scene.broker.database;
     const { timers } = scene.clock;
     scene.upstream.respond = (_request, response) => {

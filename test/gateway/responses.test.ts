@@ -39,18 +39,18 @@ describe('a response of the upstream', () => {
   it.each<[string, Respond]>([
     ['a redirect', (_, response) => response.writeHead(302, { Location: 'http://169.254.169.254/' }).end()],
     ['a permanent redirect', (_, response) => response.writeHead(308, { Location: '/items' }).end()],
-    ['a compressed one', (_, response) => response.writeHead(200, { 'Content-Encoding': 'gzip' }).end('x')],
+    ['compressed', (_, response) => response.writeHead(200, { 'Content-Encoding': 'gzip' }).end('x')],
     [
-      'one that was compressed twice',
+      'compressed twice',
       (_, response) => response.writeHead(200, { 'Content-Encoding': ['gzip', 'identity'] }).end('x'),
     ],
     [
-      'one that was compressed for its transfer',
+      'compressed for its transfer',
       (_, { socket }) =>
         socket?.end('HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n'),
     ],
-    ['no response', (_, response) => response.destroy()],
-    ['no HTTP', (_, response) => response.socket?.end('hello\r\n\r\n')],
+    ['missing', (_, response) => response.destroy()],
+    ['not HTTP', (_, response) => response.socket?.end('hello\r\n\r\n')],
   ])('that is %s is answered with 502, and not followed', async (_, respond) => {
     respondWith(respond);
     const before = scene.upstream.requests.length;
@@ -77,7 +77,7 @@ describe('a response of the upstream', () => {
     expect(headers['hallpass-call-id']).toMatch(/^cal_[0-7]/);
   });
 
-  it('that echoes the credential has asterisks instead, in its headers and across the parts of its body', async () => {
+  it('that echoes the credential gets asterisks in its place, in headers and across the parts of its body', async () => {
     respondWith((request, response) => {
       const echo = String(request.headers.authorization);
       response.writeHead(200, { 'X-Echo': echo, 'Content-Length': 2 * echo.length });

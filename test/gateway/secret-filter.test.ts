@@ -29,7 +29,7 @@ describe('the filter of secrets', () => {
     expect(maskText(`Bearer ${form}`, forms)).toBe(`Bearer ${'*'.repeat(form.length)}`);
   });
 
-  it('finds it wherever chunks end, and keeps nothing back that no secret begins with', () => {
+  it('finds a secret wherever chunks divide it, and keeps back only what a secret could begin with', () => {
     const text = `data: {"key":"${secret}"}\n\ndata: [DONE]\n\n`;
     const expected = text.replace(secret, '*'.repeat(secret.length));
     for (let at = 0; at <= text.length; at += 1)

@@ -74,7 +74,7 @@ function removal(act: Act<Person>, { id, resourceId }: { id: string; resourceId:
 export interface CredentialRequest {
   resourceId: string;
   secret: string;
-  /** Undefined: from now on. */
+  /** From when on it is used; undefined for now. */
   activatesAt: Date | undefined;
 }
 
@@ -102,7 +102,7 @@ export async function addCredential(
   });
 }
 
-/** Removes a credential. Throws `not-found`, and `conflict` if no other credential is in use then. */
+/** Removes a credential. Throws `not-found`, and `conflict` if no other credential is activated. */
 export async function removeCredential(
   deps: CredentialsDeps,
   act: Act<Person>,
@@ -127,7 +127,7 @@ export async function removeCredential(
   });
 }
 
-/** Locks a resource whose upstream has credentials. Returns a refusal if there is none. */
+/** Locks a resource whose upstream needs a credential. Returns a refusal if the resource has no such upstream. */
 async function lockUpstream(tx: Tx, resourceId: string): Promise<Refusal | undefined> {
   const resource = await lockResource(tx, resourceId);
   if (resource === undefined || resource.upstream === null) return refuse('not-found');
@@ -138,7 +138,7 @@ async function lockUpstream(tx: Tx, resourceId: string): Promise<Refusal | undef
     : undefined;
 }
 
-/** Encrypts the secrets again that an old master key encrypted. Returns how many. */
+/** Encrypts again each secret that is encrypted with an old master key. Returns how many. */
 export async function resealSecrets(tx: Tx, envelope: Envelope): Promise<number> {
   let resealed = 0;
   for (const found of await store.listSealedSecrets(tx)) {
@@ -148,7 +148,7 @@ export async function resealSecrets(tx: Tx, envelope: Envelope): Promise<number>
       const to = envelope.seal(envelope.open(found.sealed, place), place);
       resealed += await store.replaceSealedSecret(tx, found, to);
     } catch (error) {
-      // Nothing can be done about it here. Each call to the upstream fails with this error.
+      // Nothing can be done here about a secret that cannot be decrypted. Each call that needs it fails with this error.
       if (!(error instanceof EnvelopeError)) throw error;
     }
   }

@@ -15,7 +15,7 @@ const gatewayHeaders: ReadonlySet<string> = new Set([
   ...['host', 'content-length', 'expect', 'accept-encoding', 'cookie', 'dpop'],
   // With them, an agent could fetch an echoed credential in parts that are not recognised.
   ...['range', 'if-range'],
-  // They would tell the upstream where the agent is, or make it believe another place.
+  // They would tell the upstream where the agent is, or make it believe that the agent is elsewhere.
   ...['forwarded', 'via', 'x-real-ip', 'x-client-ip', 'true-client-ip', 'x-cluster-client-ip'],
   'cf-connecting-ip',
   // With them, a proxy tells the server behind it who the client is.
@@ -25,9 +25,9 @@ const gatewayHeaders: ReadonlySet<string> = new Set([
   ...['x-original-url', 'x-original-uri', 'x-rewrite-url'],
 ]);
 
-/** Whether a header concerns one connection only. `name` is in comparable form. */
+/** Whether a header concerns one connection only. `name` has the form of `comparableName`. */
 export const isConnectionHeader = (name: string): boolean => connectionHeaders.has(name);
 
-/** Whether the gateway writes a request header itself or never forwards it. `name` is in comparable form. */
+/** Whether the gateway writes a request header itself or never forwards it. `name` has the form of `comparableName`. */
 export const isGatewayHeader = (name: string): boolean =>
   gatewayHeaders.has(name) || name === 'x-forwarded' || name.startsWith('x-forwarded-');

@@ -2,7 +2,7 @@
 const localAddress =
   /^(?:127(?:\.\d+){3}|0\.0\.0\.0|\[::1?\]|\[::ffff:(?:7f[0-9a-f]{2}:[0-9a-f]{1,4}|0:0)\])$/;
 
-/** Returns an origin with one name for each host: without the dot at the end of a name, and with one name for this host. */
+/** Returns the origin of a URL, without a dot at the end of the host. All names of this machine become `localhost`. */
 function originOf(url: URL): string {
   const hostname = url.hostname.replace(/\.+$/, '');
   const isLocal = hostname === 'localhost' || hostname.endsWith('.localhost') || localAddress.test(hostname);

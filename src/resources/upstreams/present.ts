@@ -13,7 +13,7 @@ interface UpstreamBody {
   timeouts?: { connect_seconds?: number; response_seconds?: number; idle_seconds?: number };
 }
 
-/** Converts the members that a body of the contract has. */
+/** Converts the upstream in the body of a request. A member that the body does not have is undefined. */
 export function toUpstreamTerms({
   base_url: baseUrl,
   credential,

@@ -44,7 +44,7 @@ function segmentsProblem(segments: readonly string[]): string | undefined {
     if (segment === '.' || segment === '..') return 'has a dot segment';
     if (segment === anyRest && position < segments.length - 1) return `has ${anyRest} before its end`;
     if (segment !== anyRest && !placeholder.test(segment) && !literal.test(segment)) {
-      return `has the segment ${segment}, which is neither of the characters that a path needs no encoding for, nor {name} nor a last ${anyRest}`;
+      return `has the segment ${segment}: a segment is {name}, ${anyRest} at the end, or characters that need no encoding except ; and *`;
     }
   }
   return undefined;
@@ -52,8 +52,8 @@ function segmentsProblem(segments: readonly string[]): string | undefined {
 
 /**
  * Whether a route permits a request. `segments` are those of the normalised path after the slug, as they were sent:
- * they are not decoded. `/` has none, and a path that ends with a slash has an empty last one, which only `**` matches
- * and not as its first. GET does not imply HEAD.
+ * they are not decoded. `/` has none, and a path that ends with a slash has an empty last one, which only `**` matches,
+ * together with at least one segment that is not empty. GET does not imply HEAD.
  */
 export function matchesRoute(
   route: Route,

@@ -35,7 +35,7 @@ export interface UpstreamsDeps {
   clock: Clock;
   ids: Ids;
   envelope: Envelope;
-  /** The issuer and the gateway: no upstream is at one of these origins. */
+  /** The origins of the broker and of the gateway, at which no upstream may be. */
   ownOrigins: readonly string[];
 }
 
@@ -44,7 +44,7 @@ export interface FoundUpstream extends Upstream {
   /** The identifier of its resource: the audience of the tokens for it. */
   identifier: string;
   scopes: { name: string; routes: Route[] }[];
-  /** The secret that is in use at the instant; null if the upstream has no authentication. */
+  /** The secret that is in use; null if the upstream has no authentication. */
   secret: string | null;
 }
 
@@ -64,11 +64,11 @@ export function createUpstreamsService(deps: UpstreamsDeps) {
     /** Describes what is wrong with the terms of an upstream; undefined if nothing is. */
     termsProblem: (terms: UpstreamTerms): string | undefined => termsProblem(terms, ownOrigins),
     /** Adds the upstream of a resource that was inserted in `tx`. Its terms and its slug were checked. */
-    insert: (tx: Tx, act: Act<Person>, upstream: NewUpstreamOf): Promise<UpstreamView> =>
+    insert: (tx: Tx, act: Act<Person>, upstream: UpstreamInsertion): Promise<UpstreamView> =>
       insert(deps, tx, { act, ...upstream }),
     /** Changes the upstream of a resource that is locked in `tx`. Throws `invalid-request` if its secret would go elsewhere. */
-    change: (tx: Tx, act: Act<Person>, terms: UpstreamChange): Promise<void> =>
-      change(deps, tx, { act, ...terms }),
+    change: (tx: Tx, act: Act<Person>, upstream: UpstreamChange): Promise<void> =>
+      change(deps, tx, { act, ...upstream }),
     listCredentials: (resourceId: string): Promise<UpstreamCredentialView[]> =>
       store.listCredentials(db, resourceId),
     addCredential: (act: Act<Person>, request: CredentialRequest): Promise<UpstreamCredentialView> =>
@@ -80,7 +80,7 @@ export function createUpstreamsService(deps: UpstreamsDeps) {
     /** Deletes the secrets of a resource. Returns how many it had. */
     deleteCredentials: async (tx: Tx, resourceId: string): Promise<number> =>
       (await store.deleteCredentials(tx, resourceId)).length,
-    /** Encrypts the secrets again that an old master key encrypted. Returns how many. */
+    /** Encrypts again each secret that is encrypted with an old master key. Returns how many. */
     reseal: (fence: (tx: Tx) => Promise<void>): Promise<number> =>
       withTransaction(db, async (tx) => {
         await fence(tx);
@@ -89,14 +89,14 @@ export function createUpstreamsService(deps: UpstreamsDeps) {
   };
 }
 
-/** The upstream of a new resource. */
-export interface NewUpstreamOf {
+/** What becomes the upstream of a new resource. */
+export interface UpstreamInsertion {
   resourceId: string;
   slug: string;
   terms: NewUpstream;
 }
 
-/** A change of the upstream that a resource has. */
+/** A change of the upstream of a resource. `before` is the upstream as it is. */
 export interface UpstreamChange {
   resourceId: string;
   before: UpstreamView;
@@ -124,7 +124,7 @@ async function find(
 async function insert(
   deps: UpstreamsDeps,
   tx: Tx,
-  { act, resourceId, slug, terms }: NewUpstreamOf & { act: Act<Person> },
+  { act, resourceId, slug, terms }: UpstreamInsertion & { act: Act<Person> },
 ): Promise<UpstreamView> {
   const { baseUrl, protocol, credential } = terms;
   const start = { baseUrl, credential: { type: 'none' as const }, ca: null, ...defaultTimeouts };

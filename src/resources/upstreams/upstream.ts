@@ -30,7 +30,7 @@ export interface Upstream {
 /** The upstream of a resource as admins see it. */
 export type UpstreamView = Omit<Upstream, 'resourceId'>;
 
-/** What may change of an upstream. */
+/** The members of an upstream that may change. */
 export type UpstreamSettings = Omit<UpstreamView, 'slug' | 'protocol'>;
 
 /** A secret of an upstream as admins see it. */
@@ -93,7 +93,7 @@ const pathCharacters = /^(?:[A-Za-z0-9\-._~/@!$&'()*+,=:]|%[0-9A-Fa-f]{2})*$/;
 /**
  * Describes why `text` cannot be a base URL; undefined if it can. It is an absolute http or https URL in the normal form
  * of WHATWG URL, so that the path which is appended to it means the same to every server. `ownOrigins` are those of
- * the broker, at which no upstream is.
+ * the broker and the gateway, at which no upstream may be.
  */
 export function baseUrlProblem(text: string, ownOrigins: readonly string[]): string | undefined {
   if (!/^https?:/i.test(text) || !URL.canParse(text)) return 'base_url must be an absolute https or http URL';
@@ -191,10 +191,10 @@ function toCredential({ type, name = '', username = '' }: CredentialInput): Upst
   return type === 'basic' ? { type, username } : { type };
 }
 
-/** The timeouts of an upstream that are not given. */
+/** The values of timeouts that are not given. */
 export const defaultTimeouts = { connectSeconds: 5, responseSeconds: 60, idleSeconds: 60 } as const;
 
-/** Returns an upstream with the given terms. Each member that is given replaces the whole member. */
+/** Returns an upstream with the given terms. Each given member replaces the old one as a whole: timeouts without a value get their defaults. */
 export function applyTerms(before: UpstreamSettings, terms: UpstreamTerms): UpstreamSettings {
   const { baseUrl, credential, tls, timeouts } = terms;
   const { connectSeconds, responseSeconds, idleSeconds } = timeouts ?? before;
@@ -209,7 +209,7 @@ export function applyTerms(before: UpstreamSettings, terms: UpstreamTerms): Upst
 }
 
 /**
- * Whether a change would send the stored secret to another server: to another URL, or to one with another certificate.
+ * Whether a change would send the stored secret to another URL, or to a server that other certificates make trusted.
  * The admin who makes the change may not know the secret.
  */
 export function sendsSecretElsewhere(before: UpstreamSettings, terms: UpstreamTerms): boolean {

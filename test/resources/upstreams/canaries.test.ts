@@ -96,7 +96,7 @@ beforeAll(async () => {
 });
 
 describe('the secret of an upstream', () => {
-  it('is found by this search where it is', () => {
+  it('is found by this search in a text that has it', () => {
     for (const secret of secrets) expect(found(`x${secret}x`)).toEqual([secret]);
   });
 
@@ -107,7 +107,7 @@ describe('the secret of an upstream', () => {
     expect(found(log)).toEqual([]);
   });
 
-  it('is in no answer', () => {
+  it('is in no response', () => {
     expect(answers.length).toBeGreaterThan(40);
     for (const code of [
       'slug-taken',

@@ -42,7 +42,7 @@ describe('a change of an upstream', () => {
     expect((await admin.get(pathOf(resource)).expect(200)).body).toEqual(before);
   });
 
-  it('to another base URL is possible with a new credential, which replaces all', async () => {
+  it('to another base URL is possible with a new credential, which replaces all others', async () => {
     const resource = await createUpstream(broker);
     await add(resource).expect(201);
     const old = await credentialsOf(resource);
@@ -77,14 +77,14 @@ describe('a change of an upstream', () => {
   });
 
   it.each([
-    ['the protocol', { protocol: 'plain' }],
-    ['nothing', {}],
-  ])('cannot be one of %s', async (_what, upstream) => {
+    ['have a protocol', { protocol: 'plain' }],
+    ['be empty', {}],
+  ])('cannot %s', async (_what, upstream) => {
     const resource = await createUpstream(broker);
     await admin.patch(pathOf(resource), { upstream }).expect(400);
   });
 
-  it('cannot be one of the slug', async () => {
+  it('cannot give another slug', async () => {
     const resource = await createUpstream(broker);
     await admin.patch(pathOf(resource), { slug: 'other' }).expect(400);
   });

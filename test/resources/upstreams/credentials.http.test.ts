@@ -16,7 +16,7 @@ beforeAll(async () => {
 });
 
 describe('the credentials of an upstream', () => {
-  it('are at most two, one of which can be removed', async () => {
+  it('are at most two, of which the last one cannot be removed', async () => {
     const resource = await createUpstream(broker);
     const added = await add(resource).expect(201);
     const at = clock.now().toISOString();
@@ -92,8 +92,8 @@ describe('the credentials of an upstream', () => {
     ['a secret that ends with a space', { secret: 'a ' }],
     ['too long a secret', { secret: 'a'.repeat(8193) }],
     ['a time in the past', { secret: 'a', activates_at: '2020-01-01T00:00:00Z' }],
-    ['a time that is none', { secret: 'a', activates_at: 'tomorrow' }],
-    ['another member', { secret: 'a', type: 'bearer' }],
+    ['a time that is not a date', { secret: 'a', activates_at: 'tomorrow' }],
+    ['an unknown member', { secret: 'a', type: 'bearer' }],
   ])('are refused with %s', async (_what, body) => {
     const resource = await createUpstream(broker);
     expect((await add(resource, body).expect(400)).body.code).toBe('invalid-request');

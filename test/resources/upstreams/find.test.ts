@@ -60,7 +60,7 @@ describe('an upstream that the gateway looks up by its slug', () => {
     expect(await find(resource.slug)).toMatchObject({ credential: { type: 'none' }, secret: null });
   });
 
-  it('is found with the change of an admin at once, and not after its deletion', async () => {
+  it('is found with a change at once, and not after its resource is deleted', async () => {
     const resource = await createUpstream(broker);
     const credential = { type: 'basic', username: 'hallpass', secret: 'password' };
     const upstream = { base_url: 'https://other.example', credential, timeouts: { idle_seconds: 7 } };
@@ -135,7 +135,7 @@ describe('the secret in use', () => {
     expect((await find(victim.slug))?.secret).toBe('key-of-the-vendor');
   });
 
-  it('is encrypted again with a new master key by the job that rotates keys, and then needs the old one no more', async () => {
+  it('is encrypted again with a new master key by the job that rotates keys, and then no longer needs the old one', async () => {
     const resource = await createUpstream(broker);
     await add(resource, { secret: 'next-key', activates_at: inSeconds(60).toISOString() });
     const masterKey = new MasterKey(Buffer.alloc(32, 9));

@@ -81,7 +81,7 @@ describe('the routes of a scope', () => {
     expect(routeMappingProblem({ routes: [one, on('/..')] })).toBe('path /.. has a dot segment');
   });
 
-  it('are not what a scope of a target means', () => {
+  it('are another mapping than that of a scope of a target', () => {
     expect(routeMappingProblem({ roles: ['reader'] })).toBe('a scope of an http resource maps to routes');
     expect(routesOf({ roles: ['reader'] })).toEqual([]);
     expect(routesOf(undefined)).toEqual([]);

@@ -141,7 +141,7 @@ describe('the header of a credential', () => {
     ],
     ...['Accept-Encoding', 'Via', 'X-Real-IP', 'X_Real_IP', 'X-Client-IP', 'Remote-User', 'Client-Cert'],
     ...['X-HTTP-Method-Override', 'X-Original-URL', 'Range', 'If-Range'],
-  ])('is none that belongs to the connection or the gateway: %s', (name) => {
+  ])('may not be one of the connection or of the gateway: %s', (name) => {
     expect(headerNameProblem(name)).toBe(`the header ${name} cannot hold a credential`);
   });
 });
@@ -197,13 +197,13 @@ describe('a credential', () => {
     expect(credentialProblem(credential)).toBe(problem);
   });
 
-  it.each(['a:b', 'a\nb', 'é', 'a'.repeat(257)])('has no username such as %j', (username) => {
+  it.each(['a:b', 'a\nb', 'é', 'a'.repeat(257)])('may not have the username %j', (username) => {
     expect(credentialProblem({ type: 'basic', username, secret })).toBe(
       'username must be at most 256 printable ASCII characters other than a colon',
     );
   });
 
-  it('is described without its secret', () => {
+  it('is refused without showing its secret', () => {
     for (const bad of ['a\nhidden', ' hidden', `hidden${'a'.repeat(8192)}`]) {
       expect(credentialProblem({ type: 'bearer', secret: bad })).not.toContain('hidden');
     }

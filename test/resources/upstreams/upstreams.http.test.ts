@@ -80,7 +80,7 @@ describe('an API behind the gateway', () => {
     ['without a slug', { slug: undefined }, 'a resource of kind http needs a slug'],
     ['without an upstream', { upstream: undefined }, 'a resource of kind http needs an upstream'],
     ['with a reserved slug', { slug: 'readyz' }, 'slug readyz is reserved'],
-    ['with a slug that is no name', { slug: 'a/b' }, 'slug must be 1 to 63 characters'],
+    ['with a slash in the slug', { slug: 'a/b' }, 'slug must be 1 to 63 characters'],
     [
       'with a connection',
       { connection: { host: 'db.internal', username: 'a', password: 'b' } },
@@ -102,7 +102,7 @@ describe('an API behind the gateway', () => {
       'scope read has members of several kinds of resources',
     ],
     [
-      'with a wrong route',
+      'with a route that has a dot segment',
       {
         scopes: [
           { name: 'read', description: 'Read', risk: 'low', routes: [{ methods: ['GET'], path: '/..' }] },
@@ -136,7 +136,7 @@ describe('an API behind the gateway', () => {
       { credential: { type: 'header', name: 'Connection', secret: 'a' } },
       'the header Connection cannot hold a credential',
     ],
-    ['certificates that are none', { tls: { ca: 'a' } }, 'tls.ca must be one or more certificates'],
+    ['a text that is no certificate', { tls: { ca: 'a' } }, 'tls.ca must be one or more certificates'],
   ])('is refused with %s', async (_what, upstream, detail) => {
     const refused = await admin.post('/v1/resources', newUpstream({}, upstream)).expect(400);
     expect(refused.body).toMatchObject({ code: 'invalid-request' });
@@ -144,21 +144,21 @@ describe('an API behind the gateway', () => {
   });
 
   it.each([
-    ['another protocol', { protocol: 'openai' }],
+    ['an unknown protocol', { protocol: 'openai' }],
     ['no base URL', { base_url: undefined }],
     ['no credential', { credential: undefined }],
-    ['another type of credential', { credential: { type: 'federated' } }],
-    ['a longer secret', { credential: { type: 'bearer', secret: 'a'.repeat(8193) } }],
+    ['an unknown type of credential', { credential: { type: 'federated' } }],
+    ['too long a secret', { credential: { type: 'bearer', secret: 'a'.repeat(8193) } }],
     ['an empty secret', { credential: { type: 'bearer', secret: '' } }],
     ['too long a connect timeout', { timeouts: { connect_seconds: 61 } }],
-    ['no connect timeout', { timeouts: { connect_seconds: 0 } }],
+    ['a connect timeout of 0', { timeouts: { connect_seconds: 0 } }],
     ['too long a response timeout', { timeouts: { response_seconds: 601 } }],
     ['too long an idle timeout', { timeouts: { idle_seconds: 601 } }],
   ])('is refused by the contract with %s', async (_what, upstream) => {
     await admin.post('/v1/resources', newUpstream({}, upstream)).expect(400);
   });
 
-  it('is the only kind that has slug, upstream and routes', async () => {
+  it('is the only kind of resource with a slug, an upstream and routes', async () => {
     const { slug, upstream, scopes } = newUpstream();
     const plain = newUpstream({ slug: undefined, upstream: undefined, kind: 'api' });
     const simple = [{ name: 'read', description: 'Read', risk: 'low' }];
@@ -183,7 +183,7 @@ describe('an API behind the gateway', () => {
     await add(api).expect(404);
   });
 
-  it('keeps its slug permanently, also when it is deleted, and 20 callers at once get it once', async () => {
+  it('keeps its slug permanently, even when it is deleted, and only one of 20 concurrent requests gets a slug', async () => {
     const body = newUpstream();
     const { body: created } = await admin.post('/v1/resources', body).expect(201);
     const again = () => admin.post('/v1/resources', newUpstream({ slug: body.slug }));

@@ -37,7 +37,7 @@ function open(scene: GatewayScene, token: string): Promise<Stream> {
   });
 }
 
-it('two hundred open streams are cut when their grant is revoked, those of another grant go on', async () => {
+it('two hundred open streams are cut when their grant is revoked, and those of another grant go on', async () => {
   const scene = await startGateway({ clock: systemClock });
   scene.upstream.respond = (_request, response) => {
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
