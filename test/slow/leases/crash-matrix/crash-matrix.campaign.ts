@@ -1,4 +1,6 @@
 import { engineKinds } from '../../../../src/engines/terms.ts';
 import { testMatrix } from './matrix.ts';
 
-for (const kind of engineKinds) testMatrix(kind, { laneCount: 60, repetitions: 20 });
+const { REPETITIONS = '20' } = process.env;
+
+for (const kind of engineKinds) testMatrix(kind, { laneCount: 60, repetitions: Number(REPETITIONS) });
