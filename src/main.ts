@@ -4,7 +4,7 @@ import { BrokerError } from './errors.ts';
 import { type Clock, delay, systemClock } from './platform/clock.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createSystemRandom } from './platform/random.ts';
-import { listeningIssuer, startEmbeddedMode } from './start/embedded-mode.ts';
+import { listeningIssuer, loopbackOrigin, startEmbeddedMode } from './start/embedded-mode.ts';
 import { type HttpServer, startHttpServer } from './start/http-server.ts';
 import { onlyProbes } from './start/probes.ts';
 import { releaseInOrder } from './start/release.ts';
@@ -45,7 +45,7 @@ async function completeConfig(start: Start, { api, gateway }: Held): Promise<Com
     const { databaseUrl, masterKey } = config;
     return { ...config, databaseUrl, masterKey, issuer, release: async () => {} };
   }
-  const gatewayUrl = config.gatewayUrl ?? (gateway && listeningIssuer(config.gatewayHost, gateway.port));
+  const gatewayUrl = config.gatewayUrl ?? (gateway && loopbackOrigin(config.gatewayHost, gateway.port));
   const embedded = await startEmbeddedMode({ ...start, random: createSystemRandom() });
   return { ...config, ...embedded, issuer, gatewayUrl, release: () => embedded.stop() };
 }
@@ -103,10 +103,12 @@ function release(
   );
 }
 
-/** Whether this process listens as the gateway: in production only if its URL is configured. */
-function servesGateway({ role, gatewayUrl, databaseUrl }: Config): boolean {
+/** Whether this process listens as the gateway: if its URL is configured, or in embedded mode on a loopback address. */
+function servesGateway({ role, gatewayUrl, gatewayHost, databaseUrl }: Config): boolean {
   if (role !== 'all' && role !== 'gateway') return false;
-  return gatewayUrl !== undefined || databaseUrl === undefined;
+  return (
+    gatewayUrl !== undefined || (databaseUrl === undefined && loopbackOrigin(gatewayHost, 1) !== undefined)
+  );
 }
 
 async function run(start: Start): Promise<Running> {

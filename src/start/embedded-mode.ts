@@ -82,12 +82,17 @@ async function ownMasterKey(path: string, random: Random): Promise<MasterKey> {
   }
 }
 
+/** Returns the origin of a server that listens on a loopback host; undefined for another host, which has no name. */
+export function loopbackOrigin(host: string, port: number): Issuer | undefined {
+  return parseIssuer(`http://${host.includes(':') ? `[${host}]` : host}:${port}`);
+}
+
 /**
  * Returns the issuer of a broker without HALLPASS_PUBLIC_URL: the address on which the broker listens. Throws ConfigError
  * unless this is a loopback address.
  */
 export function listeningIssuer(host: string, port: number): Issuer {
-  const issuer = parseIssuer(`http://${host.includes(':') ? `[${host}]` : host}:${port}`);
+  const issuer = loopbackOrigin(host, port);
   if (issuer === undefined) {
     throw new ConfigError(
       'HALLPASS_PUBLIC_URL',

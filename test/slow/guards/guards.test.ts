@@ -23,6 +23,7 @@ const configurations = [
   'package.json',
   'tsconfig.json',
   'biome.json',
+  '.gitignore',
   'eslint.config.js',
   'knip.json',
   'redocly.yaml',
@@ -247,6 +248,14 @@ describe.concurrent('npm run check', () => {
       const found = report.find((file) => file.filePath.endsWith(`/v${i}.ts`))?.messages ?? [];
       expect(found.map(({ ruleId, message }) => `${ruleId} ${message}`).join(), what).toContain(expected);
     }
+  });
+
+  it('does not read files that git ignores, such as those of the walkthroughs (biome)', async () => {
+    const { status, output } = await run('biome', {
+      'src/a.ts': 'export const a = 1;\n',
+      'src/lease.json': '{"id":   1}',
+    });
+    expect(status, output).toBe(0);
   });
 
   it.each(['biome', 'eslint', 'tsc', 'depcruise'] as const)('accepts clean code (%s)', async (tool) => {

@@ -47,6 +47,17 @@ describe('a data directory', () => {
     expect((await again.broker.exited).code).toBe(0);
   });
 
+  it('serves a broker that listens on all addresses, without a gateway if that has no URL', async () => {
+    const { broker, url } = await start({
+      HALLPASS_HOST: '0.0.0.0',
+      HALLPASS_PUBLIC_URL: 'https://hallpass.test',
+      HALLPASS_GATEWAY_HOST: '0.0.0.0',
+    });
+    await expecting(200, call(`${url}/readyz`));
+    broker.child.kill('SIGTERM');
+    expect((await broker.exited).code).toBe(0);
+  });
+
   it('is not opened with another master key', async () => {
     const HALLPASS_MASTER_KEY = Buffer.alloc(32, 9).toString('base64url');
     const { code, stderr } = await launch({
