@@ -14,7 +14,7 @@ create table calls (
   method           text not null,
   -- Without the query, which may contain secrets.
   path             text not null,
-  -- Null while the call goes on, and for good if its end could not be written, for example because its replica was killed.
+  -- Null while the call is in progress, and permanently if its end could not be written, for example because its replica was killed.
   ended_at         timestamptz,
   outcome          text check (outcome in ('completed', 'failed', 'disconnected', 'grant-ended', 'state-unknown')),
   upstream_status  integer,

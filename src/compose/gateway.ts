@@ -5,12 +5,11 @@ import { withPartitions } from '../db/partitions.ts';
 import { statementBatches } from '../db/statement-batches.ts';
 import { createGateway } from '../gateway/listener.ts';
 import { OpenCalls } from '../gateway/open-calls.ts';
-import { createLimits } from '../http/limits.ts';
 import { Batcher } from '../platform/batcher.ts';
 import { createOneTimeValues } from '../replay/one-time-values.ts';
 import type { FoundUpstream } from '../resources/upstreams/service.ts';
 import type { Base } from './base.ts';
-import { type Edge, sparingReadiness } from './listener.ts';
+import { createLimitsOf, type Edge, sparingReadiness } from './listener.ts';
 import type { Services } from './services.ts';
 
 export interface Gateway {
@@ -31,14 +30,7 @@ export function createGatewayOf(base: Base, services: Services, edge: Edge): Gat
     onError: (error) =>
       log.warn('reading whether open calls may go on failed; it is retried', { err: error }),
   });
-  const limits = createLimits({
-    clock,
-    perSecond: config.rateLimitPerSecond,
-    onLimited(scope, address) {
-      edge.metrics.rateLimited(scope);
-      edge.countStranger(address);
-    },
-  });
+  const limits = createLimitsOf(base, edge);
   const dpop = createDpop({
     clock,
     issuer: url,

@@ -113,13 +113,9 @@ export interface Edge {
   observe: (operation: LeanOperationId, outcome: string) => void;
 }
 
-/** Creates the HTTP surface over the services. */
-export function createListener(base: Base, services: Services, edge: Edge): RequestListener {
-  const { clock, ids, log, config } = base;
-  const { tokens, auditService } = services;
-  const { overrides, keyAuthentication } = edge;
-  const { contract = compileContract() } = overrides;
-  const limits = createLimits({
+/** Creates the rate limits of one listener, whose refusals are counted. */
+export function createLimitsOf({ clock, config }: Base, edge: Edge): Limits {
+  return createLimits({
     clock,
     perSecond: config.rateLimitPerSecond,
     onLimited(scope, address) {
@@ -127,6 +123,15 @@ export function createListener(base: Base, services: Services, edge: Edge): Requ
       edge.countStranger(address);
     },
   });
+}
+
+/** Creates the HTTP surface over the services. */
+export function createListener(base: Base, services: Services, edge: Edge): RequestListener {
+  const { clock, ids, log, config } = base;
+  const { tokens, auditService } = services;
+  const { overrides, keyAuthentication } = edge;
+  const { contract = compileContract() } = overrides;
+  const limits = createLimitsOf(base, edge);
   return createApp({
     clock,
     ids,

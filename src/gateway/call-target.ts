@@ -8,7 +8,7 @@ export interface CallTarget {
   path: string;
   /** The segments of `path`, still percent-encoded. */
   segments: readonly string[];
-  /** The query with its question mark, as it came; empty if there is none. */
+  /** The query with its question mark, unchanged; empty if there is no query. */
   query: string;
 }
 

@@ -139,7 +139,6 @@ const toTexts = (rawHeaders: readonly (Buffer | string)[]): string[] =>
 /** Describes why a response cannot be passed on; undefined if it can. */
 function responseProblem(status: number, rawHeaders: readonly string[]): string | undefined {
   if (status >= 300 && status < 400 && status !== 304) return 'the upstream redirected the call';
-  if (status === 101) return 'the upstream switched to another protocol';
   const isEncoded =
     valuesOf(rawHeaders, 'content-encoding').some((coding) => coding !== 'identity') ||
     valuesOf(rawHeaders, 'transfer-encoding').some((coding) => coding !== 'chunked');

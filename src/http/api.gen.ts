@@ -2391,7 +2391,7 @@ export interface components {
             path: string;
             /**
              * Format: date-time
-             * @description When the call ended; null while it goes on, and for good if its end could not be written, for example because its replica was killed
+             * @description When the call ended; null while it is in progress, and permanently if its end could not be written, for example because its replica was killed
              */
             ended_at: string | null;
             outcome: components["schemas"]["CallOutcome"];

@@ -3,7 +3,7 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { sendRaw } from '../support/http.ts';
 import { readMetrics } from '../support/metrics.ts';
-import { bearer, type GatewayScene, startGateway } from './scene.ts';
+import { bearer, type GatewayScene, outcomesOf, startGateway } from './scene.ts';
 
 let scene: GatewayScene;
 let token: string;
@@ -30,19 +30,10 @@ function dial(): Promise<Socket> {
   });
 }
 
-/** Returns the outcomes of the calls under the current grant, when all have ended. */
-async function outcomes(): Promise<string[]> {
-  return eventually(async () => {
-    const { body } = await scene.admin.get(`/v1/calls?grant_id=${grantId}`).expect(200);
-    const found: (string | null)[] = body.items.map(({ outcome }: { outcome: string | null }) => outcome);
-    expect(found.length).toBeGreaterThan(0);
-    expect(found).not.toContain(null);
-    return found as string[];
-  });
-}
+const outcomes = () => outcomesOf(scene, grantId);
 
 describe('pipelined requests', () => {
-  it('are refused, so that none goes on at the upstream when the agent has gone', async () => {
+  it('are refused, so that no request stays open at the upstream when the agent has disconnected', async () => {
     let ended = 0;
     scene.upstream.respond = (_request, response) => {
       response.writeHead(200).write('x');

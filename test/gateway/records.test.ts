@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAgent } from '../support/broker.ts';
 import { eventually } from '../support/eventually.ts';
-import { bearer, type GatewayScene, startGateway } from './scene.ts';
+import { bearer, type GatewayScene, handleAll, startGateway } from './scene.ts';
 
 let scene: GatewayScene;
 let token: string;
@@ -89,7 +89,7 @@ describe('the record of a call', () => {
     });
     socket.destroy();
     await new Promise((resolve) => socket.once('close', resolve));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await handleAll();
     await owner.query('commit');
     await eventually(async () => {
       const { rows } = await owner.query("select outcome from calls where path = '/items/gone'");

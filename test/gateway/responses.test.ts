@@ -1,9 +1,15 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createAddressRules } from '../../src/outbound/address-rules.ts';
 import { createUpstreamClient } from '../../src/outbound/upstream-client.ts';
-import { eventually } from '../support/eventually.ts';
 import { sendRaw } from '../support/http.ts';
-import { bearer, type GatewayScene, type SentCall, startGateway, upstreamSecret } from './scene.ts';
+import {
+  bearer,
+  type GatewayScene,
+  outcomesOf,
+  type SentCall,
+  startGateway,
+  upstreamSecret,
+} from './scene.ts';
 
 let scene: GatewayScene;
 let token: string;
@@ -25,15 +31,7 @@ const respondWith = (respond: Respond): void => {
 const get = (change: Partial<SentCall> = {}) =>
   scene.send({ path: `/${slug}/items/7`, headers: bearer(token), ...change });
 
-/** Returns the outcome of the only call under the current grant, when it has ended. */
-async function outcome(): Promise<string> {
-  return eventually(async () => {
-    const { body } = await scene.admin.get(`/v1/calls?grant_id=${grantId}`).expect(200);
-    const [call] = body.items;
-    expect(call.outcome).not.toBeNull();
-    return call.outcome;
-  });
-}
+const outcome = async (): Promise<string | undefined> => (await outcomesOf(scene, grantId))[0];
 
 describe('a response of the upstream', () => {
   it.each<[string, Respond]>([

@@ -18,6 +18,7 @@ import {
   type TestBroker,
   type TestBrokerOptions,
 } from '../support/broker.ts';
+import { eventually } from '../support/eventually.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { type Answer, send as sendWire, type WireRequest } from '../support/http.ts';
 
@@ -159,6 +160,22 @@ export async function startGateway(options: TestBrokerOptions = {}): Promise<Gat
 }
 
 export const bearer = (token: string) => ({ Authorization: `Bearer ${token}` });
+
+/** Returns the outcomes of the calls under a grant, when all have ended. */
+export async function outcomesOf({ admin }: GatewayScene, grantId: string): Promise<string[]> {
+  return eventually(async () => {
+    const { body } = await admin.get(`/v1/calls?grant_id=${grantId}`).expect(200);
+    const found: (string | null)[] = body.items.map(({ outcome }: { outcome: string | null }) => outcome);
+    expect(found.length).toBeGreaterThan(0);
+    expect(found).not.toContain(null);
+    return found as string[];
+  });
+}
+
+/** Lets the servers of this process handle everything that has reached their sockets. */
+export async function handleAll(): Promise<void> {
+  for (let n = 0; n < 50; n += 1) await new Promise((resolve) => setImmediate(resolve));
+}
 
 /** Asserts that a call is refused with this code, and that the upstream did not get it. */
 export async function expectRefused(

@@ -39,9 +39,9 @@ const startAfter = (passed: string): Place => ({
 });
 
 /**
- * Writes as ended the grants that raised epochs have ended. Passes over the open grants of each agent and resource of `ended_epochs`
- * again until a pass ends none. Deletes the rows of a batch when a pass over it finds no such grant. Leaves locked grants to the next
- * run.
+ * Writes as ended the grants that raised epochs have ended. Takes the agents and resources of `ended_epochs` in batches, and passes over
+ * the open grants of a batch repeatedly until a pass ends no grant. If that pass found no grant that is to be ended, deletes the rows of
+ * the batch from `ended_epochs`; otherwise other transactions had locked the grants, and the next run continues with them.
  */
 export async function sweepEndedEpochs(sweep: EndedEpochsSweep): Promise<number> {
   return (await sweepKind(sweep, 'agent')) + (await sweepKind(sweep, 'resource'));

@@ -127,7 +127,7 @@ export async function removeCredential(
   });
 }
 
-/** Locks a resource whose upstream needs a credential. Returns a refusal if the resource has no such upstream. */
+/** Locks a resource. Returns a refusal if it has no upstream, or one without authentication. */
 async function lockUpstream(tx: Tx, resourceId: string): Promise<Refusal | undefined> {
   const resource = await lockResource(tx, resourceId);
   if (resource === undefined || resource.upstream === null) return refuse('not-found');
