@@ -4,6 +4,7 @@ import pg from 'pg';
 import { compose } from '../../src/compose.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { createSystemRandom, generateSecret } from '../../src/platform/random.ts';
+import type { AnyJson } from '../support/any-json.ts';
 import { asBootstrap, createAgent, createPolicy } from '../support/broker.ts';
 import { testConfig } from '../support/test-config.ts';
 import { fail, median, ms, print, printTarget, rate, setting } from './figures.ts';
@@ -59,8 +60,7 @@ function createPost(url: string, token: string) {
   return async (path: string, body: object) => {
     const response = await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
     if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
-    // biome-ignore lint/suspicious/noExplicitAny: the bodies of three operations
-    return (await response.json()) as any;
+    return (await response.json()) as AnyJson;
   };
 }
 
